@@ -1,0 +1,446 @@
+"""What one run of the model leaves behind: a `Trace` holds the arrays, `STAGES` describes them.
+
+Only NumPy and the standard library are needed here: a saved trace is loaded and drawn without torch.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+__all__ = ["ARRAY_AXES", "STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word"]
+
+FORMAT = "asrscope-trace"
+FORMAT_VERSION = 1
+
+SECONDS_PER_SAMPLE = 1 / 16_000
+SECONDS_PER_FRAME = 0.010  # one mel column: a hop of 160 samples
+SECONDS_PER_POSITION = 0.020  # the encoder's second convolution has stride 2
+
+# Axis names of every array of a trace. Axes of equal name have equal length: `Trace` checks it.
+ARRAY_AXES: dict[str, tuple[str, ...]] = {
+    "waveform": ("samples",),
+    "log_mel": ("n_mels", "frames"),
+    "encoder_hidden_states": ("positions", "encoder_dim"),
+    "audio_embeds": ("audio_tokens", "decoder_dim"),
+    "nearest_ids": ("audio_tokens", "n_nearest"),
+    "nearest_cosines": ("audio_tokens", "n_nearest"),
+    "prompt_ids": ("prompt_positions",),
+    "prompt_is_audio": ("prompt_positions",),
+}
+
+# Decimals kept by `Trace.to_dict`. A 16-bit sample is a step of 3e-5, so five decimals lose nothing audible;
+# the other arrays are activations of order one.
+DECIMALS = {
+    "waveform": 5,
+    "log_mel": 4,
+    "encoder_hidden_states": 4,
+    "audio_embeds": 5,
+    "nearest_cosines": 4,
+}
+PROBABILITY_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the weights of one part come from.
+
+    Attributes
+    ----------
+    part : str
+        ``"encoder"``, ``"projector"`` or ``"decoder"``.
+    source : str
+        Path or Hub repository, or how the weights were drawn when they were not loaded.
+    revision : str or None
+        Commit hash of the repository, where there is one.
+    sha256 : str
+        Hash over the part's tensors: names, types, shapes and bytes as stored.
+    trained : bool or None
+        False for randomly initialized weights; None if the checkpoint does not say (unverified).
+    parameters : int
+        Number of parameters.
+    dtype : str
+        Type of the weights as stored, ``"float16"`` for example.
+    """
+
+    part: str
+    source: str
+    revision: str | None
+    sha256: str
+    trained: bool | None
+    parameters: int
+    dtype: str
+
+    @property
+    def label(self) -> str:
+        """``"trained weights"``, ``"random weights"`` or ``"unverified weights"``."""
+        return {True: "trained", False: "random", None: "unverified"}[self.trained] + " weights"
+
+
+@dataclass(frozen=True)
+class Token:
+    """One written token.
+
+    Attributes
+    ----------
+    id : int
+        Index in the vocabulary.
+    text : str
+        The token as text, its leading space included.
+    probability : float
+        Softmax of the raw logits at this step.
+    runners_up : tuple of (str, float)
+        The most probable *other* tokens with their probabilities, best first.
+    """
+
+    id: int
+    text: str
+    probability: float
+    runners_up: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Word:
+    """One written word: the tokens ``first_token`` to ``last_token`` (inclusive) of the trace.
+
+    Attributes
+    ----------
+    text : str
+        The word without surrounding spaces.
+    probability : float
+        Product of its tokens' probabilities.
+    first_token, last_token : int
+        Indices into `Trace.tokens`.
+    start, end : float or None
+        Seconds in the clip, from the synthesizer, where the word was written as it was spoken.
+    """
+
+    text: str
+    probability: float
+    first_token: int
+    last_token: int
+    start: float | None
+    end: float | None
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a stage: its name, its unit, and the seconds that one step covers if it runs along time.
+
+    ``seconds_per_step`` of the audio tokens depends on the model: `Trace.axes` fills it in.
+    """
+
+    name: str
+    unit: str
+    seconds_per_step: float | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the pipeline: what it is called, which field of the trace holds it, what its axes mean.
+
+    ``parts`` names the parts of the model whose weights shape the stage.
+    """
+
+    key: str
+    title: str
+    field: str
+    axes: tuple[Axis, ...]
+    description: str
+    parts: tuple[str, ...] = ()
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        key="waveform",
+        title="Waveform",
+        field="waveform",
+        axes=(Axis("samples", "sample", SECONDS_PER_SAMPLE),),
+        description="Air pressure over time, 16 000 numbers a second between -1 and 1.",
+    ),
+    Stage(
+        key="log_mel",
+        title="Log-mel spectrogram",
+        field="log_mel",
+        axes=(Axis("n_mels", "mel band"), Axis("frames", "frame", SECONDS_PER_FRAME)),
+        description="Energy in each mel band every 10 ms, on a logarithmic scale.",
+    ),
+    Stage(
+        key="encoder_output",
+        title="Encoder output",
+        field="encoder_hidden_states",
+        axes=(Axis("positions", "encoder position", SECONDS_PER_POSITION), Axis("encoder_dim", "dimension")),
+        description="One vector every 20 ms; each has seen the whole clip through attention.",
+        parts=("encoder",),
+    ),
+    Stage(
+        key="audio_embeds",
+        title="Projector output",
+        field="audio_embeds",
+        axes=(Axis("audio_tokens", "audio token"), Axis("decoder_dim", "dimension")),
+        description="Neighboring encoder positions stacked and mapped to vectors of the decoder's width.",
+        parts=("encoder", "projector"),
+    ),
+    Stage(
+        key="nearest_tokens",
+        title="Nearest text tokens",
+        field="nearest_cosines",
+        axes=(Axis("audio_tokens", "audio token"), Axis("n_nearest", "rank")),
+        description="For each audio token, the text tokens whose embeddings point most nearly the same way.",
+        parts=("encoder", "projector", "decoder"),
+    ),
+    Stage(
+        key="prompt",
+        title="Prompt",
+        field="prompt_ids",
+        axes=(Axis("prompt_positions", "position"),),
+        description="What the decoder reads: text tokens, and one placeholder for each audio token.",
+    ),
+    Stage(
+        key="decoder_words",
+        title="Decoder output",
+        field="words",
+        axes=(Axis("words", "word"),),
+        description="The words written, each with the probability that the decoder gave it.",
+        parts=("encoder", "projector", "decoder"),
+    ),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Every stage of one clip's way through the model.
+
+    Attributes
+    ----------
+    name : str
+        What the clip is called.
+    waveform : np.ndarray [shape=(samples,)]
+        Mono, 16 kHz, in [-1, 1].
+    log_mel : np.ndarray [shape=(n_mels, frames)]
+        What the encoder read; one frame is 10 ms.
+    encoder_hidden_states : np.ndarray [shape=(positions, encoder_dim)]
+        Encoder output; one position is 20 ms.
+    audio_embeds : np.ndarray [shape=(audio_tokens, decoder_dim)]
+        Projector output; one audio token is ``stack_factor`` positions.
+    nearest_ids, nearest_cosines : np.ndarray [shape=(audio_tokens, n_nearest)]
+        Text tokens nearest to each audio token by cosine in the decoder's embedding table, best first.
+    nearest_texts : tuple of tuple of str
+        The same tokens as text.
+    prompt_ids : np.ndarray [shape=(prompt_positions,)]
+        Token ids of the prompt.
+    prompt_texts : tuple of str
+        The same tokens as text.
+    prompt_is_audio : np.ndarray [shape=(prompt_positions,)]
+        True where a placeholder was replaced by an audio token.
+    tokens : tuple of Token
+        What the decoder wrote, without the end token.
+    finished : bool
+        Whether the decoder wrote its end token (otherwise it was cut off).
+    eos_probability : float or None
+        Probability of the end token at the last step; None if it was not written.
+    words : tuple of Word
+        The tokens joined to words.
+    text : str
+        The transcript.
+    confidence : float
+        Geometric mean of the token probabilities; 0 if no token was written.
+    timings : dict
+        Seconds spent in ``features``, ``encoder``, ``projector`` and ``decoder``.
+    provenance : tuple of Provenance
+        Where the weights of encoder, projector and decoder come from.
+    stack_factor : int
+        Encoder positions in one audio token.
+    warnings : tuple of str
+        What the reader should know before trusting the transcript.
+    reference : str or None
+        What was said, if known.
+    reference_words : tuple of (str, float, float) or None
+        The words said with start and end in seconds, if known.
+    versions : dict
+        Versions of the packages that made the trace.
+
+    Raises
+    ------
+    ValueError
+        If an array does not have its axes, or two axes of one name differ in length.
+    """
+
+    name: str
+    waveform: Float32[np.ndarray, " samples"]
+    log_mel: Float32[np.ndarray, "n_mels frames"]
+    encoder_hidden_states: Float32[np.ndarray, "positions encoder_dim"]
+    audio_embeds: Float32[np.ndarray, "audio_tokens decoder_dim"]
+    nearest_ids: Int64[np.ndarray, "audio_tokens n_nearest"]
+    nearest_cosines: Float32[np.ndarray, "audio_tokens n_nearest"]
+    nearest_texts: tuple[tuple[str, ...], ...]
+    prompt_ids: Int64[np.ndarray, " prompt_positions"]
+    prompt_texts: tuple[str, ...]
+    prompt_is_audio: Bool[np.ndarray, " prompt_positions"]
+    tokens: tuple[Token, ...]
+    finished: bool
+    eos_probability: float | None
+    words: tuple[Word, ...]
+    text: str
+    confidence: float
+    timings: dict[str, float]
+    provenance: tuple[Provenance, ...]
+    stack_factor: int
+    warnings: tuple[str, ...]
+    reference: str | None
+    reference_words: tuple[tuple[str, float, float], ...] | None
+    versions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        sizes: dict[str, int] = {"audio_tokens": int(self.prompt_is_audio.sum())}
+        for field, names in ARRAY_AXES.items():
+            shape = getattr(self, field).shape
+            if len(shape) != len(names):
+                raise ValueError(f"Trace.{field} must have the axes {names}, but found shape {shape}.")
+            for name, size in zip(names, shape, strict=True):
+                if sizes.setdefault(name, size) != size:
+                    raise ValueError(f"Trace.{field} has {size} {name}, but {sizes[name]} were expected.")
+
+    @property
+    def duration(self) -> float:
+        """Length of the clip in seconds."""
+        return len(self.waveform) * SECONDS_PER_SAMPLE
+
+    @property
+    def seconds_per_audio_token(self) -> float:
+        """Seconds of sound behind one audio token."""
+        return self.stack_factor * SECONDS_PER_POSITION
+
+    def axes(self, stage: Stage) -> tuple[Axis, ...]:
+        """Axes of a stage, with the seconds per audio token of this trace filled in."""
+        return tuple(
+            replace(axis, seconds_per_step=self.seconds_per_audio_token)
+            if axis.name == "audio_tokens"
+            else axis
+            for axis in stage.axes
+        )
+
+    def title(self, stage: Stage) -> str:
+        """Title of a stage; it says so if weights behind it are random or unverified."""
+        labels = [
+            f"{p.part}: {p.label}" for p in self.provenance if p.part in stage.parts and p.trained is not True
+        ]
+        return f"{stage.title} ({', '.join(labels)})" if labels else stage.title
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every array, in pipeline order."""
+        return {field: getattr(self, field).shape for field in ARRAY_AXES}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain Python objects, ready for `json.dumps`.
+
+        Arrays become nested lists. Numbers are rounded to the decimals in `DECIMALS` (all numbers
+        outside of arrays to `PROBABILITY_DECIMALS`): `save` keeps them exactly. Tokens, words and provenance
+        become dictionaries, ``(text, probability)`` pairs become lists of two, and ``shapes`` is added.
+
+        Returns
+        -------
+        dict
+            One entry for each field, after ``format`` and ``version``.
+        """
+        record: dict[str, Any] = {"format": FORMAT, "version": FORMAT_VERSION}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                if field.name in DECIMALS:  # in float64: a rounded float32 would print as 0.10000000149
+                    value = value.astype(np.float64).round(DECIMALS[field.name])
+                record[field.name] = value.tolist()
+            else:
+                record[field.name] = _plain(value, PROBABILITY_DECIMALS)
+        record["shapes"] = {field: list(shape) for field, shape in self.shapes().items()}
+        return record
+
+    def save(self, path: str | Path) -> None:
+        """Write the trace to one ``.npz`` file, exactly and without pickle.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where to write; the name is taken as it is.
+        """
+        arrays = {field: getattr(self, field) for field in ARRAY_AXES}
+        rest = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in ARRAY_AXES}
+        header = json.dumps({"format": FORMAT, "version": FORMAT_VERSION, **rest})
+        with Path(path).open("wb") as file:  # an open file, because np.savez would append ".npz" to a name
+            np.savez_compressed(file, header=np.array(header), **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path | BinaryIO) -> "Trace":
+        """Read a trace written by `save`.
+
+        Parameters
+        ----------
+        path : str, Path or binary file
+            The ``.npz`` file.
+
+        Returns
+        -------
+        Trace
+            Equal to the trace saved, field by field.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is no trace, or was written by a later version.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                header = json.loads(str(archive["header"]))
+                arrays = {field: archive[field] for field in ARRAY_AXES}
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # np.load raises zipfile, zlib, key, value or end-of-file errors
+            raise ValueError(
+                f"{path} is not a saved trace: expected an .npz file written by Trace.save."
+            ) from error
+        if header.pop("format", None) != FORMAT:
+            raise ValueError(f"{path} is not a saved trace: its header does not say {FORMAT!r}.")
+        if (version := header.pop("version")) > FORMAT_VERSION:
+            raise ValueError(
+                f"{path} has trace format {version}, but this asrscope reads up to {FORMAT_VERSION}. "
+                "Make sure to upgrade asrscope."
+            )
+        return cls(**arrays, **_restored(header))
+
+
+def _plain(value: Any, decimals: int | None = None) -> Any:
+    """Dataclasses to dicts, tuples to lists, floats rounded if `decimals` is given."""
+    if isinstance(value, Provenance | Token | Word):
+        return _plain(asdict(value), decimals)
+    if isinstance(value, dict):
+        return {key: _plain(item, decimals) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item, decimals) for item in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"A trace holds finite numbers only, but found {value}.")
+        return value if decimals is None else round(value, decimals)
+    return value
+
+
+def _restored(header: dict[str, Any]) -> dict[str, Any]:
+    """Inverse of `_plain` for the fields that are not arrays."""
+
+    def pairs(items: list[list[Any]]) -> tuple[tuple[Any, ...], ...]:
+        return tuple(tuple(item) for item in items)
+
+    header["nearest_texts"] = pairs(header["nearest_texts"])
+    header["prompt_texts"] = tuple(header["prompt_texts"])
+    header["tokens"] = tuple(Token(**{**t, "runners_up": pairs(t["runners_up"])}) for t in header["tokens"])
+    header["words"] = tuple(Word(**word) for word in header["words"])
+    header["provenance"] = tuple(Provenance(**part) for part in header["provenance"])
+    header["warnings"] = tuple(header["warnings"])
+    if header["reference_words"] is not None:
+        header["reference_words"] = pairs(header["reference_words"])
+    return header
