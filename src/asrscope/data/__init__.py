@@ -1,0 +1,1 @@
+"""Training data made by a command: sentences, synthetic speech, cached features, augmentation."""

@@ -1,0 +1,241 @@
+"""Synthesize a corpus once and keep it as log-mel shards with phone labels; training reads the shards by memory map.
+
+A shard is seeded by its number, so it is the same on any machine with the same synthesizers, several processes can
+make different ones, and an interrupted run goes on where it stopped.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import random
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy import ndarray
+
+from asrscope.audio import SAMPLE_RATE
+from asrscope.data.sentences import hand_written, sentences
+from asrscope.data.synthesis import HELD_OUT_VOICES, TRAIN_VOICES, Speech, Voice, random_voice, synthesize
+from asrscope.features import log_mel
+
+__all__ = ["TEST_SETS", "Shard", "load_shards", "make_shards", "make_test_sets"]
+
+UTTERANCES_PER_SHARD = 1000
+SECONDS_PER_POSITION = 0.02
+MAX_SECONDS = 8.0  # longer sentences are drawn again: they would set the memory of a whole batch
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Memory-mapped features of some utterances.
+
+    Parameters
+    ----------
+    log_mel : np.ndarray, shape (frames, n_mels), float16
+        All utterances end to end.
+    phones : np.ndarray, shape (frames // 2,), uint8
+        Index into ``phone_names`` for each 20 ms position.
+    phone_names : list of str
+        Names such as ``flite:ax``.
+    utterances : list of dict
+        ``text``, ``voice``, ``synthesizer``, ``frames``, ``start`` (first frame) and more, one each.
+    """
+
+    log_mel: ndarray
+    phones: ndarray
+    phone_names: list[str]
+    utterances: list[dict[str, Any]]
+
+
+def draw_utterance(rng: random.Random, text: str, voices: dict[str, tuple[str, ...]]) -> tuple[Voice, Speech]:
+    """Speak a sentence in a random voice; voices that fail on it or take too long are drawn again."""
+    for _ in range(20):
+        voice = random_voice(rng, voices)
+        try:
+            speech = synthesize(text, voice)
+        except ValueError:
+            continue
+        if speech.waveform.size <= MAX_SECONDS * SAMPLE_RATE:
+            return voice, speech
+        text = " ".join(text.split()[:-3])
+    raise ValueError(f"no voice could speak {text!r} within {MAX_SECONDS} s")
+
+
+def label_positions(phones: tuple[tuple[str, float, float], ...], positions: int, prefix: str) -> list[str]:
+    """Name the phone that sounds in the middle of every 20 ms position."""
+    labels = [f"{prefix}:_"] * positions
+    for name, start, end in phones:
+        kind = "_" if name.startswith("_") else name
+        first = max(0, round(start / SECONDS_PER_POSITION))
+        for position in range(first, min(positions, round(end / SECONDS_PER_POSITION))):
+            labels[position] = f"{prefix}:{kind}"
+    return labels
+
+
+def make_shard(folder: str, number: int, n_mels: int) -> str:
+    """Write one shard; its manifest comes last and marks it complete."""
+    rng = random.Random(f"voices-{number}")
+    features, labels, lines, start = [], [], [], 0
+    for text in itertools.islice(sentences("train", seed=number), UTTERANCES_PER_SHARD):
+        voice, speech = draw_utterance(rng, text, TRAIN_VOICES)
+        text = " ".join(word for word, _, _ in speech.words)
+        mel = log_mel(speech.waveform, n_mels).T.astype(np.float16)  # (frames, n_mels)
+        features.append(mel)
+        labels += label_positions(speech.phones, len(mel) // 2, voice.synthesizer)
+        lines.append(
+            {
+                "text": text,
+                "synthesizer": voice.synthesizer,
+                "voice": voice.name,
+                "rate": voice.rate,
+                "pitch": voice.pitch,
+                "start": start,
+                "frames": len(mel),
+                "sha256": hashlib.sha256(speech.waveform.tobytes()).hexdigest(),
+            }
+        )
+        start += len(mel)
+    names = sorted(set(labels))
+    index = {name: number for number, name in enumerate(names)}
+    stem = Path(folder) / f"{number:05d}"
+    _save(stem.with_suffix(".mel.npy"), np.concatenate(features))
+    _save(stem.with_suffix(".phones.npy"), np.array([index[label] for label in labels], dtype=np.uint8))
+    text = "\n".join(json.dumps(line) for line in [{"phone_names": names}, *lines]) + "\n"
+    temporary = stem.with_suffix(".jsonl.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, stem.with_suffix(".jsonl"))
+    return stem.name
+
+
+def _save(path: Path, array: ndarray) -> None:
+    temporary = path.with_suffix(".part")
+    with temporary.open("wb") as file:
+        np.save(file, array)
+    os.replace(temporary, path)
+
+
+def make_shards(
+    folder: Path, shards: int, workers: int = 1, n_mels: int = 80, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Synthesize the training corpus, ``UTTERANCES_PER_SHARD`` utterances a shard; finished shards are kept.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the shards go.
+    shards : int
+        How many there shall be.
+    workers : int
+        Processes.
+    n_mels : int
+        Mel bands.
+    progress : callable, optional
+        Called with (done, total).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [number for number in range(shards) if not (folder / f"{number:05d}.jsonl").exists()]
+    done = shards - len(missing)
+    if progress:
+        progress(done, shards)
+    if not missing:
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        jobs = [pool.submit(make_shard, str(folder), number, n_mels) for number in missing]
+        for job in as_completed(jobs):
+            job.result()
+            done += 1
+            if progress:
+                progress(done, shards)
+
+
+def load_shards(folder: Path, limit: int | None = None) -> list[Shard]:
+    """Open the finished shards of a folder, at most ``limit`` of them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    shards = []
+    for manifest in sorted(folder.glob("*.jsonl"))[:limit]:
+        head, *lines = (json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines())
+        stem = manifest.with_suffix("")
+        mel = np.load(stem.with_suffix(".mel.npy"), mmap_mode="r")
+        phones = np.load(stem.with_suffix(".phones.npy"), mmap_mode="r")
+        shards.append(Shard(mel, phones, head["phone_names"], lines))
+    if not shards:
+        raise FileNotFoundError(f"no training shards in {folder}. Make them with: asrscope train data --cache {folder}")
+    return shards
+
+
+# name -> (where the sentences come from, synthesizer, voices)
+TEST_SETS: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
+    "seen-voices": ("grammar", "both", TRAIN_VOICES),
+    "new-espeak-voices": ("grammar", "espeak-ng", HELD_OUT_VOICES),
+    "new-flite-voice": ("grammar", "flite", HELD_OUT_VOICES),
+    "hand-written": ("hand", "both", HELD_OUT_VOICES),
+}
+SPLIT_SEEDS = {"dev": 1, "test": 2}
+
+
+def make_test_sets(folder: Path, split: str = "test", utterances: int = 200) -> list[Path]:
+    """Write the held-out sets as FLAC files with one manifest each, ready for ``asrscope evaluate``.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets one folder a set.
+    split : str
+        ``test`` for figures to publish; ``dev``, on other sentences of the grammar, for choices made on the way.
+    utterances : int
+        How many in each generated set. The hand-written set has its own number of sentences.
+
+    Returns
+    -------
+    list of Path
+        The manifests: JSON lines with ``file``, ``text``, ``voice``, ``synthesizer`` and ``words``.
+    """
+    manifests = []
+    for name, (source, synthesizer, voices) in TEST_SETS.items():
+        if source == "hand" and split != "test":
+            continue
+        target = folder / name
+        target.mkdir(parents=True, exist_ok=True)
+        texts = hand_written() if source == "hand" else _distinct(split, name, utterances)
+        rng = random.Random(f"{split}-{name}")
+        kinds = list(voices) if synthesizer == "both" else [synthesizer]
+        lines = []
+        for number, text in enumerate(texts):
+            kind = kinds[number % len(kinds)]
+            voice, speech = draw_utterance(rng, text, {kind: voices[kind]})
+            file = target / f"{number:03d}.flac"
+            soundfile.write(file, speech.waveform, SAMPLE_RATE, subtype="PCM_16")
+            line = {
+                "file": file.name,
+                "text": " ".join(word for word, _, _ in speech.words),
+                "voice": f"{voice.synthesizer} {voice.name}",
+                "synthesizer": voice.synthesizer,
+                "rate": voice.rate,
+                "pitch": voice.pitch,
+                "words": speech.words,
+            }
+            lines.append(json.dumps(line))
+        manifest = target / "manifest.jsonl"
+        manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        manifests.append(manifest)
+    return manifests
+
+
+def _distinct(split: str, name: str, count: int) -> list[str]:
+    found: dict[str, None] = {}
+    for text in sentences(split, seed=SPLIT_SEEDS[split] * 1000 + list(TEST_SETS).index(name)):
+        found[text] = None
+        if len(found) == count:
+            return list(found)
+    raise AssertionError("the generator of sentences has no end")

@@ -1,0 +1,318 @@
+"""Speech from espeak-ng and flite, with the times of every phone and word that the synthesizers themselves report.
+
+espeak-ng is called through its C library: several times faster than a process a sentence, and the only way to get
+its events. flite is a process a sentence: it prints its phone times with ``-psdur``.
+"""
+
+import ctypes
+import ctypes.util
+import functools
+import io
+import random
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+from jaxtyping import Float32
+from numpy import ndarray
+
+from asrscope.audio import SAMPLE_RATE
+
+__all__ = ["HELD_OUT_VOICES", "TRAIN_VOICES", "Speech", "Voice", "random_voice", "synthesize"]
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Who speaks, and how.
+
+    Parameters
+    ----------
+    synthesizer : str
+        ``espeak-ng`` or ``flite``.
+    name : str
+        espeak-ng: accent and variant, ``en-us+linda``. flite: the voice, ``slt``.
+    rate : int
+        Words a minute (flite: 170 is its own rate).
+    pitch : int
+        0 to 99; 50 is the voice's own.
+    """
+
+    synthesizer: str
+    name: str
+    rate: int = 170
+    pitch: int = 50
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A synthesized clip and what was said when.
+
+    Parameters
+    ----------
+    waveform : np.ndarray, shape (samples,)
+        Mono, 16 kHz, in [-1, 1].
+    phones : tuple of (str, float, float)
+        The synthesizer's phones with start and end in seconds; silence is ``_``.
+    words : tuple of (str, float, float)
+        The words of the sentence with start and end in seconds.
+    """
+
+    waveform: Float32[ndarray, " samples"]
+    phones: tuple[tuple[str, float, float], ...]
+    words: tuple[tuple[str, float, float], ...]
+
+
+ACCENTS = (
+    "en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc",
+)  # "en" is British; fmt: skip
+VARIANTS = (
+    "", "adam", "Alex", "Alicia", "Andrea", "anika", "Annie", "announcer", "antonio", "aunty", "belinda", "benjamin",
+    "boris", "caleb", "david", "Denis", "Diogo", "ed", "edward", "edward2", "f1", "f2", "f3", "f4", "Gene", "Gene2",
+    "grandma", "grandpa", "gustave", "Henrique", "Hugo", "iven", "iven2", "iven3", "Jacky", "john", "kaukovalta",
+    "klatt", "klatt2", "klatt3", "klatt5", "Lee", "m1", "m2", "m3", "m4", "m5", "m6", "m8", "marcelo", "Marco",
+    "Mario", "max", "Michael", "miguel", "Mike", "Nguyen", "norbert", "pablo", "paul", "pedro", "quincy",
+    "RicishayMax", "rob", "robert", "sandro", "shelby", "steph", "steph2", "Storm", "travis", "Tweaky", "victor",
+)  # fmt: skip
+HELD_OUT_VARIANTS = ("Andy", "f5", "iven4", "klatt4", "linda", "m7", "michel", "steph3", "zac")
+FLITE_VOICES = ("awb", "kal", "kal16", "slt")
+HELD_OUT_FLITE_VOICES = ("rms",)
+
+# synthesizer -> names; an accent of a held-out variant may be known, its variant never is
+TRAIN_VOICES = {
+    "espeak-ng": tuple(f"{accent}+{variant}".rstrip("+") for accent in ACCENTS for variant in VARIANTS),
+    "flite": FLITE_VOICES,
+}
+HELD_OUT_VOICES = {
+    "espeak-ng": tuple(f"{accent}+{variant}" for accent in ("en-us", "en") for variant in HELD_OUT_VARIANTS),
+    "flite": HELD_OUT_FLITE_VOICES,
+}
+
+
+def random_voice(rng: random.Random, voices: dict[str, tuple[str, ...]], flite_share: float = 0.35) -> Voice:
+    """Draw a voice with a rate and a pitch.
+
+    Parameters
+    ----------
+    rng : random.Random
+        The generator.
+    voices : dict
+        `TRAIN_VOICES` or `HELD_OUT_VOICES`, or a part of them.
+    flite_share : float
+        Share of flite: its few voices sound more human than espeak-ng's many.
+    """
+    if len(voices) == 1:
+        (synthesizer,) = voices
+    else:
+        synthesizer = "flite" if rng.random() < flite_share else "espeak-ng"
+    name = rng.choice(voices[synthesizer])
+    return Voice(synthesizer, name, rate=rng.randint(125, 205), pitch=rng.randint(25, 75))
+
+
+def synthesize(text: str, voice: Voice) -> Speech:
+    """Speak a sentence.
+
+    Parameters
+    ----------
+    text : str
+        Words separated by blanks.
+    voice : Voice
+        Who speaks.
+
+    Returns
+    -------
+    Speech
+        The clip, its phones and its words.
+
+    Raises
+    ------
+    OSError
+        If the synthesizer is not installed; the message says how to install it.
+    ValueError
+        If it knows no such voice, or says nothing.
+    """
+    speech = _espeak(text, voice) if voice.synthesizer == "espeak-ng" else _flite(text, voice)
+    if speech.waveform.size == 0 or not speech.phones:
+        raise ValueError(f"{voice.synthesizer} voice {voice.name!r} said nothing for {text!r}")
+    return speech
+
+
+# --- espeak-ng ------------------------------------------------------------------------------------------------------
+
+_RETRIEVAL, _PHONEME_EVENTS = 1, 1  # AUDIO_OUTPUT_RETRIEVAL, espeakINITIALIZE_PHONEME_EVENTS
+_RATE, _PITCH = 1, 3  # espeak_PARAMETER
+_END_OF_LIST, _WORD, _PHONEME = 0, 1, 7  # espeak_EVENT_TYPE
+
+
+class _EventId(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),  # ms
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _EventId),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+class _Espeak:
+    """The C library, initialized once a process: it keeps one global state."""
+
+    def __init__(self) -> None:
+        name = ctypes.util.find_library("espeak-ng") or "libespeak-ng.so.1"
+        try:
+            self.library: Any = ctypes.CDLL(name)
+        except OSError as error:
+            raise OSError("espeak-ng is not installed. On Debian or Ubuntu: apt-get install espeak-ng") from error
+        self.rate = self.library.espeak_Initialize(_RETRIEVAL, 0, None, _PHONEME_EVENTS)
+        self.samples: list[ndarray] = []
+        self.events: list[tuple[int, int, float, str]] = []
+        self.callback = _Callback(self._receive)  # kept: the library holds no reference to it
+        self.library.espeak_SetSynthCallback(self.callback)
+
+    def _receive(self, wav: Any, count: int, events: Any) -> int:
+        if wav and count > 0:
+            self.samples.append(np.ctypeslib.as_array(wav, shape=(count,)).copy())
+        index = 0
+        while events[index].type != _END_OF_LIST:
+            event = events[index]
+            if event.type in (_WORD, _PHONEME):
+                label = event.id.string.decode("utf-8", "replace") if event.type == _PHONEME else ""
+                self.events.append((event.type, event.text_position, event.audio_position / 1000, label))
+            index += 1
+        return 0
+
+    def speak(self, text: str, voice: Voice) -> Speech:
+        self.samples, self.events = [], []
+        if self.library.espeak_SetVoiceByName(voice.name.encode()) != 0:
+            raise ValueError(f"espeak-ng knows no voice {voice.name!r}. List them with: espeak-ng --voices=en")
+        self.library.espeak_SetParameter(_RATE, voice.rate, 0)
+        self.library.espeak_SetParameter(_PITCH, voice.pitch, 0)
+        data = text.encode() + b"\0"
+        self.library.espeak_Synth(data, len(data), 0, 1, 0, 1, None, None)  # by character, UTF-8
+        self.library.espeak_Synchronize()
+        pcm = np.concatenate(self.samples) if self.samples else np.zeros(0, np.int16)
+        seconds = pcm.size / self.rate
+        waveform = soxr.resample(pcm.astype(np.float32) / 32768, self.rate, SAMPLE_RATE)
+        marks = [(label or "_", time) for kind, _, time, label in self.events if kind == _PHONEME]
+        phones = _spans(marks, seconds)
+        starts = [(position - 1, time) for kind, position, time, _ in self.events if kind == _WORD]
+        return Speech(waveform, phones, _word_spans(text, starts, phones))
+
+
+def _spans(marks: list[tuple[str, float]], seconds: float) -> tuple[tuple[str, float, float], ...]:
+    """Turn (label, start) marks into (label, start, end) spans."""
+    ends = [time for _, time in marks[1:]] + [seconds]
+    return tuple((label, start, end) for (label, start), end in zip(marks, ends, strict=True) if end > start)
+
+
+def _word_spans(
+    text: str, starts: list[tuple[int, float]], phones: tuple[tuple[str, float, float], ...]
+) -> tuple[tuple[str, float, float], ...]:
+    """Give every word of the text its start and end.
+
+    The synthesizer runs some pairs together ("out of"): it reports one start for both. Such a group is shared out
+    by letters.
+    """
+    offsets, position = [], 0
+    for word in text.split():
+        position = text.index(word, position)
+        offsets.append(position)
+        position += len(word)
+    sounding = [(start, end) for label, start, end in phones if not label.startswith("_")]
+    known = {offset: time for offset, time in starts if offset in offsets}
+    if not sounding:
+        return ()
+    known.setdefault(0, sounding[0][0])
+    groups: list[list[str]] = []
+    begins: list[float] = []
+    for offset, word in zip(offsets, text.split(), strict=True):
+        if offset in known:
+            groups.append([word])
+            begins.append(known[offset])
+        else:
+            groups[-1].append(word)
+    words = []
+    for number, (group, begin) in enumerate(zip(groups, begins, strict=True)):
+        limit = begins[number + 1] if number + 1 < len(groups) else sounding[-1][1]
+        inside = [(start, end) for start, end in sounding if begin - 1e-6 <= start < limit]
+        first = inside[0][0] if inside else begin
+        last = inside[-1][1] if inside else limit
+        letters, time = sum(map(len, group)), first
+        for word in group:
+            end = time + (last - first) * len(word) / letters
+            words.append((word, round(time, 3), round(end, 3)))
+            time = end
+    return tuple(words)
+
+
+@functools.lru_cache(maxsize=1)
+def _library() -> _Espeak:
+    return _Espeak()
+
+
+def _espeak(text: str, voice: Voice) -> Speech:
+    return _library().speak(text, voice)
+
+
+# --- flite ----------------------------------------------------------------------------------------------------------
+
+
+def _flite(text: str, voice: Voice) -> Speech:
+    program = shutil.which("flite")
+    if program is None:
+        raise OSError("flite is not installed. On Debian or Ubuntu: apt-get install flite")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "speech.wav"
+        command = [program, "-voice", voice.name, "-psdur", "-t", text, "-o", str(path)]
+        command += ["--setf", f"duration_stretch={170 / voice.rate:.3f}"]
+        # The diphone voices shift their pitch cleanly; a cluster-unit voice would only be resynthesized badly.
+        if voice.name.startswith("kal"):
+            command += ["--setf", f"int_f0_target_mean={95 + (voice.pitch - 50) * 0.6:.1f}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0 or not path.exists():
+            raise ValueError(f"flite voice {voice.name!r} failed for {text!r}: {done.stderr.strip()[:200]}")
+        pcm, rate = soundfile.read(io.BytesIO(path.read_bytes()), dtype="float32")
+    phones, start = [], 0.0
+    for item in done.stdout.split():
+        label, _, end = item.rpartition(":")
+        phones.append(("_" if label == "pau" else label, start, float(end)))
+        start = float(end)
+    waveform = soxr.resample(pcm, rate, SAMPLE_RATE)
+    return Speech(waveform, tuple(phones), _flite_words(text, program, voice, tuple(phones)))
+
+
+def _flite_words(
+    text: str, program: str, voice: Voice, phones: tuple[tuple[str, float, float], ...]
+) -> tuple[tuple[str, float, float], ...]:
+    """Share the phones out to the words: flite's own phones of each word, spoken alone, say how many belong to it."""
+    counts = [_flite_phone_count(program, voice.name, word) for word in text.split()]
+    sounding = [(start, end) for label, start, end in phones if label != "_"]
+    # In running speech some words lose or gain a phone: scale the counts to the sentence.
+    edges = np.round(np.cumsum([0, *counts]) * len(sounding) / max(1, sum(counts))).astype(int)
+    words = []
+    for word, first, last in zip(text.split(), edges[:-1], edges[1:], strict=True):
+        first = min(first, len(sounding) - 1)
+        last = max(last, first + 1)
+        words.append((word, round(sounding[first][0], 3), round(sounding[last - 1][1], 3)))
+    return tuple(words)
+
+
+@functools.lru_cache(maxsize=8192)
+def _flite_phone_count(program: str, voice: str, word: str) -> int:
+    done = subprocess.run([program, "-voice", "kal", "-ps", "-t", word, "-o", "none"], capture_output=True, text=True, check=False)  # fmt: skip
+    return max(1, len([phone for phone in done.stdout.split() if phone != "pau"]))
