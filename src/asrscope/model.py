@@ -1,0 +1,270 @@
+"""The whole model: a Whisper encoder, the projector, and a SmolLM3 decoder, composed as transformers does it.
+
+The attribute names (``audio_tower``, ``multi_modal_projector``, ``language_model``), ``get_audio_features``
+and the placeholder mask are those of Voxtral and GLM-ASR in transformers: whatever reads those reads this.
+"""
+
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForMultimodalLM,
+    AutoModelForSpeechSeq2Seq,
+    Cache,
+    GenerationMixin,
+    PreTrainedConfig,
+    PreTrainedModel,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+)
+from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.utils import can_return_tuple
+
+from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
+from asrscope.projector import AudioProjector
+
+__all__ = ["AsrScopeConfig", "AsrScopeForConditionalGeneration"]
+
+
+@strict
+class AsrScopeConfig(PreTrainedConfig):
+    """Sizes of the three parts, and how they are joined.
+
+    Attributes
+    ----------
+    audio_config : WhisperConfig
+        The encoder; its ``max_source_positions`` is the longest clip in positions of 20 ms.
+    text_config : SmolLM3Config
+        The decoder.
+    stack_factor : int
+        Encoder positions in one audio token, ``k``.
+    projector_hidden_size : int
+        Width of the projector's hidden layer.
+    audio_token_id : int
+        The placeholder that the prompt holds once for each audio token.
+    pad_audio : bool
+        Whether clips are padded to the encoder's whole window, as Whisper does, or run at their true length.
+    trained_seconds : float
+        Longest clip that the model saw in training.
+    """
+
+    model_type = "asrscope"
+    sub_configs_defaults = {"audio_config": WhisperConfig, "text_config": SmolLM3Config}  # noqa: RUF012
+
+    audio_config: Any = None  # a dictionary, as it is read from config.json, becomes a config
+    text_config: Any = None
+    stack_factor: int = 5
+    projector_hidden_size: int = 1024
+    audio_token_id: int = 3
+    pad_audio: bool = False
+    trained_seconds: float | int = 30.0
+    tie_word_embeddings: bool = True
+
+    @property
+    def window_seconds(self) -> float:
+        """Longest clip that the encoder can take, in seconds."""
+        return float(self.audio_config.max_source_positions * SECONDS_PER_POSITION)
+
+
+class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """A speech-language model: text goes in with the sound of a clip among it, text comes out.
+
+    Parameters
+    ----------
+    config : AsrScopeConfig
+        Sizes of the parts. Weights are random until ``from_pretrained`` loads them.
+    """
+
+    config_class = AsrScopeConfig
+    config: AsrScopeConfig
+    base_model_prefix = ""
+    input_modalities = ("audio", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    _skip_keys_device_placement = ("past_key_values",)
+
+    def __init__(self, config: AsrScopeConfig) -> None:
+        super().__init__(config)
+        self.audio_tower = WhisperEncoder(config.audio_config)
+        self.multi_modal_projector = AudioProjector(
+            encoder_dim=config.audio_config.d_model,
+            decoder_dim=config.text_config.hidden_size,
+            stack_factor=config.stack_factor,
+            hidden_size=config.projector_hidden_size,
+        )
+        self.language_model = SmolLM3ForCausalLM(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the decoder's token embeddings."""
+        embeddings: nn.Module = self.language_model.get_input_embeddings()
+        return embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the decoder's token embeddings."""
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Return the layer that turns the decoder's hidden states into logits."""
+        head: nn.Module = self.language_model.get_output_embeddings()
+        return head
+
+    @can_return_tuple  # type: ignore[untyped-decorator]
+    def get_audio_features(
+        self,
+        input_features: Float[Tensor, "batch n_mels frames"],
+        frame_mask: Bool[Tensor, "batch frames"] | None = None,
+        **kwargs: Any,  # noqa: ARG002 - generate passes on what it was given
+    ) -> BaseModelOutputWithPooling:
+        """Turn clips into vectors that stand among the decoder's token embeddings.
+
+        Parameters
+        ----------
+        input_features : torch.Tensor, shape (batch, n_mels, frames)
+            Log-mel spectrograms.
+        frame_mask : torch.Tensor, shape (batch, frames), optional
+            True where a frame belongs to the clip. Without it every frame does.
+        **kwargs
+            Ignored.
+
+        Returns
+        -------
+        BaseModelOutputWithPooling
+            ``last_hidden_state``, shape (batch, positions, encoder_dim), is the encoder's output;
+            ``pooler_output``, shape (audio_tokens, decoder_dim), the audio tokens of all clips in a row.
+        """
+        hidden = encode(self.audio_tower, input_features.to(self.dtype), frame_mask)
+        embeds = self.multi_modal_projector(hidden)  # (batch, audio_tokens, decoder_dim)
+        if frame_mask is None:
+            audio_embeds = embeds.flatten(0, 1)
+        else:
+            tokens = position_mask(frame_mask).sum(-1) // self.config.stack_factor  # (batch,)
+            is_clip = torch.arange(embeds.shape[1], device=embeds.device) < tokens[:, None]
+            audio_embeds = embeds[is_clip]  # (audio_tokens of all clips, decoder_dim)
+        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=audio_embeds)
+
+    def get_placeholder_mask(
+        self,
+        input_ids: Int[Tensor, "batch prompt_positions"],
+        audio_embeds: Float[Tensor, "audio_tokens decoder_dim"],
+    ) -> Bool[Tensor, "batch prompt_positions"]:
+        """Find the prompt's audio placeholders and check that there is one for each audio token.
+
+        Parameters
+        ----------
+        input_ids : torch.Tensor, shape (batch, prompt_positions)
+            Token ids of the prompts.
+        audio_embeds : torch.Tensor, shape (audio_tokens, decoder_dim)
+            Audio tokens of all clips.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch, prompt_positions)
+            True where an audio token belongs.
+
+        Raises
+        ------
+        ValueError
+            If the counts differ.
+        """
+        mask = input_ids == self.config.audio_token_id
+        placeholders, audio_tokens = int(mask.sum()), audio_embeds.shape[0]
+        if placeholders != audio_tokens:
+            raise ValueError(
+                "The prompt must hold one audio placeholder for each audio token, but found "
+                f"{placeholders} placeholders (token {self.config.audio_token_id}) and {audio_tokens} audio "
+                "tokens. Make sure to prepare both with the processor that was saved with the model."
+            )
+        return mask
+
+    @can_return_tuple  # type: ignore[untyped-decorator]
+    def forward(
+        self,
+        input_ids: Int[Tensor, "batch positions"] | None = None,
+        *,
+        input_features: Float[Tensor, "clips n_mels frames"] | None = None,
+        frame_mask: Bool[Tensor, "clips frames"] | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Int[Tensor, "_ positions"] | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Float[Tensor, "batch positions decoder_dim"] | None = None,
+        labels: Int[Tensor, "batch positions"] | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Embed the text, put the audio tokens in the place of their placeholders, and run the decoder.
+
+        Parameters
+        ----------
+        input_ids : torch.Tensor, shape (batch, positions)
+            Token ids of the prompt, one placeholder for each audio token.
+        input_features : torch.Tensor, shape (batch, n_mels, frames), optional
+            Log-mel spectrograms. ``generate`` passes them on only while the prompt is read: what the decoder
+            made of the clip is in its cache by the time it writes.
+        frame_mask : torch.Tensor, shape (batch, frames), optional
+            True where a frame belongs to the clip.
+        attention_mask : torch.Tensor, shape (batch, positions), optional
+            1 where there is a token, 0 in padding.
+        position_ids : torch.Tensor, shape (batch, positions), optional
+            Position of each token.
+        past_key_values : Cache, optional
+            Keys and values of the positions already read.
+        inputs_embeds : torch.Tensor, shape (batch, positions, decoder_dim), optional
+            Embeddings to use in the place of ``input_ids``.
+        labels : torch.Tensor, shape (batch, positions), optional
+            Token ids to be predicted, -100 where nothing is; the decoder shifts them by one itself.
+        use_cache : bool, optional
+            Whether to return ``past_key_values``.
+        logits_to_keep : int or torch.Tensor
+            How many logits to compute from the end, 0 for all.
+        **kwargs
+            Passed on to the decoder, ``output_hidden_states`` for example.
+
+        Returns
+        -------
+        CausalLMOutputWithPast
+            ``logits``, shape (batch, positions, vocabulary), and ``loss`` if labels are given.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing to embed, or placeholders and audio tokens differ in number.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Expected either input_ids or inputs_embeds, but found both or neither.")
+        if input_ids is not None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+            if input_features is not None:
+                audio_embeds = self.get_audio_features(input_features, frame_mask).pooler_output
+                is_audio = self.get_placeholder_mask(input_ids, audio_embeds)
+                inputs_embeds = inputs_embeds.masked_scatter(
+                    is_audio.unsqueeze(-1), audio_embeds.to(inputs_embeds.dtype)
+                )
+        return self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            labels=labels,
+            use_cache=use_cache,
+            logits_to_keep=logits_to_keep,
+            **kwargs,
+        )
+
+
+AutoConfig.register("asrscope", AsrScopeConfig)
+AutoFeatureExtractor.register(AsrScopeConfig, WhisperFeatureExtractor)
+for auto_class in (AutoModel, AutoModelForMultimodalLM, AutoModelForSpeechSeq2Seq):
+    auto_class.register(AsrScopeConfig, AsrScopeForConditionalGeneration)

@@ -1,0 +1,192 @@
+"""From clips to what the model reads: log-mel features, and a prompt with one placeholder per audio token."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoProcessor, BatchFeature, ProcessorMixin
+from transformers.models.whisper.feature_extraction_whisper import WhisperFeatureExtractor
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from asrscope.features import HOP_LENGTH, log_mel
+from asrscope.model import AsrScopeConfig
+from asrscope.projector import count_audio_tokens
+
+__all__ = ["AsrScopeProcessor"]
+
+FRAMES_PER_POSITION = 2  # stride of the encoder's second convolution
+
+
+class AsrScopeProcessor(ProcessorMixin):
+    """Feature extractor, tokenizer and prompt of one model.
+
+    Parameters
+    ----------
+    feature_extractor : WhisperFeatureExtractor
+        Holds the number of mel bands and the length of the encoder's window. The features themselves are
+        computed by `asrscope.features.log_mel`, which does not pad.
+    tokenizer : PreTrainedTokenizerBase
+        The decoder's tokenizer; its chat template frames the prompt.
+    chat_template : str, optional
+        Replaces the tokenizer's chat template.
+    audio_token : str
+        The placeholder that the prompt holds once for each audio token.
+    instruction : str
+        What the prompt asks for, before the clip.
+    stack_factor : int
+        Encoder positions in one audio token, as in the model's config.
+    pad_audio : bool
+        Whether clips are padded to the encoder's whole window, as in the model's config.
+    """
+
+    def __init__(  # noqa: PLR0917 - from_pretrained finds only positional arguments
+        self,
+        feature_extractor: WhisperFeatureExtractor,
+        tokenizer: PreTrainedTokenizerBase,
+        chat_template: str | None = None,
+        audio_token: str = "<|audio|>",
+        instruction: str = "transcribe: ",
+        stack_factor: int = 5,
+        pad_audio: bool = False,
+    ) -> None:
+        self.audio_token = audio_token
+        self.audio_token_id = tokenizer.convert_tokens_to_ids(audio_token)
+        self.instruction = instruction
+        self.stack_factor = stack_factor
+        self.pad_audio = pad_audio
+        super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of what a call returns."""
+        return ["input_ids", "attention_mask", "input_features", "frame_mask"]
+
+    def prompt(self) -> str:
+        """Text of the prompt, with one placeholder where the clip belongs."""
+        message = {"role": "user", "content": f"{self.instruction}{self.audio_token}"}
+        # A template that knows no thinking mode ignores the flag; SmolLM3's would think aloud without it.
+        return str(
+            self.tokenizer.apply_chat_template(
+                [message],
+                chat_template=self.chat_template,
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,
+            )
+        )
+
+    def features(self, waveform: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "n_mels frames"]:
+        """Compute the log-mel spectrogram that the encoder reads.
+
+        Parameters
+        ----------
+        waveform : np.ndarray, shape (samples,)
+            Mono audio at 16 kHz in [-1, 1].
+
+        Returns
+        -------
+        np.ndarray, shape (n_mels, frames)
+            At the clip's true length, but long enough for one audio token; or padded with silence to the
+            encoder's window, if the model was trained so.
+
+        Raises
+        ------
+        ValueError
+            If the clip is empty, not finite, or longer than the encoder's window.
+        """
+        window = self.feature_extractor.n_samples
+        if waveform.size > window:
+            rate = self.feature_extractor.sampling_rate
+            raise ValueError(
+                f"The encoder takes clips of up to {window / rate:g} s, but found "
+                f"{waveform.size / rate:.2f} s. Make sure to cut longer audio, as transcribe() does."
+            )
+        shortest = self.stack_factor * FRAMES_PER_POSITION * HOP_LENGTH
+        samples = window if self.pad_audio else max(shortest, waveform.size)
+        # The clip is padded, not its features: the floor of a spectrogram depends on its loudest sound.
+        padded = np.pad(waveform, (0, samples - waveform.size)) if waveform.size else waveform
+        return log_mel(padded, self.feature_extractor.feature_size)
+
+    def count_audio_tokens(self, frames: int) -> int:
+        """Count the audio tokens of a spectrogram of so many frames."""
+        return count_audio_tokens(frames // FRAMES_PER_POSITION, self.stack_factor)
+
+    def __call__(
+        self,
+        audio: np.ndarray | Sequence[np.ndarray],
+        text: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Prepare one clip or a batch of clips for the model.
+
+        Parameters
+        ----------
+        audio : np.ndarray [shape=(samples,)] or sequence of these
+            Mono audio at 16 kHz in [-1, 1].
+        text : str or sequence of str, optional
+            Prompts in the place of the usual one, each with one audio placeholder.
+        **kwargs
+            Passed on to the tokenizer.
+
+        Returns
+        -------
+        BatchFeature
+            ``input_ids`` and ``attention_mask``, shape (batch, prompt_positions), padded on the left so that
+            every prompt ends where writing starts; ``input_features``, shape (batch, n_mels, frames), padded
+            on the right; ``frame_mask``, shape (batch, frames), True where a frame belongs to the clip.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many prompts as clips, a prompt has not exactly one placeholder, or a clip is
+            empty, not finite or too long.
+        """
+        clips = [audio] if isinstance(audio, np.ndarray) and audio.ndim == 1 else list(audio)
+        prompts = (
+            [self.prompt()] * len(clips) if text is None else [text] if isinstance(text, str) else list(text)
+        )
+        if not clips or len(prompts) != len(clips):
+            raise ValueError(
+                f"Expected one prompt for each clip, but found {len(prompts)} prompts and {len(clips)} clips."
+            )
+        spectrograms = [self.features(clip) for clip in clips]
+        expanded = [
+            self._expand(prompt, self.count_audio_tokens(spectrogram.shape[1]))
+            for prompt, spectrogram in zip(prompts, spectrograms, strict=True)
+        ]
+        # The template has written every special token that belongs there.
+        tokenizer_kwargs = {"padding": True, "padding_side": "left", "add_special_tokens": False, **kwargs}
+        tokens = self.tokenizer(expanded, return_tensors="pt", **tokenizer_kwargs)
+        return BatchFeature(
+            {
+                "input_ids": tokens["input_ids"],
+                "attention_mask": tokens["attention_mask"],
+                **_batch(spectrograms),
+            }
+        )
+
+    def _expand(self, prompt: str, audio_tokens: int) -> str:
+        """Repeat the prompt's one placeholder for each audio token."""
+        if (found := prompt.count(self.audio_token)) != 1:
+            raise ValueError(
+                f"Each prompt must hold {self.audio_token} once, where its clip belongs, "
+                f"but found it {found} times in {prompt!r}."
+            )
+        return prompt.replace(self.audio_token, self.audio_token * audio_tokens)
+
+
+def _batch(spectrograms: list[np.ndarray]) -> dict[str, Tensor]:
+    """Stack spectrograms of different lengths, and mark which frames are real."""
+    lengths = torch.tensor([spectrogram.shape[1] for spectrogram in spectrograms])
+    frames = int(lengths.max())
+    padded = [np.pad(s, ((0, 0), (0, frames - s.shape[1]))) for s in spectrograms]
+    return {
+        "input_features": torch.from_numpy(np.stack(padded)),  # (batch, n_mels, frames)
+        "frame_mask": torch.arange(frames) < lengths[:, None],  # (batch, frames)
+    }
+
+
+AutoProcessor.register(AsrScopeConfig, AsrScopeProcessor)
