@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asrscope.audio import SAMPLE_RATE, check_waveform, load_audio, wav_bytes
+from asrscope.audio import SAMPLE_RATE, check_waveform, find_audio, load_audio, wav_bytes
 
 SECONDS = 0.5
 
@@ -127,6 +127,16 @@ def test_a_header_written_before_the_size_was_known_is_accepted():
     waveform, found = load_with_warnings(bytes(content))
     assert len(waveform) == SECONDS * SAMPLE_RATE
     assert found == []
+
+
+def test_recordings_in_a_folder_are_found_in_order(tmp_path):
+    names = ["b.wav", "a.FLAC", "below/c.mp3", "notes.txt", ".hidden.wav", "phone.m4a"]
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    found = [path.relative_to(tmp_path).as_posix() for path in find_audio(tmp_path)]
+    assert found == ["a.FLAC", "b.wav", "below/c.mp3", "phone.m4a"]
 
 
 # What is read with a warning --------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import soundfile
 import soxr
 from jaxtyping import Float32
 
-__all__ = ["SAMPLE_RATE", "check_waveform", "load_audio", "wav_bytes"]
+__all__ = ["SAMPLE_RATE", "check_waveform", "find_audio", "load_audio", "wav_bytes"]
 
 SAMPLE_RATE = 16_000  # samples per second, what Whisper's front end expects
 
@@ -32,6 +32,12 @@ SILENT_PEAK = 1e-3  # -60 dB below full scale, after the mean is removed
 CLIPPED_LEVEL = 0.98  # a clipped sample stands at least this high ...
 CLIPPED_SAMPLES = 10  # ... and is equal to its neighbor; a few such pairs happen in clean recordings
 CANCELLED_SHARE = 0.01  # of the channels' power: less left in their mean means opposite phases
+
+# What counts as a recording in a folder. The second row cannot be read; an error says so, silence would not.
+AUDIO_SUFFIXES = (
+    *(".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wav"),
+    *(".aac", ".amr", ".m4a", ".webm", ".wma"),
+)
 
 _STREAMED_SIZE = 0x7FFF_0000  # programs that write to a pipe put a size this large, or 0, into the header
 _MAX_BYTES = 2**31  # of an open stream
@@ -55,16 +61,13 @@ Warn = Callable[[str], None]
 class BinaryReader(Protocol):
     """Whatever has a `read` that yields bytes: an open file, `io.BytesIO`, a pipe."""
 
-    def read(self, size: int = -1, /) -> bytes:
-        """Return up to `size` bytes."""
-        ...
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
 def load_audio(
     source: str | Path | bytes | BinaryReader, *, on_warning: Warn | None = None
 ) -> Float32[np.ndarray, " samples"]:
-    """
-    Read a recording as mono 16 kHz samples.
+    """Read a recording as mono 16 kHz samples.
 
     Channels are averaged, except where they cancel each other; other sampling rates are resampled; integer
     and float encodings are scaled to [-1, 1].
@@ -100,8 +103,7 @@ def load_audio(
 def check_waveform(
     array: object, sampling_rate: int = SAMPLE_RATE, *, on_warning: Warn | None = None
 ) -> Float32[np.ndarray, " samples"]:
-    """
-    Check samples that are already in memory and bring them into the package's form.
+    """Check samples that are already in memory and bring them into the package's form.
 
     Parameters
     ----------
@@ -136,9 +138,28 @@ def check_waveform(
     return _finish(scaled[:, np.newaxis], sampling_rate, name, on_warning or _user_warning)
 
 
-def wav_bytes(waveform: Float32[np.ndarray, " samples"]) -> bytes:
+def find_audio(folder: str | Path) -> list[Path]:
+    """Find the recordings in a folder and the folders below it.
+
+    Parameters
+    ----------
+    folder : str or pathlib.Path
+        Where to look; hidden files are left out.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Files with an audio file's ending, sorted by path.
     """
-    Encode a waveform as a 16-bit PCM WAV file, for embedding in a page.
+    return sorted(
+        path
+        for path in Path(folder).rglob("*")
+        if path.name.lower().endswith(AUDIO_SUFFIXES) and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def wav_bytes(waveform: Float32[np.ndarray, " samples"]) -> bytes:
+    """Encode a waveform as a 16-bit PCM WAV file, for embedding in a page.
 
     Parameters
     ----------
@@ -161,8 +182,7 @@ def wav_bytes(waveform: Float32[np.ndarray, " samples"]) -> bytes:
 
 
 class _SafeStream:
-    """
-    A binary stream whose `seek` never raises.
+    """A binary stream whose `seek` never raises.
 
     Damaged headers make libsndfile seek before the start. It calls `seek` from C, where an exception cannot
     be raised but is printed with its traceback; standing still is what a C stream does.

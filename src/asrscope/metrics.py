@@ -34,8 +34,7 @@ NORMALIZER = "Whisper's English text normalizer (transformers), without its spel
 
 @dataclass(frozen=True)
 class WordErrors:
-    """
-    Counts of one comparison, or of many added up.
+    """Counts of one comparison, or of many added up.
 
     Attributes
     ----------
@@ -63,8 +62,7 @@ class WordErrors:
 
 @dataclass(frozen=True)
 class AlignedWord:
-    """
-    One step of the alignment of what was said with what was written.
+    """One step of the alignment of what was said with what was written.
 
     Attributes
     ----------
@@ -88,8 +86,7 @@ def _normalizer() -> "EnglishTextNormalizer":
 
 
 def normalize(text: str) -> str:
-    """
-    Bring a text into the form in which words are compared.
+    """Bring a text into the form in which words are compared.
 
     Lower case, no punctuation, contractions written out, numbers as digits, fillers (``um``) and anything in
     brackets removed.
@@ -112,8 +109,7 @@ def normalize(text: str) -> str:
 
 
 def align_words(reference: str, hypothesis: str) -> tuple[AlignedWord, ...]:
-    """
-    Align two texts word by word with the fewest errors.
+    """Align two texts word by word with the fewest errors.
 
     Parameters
     ----------
@@ -145,8 +141,7 @@ def align_words(reference: str, hypothesis: str) -> tuple[AlignedWord, ...]:
 
 
 def word_errors(reference: str, hypothesis: str) -> WordErrors:
-    """
-    Count the word errors of one utterance.
+    """Count the word errors of one utterance.
 
     Parameters
     ----------
@@ -170,8 +165,7 @@ def word_errors(reference: str, hypothesis: str) -> WordErrors:
 
 
 def total_errors(each: Sequence[WordErrors]) -> WordErrors:
-    """
-    Add up the counts of many utterances: the rate of the sum is the word error rate of the collection.
+    """Add up the counts of many utterances: the rate of the sum is the word error rate of the collection.
 
     Parameters
     ----------
@@ -192,8 +186,7 @@ def total_errors(each: Sequence[WordErrors]) -> WordErrors:
 
 
 def character_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """
-    Character errors per character of the references, spaces included.
+    """Character errors per character of the references, spaces included.
 
     Parameters
     ----------
@@ -224,8 +217,7 @@ def character_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -
 def bootstrap_interval(
     each: Sequence[WordErrors], *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """
-    Interval of the word error rate if other utterances of the same kind had been drawn.
+    """Interval of the word error rate if other utterances of the same kind had been drawn.
 
     Utterances, not words, are drawn with replacement: errors within an utterance go together.
 
@@ -242,8 +234,10 @@ def bootstrap_interval(
 
     Returns
     -------
-    low, high : float
-        Bounds of the word error rate.
+    low : float
+        Lower bound of the word error rate.
+    high : float
+        Upper bound.
 
     Raises
     ------
