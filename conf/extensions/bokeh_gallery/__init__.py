@@ -1,0 +1,37 @@
+"""Bokeh figures in Sphinx: a scraper for sphinx-gallery and a directive for lectures.
+
+The extension stands on its own: it needs Sphinx, Bokeh and Pillow, and uses sphinx-gallery and Playwright where
+they are installed. In ``conf.py``::
+
+    extensions = ["sphinx_gallery.gen_gallery", "bokeh_gallery"]
+    sphinx_gallery_conf = {
+        "image_scrapers": ("bokeh_gallery.scraper.scrape",),
+        "reset_modules": ("bokeh_gallery.scraper.reset",),
+        "reset_modules_order": "both",
+        "ignore_repr_types": r"bokeh\\.",
+    }
+
+What a page gets:
+
+- Each figure that a script gives to ``bokeh.io.show`` is embedded as a script file of the site, so that pages work
+  from a static server and from ``file://`` alike. BokehJS comes from the installed package; nothing is fetched
+  from another host, and only pages with figures load it.
+- A figure is drawn when it is scrolled into view, follows the theme's light and dark colors while the reader
+  switches, and fills the width it finds.
+- A text alternative: ``figure.tags = [{"description": "..."}]``, or a sentence made of the titles and axes.
+- ``Range1d`` models of equal ``name`` move together on a page. Every ``Span`` named ``playhead`` follows the
+  page's ``<audio>`` element, and a click in a figure that has one moves the sound there.
+- Names of models are renumbered, so that two builds give the same bytes.
+
+In MyST and reStructuredText pages the directive ``bokeh-figure`` runs a callable or a few lines of Python.
+"""
+
+from . import directive
+
+__version__ = "0.1.0"
+
+
+def setup(app):
+    """Register the directive, the page assets and the copying of figures."""
+    directive.setup(app)
+    return {"version": __version__, "parallel_read_safe": True, "parallel_write_safe": True}

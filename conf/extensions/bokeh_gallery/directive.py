@@ -1,0 +1,276 @@
+"""The directive ``bokeh-figure``, its page markup, and the copying of what pages with figures need."""
+
+import ast
+import contextlib
+import importlib
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import bokeh
+from bokeh.models import LayoutDOM
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.osutil import relative_uri
+
+from . import assets, scraper
+from .figures import FigureRecord, record
+from .posters import draw_poster
+
+logger = logging.getLogger(__name__)
+
+FIGURE_FOLDER = "_bokeh"  # on the site: one script and one poster a figure
+NAMESPACE_KEY = "bokeh-gallery-namespace"
+LEFT_OUT = "This build leaves figures out (plot_gallery=0)."
+
+
+class bokeh_figure(nodes.General, nodes.Element):  # noqa: N801 - docutils names nodes in lower case
+    """A figure in a page; its children are the caption."""
+
+
+class BokehFigure(SphinxDirective):
+    """Put Bokeh figures on a page.
+
+    The argument is either the dotted name of a callable, which is called without arguments, or the path of a
+    figure that sphinx-gallery captured (``*.bokeh.json``). Without an argument the content is run as Python; all
+    blocks of a page share their names. What is given to ``bokeh.io.show`` and what the last expression returns is
+    put on the page: figures, objects with ``_repr_html_``, and what was printed.
+    """
+
+    has_content = True
+    optional_arguments = 1
+    option_spec = {
+        "caption": directives.unchanged,  # visible below the figure
+        "description": directives.unchanged,  # text alternative, instead of the figure's own
+        "show-source": directives.flag,  # the code above what it draws
+    }
+
+    def run(self) -> list[nodes.Node]:
+        code = "\n".join(self.content)
+        target = self.arguments[0] if self.arguments else ""
+        if not target and not code.strip():
+            raise self.error("bokeh-figure needs the name of a callable, or Python code as its content.")
+        found: list[nodes.Node] = []
+        if "show-source" in self.options:
+            found.append(nodes.literal_block(code, code, language="python"))
+        gallery_conf = getattr(self.config, "sphinx_gallery_conf", {})
+        if not gallery_conf.get("plot_gallery", True):
+            return [*found, nodes.paragraph("", LEFT_OUT)]
+        if target.endswith(scraper.RECORD_SUFFIX):
+            return [*found, self._stored(target)]
+        try:
+            shown, printed = self._execute(target, code)
+            if printed.strip():
+                found.append(nodes.literal_block(printed, printed, language="none"))
+            return [*found, *(self._node_of(entry) for entry in shown)]
+        except Exception as error:
+            what = target or code.strip().splitlines()[-1]
+            logger.warning(
+                "bokeh-figure: %s: %s, in: %s",
+                type(error).__name__,
+                error,
+                what,
+                location=self.get_location(),
+                type="bokeh_gallery",
+                exc_info=self.env.app.verbosity > 0,
+            )
+            return [*found, nodes.paragraph("", "The figure could not be drawn.")]
+
+    def _stored(self, target: str) -> nodes.Node:
+        """Return the node of a figure that the scraper wrote."""
+        _relative, absolute = self.env.relfn2path(target)
+        path = Path(absolute)
+        if not path.is_file():
+            raise self.error(f"bokeh-figure: there is no figure {target}.")
+        self.env.note_dependency(str(path))
+        poster = path.with_name(path.name.removesuffix(scraper.RECORD_SUFFIX) + ".png")
+        return self._figure_node(FigureRecord.load(path), path, poster)
+
+    def _execute(self, target: str, code: str) -> tuple[list[Any], str]:
+        """Run the callable or the code and return what it shows and what it prints."""
+        printed = io.StringIO()
+        scraper.capture()
+        try:
+            with contextlib.redirect_stdout(printed):
+                value = _call(target) if target else _run(code, self._namespace())
+            shown = scraper.take_shown()
+        finally:
+            scraper.release()
+        if value is not None:
+            shown.extend(value if isinstance(value, Sequence) and not isinstance(value, str) else [value])
+        return shown, printed.getvalue()
+
+    def _namespace(self) -> dict[str, Any]:
+        """Return the names that all blocks of this page share."""
+        data = self.env.temp_data
+        if NAMESPACE_KEY not in data:
+            data[NAMESPACE_KEY] = {"__name__": "__bokeh_figure__"}
+        return data[NAMESPACE_KEY]
+
+    def _node_of(self, shown: Any) -> nodes.Node:
+        if isinstance(shown, LayoutDOM):
+            stem = f"{self.env.docname.replace('/', '-')}-{self.env.new_serialno('bokeh-record') + 1}"
+            folder = Path(self.env.doctreedir) / "bokeh-gallery"
+            folder.mkdir(parents=True, exist_ok=True)
+            figure = record(shown)
+            path, poster = folder / (stem + scraper.RECORD_SUFFIX), folder / f"{stem}.png"
+            figure.save(path)
+            draw_poster(figure, shown, poster)
+            return self._figure_node(figure, path, poster)
+        if hasattr(shown, "_repr_html_"):
+            return nodes.raw("", shown._repr_html_(), format="html")
+        text = str(shown)
+        return nodes.literal_block(text, text, language="none")
+
+    def _figure_node(self, figure: FigureRecord, path: Path, poster: Path) -> nodes.Node:
+        if "description" in self.options:
+            figure = replace(figure, description=self.options["description"])
+        stem = path.name.removesuffix(scraper.RECORD_SUFFIX)
+        script = assets.content_name(stem, _script(figure, ""), ".js")
+        node = bokeh_figure(
+            "",
+            title=figure.title,
+            description=figure.description,
+            height=figure.height,
+            bundles=list(figure.bundles),
+            script=script,
+            poster=assets.content_name(stem, poster.read_bytes(), ".png"),
+            number=self.env.new_serialno("bokeh-figure") + 1,
+        )
+        self.set_source_info(node)
+        if "caption" in self.options:
+            text, messages = self.parse_inline(self.options["caption"])
+            node += nodes.paragraph("", "", *text)
+            node += messages
+        _figures(self.env).setdefault(self.env.docname, []).append(
+            {"record": str(path), "poster": str(poster), **{key: node[key] for key in ("script", "bundles")}}
+            | {"poster_name": node["poster"]}
+        )
+        return node
+
+
+def _call(target: str) -> Any:
+    module, _, name = target.rpartition(".")
+    if not module:
+        raise ValueError(f"expected a dotted name such as package.module.callable, but found {target!r}")
+    return getattr(importlib.import_module(module), name)()
+
+
+def _run(code: str, namespace: dict[str, Any]) -> Any:
+    """Run statements and return the value of the last one, where that is an expression."""
+    tree = ast.parse(code)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<bokeh-figure>", "exec"), namespace)
+    return eval(compile(ast.Expression(last.value), "<bokeh-figure>", "eval"), namespace) if last else None
+
+
+def _script(figure: FigureRecord, key: str) -> bytes:
+    item = json.dumps(figure.item, separators=(",", ":"))
+    return f'bokehGallery.add("{key}",{item});\n'.encode()
+
+
+def _figures(env: Any) -> dict[str, list[dict[str, Any]]]:
+    """Return, for each page, the files of its figures."""
+    if not hasattr(env, "bokeh_gallery_figures"):
+        env.bokeh_gallery_figures = {}
+    return env.bokeh_gallery_figures
+
+
+def visit_html(self: Any, node: bokeh_figure) -> None:
+    """Open the figure: a place to draw in, the poster for readers without scripts, and the caption."""
+    page = self.builder.get_target_uri(self.builder.current_docname)
+    script = relative_uri(page, f"{FIGURE_FOLDER}/{node['script']}")
+    poster = relative_uri(page, f"{FIGURE_FOLDER}/{node['poster']}")
+    name = f"bokeh-figure-{node['number']}"
+    title, description = escape(node["title"]), escape(node["description"])
+    self.body.append(
+        f'<figure class="bokeh-figure" id="{name}" data-script="{escape(script)}"'
+        f' data-bundles="{escape(" ".join(node["bundles"]))}">\n'
+        f'<div class="bokeh-figure-canvas" role="group" aria-label="{title}" aria-describedby="{name}-description"'
+        f' style="min-height:{node["height"]}px"></div>\n'
+        f'<noscript><img src="{escape(poster)}" alt="{description}"></noscript>\n'
+        "<figcaption>\n"
+    )
+
+
+def depart_html(self: Any, node: bokeh_figure) -> None:
+    """Close the figure with its text alternative."""
+    name = f"bokeh-figure-{node['number']}"
+    self.body.append(
+        f'<details class="bokeh-figure-description"><summary>{escape(node["title"])}, in words</summary>\n'
+        f'<p id="{name}-description">{escape(node["description"])}</p></details>\n</figcaption>\n</figure>\n'
+    )
+
+
+def visit_other(self: Any, node: bokeh_figure) -> None:
+    """Write the text alternative where no figure can be drawn."""
+    node += nodes.paragraph("", node["description"])
+
+
+def depart_other(_self: Any, _node: bokeh_figure) -> None:
+    """Nothing to close."""
+
+
+def add_static_folder(app: Any) -> None:
+    """Let Sphinx copy the page script and its style sheet before it writes pages."""
+    app.config.html_static_path.append(str(assets.STATIC))
+
+
+def add_page_files(app: Any, pagename: str, _template: str, _context: dict[str, Any], _doctree: Any) -> None:
+    """Load the page script and its style sheet on pages with figures, and only there."""
+    if app.builder.format == "html" and pagename in _figures(app.env):
+        app.add_css_file(f"{assets.STATIC_FOLDER}/bokeh-gallery.css")
+        version = {"data-bokeh-version": bokeh.__version__}
+        app.add_js_file(f"{assets.STATIC_FOLDER}/bokeh-gallery.js", loading_method="defer", **version)
+
+
+def copy_files(app: Any, error: Exception | None) -> None:
+    """Write the figures' scripts and posters, and copy BokehJS, when all pages are written."""
+    pages = _figures(app.env) if app.env else {}
+    if error or app.builder.format != "html" or not pages:
+        return
+    out = Path(app.outdir)
+    folder = out / FIGURE_FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    bundles: set[str] = set()
+    for files in pages.values():
+        for entry in files:
+            figure = FigureRecord.load(Path(entry["record"]))
+            (folder / entry["script"]).write_bytes(_script(figure, entry["script"]))
+            shutil.copyfile(entry["poster"], folder / entry["poster_name"])
+            bundles.update(entry["bundles"])
+    assets.install_bokehjs(out / "_static", bundles)
+
+
+def purge(_app: Any, env: Any, docname: str) -> None:
+    """Forget the figures of a page that is read again or gone."""
+    _figures(env).pop(docname, None)
+
+
+def merge(_app: Any, env: Any, docnames: set[str], other: Any) -> None:
+    """Take over the figures of pages that another process has read."""
+    theirs = _figures(other)
+    _figures(env).update({docname: theirs[docname] for docname in docnames if docname in theirs})
+
+
+def setup(app: Any) -> None:
+    """Register everything in this module."""
+    app.add_node(
+        bokeh_figure,
+        html=(visit_html, depart_html),
+        **{name: (visit_other, depart_other) for name in ("latex", "text", "man", "texinfo")},
+    )
+    app.add_directive("bokeh-figure", BokehFigure)
+    app.connect("builder-inited", add_static_folder)
+    app.connect("html-page-context", add_page_files)
+    app.connect("env-purge-doc", purge)
+    app.connect("env-merge-info", merge)
+    app.connect("build-finished", copy_files)
