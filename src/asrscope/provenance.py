@@ -1,0 +1,201 @@
+"""Say of each part of a model where its weights come from, so that random ones never pass for trained ones.
+
+A checkpoint claims in its ``provenance.json`` what was trained. A claim counts only for weights of the hash
+it names, and only as long as they stay as they were loaded.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from weakref import ref
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from asrscope.traces import Provenance
+
+__all__ = [
+    "PARTS",
+    "attach_provenance",
+    "describe_weights",
+    "provenance_of",
+    "read_claims",
+    "read_tensors",
+    "select_part",
+    "write_provenance",
+]
+
+PARTS = {  # name of each part in prose, and of its module in the model
+    "encoder": "audio_tower",
+    "projector": "multi_modal_projector",
+    "decoder": "language_model",
+}
+CLAIMS = "provenance.json"
+
+
+def describe_weights(
+    part: str,
+    weights: nn.Module | Mapping[str, Tensor],
+    source: str,
+    *,
+    revision: str | None = None,
+    trained: bool | None = None,
+    claim: Mapping[str, Any] | None = None,
+) -> Provenance:
+    """Describe the weights of one part.
+
+    Parameters
+    ----------
+    part : str
+        ``"encoder"``, ``"projector"`` or ``"decoder"``.
+    weights : torch.nn.Module or mapping of str to torch.Tensor
+        The weights, in memory or as stored.
+    source : str
+        Where they come from.
+    revision : str, optional
+        Commit of the repository.
+    trained : bool, optional
+        Whether they were trained, where that is known for certain.
+    claim : mapping, optional
+        What the checkpoint says of this part: ``trained`` and ``sha256``. It counts if the hash is that of
+        the weights.
+
+    Returns
+    -------
+    Provenance
+        With ``trained`` None if nothing vouches for the weights.
+    """
+    tensors = dict(weights.named_parameters()) if isinstance(weights, nn.Module) else weights
+    digest = _sha256(tensors)
+    if claim is not None and claim.get("sha256") == digest:
+        trained = claim.get("trained")
+    return Provenance(
+        part=part,
+        source=source,
+        revision=revision,
+        sha256=digest,
+        trained=trained,
+        parameters=sum(tensor.numel() for tensor in tensors.values()),
+        dtype=", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})),
+    )
+
+
+def attach_provenance(model: nn.Module, provenance: Iterable[Provenance]) -> None:
+    """Remember the provenance of a model's parts, and which weights it speaks of.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A model with the modules named in `PARTS`.
+    provenance : iterable of Provenance
+        One for each part.
+    """
+    model._provenance = {p.part: (p, _marks(getattr(model, PARTS[p.part]))) for p in provenance}
+
+
+def provenance_of(model: nn.Module) -> tuple[Provenance, ...]:
+    """Say where the weights of encoder, projector and decoder come from.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A model with the modules named in `PARTS`. Weights that were not loaded by this package, or that were
+        replaced or changed in place since, are unverified.
+
+    Returns
+    -------
+    tuple of Provenance
+        One for each part, in pipeline order.
+    """
+    attached = getattr(model, "_provenance", {})
+    found = []
+    for part, name in PARTS.items():
+        module = getattr(model, name)
+        known, marks = attached.get(part, (None, None))
+        if known is None:
+            known = describe_weights(part, module, "built in memory")
+        elif marks != _marks(module):
+            known = describe_weights(part, module, f"changed in memory, once {known.source}")
+        found.append(known)
+    return tuple(found)
+
+
+def read_claims(path: Path) -> dict[str, dict[str, Any]]:
+    """Read what a checkpoint says of its parts; nothing if it says nothing."""
+    file = path / CLAIMS
+    claims: dict[str, dict[str, Any]] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return claims
+
+
+def write_provenance(path: str | Path, claims: Mapping[str, Mapping[str, Any]]) -> None:
+    """Record how the parts of a saved model were made.
+
+    Parameters
+    ----------
+    path : str or Path
+        Directory of the checkpoint.
+    claims : mapping
+        For each of ``encoder``, ``projector`` and ``decoder`` a mapping with ``trained`` (bool) and
+        ``made_with`` (anything that JSON can hold). The hash of the part's weights is added.
+    """
+    tensors = read_tensors(Path(path))
+    record = {
+        part: {**claim, "sha256": _sha256(select_part(tensors, part))} for part, claim in claims.items()
+    }
+    (Path(path) / CLAIMS).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file, or of all in a directory, as they are stored.
+
+    Parameters
+    ----------
+    path : Path
+        File or directory.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        Tensors by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a file is damaged.
+    """
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if not files:
+        raise FileNotFoundError(f"{path} holds no *.safetensors file. Make sure that it is a saved model.")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        try:
+            tensors.update(load_file(file))
+        except SafetensorError as error:
+            raise ValueError(f"{file} is damaged or no safetensors file: {error}.") from error
+    return tensors
+
+
+def select_part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Pick the tensors of one part of a saved model, named as within the part."""
+    prefix = f"{PARTS[part]}."
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _marks(module: nn.Module) -> list[tuple[Any, int]]:
+    """Identify weights and their state: torch counts a tensor's changes in place."""
+    return [(ref(parameter), parameter._version) for parameter in module.parameters()]
+
+
+def _sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Hash names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+    return digest.hexdigest()
