@@ -1,0 +1,133 @@
+"""Configuration of the site: ``sphinx-build -n -W --keep-going -b html -c conf -d build/doctrees docs build/site``.
+
+A build asks nothing of the network. These variables of the environment are read:
+
+- ``ASRSCOPE_CHROMIUM``: browser that makes the gallery's thumbnails (``none``: draw them without one);
+- ``ASRSCOPE_SITE_URL``: where the site will stand; gives it a sitemap and absolute addresses for previews;
+- ``SOURCE_DATE_EPOCH``: the time that a build states; it has a default, so that builds can be compared.
+"""
+
+import os
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+from urllib.parse import urlsplit
+
+# One thread each: on a small machine that runs something else, two are slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("SOURCE_DATE_EPOCH", "1767225600")  # 2026-01-01: early enough for every release of this site
+os.environ.setdefault("BOKEH_GALLERY_CHROMIUM", os.environ.get("ASRSCOPE_CHROMIUM", ""))
+
+CONF = Path(__file__).resolve().parent
+ROOT = CONF.parent
+sys.path.insert(0, str(CONF / "extensions"))
+site_url = os.environ.get("ASRSCOPE_SITE_URL", "")
+
+# -- project ----------------------------------------------------------------------------------------------------------
+
+project = "asrscope"
+author = "asrscope contributors"
+copyright = "2026, asrscope contributors"
+release = version = version_of("asrscope")
+
+extensions = [
+    "stale",  # before sphinx-gallery: it decides which scripts run again
+    "sphinx_gallery.gen_gallery",
+    "reproducible",
+    "bokeh_gallery",
+    "facts",
+    "course",
+    "mathml",
+    "myst_parser",
+    "notfound.extension",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinxext.opengraph",
+]
+exclude_patterns = ["gallery/**/*.ipynb", "gallery/**/*.py", "gallery/**/*.json", "_diagrams"]
+nitpicky = True
+
+# -- pages ------------------------------------------------------------------------------------------------------------
+
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+myst_enable_extensions = ["amsmath", "attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+html_math_renderer = "mathml"
+
+facts_module = "facts_asrscope"
+json_schema_file = str(ROOT / "src" / "asrscope" / "trace.schema.json")
+
+# -- gallery ----------------------------------------------------------------------------------------------------------
+
+# What the captured figures and numbers depend on, beside the scripts themselves.
+stale_sources = ["../src", "extensions", "model_configs"]
+
+NOTEBOOK_SETUP = """\
+# Install the package where it is missing; see the page "Install" for the small CPU build of torch.
+%pip install --quiet asrscope
+import os
+os.environ.setdefault("BOKEH_RESOURCES", "inline")  # figures without a connection to the network"""
+
+sphinx_gallery_conf = {
+    "examples_dirs": ["../gallery"],
+    "gallery_dirs": ["gallery"],
+    "filename_pattern": r"/\d+_",
+    "ignore_pattern": r"__init__\.py",
+    "within_subsection_order": "FileNameSortKey",
+    "image_scrapers": ("bokeh_gallery.scraper.scrape",),
+    "reset_modules": ("bokeh_gallery.scraper.reset",),
+    "reset_modules_order": "both",
+    "capture_repr": ("_repr_html_",),
+    "ignore_repr_types": r"bokeh\.",
+    "backreferences_dir": "gallery/backreferences",
+    "doc_module": ("asrscope",),
+    "reference_url": {"asrscope": None},
+    "first_notebook_cell": NOTEBOOK_SETUP,
+    "min_reported_time": 1e9,  # a page must not change with the machine that built it
+    "write_computation_times": False,
+    "show_memory": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "abort_on_example_error": False,
+}
+
+# -- API reference ----------------------------------------------------------------------------------------------------
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say more: shapes and units
+autodoc_default_options = {"show-inheritance": True}
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+nitpick_ignore_regex = [
+    # Classes of other packages: builds ask nothing of the network, so their pages are not linked.
+    (r"py:.*", r"(bokeh|huggingface_hub|numpy|pathlib|tokenizers|torch|transformers|typing)(\..*)?"),
+]
+
+# -- HTML -------------------------------------------------------------------------------------------------------------
+
+html_theme = "furo"
+html_title = "asrscope"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "sidebar_hide_name": False,
+    "navigation_with_keys": True,
+}
+copybutton_exclude = ".linenos, .gp, .go"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+ogp_site_url = site_url
+ogp_social_cards = {"enable": False}
+ogp_description_length = 160
+notfound_urls_prefix = urlsplit(site_url).path or "/"
+
+if site_url:
+    html_baseurl = site_url
+    extensions.append("sphinx_sitemap")
+    sitemap_url_scheme = "{link}"
+    sitemap_show_lastmod = False

@@ -1,0 +1,146 @@
+"""Numbers that pages state are computed when the site is built.
+
+A module, named by ``facts_module`` in ``conf.py``, has a function ``load_facts`` that returns `Fact` objects by
+name. The role ``{fact}`NAME``` writes a fact's text; it links to the page that lists all facts, and its title says
+where the value comes from. An unknown name is a warning, so that a strict build fails. The directive
+``{facts-table}`` writes the list.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+from docutils import nodes
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One computed value.
+
+    Parameters
+    ----------
+    value : int, float or str
+        The value, for programs.
+    source : str
+        What it was computed from, for readers.
+    form : str
+        Format specification that turns the value into text.
+    """
+
+    value: int | float | str
+    source: str
+    form: str = ""
+
+    @property
+    def text(self) -> str:
+        """The value as a page writes it: ``636,968,960``."""
+        if self.form:
+            return format(self.value, self.form)
+        return f"{self.value:,}" if isinstance(self.value, int) else str(self.value)
+
+
+@cache
+def _facts(module: str) -> Mapping[str, Fact]:
+    facts: Mapping[str, Fact] = importlib.import_module(module).load_facts()
+    return facts
+
+
+def find(module: str, name: str) -> Fact:
+    """Return a fact.
+
+    Parameters
+    ----------
+    module : str
+        The module that computes the facts.
+    name : str
+        Name of the fact.
+
+    Returns
+    -------
+    Fact
+        Value, text and source.
+
+    Raises
+    ------
+    KeyError
+        If there is no fact of that name; the message suggests the nearest one.
+    """
+    facts = _facts(module)
+    if name not in facts:
+        near = get_close_matches(name, facts, n=1)
+        raise KeyError(f"no fact is called {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return facts[name]
+
+
+def anchor(name: str) -> str:
+    """Return the identifier of a fact's row in the table."""
+    return nodes.make_id(f"fact-{name}")
+
+
+class FactRole(SphinxRole):
+    """Write a fact's text as a link to its row in the table."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        try:
+            fact = find(self.config.facts_module, self.text)
+        except KeyError as error:
+            logger.warning(error.args[0], location=self.get_location(), type="facts")
+            return [nodes.problematic(self.rawtext, self.rawtext)], []
+        link = nodes.reference(
+            "", fact.text, internal=True, classes=["fact"], reftitle=f"{self.text}: {fact.source}"
+        )
+        link["fact"] = self.text
+        return [link], []
+
+
+class FactsTable(SphinxDirective):
+    """List every fact with its value and source."""
+
+    def run(self) -> list[nodes.Node]:
+        self.env.facts_page = self.env.docname
+        table = nodes.table(classes=["facts"])
+        group = nodes.tgroup(cols=3)
+        group += [nodes.colspec(colwidth=width) for width in (30, 20, 50)]
+        head = nodes.thead("", _row("name", "value", "source"))
+        body = nodes.tbody()
+        for name, fact in _facts(self.config.facts_module).items():
+            row = _row(nodes.literal(name, name), fact.text, fact.source)
+            row["ids"] = [anchor(name)]
+            body += row
+        group += [head, body]
+        table += group
+        return [table]
+
+
+def _row(*cells: nodes.Node | str) -> nodes.row:
+    row = nodes.row()
+    for cell in cells:
+        content = nodes.Text(cell) if isinstance(cell, str) else cell
+        row += nodes.entry("", nodes.paragraph("", "", content))
+    return row
+
+
+def link_to_table(app: Any, doctree: nodes.document, docname: str) -> None:
+    """Point every fact to its row, or turn it into plain text where the site has no table."""
+    page = getattr(app.env, "facts_page", None)
+    for link in list(doctree.findall(lambda node: isinstance(node, nodes.reference) and "fact" in node)):
+        if page is None:
+            link.replace_self(nodes.inline("", link.astext(), classes=["fact"]))
+        else:
+            link["refuri"] = f"{app.builder.get_relative_uri(docname, page)}#{anchor(link['fact'])}"
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Register the role and the directive."""
+    app.add_config_value("facts_module", "", "env", str)
+    app.add_role("fact", FactRole())
+    app.add_directive("facts-table", FactsTable)
+    app.connect("doctree-resolved", link_to_table)
+    return {"version": "0.1.0", "parallel_read_safe": False, "parallel_write_safe": True}

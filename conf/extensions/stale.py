@@ -1,0 +1,67 @@
+"""What a build may keep from the one before it, and what it must make again.
+
+sphinx-gallery runs a script again only if the script itself has changed. Figures and numbers also depend on the
+package, its weights and the extensions that capture them. When the files below ``stale_sources`` change, the
+checksums of the gallery are dropped, so that every script runs again, and every page is read again.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+IGNORED_PARTS = {"__pycache__", ".ipynb_checkpoints"}
+RECORD = ".sources.sha256"  # beside the generated gallery pages
+
+
+def hash_of(folders: list[Path]) -> str:
+    """Return one hash over the names and contents of all files below some folders.
+
+    Parameters
+    ----------
+    folders : list of pathlib.Path
+        Where to look; a folder that does not exist counts as empty.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal.
+    """
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not IGNORED_PARTS & set(path.parts):
+                digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0".encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def drop_stale_results(app: Any) -> None:
+    """Drop the gallery's checksums if the sources are not those of the last build."""
+    confdir, srcdir = Path(app.confdir), Path(app.srcdir)
+    now = hash_of([(confdir / folder).resolve() for folder in app.config.stale_sources])
+    app.config.stale_state = now  # in the environment: another value means that all pages are read again
+    gallery_dirs = app.config.sphinx_gallery_conf["gallery_dirs"]
+    for name in [gallery_dirs] if isinstance(gallery_dirs, str) else gallery_dirs:
+        gallery = srcdir / name
+        record = gallery / RECORD
+        if record.is_file() and record.read_text(encoding="ascii") == now:
+            continue
+        checksums = list(gallery.rglob("*.md5"))
+        for path in checksums:
+            path.unlink()
+        if checksums:
+            logger.info("stale: the package has changed; %d gallery pages run again", len(checksums))
+        gallery.mkdir(parents=True, exist_ok=True)
+        record.write_text(now, encoding="ascii")
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Look at the sources before sphinx-gallery does its work."""
+    app.add_config_value("stale_sources", [], "", list)
+    app.add_config_value("stale_state", "", "env", str)
+    app.connect("config-inited", lambda app, _config: drop_stale_results(app), priority=100)
+    return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}

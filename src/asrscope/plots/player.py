@@ -1,0 +1,62 @@
+"""The sound of a trace as an HTML player, for notebooks and for pages of the gallery."""
+
+import base64
+from dataclasses import dataclass
+from html import escape
+
+from asrscope.audio import wav_bytes
+from asrscope.traces import Trace
+
+__all__ = ["Player", "player"]
+
+
+@dataclass(frozen=True)
+class Player:
+    """An ``<audio>`` element with the sound inside, shown where it is the last expression of a cell.
+
+    Attributes
+    ----------
+    name : str
+        What the reader hears.
+    seconds : float
+        Length of the sound.
+    wav : bytes
+        A complete WAV file.
+    """
+
+    name: str
+    seconds: float
+    wav: bytes
+
+    def _repr_html_(self) -> str:
+        name = escape(self.name)
+        data = base64.b64encode(self.wav).decode("ascii")
+        return (
+            '<figure class="asrscope-player" style="margin: 1rem 0">'
+            f'<audio controls preload="metadata" aria-label="{name}" style="display: block; max-width: 100%"'
+            f' src="data:audio/wav;base64,{data}"></audio>'
+            f"<figcaption>{name}, {self.seconds:.2f} s</figcaption></figure>"
+        )
+
+
+def player(trace: Trace) -> Player:
+    """Make a player for the waveform of a trace.
+
+    Parameters
+    ----------
+    trace : Trace
+        Its waveform is played, its name is shown.
+
+    Returns
+    -------
+    Player
+        Shows itself in a notebook and in the gallery; the sound is part of the page.
+
+    Raises
+    ------
+    ValueError
+        If the trace has no samples.
+    """
+    if trace.waveform.size == 0:
+        raise ValueError(f"There is nothing to play in {trace.name!r}: its waveform has no samples.")
+    return Player(name=trace.name, seconds=trace.duration, wav=wav_bytes(trace.waveform))
