@@ -1,0 +1,341 @@
+"""The command line: the one place that prints and exits.
+
+Results go to standard output; progress, warnings and errors to standard error. Expected errors are one line,
+and the exit status is then 2. What needs torch is imported inside the commands, so that ``--help`` is quick.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asrscope.audio import find_audio
+from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress
+from asrscope.samples import CLIPS, Sample, load_samples
+from asrscope.traces import Provenance
+
+if TYPE_CHECKING:
+    from asrscope.tracing import Segment
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="See one spoken sentence become text inside a real speech-language model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback means a bug, and is wanted plain
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="'tiny' (bundled), 'full', or a folder with a saved model.")
+]
+Beams = Annotated[int, typer.Option("--beams", min=1, help="Beams of the search; 1 is greedy.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
+
+
+class Format(StrEnum):
+    """What ``transcribe`` writes."""
+
+    text = "text"
+    json = "json"
+    srt = "srt"
+
+
+def main() -> None:
+    """Run the command line; ends the process."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that the terminal's encoding cannot show must not end the run.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        app()
+    except BrokenPipeError:  # the reader, ``head`` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"asrscope {version('asrscope')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """See one spoken sentence become text inside a real speech-language model."""
+
+
+@app.command()
+def trace(
+    clip: Annotated[str, typer.Argument(help="A recording, or the name of a shipped sample.")],
+    html: Annotated[Path | None, typer.Option(help="Write an interactive page, all in one file.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the same data as JSON.")] = None,
+    npz: Annotated[Path | None, typer.Option(help="Save the trace, for Trace.load.")] = None,
+    model: Model = "tiny",
+    beams: Beams = 1,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Default: by the clip's length.")] = None,
+    reference: Annotated[str | None, typer.Option(help="What is said, if known.")] = None,
+    random_projector: Annotated[
+        bool, typer.Option("--random-projector", help="Use an untrained projector, to compare with.")
+    ] = False,
+) -> None:
+    """Run one clip through the model and keep every stage of it."""
+    with expected_errors():
+        for path in (html, json_path, npz):
+            _check_writable(path)
+        source, sample = _recording(clip)
+
+        from asrscope.presets import load
+        from asrscope.tracing import trace as run
+
+        traced = run(
+            *load(model, random_projector=random_projector),
+            source,
+            name=sample.name if sample else source.name,
+            num_beams=beams,
+            max_new_tokens=max_new_tokens,
+            reference=reference or (sample.text if sample else None),
+            reference_words=sample.words if sample and reference is None else None,
+        )
+        for warning in traced.warnings:
+            complain(f"warning: {_named(source, warning)}")
+        print(traced.text)
+        for field, shape in traced.shapes().items():
+            print(f"  {field:24}{' x '.join(str(size) for size in shape)}")
+
+        from asrscope.report import write_html, write_json
+
+        writers: list[tuple[Path | None, Callable[[Path], object]]] = [
+            (npz, traced.save),
+            (html, lambda path: write_html(traced, path)),
+            (json_path, lambda path: write_json(traced, path)),
+        ]
+        for path, write in writers:
+            if path is not None:
+                write(path)
+                complain(f"wrote {path}")
+
+
+@app.command()
+def transcribe(
+    clips: Annotated[
+        list[str],
+        typer.Argument(help="Recordings, folders of recordings, shipped samples by name, or 'samples'."),
+    ],
+    form: Annotated[
+        Format,
+        typer.Option("--format", "-f", help="Subtitles of several recordings are timed one after another."),
+    ] = Format.text,
+    model: Model = "tiny",
+    beams: Beams = 1,
+) -> None:
+    """Write what is said in recordings: as text, as one JSON object a line, or as subtitles."""
+    recordings, failed = _recordings(clips)
+    if not recordings:
+        raise typer.Exit(FAILED)
+    with expected_errors():
+        from asrscope.presets import load
+        from asrscope.tracing import transcribe as run
+
+        loaded = load(model)
+    cues, elapsed = 0, 0.0
+    with progress(len(recordings)) as report:
+        for path in recordings:
+            try:
+                transcript = run(*loaded, path, num_beams=beams)
+            except (OSError, ValueError) as error:
+                failed = True
+                report(None, f"error: {one_line(error)}")
+                continue
+            seconds = transcript.segments[-1].end
+            if form is Format.json:
+                record = {
+                    "file": str(path),
+                    "text": transcript.text,
+                    "confidence": transcript.confidence,
+                    "warnings": transcript.warnings,
+                    "seconds": seconds,
+                }
+                report(json.dumps(record))
+                continue
+            if form is Format.srt:
+                spoken = [segment for segment in transcript.segments if segment.text]
+                output = _subtitles(spoken, first=cues + 1, offset=elapsed)
+                cues += len(spoken)
+                elapsed += seconds
+            else:
+                output = transcript.text if len(recordings) == 1 else f"{path}: {transcript.text}"
+            report(output, *(f"warning: {_named(path, warning)}" for warning in transcript.warnings))
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def info(model: Model = "tiny", as_json: AsJson = False) -> None:
+    """Say what a model is made of, how large it is and where its weights come from."""
+    with expected_errors():
+        from asrscope.presets import load
+        from asrscope.provenance import provenance_of
+
+        loaded, _ = load(model)
+        record = _describe(model, loaded.config, provenance_of(loaded))
+    if as_json:
+        print(json.dumps(record, indent=2))
+        return
+    for group, values in record.items():
+        if not isinstance(values, dict):
+            print(f"{group:22}{values}")
+            continue
+        print(group)
+        for key, value in values.items():
+            print(f"  {key:20}{value}")
+
+
+@app.command()
+def evaluate(
+    collection: Annotated[
+        str, typer.Argument(help="A JSON-lines manifest, a folder of recordings with .txt, or 'samples'.")
+    ] = "samples",
+    model: Model = "tiny",
+    beams: Beams = 1,
+    as_json: AsJson = False,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst utterances to show.")] = 10,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only this many utterances, the first.")] = None,
+) -> None:
+    """Measure the word error rate, with its uncertainty and the utterances that went worst."""
+    with expected_errors():
+        from asrscope.evaluation import Utterance, read_utterances
+        from asrscope.evaluation import evaluate as run
+
+        if collection == "samples" and not Path(collection).exists():
+            utterances = tuple(Utterance(s.path.name, s.path, s.text, s.voice) for s in load_samples())
+        else:
+            utterances = read_utterances(collection)
+        utterances = utterances[:limit]
+
+        from asrscope.presets import load
+        from asrscope.tracing import transcribe as recognize
+
+        loaded = load(model)
+        with progress(len(utterances)) as report:
+            evaluation = run(
+                utterances,
+                lambda waveform: recognize(*loaded, waveform, num_beams=beams).text,
+                on_result=lambda result: report(
+                    None, *([f"error: {one_line(result.failure)}"] if result.failure else [])
+                ),
+            )
+        record = {"model": model, "beams": beams, "collection": collection, **evaluation.to_dict()}
+        print(json.dumps(record, indent=2) if as_json else evaluation.to_text(worst))
+    if evaluation.failures:
+        raise typer.Exit(FAILED)
+
+
+def _describe(name: str, config: Any, provenance: tuple[Provenance, ...]) -> dict[str, Any]:
+    """Collect what ``info`` shows, in the order in which it shows it."""
+    audio, text = config.audio_config, config.text_config
+    parts = {part.part: part for part in provenance}
+    return {
+        "model": name,
+        "version": version("asrscope"),
+        "parameters": sum(part.parameters for part in parts.values()),
+        "window_seconds": config.trained_seconds,
+        "padded_to_30_s": config.pad_audio,
+        "encoder": {
+            "dimension": audio.d_model,
+            "layers": audio.encoder_layers,
+            "heads": audio.encoder_attention_heads,
+            "mel_bands": audio.num_mel_bins,
+            **_origin(parts["encoder"]),
+        },
+        "projector": {
+            "stack_factor": config.stack_factor,
+            "hidden_dimension": config.projector_hidden_size,
+            **_origin(parts["projector"]),
+        },
+        "decoder": {
+            "dimension": text.hidden_size,
+            "layers": text.num_hidden_layers,
+            "heads": text.num_attention_heads,
+            "kv_heads": text.num_key_value_heads,
+            "vocabulary": text.vocab_size,
+            **_origin(parts["decoder"]),
+        },
+    }
+
+
+def _origin(part: Provenance) -> dict[str, Any]:
+    return {
+        "parameters": part.parameters,
+        "weights": part.label,
+        "stored_as": part.dtype,
+        "source": part.source,
+        "revision": part.revision,
+        "sha256": part.sha256,
+    }
+
+
+def _recording(clip: str) -> tuple[Path, Sample | None]:
+    """Find one clip: a path, or else a shipped sample of that name."""
+    path = Path(clip)
+    if not path.exists() or path.resolve().parent == CLIPS:
+        for sample in load_samples():
+            if clip == sample.name or path.resolve() == sample.path:
+                return sample.path, sample
+    return path, None
+
+
+def _recordings(clips: list[str]) -> tuple[list[Path], bool]:
+    """List the recordings asked for; the flag says whether one of the arguments held none."""
+    found: list[Path] = []
+    failed = False
+    for clip in clips:
+        if clip == "samples" and not Path(clip).exists():
+            found += [sample.path for sample in load_samples()]
+        elif Path(clip).is_dir():
+            inside = find_audio(clip)
+            if not inside:
+                complain(f"error: {clip}: expected recordings in this folder, but found none")
+                failed = True
+            found += inside
+        else:
+            found.append(_recording(clip)[0])
+    return found, failed
+
+
+def _check_writable(path: Path | None) -> None:
+    """Find out before the work, not after it, that a result has nowhere to go."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
+    if path is not None and path.is_dir():
+        raise IsADirectoryError(f"{path}: this is a folder: give the name of a file")
+
+
+def _subtitles(segments: "list[Segment]", *, first: int, offset: float) -> str:
+    """Write segments as SubRip cues, numbered from `first`, `offset` seconds later."""
+    return "\n".join(
+        f"{number}\n{_clock(segment.start + offset)} --> {_clock(segment.end + offset)}\n{segment.text}\n"
+        for number, segment in enumerate(segments, start=first)
+    )
+
+
+def _named(path: Path, warning: str) -> str:
+    """Put the file's name before a warning that does not begin with it."""
+    return one_line(warning if warning.startswith(str(path)) else f"{path}: {warning}")
+
+
+def _clock(seconds: float) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02},{milliseconds % 1000:03}"

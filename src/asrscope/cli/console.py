@@ -1,0 +1,68 @@
+"""What the commands share: lines for a person on standard error, a progress bar, expected errors."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+__all__ = ["FAILED", "complain", "expected_errors", "one_line", "progress"]
+
+FAILED = 2  # exit status when something expected went wrong
+
+
+@contextmanager
+def expected_errors() -> Iterator[None]:
+    """Turn what a user can mend into one line on standard error and exit status 2."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        complain(f"error: {one_line(error)}")
+        raise typer.Exit(FAILED) from error
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[..., None]]:
+    """Show a bar on standard error where that is a terminal.
+
+    Yields a function that moves it by one; its first argument goes to standard output (None for nothing), the
+    others to standard error, with the bar out of the way.
+    """
+    console = Console(stderr=True)
+    # Rich would send standard output through the bar's console, away from a pipe.
+    bar = Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+    shown = console.is_interactive
+    task = bar.add_task("", total=total)
+
+    def report(output: str | None, *complaints: str) -> None:
+        if shown:
+            bar.stop()
+        if output is not None:
+            print(output, flush=True)
+        for complaint in complaints:
+            complain(complaint)
+        bar.advance(task)
+        if shown:
+            bar.start()
+
+    if shown:
+        bar.start()
+    try:
+        yield report
+    finally:
+        if shown:
+            bar.stop()
+
+
+def complain(message: str) -> None:
+    """Write one line to standard error."""
+    print(f"asrscope: {message}", file=sys.stderr, flush=True)
+
+
+def one_line(message: object) -> str:
+    """Join the lines of a message."""
+    return " ".join(str(message).split())
