@@ -1,4 +1,4 @@
-"""Limits for a decoder that may loop: how much it may write, and how to tell that it went wrong.
+"""Let the decoder write, within limits, and join what it wrote to words.
 
 A language model that hears silence or noise goes on writing, often the same words over and over. Nothing is
 dropped here: the text is capped by the clip's length, and what looks wrong is said in a warning.
@@ -6,12 +6,114 @@ dropped here: the text is capped by the clip's length, and what looks wrong is s
 
 import math
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any
 
-__all__ = ["COMPRESSION_LIMIT", "compression_ratio", "decoding_warnings", "max_new_tokens"]
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BatchFeature, PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from asrscope.traces import Token, Word
+
+__all__ = [
+    "COMPRESSION_LIMIT",
+    "WordTimes",
+    "Written",
+    "compression_ratio",
+    "confidence",
+    "decoding_warnings",
+    "describe_tokens",
+    "join_words",
+    "max_new_tokens",
+    "split_pieces",
+    "text_of",
+    "write",
+]
 
 TOKENS_PER_SECOND = 12.0  # fast speech has 5 words a second, rare words take several tokens
 SPARE_TOKENS = 8  # for the end token, and for one long word in a very short clip
 COMPRESSION_LIMIT = 2.4  # above it openai/whisper takes a text for a loop (compression_ratio_threshold)
+N_RUNNERS_UP = 5  # other tokens kept for each token written
+
+WordTimes = Sequence[tuple[str, float, float]]  # word, start and end in seconds
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one call of ``generate`` wrote.
+
+    Attributes
+    ----------
+    ids : list of int
+        Tokens, without the end token.
+    eos_id : int or None
+        The end token, if it was written.
+    probabilities : torch.Tensor [shape=(steps, vocabulary)]
+        Softmax of the raw logits at each step; the last step is that of the end token, if it was written.
+    """
+
+    ids: list[int]
+    eos_id: int | None
+    probabilities: Tensor
+
+    @property
+    def finished(self) -> bool:
+        """Whether the decoder wrote its end token."""
+        return self.eos_id is not None
+
+    @property
+    def eos_probability(self) -> float | None:
+        """Probability of the end token, if it was written."""
+        return None if self.eos_id is None else float(self.probabilities[-1, self.eos_id])
+
+    @property
+    def token_probabilities(self) -> list[float]:
+        """Probability of each token."""
+        return [float(self.probabilities[step, token]) for step, token in enumerate(self.ids)]
+
+
+def write(model: PreTrainedModel, inputs: BatchFeature, *, num_beams: int, limit: int) -> Written:
+    """Let the decoder write its answer to one prompt.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A model that generates.
+    inputs : BatchFeature
+        One prompt and its clip, from the processor.
+    num_beams : int
+        Beams of the search; 1 is greedy.
+    limit : int
+        Most tokens to write, the end token included.
+
+    Returns
+    -------
+    Written
+        Tokens and their probabilities.
+    """
+    output = model.generate(
+        **inputs.to(model.device),
+        do_sample=False,
+        num_beams=num_beams,
+        max_new_tokens=limit,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    ids = output.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    # With several beams, each token of the best text was chosen from the logits of some beam.
+    beams = output.beam_indices[0].tolist() if num_beams > 1 else [0] * len(ids)
+    logits = torch.stack([output.logits[step][beams[step]] for step in range(len(ids))])
+    ends = model.generation_config.eos_token_id
+    finished = bool(ids) and ids[-1] in (ends if isinstance(ends, list) else [ends])
+    return Written(
+        ids=ids[:-1] if finished else ids,
+        eos_id=ids[-1] if finished else None,
+        probabilities=logits.float().softmax(dim=-1).cpu(),
+    )
 
 
 def max_new_tokens(seconds: float, tokens_per_second: float = TOKENS_PER_SECOND) -> int:
@@ -91,3 +193,118 @@ def decoding_warnings(text: str, *, finished: bool, limit: int) -> list[str]:
     if not text:
         found.append("nothing was recognized")
     return found
+
+
+def confidence(probabilities: Sequence[float]) -> float:
+    """Average probabilities geometrically.
+
+    Parameters
+    ----------
+    probabilities : sequence of float
+        Probabilities of tokens.
+
+    Returns
+    -------
+    float
+        Their geometric mean; 0 if there are none.
+    """
+    if not probabilities or min(probabilities) <= 0:
+        return 0.0
+    return math.exp(sum(math.log(p) for p in probabilities) / len(probabilities))
+
+
+def text_of(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """Decode tokens to text, without special tokens and surrounding spaces."""
+    return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def split_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int] | np.ndarray) -> tuple[str, ...]:
+    """Decode each token by itself, with its spaces, special tokens included."""
+    return tuple(str(tokenizer.decode([int(token)])) for token in ids)
+
+
+def describe_tokens(tokenizer: PreTrainedTokenizerBase, written: Written) -> tuple[Token, ...]:
+    """List the tokens written, each with its probability and the most probable other tokens.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+        The decoder's tokenizer.
+    written : Written
+        What the decoder wrote.
+
+    Returns
+    -------
+    tuple of Token
+        One for each token, the end token left out.
+    """
+    best = written.probabilities.topk(N_RUNNERS_UP + 1, dim=-1)
+    tokens = []
+    for step, (token, probability) in enumerate(zip(written.ids, written.token_probabilities, strict=True)):
+        others = [
+            (*split_pieces(tokenizer, [other]), p)
+            for other, p in zip(best.indices[step].tolist(), best.values[step].tolist(), strict=True)
+            if other != token
+        ]
+        (text,) = split_pieces(tokenizer, [token])
+        tokens.append(Token(token, text, probability, tuple(others[:N_RUNNERS_UP])))
+    return tuple(tokens)
+
+
+def join_words(
+    tokenizer: PreTrainedTokenizerBase, tokens: Sequence[Token], reference_words: WordTimes = ()
+) -> tuple[Word, ...]:
+    """Join tokens to words: a token that starts with a space starts a word.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+        The decoder's tokenizer.
+    tokens : sequence of Token
+        What the decoder wrote.
+    reference_words : sequence of (str, float, float)
+        The words said, with start and end in seconds.
+
+    Returns
+    -------
+    tuple of Word
+        Words of the text; those written as they were spoken have their times.
+    """
+    groups: list[list[int]] = []  # indices into tokens
+    new = True
+    for index, token in enumerate(tokens):
+        if token.id in tokenizer.all_special_ids:
+            continue
+        if new or token.text[:1].isspace():
+            groups.append([])
+        groups[-1].append(index)
+        new = not token.text.strip()
+    texts = [text_of(tokenizer, [tokens[index].id for index in group]) for group in groups]
+    times = _spoken_times(texts, reference_words)
+    return tuple(
+        Word(
+            text=text,
+            probability=math.prod(tokens[index].probability for index in group),
+            first_token=group[0],
+            last_token=group[-1],
+            start=start,
+            end=end,
+        )
+        for text, group, (start, end) in zip(texts, groups, times, strict=True)
+        if text
+    )
+
+
+def _spoken_times(texts: list[str], reference_words: WordTimes) -> list[tuple[Any, Any]]:
+    """Start and end of each word that was written as it was spoken."""
+
+    def bare(word: str) -> str:
+        return word.casefold().strip(".,;:!?\"'()")
+
+    times: list[tuple[Any, Any]] = [(None, None)] * len(texts)
+    spoken, written = [bare(word) for word, _, _ in reference_words], [bare(text) for text in texts]
+    for block in SequenceMatcher(None, spoken, written, autojunk=False).get_matching_blocks():
+        for offset in range(block.size):
+            _, start, end = reference_words[block.a + offset]
+            times[block.b + offset] = (float(start), float(end))
+    return times

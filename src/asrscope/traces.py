@@ -1,4 +1,4 @@
-"""What one run of the model leaves behind: a `Trace` holds the arrays, `STAGES` describes them.
+"""What one run of the model leaves behind: a `Trace` holds what `asrscope.stages` describes.
 
 Only NumPy and the standard library are needed here: a saved trace is loaded and drawn without torch.
 """
@@ -12,14 +12,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from asrscope.stages import SECONDS_PER_POSITION, SECONDS_PER_SAMPLE, STAGES, Axis, Stage
+
 __all__ = ["ARRAY_AXES", "STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word"]
 
 FORMAT = "asrscope-trace"
 FORMAT_VERSION = 1
-
-SECONDS_PER_SAMPLE = 1 / 16_000
-SECONDS_PER_FRAME = 0.010  # one mel column: a hop of 160 samples
-SECONDS_PER_POSITION = 0.020  # the encoder's second convolution has stride 2
 
 # Axis names of every array of a trace. Axes of equal name have equal length: `Trace` checks it.
 ARRAY_AXES: dict[str, tuple[str, ...]] = {
@@ -125,90 +123,6 @@ class Word:
     last_token: int
     start: float | None
     end: float | None
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One axis of a stage: its name, its unit, and the seconds that one step covers if it runs along time.
-
-    ``seconds_per_step`` of the audio tokens depends on the model: `Trace.axes` fills it in.
-    """
-
-    name: str
-    unit: str
-    seconds_per_step: float | None = None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of the pipeline: what it is called, which field of the trace holds it, what its axes mean.
-
-    ``parts`` names the parts of the model whose weights shape the stage.
-    """
-
-    key: str
-    title: str
-    field: str
-    axes: tuple[Axis, ...]
-    description: str
-    parts: tuple[str, ...] = ()
-
-
-STAGES: tuple[Stage, ...] = (
-    Stage(
-        key="waveform",
-        title="Waveform",
-        field="waveform",
-        axes=(Axis("samples", "sample", SECONDS_PER_SAMPLE),),
-        description="Air pressure over time, 16 000 numbers a second between -1 and 1.",
-    ),
-    Stage(
-        key="log_mel",
-        title="Log-mel spectrogram",
-        field="log_mel",
-        axes=(Axis("n_mels", "mel band"), Axis("frames", "frame", SECONDS_PER_FRAME)),
-        description="Energy in each mel band every 10 ms, on a logarithmic scale.",
-    ),
-    Stage(
-        key="encoder_output",
-        title="Encoder output",
-        field="encoder_hidden_states",
-        axes=(Axis("positions", "encoder position", SECONDS_PER_POSITION), Axis("encoder_dim", "dimension")),
-        description="One vector every 20 ms; each has seen the whole clip through attention.",
-        parts=("encoder",),
-    ),
-    Stage(
-        key="audio_embeds",
-        title="Projector output",
-        field="audio_embeds",
-        axes=(Axis("audio_tokens", "audio token"), Axis("decoder_dim", "dimension")),
-        description="Neighboring encoder positions stacked and mapped to vectors of the decoder's width.",
-        parts=("encoder", "projector"),
-    ),
-    Stage(
-        key="nearest_tokens",
-        title="Nearest text tokens",
-        field="nearest_cosines",
-        axes=(Axis("audio_tokens", "audio token"), Axis("n_nearest", "rank")),
-        description="For each audio token, the text tokens whose embeddings point most nearly the same way.",
-        parts=("encoder", "projector", "decoder"),
-    ),
-    Stage(
-        key="prompt",
-        title="Prompt",
-        field="prompt_ids",
-        axes=(Axis("prompt_positions", "position"),),
-        description="What the decoder reads: text tokens, and one placeholder for each audio token.",
-    ),
-    Stage(
-        key="decoder_words",
-        title="Decoder output",
-        field="words",
-        axes=(Axis("words", "word"),),
-        description="The words written, each with the probability that the decoder gave it.",
-        parts=("encoder", "projector", "decoder"),
-    ),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -326,10 +240,12 @@ class Trace:
 
     def title(self, stage: Stage) -> str:
         """Title of a stage; it says so if weights behind it are random or unverified."""
-        labels = [
-            f"{p.part}: {p.label}" for p in self.provenance if p.part in stage.parts and p.trained is not True
-        ]
-        return f"{stage.title} ({', '.join(labels)})" if labels else stage.title
+        doubts: dict[str, list[str]] = {}
+        for p in self.provenance:
+            if p.part in stage.parts and not p.trained:
+                doubts.setdefault(p.label, []).append(p.part)
+        notes = [f"{label}: {', '.join(parts)}" for label, parts in doubts.items()]
+        return f"{stage.title} ({'; '.join(notes)})" if notes else stage.title
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every array, in pipeline order."""
