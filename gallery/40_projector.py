@@ -1,0 +1,155 @@
+"""
+.. _gallery-projector:
+
+The projector, trained and random
+=================================
+
+**What does training the projector change, and what was there without it?**
+
+The projector turns encoder positions into vectors that stand among the decoder's text embeddings. Pictures
+of its output look impressive. To know what they are worth, this page draws each of them twice: once for
+the trained projector, and once for a projector with random weights.
+"""
+
+# %%
+# Stacking
+# --------
+# **Predict:** the encoder gives the number of positions printed first. With the printed *k*, how many
+# audio tokens are there, and how many positions are cut at the end?
+
+import numpy as np
+import torch
+from bokeh.plotting import figure
+
+import asrscope
+from asrscope import plots
+from asrscope.projector import stack_frames
+
+model, processor = asrscope.load("tiny")
+sample = asrscope.load_samples()[0]
+trace = asrscope.trace(
+    model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words
+)
+
+k = trace.stack_factor
+hidden = torch.from_numpy(trace.encoder_hidden_states)[None]  # (1, positions, encoder_dim)
+stacked = stack_frames(hidden, k)
+print(f"encoder positions: {hidden.shape[1]}, k = {k}")
+print(f"stacked: {tuple(stacked.shape[1:])}, positions cut: {hidden.shape[1] - k * stacked.shape[1]}")
+
+# %%
+
+plots.player(trace)
+
+# %%
+# The network
+# -----------
+# Two norms and three matrices. **Predict:** which matrix has the most weights?
+
+projector = model.multi_modal_projector
+for name, weight in projector.named_parameters():
+    print(f"{name:16} {tuple(weight.shape)!s:14} {weight.numel():9,} weights")
+print(f"{'in all':31} {sum(weight.numel() for weight in projector.parameters()):9,}")
+
+# %%
+# A control
+# ---------
+# The same network, the same encoder, the same decoder, but the projector's weights are drawn at random, as
+# before the first step of its training. The trace knows: it records where the weights of each part come
+# from.
+
+control, _ = asrscope.load("tiny", random_projector=True)
+random_trace = asrscope.trace(control, processor, sample.path, name=f"{sample.name}, random projector")
+
+for result in (trace, random_trace):
+    part = next(part for part in result.provenance if part.part == "projector")
+    print(f"{part.label}: {result.text!r}")
+
+# %%
+# The first line is what the trained chain writes, the second what the same chain writes with the random
+# projector. Training changed this, beyond doubt. Now look at the pictures. **Predict:** can you tell them
+# apart?
+
+plots.show(plots.audio_embeds(trace))
+
+# %%
+
+plots.show(plots.audio_embeds(random_trace))
+
+# %%
+# Both have the rhythm of the sentence, because both get it from the encoder. A picture like this proves
+# nothing about the projector.
+#
+# Nearest text tokens
+# -------------------
+# For each audio token we look up the text token whose embedding points most nearly the same way.
+# **Predict:** will the trained projector's tokens spell the sentence? Will the random projector's be
+# spread over the vocabulary?
+
+print("spoken: ", sample.text)
+for label, result in (("trained", trace), ("random", random_trace)):
+    nearest = [texts[0].strip() or repr(texts[0]) for texts in result.nearest_texts]
+    print(f"{label}: {' '.join(nearest)}")
+    print(f"    {len(set(nearest))} different tokens for {len(nearest)} audio tokens")
+
+# %%
+
+plots.show(plots.nearest_tokens(trace))
+
+# %%
+
+plots.show(plots.nearest_tokens(random_trace))
+
+# %%
+# How near is near?
+# -----------------
+# A cosine needs a yardstick. Two *different text tokens* have cosines too: we take every text token's
+# nearest other. The histogram shows three crowds. **Predict:** will the trained audio tokens lie with the
+# text or with the random ones?
+
+table = model.get_input_embeddings().weight.detach().numpy()
+table = table[np.linalg.norm(table, axis=1) > 0]  # the row of the padding token is zero
+unit = table / np.linalg.norm(table, axis=1, keepdims=True)
+between = unit @ unit.T
+np.fill_diagonal(between, -1)
+
+crowds = {
+    "text to nearest other text": (between.max(axis=1), "#7b8794"),
+    "trained audio token to nearest text": (trace.nearest_cosines[:, 0], "#3b82c4"),
+    "random audio token to nearest text": (random_trace.nearest_cosines[:, 0], "#d9822b"),
+}
+bins = np.linspace(-0.1, 1, 45)
+cosines = figure(
+    name="cosines", height=320, sizing_mode="stretch_width", title="Cosine to the nearest text token"
+)
+medians = [f"{label}: median {np.median(values):.2f}" for label, (values, _) in crowds.items()]
+cosines.tags = [{"description": "; ".join(medians)}]
+for label, (values, color) in crowds.items():
+    density, _ = np.histogram(values, bins=bins, density=True)
+    cosines.step(bins[:-1], density, mode="after", color=color, line_width=2, legend_label=label)
+print(*medians, sep="\n")
+cosines.xaxis.axis_label, cosines.yaxis.axis_label = "cosine", "density"
+plots.show(cosines)
+
+# %%
+# Direction is one thing, length another. **Predict:** are audio tokens longer or shorter than text
+# embeddings?
+
+for label, vectors in (
+    ("text embeddings", table),
+    ("trained audio tokens", trace.audio_embeds),
+    ("random audio tokens", random_trace.audio_embeds),
+):
+    norms = np.linalg.norm(vectors, axis=1)
+    print(f"{label:20} norm {np.median(norms):.2f} (median), from {norms.min():.2f} to {norms.max():.2f}")
+
+# %%
+# Summary
+# -------
+# Width and number of the audio tokens follow from the projector's shape, trained or not. So do much of the
+# pictures and a nearest token for each vector: those were there without training. What training brought is
+# the sentence at the end of the chain. Whether the trained vectors also moved *towards* the text
+# embeddings is what the medians above say; the decoder can use vectors that no word of its own comes near.
+#
+# Before: :ref:`the encoder <gallery-encoder>`. Next: :ref:`the decoder <gallery-decoder>`. The lecture:
+# :doc:`Class 2, section 5 </course/class-2>`.

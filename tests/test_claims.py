@@ -1,0 +1,155 @@
+"""What the page "Claims we corrected" says holds, and each test that it names exists."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import WhisperConfig, WhisperFeatureExtractor
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from asrscope.audio import SAMPLE_RATE, load_audio
+from asrscope.encoder import SECONDS_PER_POSITION, encode
+from asrscope.features import HOP_LENGTH, log_mel
+from asrscope.projector import AudioProjector
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "corrections.md"
+
+
+def config(name: str) -> dict:
+    return json.loads((ROOT / "conf" / "model_configs" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_every_test_named_on_the_page_exists():
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", PAGE.read_text(encoding="utf-8"))
+    assert len(named) >= 8
+    for file, test in named:
+        assert f"\ndef {test}(" in (ROOT / file).read_text(encoding="utf-8"), test
+
+
+def test_every_claim_names_a_test_or_a_source():
+    sections = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
+    for section in sections:
+        assert "**Held by:**" in section, section.splitlines()[0]
+
+
+def test_smollm3_is_2048_wide():
+    assert config("smollm3-3b")["hidden_size"] == 2048
+
+
+def test_an_encoder_position_is_exactly_20_ms():
+    audio = WhisperConfig.from_dict(config("whisper-large-v3-turbo"))
+    with torch.device("meta"):
+        encoder = WhisperEncoder(audio)
+    strides = encoder.conv1.stride[0], encoder.conv2.stride[0]
+    assert strides == (1, 2)
+    assert strides[0] * strides[1] * HOP_LENGTH * 1000 == 20 * SAMPLE_RATE
+    assert SECONDS_PER_POSITION == 0.02
+
+
+@pytest.fixture
+def small_encoder() -> WhisperEncoder:
+    torch.manual_seed(0)
+    sizes = {"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 64}
+    return WhisperEncoder(WhisperConfig(**sizes, num_mel_bins=80, max_source_positions=1500)).eval()
+
+
+def test_whisper_pads_and_true_length_does_not(small_encoder, rng):
+    waveform = (0.1 * rng.standard_normal(3 * SAMPLE_RATE)).astype(np.float32)
+    extract = WhisperFeatureExtractor(feature_size=80)
+    padded = extract(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+    with torch.no_grad():
+        as_published = small_encoder(padded.input_features).last_hidden_state
+        true_length = encode(small_encoder, torch.from_numpy(log_mel(waveform))[None])
+    assert as_published.shape[1] == 1500
+    assert true_length.shape[1] == 150
+
+
+def test_the_lectures_projector_has_36_704_768_parameters():
+    audio, text = config("whisper-large-v3-turbo"), config("smollm3-3b")
+    with torch.device("meta"):
+        projector = AudioProjector(
+            audio["d_model"], text["hidden_size"], stack_factor=2, hidden_size=4 * audio["d_model"]
+        )
+    assert sum(weight.numel() for weight in projector.parameters()) == 36_704_768
+
+
+def test_nothing_above_8_khz_survives_16_khz(tmp_path):
+    rate, tone = 48_000, 9_000
+    time = np.arange(rate) / rate
+    soundfile.write(tmp_path / "tone.wav", 0.5 * np.sin(2 * np.pi * tone * time), rate)
+    filtered = load_audio(tmp_path / "tone.wav")
+    assert np.abs(filtered[1600:-1600]).max() < 0.5e-3
+    # Every third sample, without a filter: the tone comes out as far below 8 kHz as it was above.
+    careless = 0.5 * np.sin(2 * np.pi * tone * time)[::3]
+    loudest = np.abs(np.fft.rfft(careless)).argmax() * SAMPLE_RATE / careless.size
+    assert loudest == 16_000 - tone
+
+
+def test_the_spectrogram_saves_at_most_half_of_the_numbers(rng):
+    waveform = (0.1 * rng.standard_normal(2 * SAMPLE_RATE)).astype(np.float32)
+    assert log_mel(waveform, 80).size * 2 == waveform.size
+    assert log_mel(waveform, config("whisper-large-v3-turbo")["num_mel_bins"]).size / waveform.size == 0.8
+
+
+def test_an_audio_token_sees_only_its_own_positions():
+    import asrscope
+
+    model, _ = asrscope.load("tiny")
+    projector, k = model.multi_modal_projector, model.config.stack_factor
+    torch.manual_seed(0)
+    hidden = torch.randn(1, 8 * k, model.config.audio_config.d_model)
+    changed = hidden.clone()
+    changed[:, 3 * k : 4 * k] += 1.0  # the positions of the fourth audio token
+    with torch.no_grad():
+        before, after = projector(hidden)[0], projector(changed)[0]
+    differs = (before != after).any(dim=1)
+    assert differs.tolist() == [False, False, False, True, False, False, False, False]
+
+
+@pytest.fixture(scope="module")
+def traces():
+    import asrscope
+
+    sample = asrscope.load_samples()[0]
+    return [
+        asrscope.trace(*asrscope.load("tiny", random_projector=random), sample.path)
+        for random in (False, True)
+    ]
+
+
+def test_a_random_projector_cannot_pass_for_a_trained_one(traces):
+    from asrscope import plots
+
+    trained, random = traces
+    parts = [{part.part: part for part in trace.provenance} for trace in traces]
+    assert [part["projector"].trained for part in parts] == [True, False]
+    assert parts[0]["projector"].sha256 != parts[1]["projector"].sha256
+    assert parts[0]["encoder"] == parts[1]["encoder"]
+    for key in ("audio_embeds", "nearest_tokens", "decoder_words"):
+        assert "random weights" in plots.PLOTS[key](random).title.text
+        assert "random" not in plots.PLOTS[key](trained).title.text
+
+
+def test_the_report_holds_live_figures_and_no_pictures(traces, tmp_path):
+    from asrscope.report import write_html
+
+    page = tmp_path / "data_trace.html"
+    write_html(traces[0], page)
+    html = page.read_text(encoding="utf-8")
+    assert "Bokeh" in html
+    assert "<audio" in html
+    assert "<img" not in html
+    assert not re.search(r"(src|href)=.https?:", html)
+
+
+def test_trained_and_random_projectors_are_compared_on_the_same_clip(traces):
+    trained, random = traces
+    assert np.array_equal(trained.encoder_hidden_states, random.encoder_hidden_states)
+    assert trained.nearest_cosines.shape == random.nearest_cosines.shape
+    assert not np.array_equal(trained.nearest_ids, random.nearest_ids)
+    assert trained.text != random.text

@@ -1,0 +1,167 @@
+"""Every gallery script runs by itself, and the workshop's script as a notebook too."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GALLERY = Path(__file__).parents[1] / "gallery"
+SCRIPTS = sorted(GALLERY.glob("[0-9]*.py"))
+TRACE_DATA = GALLERY / "60_trace_data.py"
+
+
+def run(script: Path, folder: Path, *arguments: str) -> str:
+    """Run a script as a reader would, in an empty folder, and return what it printed."""
+    finished = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", str(script), *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def narration(script: Path) -> str:
+    """Return the text of a page, without its code."""
+    source = script.read_text(encoding="utf-8")
+    comments = [line.removeprefix("#").strip() for line in source.splitlines() if line.startswith("#")]
+    return (ast.get_docstring(ast.parse(source)) or "") + "\n" + "\n".join(comments)
+
+
+def test_the_gallery_has_one_page_for_each_stage_and_the_full_trace():
+    assert [script.stem.partition("_")[2] for script in SCRIPTS] == [
+        "from_air_to_numbers",
+        "log_mel",
+        "encoder",
+        "projector",
+        "decoder",
+        "trace_data",
+    ]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_page_asks_one_question_predicts_and_links_on(script):
+    source = script.read_text(encoding="utf-8")
+    text = narration(script)
+    intro = ast.get_docstring(ast.parse(source))
+    assert re.match(r"\.\. _gallery-[a-z-]+:\n\n.+\n=+\n\n\*\*[^*]+\?\*\*\n", intro), "label, title, question"
+    assert text.index("**Predict") < len(text)
+    assert "\nSummary\n" in text
+    summary = text.rpartition("\nSummary\n")[2]
+    assert ":ref:`" in summary
+    assert ":doc:`" in summary
+    assert "plots.player(" in source
+    assert 80 <= len(source.splitlines()) <= 155
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_script_defines_no_helpers(script):
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    defined = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    ]
+    assert defined == []
+
+
+def test_every_label_linked_to_is_the_label_of_a_page():
+    labels = {re.search(r"^\.\. _([a-z-]+):", s.read_text("utf-8"), re.MULTILINE)[1] for s in SCRIPTS}
+    linked = {label for s in SCRIPTS for label in re.findall(r":ref:`[^<`]+<([a-z-]+)>`", narration(s))}
+    assert linked == labels
+
+
+@pytest.mark.parametrize("script", [s for s in SCRIPTS if s != TRACE_DATA], ids=lambda script: script.stem)
+def test_a_script_run_by_itself_saves_its_figures_as_pages_that_need_no_network(script, tmp_path):
+    printed = run(script, tmp_path)
+    figures = re.findall(r"^wrote (.+\.html)$", printed, re.MULTILINE)
+    shown = script.read_text(encoding="utf-8").count("plots.show(")
+    assert len(set(figures)) == shown > 0
+    for name in figures:
+        page = (tmp_path / name).read_text(encoding="utf-8")
+        assert "Bokeh" in page
+        assert not re.search(r"<(script|link|img)[^>]+(src|href)=.https?:", page)
+
+
+def test_the_workshops_script_writes_a_report_and_valid_json(tmp_path):
+    from asrscope.report import validate_json
+    from asrscope.samples import load_samples
+
+    printed = run(TRACE_DATA, tmp_path)
+    sample = load_samples()[0]
+    data = json.loads((tmp_path / "data_trace.json").read_text(encoding="utf-8"))
+    validate_json(data)
+    assert f"spoken:  {sample.text}\n" in printed
+    assert f"written: {data['text']}\n" in printed
+    assert data["reference"] == sample.text
+    page = (tmp_path / "data_trace.html").read_text(encoding="utf-8")
+    assert "<audio" in page
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=.https?:", page)
+
+
+def test_the_workshops_script_takes_a_recording(tmp_path):
+    from asrscope.samples import load_samples
+
+    recording = tmp_path / "my recording.flac"
+    shutil.copyfile(load_samples()[1].path, recording)
+    printed = run(TRACE_DATA, tmp_path, recording.name)
+    data = json.loads((tmp_path / "data_trace.json").read_text(encoding="utf-8"))
+    assert "spoken:  not known\n" in printed
+    assert data["reference"] is None
+    assert data["name"] == recording.name
+
+
+def test_the_workshops_script_says_so_if_a_recording_is_missing(tmp_path):
+    finished = subprocess.run(
+        [sys.executable, str(TRACE_DATA), "no-such-file.wav"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert finished.returncode != 0
+    assert "no-such-file.wav" in finished.stderr
+    assert not (tmp_path / "data_trace.html").exists()
+
+
+@pytest.mark.parametrize("script", [TRACE_DATA, GALLERY / "40_projector.py"], ids=lambda script: script.stem)
+def test_a_page_runs_from_top_to_bottom_as_a_notebook(script, tmp_path, monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    copy = tmp_path / script.name
+    shutil.copyfile(script, copy)
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from sphinx_gallery.notebook import python_to_jupyter_cli as main; main()",
+            copy,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    notebook = nbformat.read(copy.with_suffix(".ipynb"), as_version=4)
+    NotebookClient(
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    ).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    drawn = [output for output in outputs if "application/vnd.bokehjs_exec.v0+json" in output.get("data", {})]
+    shown = script.read_text(encoding="utf-8").count("plots.show(")
+    assert len(drawn) >= shown
+    players = [output for output in outputs if "<audio" in output.get("data", {}).get("text/html", "")]
+    assert len(players) == script.read_text(encoding="utf-8").count("plots.player(")
