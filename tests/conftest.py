@@ -13,3 +13,194 @@ import pytest
 def rng() -> np.random.Generator:
     """A generator with a fixed seed, so that a failing test fails again."""
     return np.random.default_rng(20240229)
+
+
+@pytest.fixture
+def make_trace():
+    """Build a made-up but realistic trace of any length; keywords replace its fields."""
+    return _make_trace
+
+
+def _make_trace(seconds: float = 3.0, k: int = 4, seed: int = 7, **changes):
+    from asrscope.features import log_mel
+    from asrscope.traces import Provenance, Token, Trace, Word
+
+    rng = np.random.default_rng(seed)
+    spoken = "the old clock in the hall stops every night at two".split()
+    spoken = (spoken * (1 + int(seconds // 3)))[: max(1, round(len(spoken) * seconds / 3))]
+    edges = np.linspace(0.1 * seconds, 0.95 * seconds, len(spoken) + 1)
+    reference_words = tuple(
+        (word, round(float(start), 3), round(float(end - 0.02), 3))
+        for word, start, end in zip(spoken, edges[:-1], edges[1:], strict=True)
+    )
+    time = np.arange(round(seconds * 16_000)) / 16_000
+    waveform = 0.003 * rng.standard_normal(len(time))
+    for index, (_, start, end) in enumerate(reference_words):
+        inside = (time >= start) & (time < end)
+        shape = np.sin(np.pi * (time[inside] - start) / (end - start)) ** 0.7
+        pitch = 110 + 15 * (index % 3)
+        voice = sum(np.sin(2 * np.pi * pitch * n * time[inside]) / n for n in range(1, 25))
+        waveform[inside] += 0.18 * shape * voice * (0.6 + 0.4 * (index % 2))
+    waveform = np.clip(waveform, -1, 1).astype(np.float32)
+    mel = log_mel(waveform, 80)
+    positions = mel.shape[1] // 2
+    steps = rng.standard_normal((positions, 192)) * rng.gamma(2.0, 0.5, 192)
+    hidden = np.cumsum(steps - 0.15 * np.roll(steps, 1, axis=0), axis=0)
+    hidden = ((hidden - hidden.mean(0)) / (hidden.std(0) + 1e-6) * rng.gamma(2.0, 0.5, 192)).astype(np.float32)
+    audio_tokens = max(0, (positions - k) // k + 1)
+    embeds = (0.083 * rng.standard_normal((audio_tokens, 256))).astype(np.float32)
+    pieces = [" " + word for word in spoken] + ["ing", " a", "'s"]
+    nearest = rng.integers(0, len(pieces), (audio_tokens, 5))
+    nearest[1::2] = nearest[0::2][: len(nearest[1::2])]
+    cosines = -np.sort(-rng.uniform(0.1, 0.75, (audio_tokens, 5)), axis=1)
+    prompt = ["<|im_start|>", "user", "\n", "trans", "cribe", ":", " "]
+    after = ["<|im_end|>", "\n", "<|im_start|>", "assistant", "\n"]
+    tokens, words = [], []
+    for word, start, end in reference_words:
+        parts = [" " + word] if len(word) < 5 else [" " + word[:3], word[3:]]
+        first, together = len(tokens), 1.0
+        for part in parts:
+            probability = float(rng.beta(6, 1.2))
+            rest = rng.dirichlet([3, 2, 1, 1]) * (1 - probability) * 0.9
+            others = tuple((pieces[int(rng.integers(len(pieces)))], float(p)) for p in -np.sort(-rest))
+            tokens.append(Token(int(rng.integers(4, 800)), part, probability, others))
+            together *= probability
+        words.append(Word(word, together, first, len(tokens) - 1, start, end))
+    fields = {
+        "name": "clock-flite-slt",
+        "waveform": waveform,
+        "log_mel": mel,
+        "encoder_hidden_states": hidden,
+        "audio_embeds": embeds,
+        "nearest_ids": nearest.astype(np.int64),
+        "nearest_cosines": cosines.astype(np.float32),
+        "nearest_texts": tuple(tuple(pieces[i] for i in row) for row in nearest),
+        "prompt_ids": np.arange(len(prompt) + audio_tokens + len(after), dtype=np.int64),
+        "prompt_texts": (*prompt, *["<|audio|>"] * audio_tokens, *after),
+        "prompt_is_audio": np.array([False] * len(prompt) + [True] * audio_tokens + [False] * len(after)),
+        "tokens": tuple(tokens),
+        "finished": True,
+        "eos_probability": 0.98,
+        "words": tuple(words),
+        "text": " ".join(spoken),
+        "confidence": float(np.exp(np.mean([np.log(token.probability) for token in tokens]))),
+        "timings": {"features": 0.003, "encoder": 0.03, "projector": 0.002, "decoder": 0.09},
+        "provenance": tuple(
+            Provenance(part, "checkpoints/tiny", None, digest * 64, True, parameters, "float16")
+            for part, digest, parameters in [
+                ("encoder", "a", 1_600_000),
+                ("projector", "b", 1_670_000),
+                ("decoder", "c", 3_350_000),
+            ]
+        ),
+        "stack_factor": k,
+        "warnings": (),
+        "reference": " ".join(spoken),
+        "reference_words": reference_words,
+        "versions": {"asrscope": "0.1.0", "numpy": np.__version__},
+    }
+    return Trace(**(fields | changes))
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """A byte-level BPE tokenizer with the special tokens and the prompt of the bundled model."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|pad|>", "<|im_start|>", "<|im_end|>", "<|audio|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(["the old clock in the hall stops every night at two user assistant"], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token="<|pad|>",
+        eos_token="<|im_end|>",
+        additional_special_tokens=["<|im_start|>", "<|audio|>"],
+        chat_template=(
+            "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+            "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+        ),
+    )
+
+
+@pytest.fixture
+def make_model(tokenizer):
+    """Build a very small random model and its processor; keywords change its config."""
+    return lambda seed=0, **changes: _make_model(tokenizer, seed, **changes)
+
+
+def _make_model(tokenizer, seed, **changes):
+    import torch
+    from transformers import WhisperFeatureExtractor
+
+    from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
+    from asrscope.processing import AsrScopeProcessor
+
+    fields = {
+        "audio_config": {
+            "d_model": 32,
+            "encoder_layers": 2,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 64,
+            "num_mel_bins": 80,
+            "max_source_positions": 200,  # a window of 4 s
+        },
+        "text_config": {
+            "vocab_size": len(tokenizer),
+            "hidden_size": 48,
+            "num_hidden_layers": 4,  # the last one without rotary positions
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "intermediate_size": 64,
+            "bos_token_id": None,
+            "pad_token_id": tokenizer.pad_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+        },
+        "stack_factor": 5,
+        "projector_hidden_size": 40,
+        "audio_token_id": tokenizer.convert_tokens_to_ids("<|audio|>"),
+        "trained_seconds": 3.0,
+    }
+    config = AsrScopeConfig(**(fields | changes))
+    torch.manual_seed(seed)
+    model = AsrScopeForConditionalGeneration(config).eval()
+    with torch.no_grad():  # larger weights, so that different clips lead to different texts
+        for parameter in model.parameters():
+            if parameter.ndim > 1 and parameter.requires_grad:
+                parameter.mul_(8)
+        model.get_input_embeddings().weight.div_(8)
+    processor = AsrScopeProcessor(
+        WhisperFeatureExtractor(feature_size=80, chunk_length=4),
+        tokenizer,
+        stack_factor=config.stack_factor,
+        pad_audio=config.pad_audio,
+    )
+    return model, processor
+
+
+@pytest.fixture
+def make_checkpoint(make_model, tmp_path):
+    """Save a random model and its processor in a new directory; keywords change the model's config."""
+
+    def make(name="checkpoint", **changes):
+        model, processor = make_model(**changes)
+        model.save_pretrained(tmp_path / name)
+        processor.save_pretrained(tmp_path / name)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bundled():
+    """The model in the package and its processor; not to be changed."""
+    from asrscope.presets import load
+
+    return load("tiny")

@@ -1,0 +1,55 @@
+"""One Bokeh figure for each stage of a trace, with its content as text. Needs no torch.
+
+Each function takes a `Trace` and returns a figure that fits its page from a phone to a wide screen. Figures
+over time carry a range named ``"time"`` and a line named ``"playhead"``: a page can put them on one clock.
+"""
+
+from collections.abc import Callable
+
+from bokeh.plotting import figure
+
+from asrscope.plots.descriptions import describe
+from asrscope.plots.measures import Statistics, statistics
+from asrscope.plots.pages import show
+from asrscope.plots.player import Player, player
+from asrscope.plots.sound import log_mel, waveform
+from asrscope.plots.tables import Table, table
+from asrscope.plots.theme import PALETTE, theme_css
+from asrscope.plots.tokens import nearest_tokens, prompt
+from asrscope.plots.vectors import audio_embeds, encoder_output
+from asrscope.plots.words import decoder_tokens, decoder_words
+from asrscope.traces import Trace
+
+__all__ = [
+    "PALETTE",
+    "PLOTS",
+    "Player",
+    "Statistics",
+    "Table",
+    "audio_embeds",
+    "decoder_tokens",
+    "decoder_words",
+    "describe",
+    "encoder_output",
+    "log_mel",
+    "nearest_tokens",
+    "player",
+    "prompt",
+    "show",
+    "statistics",
+    "table",
+    "theme_css",
+    "waveform",
+]
+
+# In pipeline order: the key of each stage in STAGES, then the second view of the last one.
+PLOTS: dict[str, Callable[[Trace], figure]] = {
+    "waveform": waveform,
+    "log_mel": log_mel,
+    "encoder_output": encoder_output,
+    "audio_embeds": audio_embeds,
+    "nearest_tokens": nearest_tokens,
+    "prompt": prompt,
+    "decoder_words": decoder_words,
+    "decoder_tokens": decoder_tokens,
+}

@@ -1,0 +1,282 @@
+"""What all figures share: size, margins, titles, the time axis with its playhead, images, words on top."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from bokeh.models import (
+    BoxZoomTool,
+    ColorBar,
+    ColumnDataSource,
+    FixedTicker,
+    HoverTool,
+    LinearAxis,
+    LinearColorMapper,
+    NoOverlap,
+    PanTool,
+    PlainText,
+    Range1d,
+    ResetTool,
+    Span,
+    Title,
+    WheelZoomTool,
+)
+from bokeh.plotting import figure
+
+from asrscope.plots.measures import number
+from asrscope.plots.theme import BOUNDARY, NEUTRAL_TEXT, PALETTE, PLAYHEAD
+from asrscope.stages import SECONDS_PER_FRAME
+from asrscope.traces import Trace
+
+# Margins are the same for every figure over time, so that their time axes stand below each other on a page.
+LEFT_MARGIN, RIGHT_MARGIN = 60, 8  # pixels
+MAX_CELLS = 400_000  # a 30 s clip of the bundled model stays below; a larger picture is merged row by row
+COLOR_PERCENTILES = (0.5, 99.5)  # a few outlying values would leave everything else one color
+
+
+def plain_figure(
+    title: str, subtitles: Sequence[str], name: str, height: int, *, tools: Sequence[object] = ()
+) -> figure:
+    """Figure that fills the width of its page, without a toolbar."""
+    fig = figure(
+        name=name,
+        height=height,
+        sizing_mode="stretch_width",
+        toolbar_location=None,
+        tools=list(tools),
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+        min_border_left=LEFT_MARGIN,
+        min_border_right=RIGHT_MARGIN,
+        min_border_top=0,
+        min_border_bottom=0,
+    )
+    fig.toolbar.logo = None
+    # Titles start at the left edge of the figure, where the width of a phone allows the longest line.
+    for line in reversed(subtitles):
+        fig.add_layout(
+            Title(
+                text=line,
+                text_font_size="11px",
+                text_font_style="normal",
+                text_color=NEUTRAL_TEXT,
+                offset=-LEFT_MARGIN + 4,
+                standoff=4,
+            ),
+            "above",
+        )
+    fig.title = Title(
+        text=title, text_font_size="14px", text_color=NEUTRAL_TEXT, offset=-LEFT_MARGIN + 4, standoff=6
+    )
+    for axis in fig.axis:
+        axis.axis_label_text_font_size = "11px"
+        axis.axis_label_text_font_style = "normal"
+        axis.axis_label_text_color = NEUTRAL_TEXT
+        axis.axis_label_standoff = 4
+        axis.major_label_text_font_size = "11px"
+        axis.major_label_text_color = NEUTRAL_TEXT
+        axis.axis_line_color = axis.major_tick_line_color = NEUTRAL_TEXT
+        axis.minor_tick_line_color = None
+    fig.grid.grid_line_alpha = 0.5
+    return fig
+
+
+def time_figure(
+    trace: Trace, title: str, subtitles: Sequence[str], name: str, height: int, *, y_label: str
+) -> figure:
+    """Figure over the seconds of the clip, with zoom tools, the shared range ``"time"`` and a playhead."""
+    end = clip_end(trace)
+    fig = plain_figure(title, subtitles, name, height)
+    zoom, pan = BoxZoomTool(dimensions="width"), PanTool(dimensions="width")
+    wheel = WheelZoomTool(dimensions="width")
+    fig.add_tools(zoom, pan, wheel, ResetTool())
+    fig.toolbar_location = "right"
+    fig.toolbar.active_drag = zoom
+    fig.toolbar.active_scroll = None  # the wheel scrolls the page until the reader asks for zoom
+    # One name: a page links all figures by pairing the ranges that carry it.
+    fig.x_range = Range1d(start=0, end=end, bounds=(0, end), min_interval=0.05, name="time")
+    fig.xaxis.axis_label = "time (s)"
+    fig.yaxis.axis_label = y_label
+    # "overlay" is a canvas of its own: moving the playhead repaints nothing below it.
+    fig.add_layout(
+        Span(
+            location=0,
+            dimension="height",
+            name="playhead",
+            level="overlay",
+            line_color=PLAYHEAD,
+            line_width=2,
+        )
+    )
+    return fig
+
+
+def clip_end(trace: Trace) -> float:
+    """Seconds that the pictures cover: the clip, or what the encoder was given if that was padded."""
+    return max(trace.duration, trace.log_mel.shape[1] * SECONDS_PER_FRAME)
+
+
+def title_lines(trace: Trace, title: str, parts: Sequence[str]) -> str:
+    """Title, with a second line that says which of the parts behind the picture are random or unverified."""
+    untrained: dict[str, list[str]] = {}
+    for origin in trace.provenance:
+        if origin.part in parts and origin.trained is not True:
+            untrained.setdefault(origin.label, []).append(origin.part)
+    notes = [f"{label}: {', '.join(names)}" for label, names in untrained.items()]
+    return "\n".join([title, *notes])
+
+
+def title_height(title: str, subtitles: Sequence[str]) -> int:
+    """Pixels that the title and the lines below it take."""
+    return 20 * len(title.split("\n")) + 16 * len(subtitles)
+
+
+def hover(fig: figure, tooltips: list[tuple[str, str]], renderers: Sequence[object]) -> None:
+    """Attach tooltips to some glyphs; Bokeh escapes all they show, since no format is ``safe``."""
+    fig.add_tools(HoverTool(tooltips=tooltips, renderers=list(renderers), visible=False))
+
+
+def add_image(
+    fig: figure,
+    values: np.ndarray,
+    seconds_per_column: float,
+    *,
+    row: str,
+    value: str,
+    digits: str = "0.000",
+) -> str | None:
+    """Draw a matrix of shape (rows, columns) over time, with a color bar in the values' own unit.
+
+    Parameters
+    ----------
+    fig : figure
+        A figure over time.
+    values : np.ndarray, shape (rows, columns)
+        First row at the bottom.
+    seconds_per_column : float
+        Width of a column.
+    row : str
+        What a row is, for the hover text.
+    value : str
+        What a value is, with its unit, for hover text and color bar.
+    digits : str
+        Number format of the values in the hover text.
+
+    Returns
+    -------
+    str or None
+        A line for the subtitle if rows had to be merged, else None.
+    """
+    if values.size == 0:
+        return None
+    merged = -(-values.size // MAX_CELLS)
+    picture = merge_rows(values, merged)
+    rows, columns = picture.shape
+    low, high = np.percentile(values, COLOR_PERCENTILES)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    mapper = LinearColorMapper(palette=PALETTE, low=float(low), high=float(high))
+    # float32, not bytes: the hover reads the very values, and Bokeh cannot undo a scaling without eval.
+    source = ColumnDataSource({"image": [np.ascontiguousarray(picture, dtype=np.float32)]})
+    image = fig.image(
+        image="image",
+        x=0,
+        y=-0.5,  # row i covers i - 0.5 to i + 0.5, so that rounding y gives its index
+        dw=columns * seconds_per_column,
+        dh=rows,
+        color_mapper=mapper,
+        source=source,
+    )
+    fig.y_range = Range1d(start=-0.5, end=rows - 0.5, bounds=(-0.5, rows - 0.5))
+    fig.grid.visible = False
+    bar = ColorBar(
+        color_mapper=mapper,
+        orientation="horizontal",
+        height=8,
+        title=f"{value} ({number(float(low))} to {number(float(high))})",
+        title_text_font_size="11px",
+        title_text_font_style="normal",
+        title_text_color=NEUTRAL_TEXT,
+        title_standoff=4,
+        major_label_text_font_size="10px",
+        major_label_text_color=NEUTRAL_TEXT,
+        major_tick_line_color=None,
+        label_standoff=4,
+        padding=4,
+        background_fill_color=None,
+    )
+    fig.add_layout(bar, "below")
+    name = row if merged == 1 else f"{merged} {row}s from"
+    y = "$y{0}" if merged == 1 else "@first"
+    if merged > 1:
+        source.data["first"] = [
+            np.repeat(np.arange(rows)[:, None] * merged, columns, axis=1).astype(np.uint16)
+        ]
+    hover(fig, [("time", "$x{0.000} s"), (name, y), (value, f"@image{{{digits}}}")], [image])
+    return None if merged == 1 else f"each row: the value of largest size among {merged} {row}s"
+
+
+def merge_rows(values: np.ndarray, merged: int) -> np.ndarray:
+    """Keep, of every `merged` neighboring rows, the value of largest magnitude in each column."""
+    if merged == 1:
+        return values
+    rows = -(-values.shape[0] // merged)
+    filled = np.zeros((rows * merged, values.shape[1]), dtype=values.dtype)
+    filled[: values.shape[0]] = values
+    groups = filled.reshape(rows, merged, values.shape[1])
+    largest = np.abs(groups).argmax(axis=1, keepdims=True)
+    return np.take_along_axis(groups, largest, axis=1)[:, 0]
+
+
+def spoken_words(trace: Trace) -> tuple[tuple[str, float, float], ...]:
+    """Words with known times: the reference's if the trace has them, else those of the written words."""
+    if trace.reference_words is not None:
+        return trace.reference_words
+    return tuple(
+        (word.text, word.start, word.end)
+        for word in trace.words
+        if word.start is not None and word.end is not None
+    )
+
+
+def add_boundaries(fig: figure, trace: Trace) -> None:
+    """Draw a thin line where each word begins and ends."""
+    edges = sorted({edge for _, start, end in spoken_words(trace) for edge in (start, end)})
+    if edges:
+        # One glyph, because every annotation costs the page an element of its own.
+        fig.vspan(x=edges, name="boundaries", line_color=BOUNDARY, line_alpha=0.8, line_dash="dotted")
+
+
+def add_names(
+    fig: figure, places: Sequence[float], names: Sequence[str], side: str, *, vertical: bool = False
+) -> None:
+    """Write names along one side of a figure, at their places on its axis.
+
+    An axis, not labels: it takes the page's ink, and leaves names out where they would cover each other, so
+    that a phone shows some and zooming in shows all.
+    """
+    axis = LinearAxis(
+        ticker=FixedTicker(ticks=list(places)),
+        major_label_overrides=literal(places, names),
+        major_label_policy=NoOverlap(min_distance=2),
+        major_label_orientation="vertical" if vertical else "horizontal",
+        major_label_text_font_size="11px",
+        major_label_text_color=NEUTRAL_TEXT,
+        major_label_standoff=2,
+        # By opacity: a page's CSS variables replace the colors of lines, None included.
+        axis_line_alpha=0,
+        major_tick_line_alpha=0,
+        major_tick_out=0,
+    )
+    getattr(fig, side).insert(0, axis)  # next to the frame, below the titles
+
+
+def literal(places: Sequence[float], names: Sequence[str]) -> dict[float, PlainText]:
+    """Tick labels that Bokeh takes as they are: in a plain string it would look for TeX."""
+    return {place: PlainText(text=name) for place, name in zip(places, names, strict=True)}
+
+
+def visible(text: str) -> str:
+    """Show the blanks of a token: a leading or lone space as ``␣``, a line feed as ``⏎``."""
+    shown = text.replace("\n", "⏎").replace("\t", "⇥")
+    return shown.replace(" ", "␣") if shown.strip() == "" or shown[:1] == " " else shown

@@ -1,0 +1,91 @@
+"""Show a figure where the reader is: inside a notebook or a gallery, or else as an offline HTML file."""
+
+import sys
+from pathlib import Path
+
+from bokeh.embed import file_html
+from bokeh.io import output_notebook
+from bokeh.io import show as bokeh_show
+from bokeh.io.state import curstate
+from bokeh.models import LayoutDOM
+from bokeh.resources import INLINE
+from jinja2 import Template
+
+from asrscope.plots.theme import theme_css
+
+__all__ = ["show"]
+
+PAGE = Template(
+    """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title | e }}</title>
+<style>
+:root { color-scheme: light dark; }
+body { margin: 1rem; font-family: system-ui, sans-serif; }
+{{ theme_css }}
+</style>
+{{ bokeh_js }}
+</head>
+<body>
+{{ plot_div }}
+{{ plot_script }}
+</body>
+</html>
+"""
+)
+
+_written: set[Path] = set()
+
+
+def show(figure: LayoutDOM, filename: str | Path | None = None) -> Path | None:
+    """Show a figure in the notebook or gallery page that runs this code; else save it and say where.
+
+    Parameters
+    ----------
+    figure : LayoutDOM
+        A figure, or a layout of figures.
+    filename : str or Path, optional
+        Where a plain script saves the page; by default the figure's name in the working folder. A second
+        figure of the same name gets a number, so that no figure of a script overwrites another.
+
+    Returns
+    -------
+    Path or None
+        The file written: one page that needs no network. None in a notebook or gallery.
+    """
+    if _in_jupyter() and not curstate().notebook:
+        output_notebook(resources=INLINE, hide_banner=True)
+    if curstate().notebook:
+        bokeh_show(figure)
+        return None
+    path = _free_path(figure.name or "figure") if filename is None else Path(filename)
+    html = file_html(
+        figure,
+        resources=INLINE,
+        title=figure.name or "figure",
+        template=PAGE,
+        template_variables={"theme_css": theme_css()},
+    )
+    path.write_text(html, encoding="utf-8")
+    _written.add(path.resolve())
+    sys.stdout.write(f"wrote {path}\n")
+    return path
+
+
+def _in_jupyter() -> bool:
+    """Tell whether a notebook kernel runs this code, without importing IPython for the question."""
+    if "IPython" not in sys.modules:
+        return False
+    shell = sys.modules["IPython"].get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def _free_path(name: str) -> Path:
+    path, count = Path(f"{name}.html"), 1
+    while path.resolve() in _written:
+        count += 1
+        path = Path(f"{name}-{count}.html")
+    return path
