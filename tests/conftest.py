@@ -1,12 +1,18 @@
 """Fixtures that every test module may use."""
 
 import os
+import sys
+from pathlib import Path
 
 # Two threads on two busy cores are several times slower than one; must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for pages.py, which several tests share
+
+LEFT_OUT: pytest.StashKey[int] = pytest.StashKey()
 
 
 @pytest.fixture
@@ -26,7 +32,7 @@ def _make_trace(seconds: float = 3.0, k: int = 4, seed: int = 7, **changes):
     from asrscope.traces import Provenance, Token, Trace, Word
 
     rng = np.random.default_rng(seed)
-    spoken = "the old clock in the hall stops every night at two".split()
+    spoken = ["the", "old", "clock", "in", "the", "hall", "stops", "every", "night", "at", "two"]
     spoken = (spoken * (1 + int(seconds // 3)))[: max(1, round(len(spoken) * seconds / 3))]
     edges = np.linspace(0.1 * seconds, 0.95 * seconds, len(spoken) + 1)
     reference_words = tuple(
@@ -46,7 +52,7 @@ def _make_trace(seconds: float = 3.0, k: int = 4, seed: int = 7, **changes):
     positions = mel.shape[1] // 2
     steps = rng.standard_normal((positions, 192)) * rng.gamma(2.0, 0.5, 192)
     hidden = np.cumsum(steps - 0.15 * np.roll(steps, 1, axis=0), axis=0)
-    hidden = ((hidden - hidden.mean(0)) / (hidden.std(0) + 1e-6) * rng.gamma(2.0, 0.5, 192)).astype(np.float32)
+    hidden = (hidden - hidden.mean(0)) / (hidden.std(0) + 1e-6) * rng.gamma(2.0, 0.5, 192)
     audio_tokens = max(0, (positions - k) // k + 1)
     embeds = (0.083 * rng.standard_normal((audio_tokens, 256))).astype(np.float32)
     pieces = [" " + word for word in spoken] + ["ing", " a", "'s"]
@@ -70,7 +76,7 @@ def _make_trace(seconds: float = 3.0, k: int = 4, seed: int = 7, **changes):
         "name": "clock-flite-slt",
         "waveform": waveform,
         "log_mel": mel,
-        "encoder_hidden_states": hidden,
+        "encoder_hidden_states": hidden.astype(np.float32),
         "audio_embeds": embeds,
         "nearest_ids": nearest.astype(np.int64),
         "nearest_cosines": cosines.astype(np.float32),
@@ -204,3 +210,33 @@ def bundled():
     from asrscope.presets import load
 
     return load("tiny")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium. Where there is none, tests that ask for it are left out (see below)."""
+    from pages import find_chromium
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find_chromium())
+        yield chromium
+        chromium.close()
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out tests in a browser where there is no browser, and say so; on CI they must run."""
+    wanting = [item for item in items if "browser" in getattr(item, "fixturenames", ())]
+    if not wanting or os.environ.get("CI") == "true":
+        return
+    from pages import find_chromium
+
+    if find_chromium() is None:
+        config.stash[LEFT_OUT] = len(wanting)
+        config.hook.pytest_deselected(items=wanting)
+        items[:] = [item for item in items if item not in wanting]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if count := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(f"{count} tests left out: they need Chromium (set ASRSCOPE_CHROMIUM to its path)")

@@ -57,6 +57,8 @@ class AsrScopeConfig(PreTrainedConfig):
         Longest clip that the model saw in training.
     """
 
+    __no_type_check__ = True  # @strict checks the fields, and knows the further keywords that are allowed
+
     model_type = "asrscope"
     sub_configs_defaults = {"audio_config": WhisperConfig, "text_config": SmolLM3Config}  # noqa: RUF012
 

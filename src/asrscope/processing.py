@@ -1,7 +1,7 @@
 """From clips to what the model reads: log-mel features, and a prompt with one placeholder per audio token."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 import torch
@@ -42,6 +42,16 @@ class AsrScopeProcessor(ProcessorMixin):
         Whether clips are padded to the encoder's whole window, as in the model's config.
     """
 
+    feature_extractor: WhisperFeatureExtractor
+    tokenizer: PreTrainedTokenizerBase
+    chat_template: str | None
+    audio_token: str
+    audio_token_id: int
+    instruction: str
+    stack_factor: int
+    pad_audio: bool
+
+    @no_type_check  # from_pretrained reads the names of the arguments from the code object: no wrapper here
     def __init__(  # noqa: PLR0917 - from_pretrained finds only positional arguments
         self,
         feature_extractor: WhisperFeatureExtractor,
