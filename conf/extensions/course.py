@@ -71,7 +71,7 @@ def _fields(schema: dict[str, Any], node: dict[str, Any], prefix: str = "") -> l
         field = _resolved(schema, raw)
         found.append((prefix + name, {**field, **{k: v for k, v in raw.items() if k == "description"}}))
         inner, mark = field, "."
-        while "items" in inner:
+        while isinstance(inner.get("items"), dict):  # "items: false" closes a list of fixed length
             inner, mark = _resolved(schema, inner["items"]), "[]" + mark
         found.extend(_fields(schema, inner, prefix + name + mark))
     return found
