@@ -21,7 +21,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20240229)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_trace():
     """Build a made-up but realistic trace of any length; keywords replace its fields."""
     return _make_trace

@@ -58,7 +58,9 @@ def test_prompts_of_a_batch_are_padded_on_the_left_and_features_on_the_right(pro
     assert inputs["input_ids"][0, 0] == processor.tokenizer.pad_token_id
     assert inputs["frame_mask"].sum(1).tolist() == [50, 100]
     assert inputs["frame_mask"][0, :50].all()
-    torch.testing.assert_close(inputs["input_features"][0, :, :50], processor(audio=short)["input_features"][0])
+    torch.testing.assert_close(
+        inputs["input_features"][0, :, :50], processor(audio=short)["input_features"][0]
+    )
 
 
 @pytest.mark.parametrize("samples", [1, 160, 1_599, 1_600])

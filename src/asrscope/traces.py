@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -290,12 +290,12 @@ class Trace:
             np.savez_compressed(file, header=np.array(header), **arrays)
 
     @classmethod
-    def load(cls, path: str | Path | BinaryIO) -> "Trace":
+    def load(cls, path: str | Path) -> "Trace":
         """Read a trace written by `save`.
 
         Parameters
         ----------
-        path : str, Path or binary file
+        path : str or Path
             The ``.npz`` file.
 
         Returns
@@ -311,7 +311,7 @@ class Trace:
             If the file is no trace, or was written by a later version.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 header = json.loads(str(archive["header"]))
                 arrays = {field: archive[field] for field in ARRAY_AXES}
         except FileNotFoundError:

@@ -1,0 +1,170 @@
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from asrscope.audio import SAMPLE_RATE
+from asrscope.encoder import SECONDS_PER_POSITION as ENCODER_SECONDS
+from asrscope.features import SECONDS_PER_FRAME as FEATURE_SECONDS
+from asrscope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION, SECONDS_PER_SAMPLE, STAGES
+from asrscope.traces import ARRAY_AXES, Provenance, Trace
+
+FIELDS = [field.name for field in dataclasses.fields(Trace)]
+
+
+def stage(key):
+    return next(stage for stage in STAGES if stage.key == key)
+
+
+def test_a_saved_trace_comes_back_exactly(make_trace, tmp_path):
+    trace = make_trace(warnings=("one", "two"), eos_probability=None, finished=False)
+    trace.save(tmp_path / "trace.npz")
+    again = Trace.load(tmp_path / "trace.npz")
+    for name in FIELDS:
+        before, after = getattr(trace, name), getattr(again, name)
+        if name in ARRAY_AXES:
+            assert before.dtype == after.dtype, name
+            np.testing.assert_array_equal(before, after)
+        else:
+            assert before == after, name
+            assert type(before) is type(after), name
+
+
+def test_unknown_references_come_back_as_none(make_trace, tmp_path):
+    make_trace(reference=None, reference_words=None).save(tmp_path / "t")
+    again = Trace.load(tmp_path / "t")  # a name without an ending is kept as it is
+    assert again.reference is None
+    assert again.reference_words is None
+
+
+def test_the_file_holds_no_pickle(make_trace, tmp_path):
+    make_trace().save(tmp_path / "trace.npz")
+    with np.load(tmp_path / "trace.npz", allow_pickle=False) as archive:
+        assert set(archive.files) == {"header", *ARRAY_AXES}
+        assert all(archive[name].dtype != object for name in archive.files)
+
+
+def test_the_json_form_has_every_field_and_loses_little(make_trace):
+    trace = make_trace(seconds=1.0)
+    record = json.loads(json.dumps(trace.to_dict(), allow_nan=False))
+    assert set(record) == {*FIELDS, "format", "version", "shapes"}
+    np.testing.assert_allclose(record["waveform"], trace.waveform, atol=0.5 / 2**15)
+    for name in ARRAY_AXES:
+        assert record["shapes"][name] == list(getattr(trace, name).shape)
+        np.testing.assert_allclose(record[name], getattr(trace, name), atol=1e-4)
+    assert record["tokens"][0] == {
+        "id": trace.tokens[0].id,
+        "text": trace.tokens[0].text,
+        "probability": pytest.approx(trace.tokens[0].probability, abs=1e-6),
+        "runners_up": [[text, pytest.approx(p, abs=1e-6)] for text, p in trace.tokens[0].runners_up],
+    }
+    assert record["prompt_is_audio"] == trace.prompt_is_audio.tolist()
+
+
+def test_floats_are_written_short(make_trace):
+    longest = max(len(repr(value)) for value in make_trace(seconds=1.0).to_dict()["waveform"])
+    assert longest <= len("-0.12345") or longest <= len("-1.2e-05")
+
+
+def test_numbers_that_are_not_finite_are_refused(make_trace):
+    with pytest.raises(ValueError, match="finite numbers only, but found nan"):
+        make_trace(confidence=float("nan")).to_dict()
+
+
+def test_lengths_that_contradict_each_other_are_an_error(make_trace, tmp_path):
+    make_trace(seconds=0.5).save(tmp_path / "trace.npz")
+    with np.load(tmp_path / "trace.npz") as archive:
+        arrays = dict(archive)
+    arrays["audio_embeds"] = arrays["audio_embeds"][1:]
+    np.savez(tmp_path / "wrong.npz", **arrays)
+    # In a process of its own: the shape annotations, which are checked in this one, would speak first.
+    code = "import sys; from asrscope.traces import Trace; Trace.load(sys.argv[1])"
+    run = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "wrong.npz"], capture_output=True, text=True, check=False
+    )
+    assert "ValueError: Trace.audio_embeds has 5 audio_tokens, but 6 were expected." in run.stderr
+
+
+def test_a_missing_file_is_reported_as_such(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        Trace.load(tmp_path / "nothing.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF....WAVE", b"PK\x03\x04 and then nothing"])
+def test_a_file_that_is_no_trace_is_an_error_that_names_it(tmp_path, content):
+    (tmp_path / "other.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"other\.npz is not a saved trace"):
+        Trace.load(tmp_path / "other.npz")
+
+
+def test_an_archive_of_something_else_is_an_error(tmp_path):
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    with pytest.raises(ValueError, match="is not a saved trace"):
+        Trace.load(tmp_path / "other.npz")
+
+
+def test_a_trace_of_a_later_version_is_an_error(make_trace, tmp_path, monkeypatch):
+    monkeypatch.setattr("asrscope.traces.FORMAT_VERSION", 99)
+    make_trace(seconds=0.5).save(tmp_path / "later.npz")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="has trace format 99"):
+        Trace.load(tmp_path / "later.npz")
+
+
+def test_stages_describe_fields_of_the_trace_with_the_right_axes(make_trace):
+    trace = make_trace()
+    assert len({stage.key for stage in STAGES}) == len(STAGES)
+    for each in STAGES:
+        assert each.field in FIELDS
+        if each.field in ARRAY_AXES:
+            assert tuple(axis.name for axis in each.axes) == ARRAY_AXES[each.field]
+            assert getattr(trace, each.field).ndim == len(each.axes)
+
+
+def test_the_clock_is_that_of_the_pipeline():
+    assert pytest.approx(1 / SAMPLE_RATE) == SECONDS_PER_SAMPLE
+    assert pytest.approx(FEATURE_SECONDS) == SECONDS_PER_FRAME
+    assert pytest.approx(ENCODER_SECONDS) == SECONDS_PER_POSITION
+
+
+@pytest.mark.parametrize("k", [1, 4, 5])
+def test_stages_of_one_clip_cover_the_same_time(make_trace, k):
+    trace = make_trace(seconds=2.0, k=k)
+    assert trace.duration == pytest.approx(2.0)
+    covered = {
+        axis.name: size * axis.seconds_per_step
+        for each in STAGES
+        if each.field in ARRAY_AXES
+        for axis, size in zip(trace.axes(each), getattr(trace, each.field).shape, strict=True)
+        if axis.seconds_per_step is not None
+    }
+    assert covered.keys() == {"samples", "frames", "positions", "audio_tokens"}
+    for seconds in covered.values():
+        assert seconds == pytest.approx(2.0, abs=trace.seconds_per_audio_token)
+    assert trace.seconds_per_audio_token == pytest.approx(k * 0.02)
+
+
+def test_titles_say_which_weights_are_random_or_unverified(make_trace):
+    def part(name, trained):
+        return Provenance(name, "somewhere", None, "0" * 64, trained, 1, "float16")
+
+    trace = make_trace(provenance=(part("encoder", True), part("projector", False), part("decoder", None)))
+    assert trace.title(stage("waveform")) == "Waveform"
+    assert trace.title(stage("encoder_output")) == "Encoder output"
+    assert trace.title(stage("audio_embeds")) == "Projector output (random weights: projector)"
+    assert trace.title(stage("decoder_words")) == (
+        "Decoder output (random weights: projector; unverified weights: decoder)"
+    )
+    assert [p.label for p in trace.provenance] == ["trained weights", "random weights", "unverified weights"]
+
+
+def test_a_trace_is_loaded_without_torch(make_trace, tmp_path):
+    make_trace(seconds=0.5).save(tmp_path / "trace.npz")
+    code = (
+        "import sys; from asrscope.traces import Trace; Trace.load(sys.argv[1]).to_dict();"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'bokeh')))"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "trace.npz"], check=True)
