@@ -271,14 +271,12 @@ def join_words(
         Words of the text; those written as they were spoken have their times.
     """
     groups: list[list[int]] = []  # indices into tokens
-    new = True
     for index, token in enumerate(tokens):
         if token.id in tokenizer.all_special_ids:
             continue
-        if new or token.text[:1].isspace():
+        if not groups or token.text[:1].isspace():
             groups.append([])
         groups[-1].append(index)
-        new = not token.text.strip()
     texts = [text_of(tokenizer, [tokens[index].id for index in group]) for group in groups]
     times = _spoken_times(texts, reference_words)
     return tuple(

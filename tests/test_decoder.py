@@ -1,0 +1,154 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asrscope.decoder import (
+    COMPRESSION_LIMIT,
+    Written,
+    compression_ratio,
+    confidence,
+    decoding_warnings,
+    describe_tokens,
+    join_words,
+    max_new_tokens,
+    text_of,
+    write,
+)
+from asrscope.traces import Token
+
+
+def tokens_of(tokenizer, text, probability=0.5):
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    return [Token(i, tokenizer.decode([i]), probability, ()) for i in ids]
+
+
+@given(seconds=st.floats(0.01, 60), more=st.floats(0.1, 60))
+def test_the_cap_grows_with_the_clip(seconds, more):
+    assert max_new_tokens(seconds) >= 1 + 5 * 1.66 * seconds  # fast speech in the bundled model's tokens
+    assert max_new_tokens(seconds + more) >= max_new_tokens(seconds)
+
+
+def test_the_rate_of_the_cap_can_be_set():
+    assert max_new_tokens(10.0, tokens_per_second=3.0) - max_new_tokens(5.0, tokens_per_second=3.0) == 15
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf])
+def test_a_length_that_is_none_is_an_error(seconds):
+    with pytest.raises(ValueError, match="positive length"):
+        max_new_tokens(seconds)
+
+
+def test_the_compression_ratio_tells_loops_from_sentences():
+    sentence = "the old clock in the hall stops every night at two and nobody knows the reason why"
+    assert compression_ratio(sentence) < COMPRESSION_LIMIT
+    assert compression_ratio("the old clock " * 12) > COMPRESSION_LIMIT
+    assert compression_ratio("") == 0
+
+
+def test_a_good_text_has_no_warnings():
+    assert decoding_warnings("the old clock", finished=True, limit=40) == []
+
+
+def test_each_oddity_has_its_warning():
+    assert decoding_warnings("the old", finished=False, limit=7) == [
+        "the decoder was stopped after 7 tokens without having ended the text"
+    ]
+    (loop,) = decoding_warnings("on and on " * 30, finished=True, limit=99)
+    assert "repeats itself" in loop
+    assert decoding_warnings("", finished=True, limit=9) == ["nothing was recognized"]
+
+
+def test_confidence_is_the_geometric_mean():
+    assert confidence([0.5, 0.125]) == pytest.approx(0.25)
+    assert confidence([]) == 0
+    assert confidence([1.0, 0.0]) == 0
+
+
+def test_tokens_join_to_words_at_spaces(tokenizer):
+    tokens = tokens_of(tokenizer, "the old xylophone stops")
+    words = join_words(tokenizer, tokens)
+    assert [word.text for word in words] == ["the", "old", "xylophone", "stops"]
+    for word in words:
+        count = word.last_token - word.first_token + 1
+        assert word.probability == pytest.approx(0.5**count)
+    assert len(tokens) > len(words)
+    assert [word.first_token for word in words[1:]] == [word.last_token + 1 for word in words[:-1]]
+
+
+@given(st.text(alphabet="abcdé'ß 語\n", max_size=40))
+def test_words_are_those_of_the_text(tokenizer, text):
+    tokens = tokens_of(tokenizer, text)
+    words = join_words(tokenizer, tokens)
+    assert [word.text for word in words] == text.split()
+    assert " ".join(word.text for word in words) == " ".join(
+        text_of(tokenizer, [token.id for token in tokens]).split()
+    )
+
+
+def test_special_tokens_are_no_words(tokenizer):
+    tokens = tokens_of(tokenizer, "the<|audio|> old<|im_start|>")
+    assert [word.text for word in join_words(tokenizer, tokens)] == ["the", "old"]
+
+
+def test_words_written_as_spoken_get_their_times(tokenizer):
+    spoken = [("The", 0.1, 0.2), ("old", 0.2, 0.5), ("clock.", 0.5, 0.9), ("stops", 1.0, 2.0)]
+    words = join_words(tokenizer, tokens_of(tokenizer, "the cold clock really stops"), spoken)
+    assert [(word.text, word.start, word.end) for word in words] == [
+        ("the", 0.1, 0.2),
+        ("cold", None, None),
+        ("clock", 0.5, 0.9),
+        ("really", None, None),
+        ("stops", 1.0, 2.0),
+    ]
+
+
+def test_runners_up_are_the_most_probable_other_tokens(tokenizer):
+    probabilities = torch.zeros(2, len(tokenizer))
+    first, second = tokenizer.encode(" the clock", add_special_tokens=False)[:2]
+    probabilities[0, first], probabilities[0, second], probabilities[0, 7] = 0.6, 0.3, 0.1
+    probabilities[1, second], probabilities[1, first] = 0.2, 0.8  # the search chose the second best
+    one, two = describe_tokens(tokenizer, Written([first, second], None, probabilities))
+    assert (one.text, one.probability) == (" the", pytest.approx(0.6))
+    assert one.runners_up[:2] == (
+        (tokenizer.decode([second]), pytest.approx(0.3)),
+        (tokenizer.decode([7]), pytest.approx(0.1)),
+    )
+    assert two.probability == pytest.approx(0.2)
+    assert two.runners_up[0] == (" the", pytest.approx(0.8))
+    assert len(one.runners_up) == len(two.runners_up) == 5
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_probabilities_are_those_of_one_forward_pass_over_the_text(make_model, rng, num_beams):
+    model, processor = make_model()
+    clip = rng.normal(0, 0.1, 20_000).astype("float32")
+    inputs = processor(audio=clip)
+    with torch.inference_mode():
+        written = write(model, inputs, num_beams=num_beams, limit=9)
+        ids = torch.cat([inputs["input_ids"], torch.tensor([written.ids])], dim=1)
+        logits = model(input_ids=ids, input_features=inputs["input_features"]).logits
+    steps = logits[0, inputs["input_ids"].shape[1] - 1 : -1].softmax(-1)
+    torch.testing.assert_close(written.probabilities, steps, rtol=1e-3, atol=1e-5)
+    expected = [float(steps[step, token]) for step, token in enumerate(written.ids)]
+    assert written.token_probabilities == pytest.approx(expected, rel=1e-3)
+    assert not written.finished
+    assert written.eos_probability is None
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_the_end_token_is_kept_apart(make_model, rng, num_beams):
+    model, processor = make_model()
+    clip = rng.normal(0, 0.1, 20_000).astype("float32")
+    with torch.inference_mode():
+        open_end = write(model, processor(audio=clip), num_beams=num_beams, limit=9)
+        ending = next(token for token in open_end.ids[2:] if token not in open_end.ids[:2])
+        model.generation_config.eos_token_id = [ending]
+        written = write(model, processor(audio=clip), num_beams=1, limit=9)
+    assert written.finished
+    assert written.eos_id == ending
+    assert ending not in written.ids
+    assert written.probabilities.shape[0] == len(written.ids) + 1
+    assert written.eos_probability == pytest.approx(float(written.probabilities[-1, ending]))

@@ -1,0 +1,289 @@
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from asrscope.decoder import max_new_tokens
+from asrscope.encoder import encode
+from asrscope.features import log_mel
+from asrscope.traces import Trace
+from asrscope.tracing import nearest_tokens, trace, transcribe, windows
+
+
+@pytest.fixture
+def clip(rng):
+    return rng.normal(0, 0.1, 32_123).astype(np.float32)
+
+
+@pytest.fixture
+def loud_and_quiet(rng):
+    """Noise that pauses at given seconds, of given length in seconds."""
+
+    def make(seconds, pauses):
+        time = np.arange(int(seconds * 16_000)) / 16_000
+        loudness = np.full(time.size, 0.2)
+        for pause in pauses:
+            loudness[np.abs(time - pause) < 0.1] = 0.001
+        return (loudness * rng.standard_normal(time.size)).astype(np.float32).clip(-1, 1)
+
+    return make
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize("pad_audio", [False, True])
+def test_the_text_is_that_of_generate(make_model, clip, num_beams, pad_audio):
+    model, processor = make_model(pad_audio=pad_audio)
+    inputs = processor(audio=clip)
+    ids = model.generate(
+        **inputs, do_sample=False, num_beams=num_beams, max_new_tokens=max_new_tokens(32_123 / 16_000)
+    )
+    written = ids[:, inputs["input_ids"].shape[1] :]
+    expected = processor.batch_decode(written, skip_special_tokens=True)[0].strip()
+    found = trace(model, processor, clip, num_beams=num_beams)
+    assert found.text == expected
+    end = [processor.tokenizer.eos_token_id] if found.finished else []
+    assert [token.id for token in found.tokens] + end == written[0].tolist()
+    assert transcribe(model, processor, clip, num_beams=num_beams).text == expected
+
+
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_arrays_are_those_of_the_stages(make_model, clip, num_beams):
+    model, processor = make_model()
+    found = trace(model, processor, clip, num_beams=num_beams, max_new_tokens=3)
+    mel = log_mel(clip, 80)
+    with torch.no_grad():
+        hidden = encode(model.audio_tower, torch.from_numpy(mel)[None])
+        embeds = model.multi_modal_projector(hidden)[0]
+    np.testing.assert_array_equal(found.waveform, clip)
+    np.testing.assert_array_equal(found.log_mel, mel)
+    np.testing.assert_allclose(found.encoder_hidden_states, hidden[0], atol=1e-5)
+    np.testing.assert_allclose(found.audio_embeds, embeds, atol=1e-5)
+    np.testing.assert_array_equal(found.prompt_ids, processor(audio=clip)["input_ids"][0])
+    assert found.shapes() == {
+        "waveform": (32_123,),
+        "log_mel": (80, 202),
+        "encoder_hidden_states": (101, 32),
+        "audio_embeds": (20, 48),
+        "nearest_ids": (20, 5),
+        "nearest_cosines": (20, 5),
+        "prompt_ids": (len(found.prompt_ids),),
+        "prompt_is_audio": (len(found.prompt_ids),),
+    }
+
+
+def test_the_prompt_is_labelled(make_model, clip):
+    model, processor = make_model()
+    found = trace(model, processor, clip, max_new_tokens=2)
+    assert "".join(found.prompt_texts) == (
+        "<|im_start|>user\ntranscribe: " + 20 * "<|audio|>" + "<|im_end|>\n<|im_start|>assistant\n"
+    )
+    audio = {
+        text for text, is_audio in zip(found.prompt_texts, found.prompt_is_audio, strict=True) if is_audio
+    }
+    assert audio == {"<|audio|>"}
+    assert found.prompt_is_audio.sum() == 20
+
+
+def test_hooks_are_gone_afterwards(make_model, clip):
+    model, processor = make_model()
+    trace(model, processor, clip, max_new_tokens=2)
+    assert not any(
+        module._forward_hooks or module._forward_pre_hooks
+        for module in (model.audio_tower.conv1, model.multi_modal_projector)
+    )
+
+
+def test_stages_are_timed(make_model, clip):
+    model, processor = make_model()
+    timings = trace(model, processor, clip, max_new_tokens=2).timings
+    assert list(timings) == ["features", "encoder", "projector", "decoder"]
+    assert all(0 < seconds < 60 for seconds in timings.values())
+
+
+def test_tokens_and_words_tell_the_same_text(make_model, clip):
+    model, processor = make_model()
+    found = trace(model, processor, clip)
+    assert " ".join(word.text for word in found.words) == " ".join(found.text.split())
+    probabilities = [token.probability for token in found.tokens]
+    assert found.confidence == pytest.approx(np.exp(np.mean(np.log(probabilities))))
+    for word in found.words:
+        assert word.probability == pytest.approx(
+            np.prod(probabilities[word.first_token : word.last_token + 1])
+        )
+    for token in found.tokens:
+        assert token.probability >= token.runners_up[0][1]  # greedy takes the best
+        assert len(token.runners_up) == 5
+
+
+def test_a_finished_text_has_its_end_token_apart(make_model, clip):
+    model, processor = make_model()
+    ids = [token.id for token in trace(model, processor, clip, max_new_tokens=9).tokens]
+    model.generation_config.eos_token_id = ids[3]
+    found = trace(model, processor, clip, max_new_tokens=9)
+    assert found.finished
+    assert [token.id for token in found.tokens] == ids[: ids.index(ids[3])]
+    assert 0 < found.eos_probability < 1
+
+
+def test_a_text_that_was_cut_off_has_a_warning(make_model, clip):
+    model, processor = make_model()
+    found = trace(model, processor, clip, max_new_tokens=4)
+    assert not found.finished
+    assert found.eos_probability is None
+    assert found.warnings == ("the decoder was stopped after 4 tokens without having ended the text",)
+
+
+def test_silence_is_flagged_and_still_traced(make_model):
+    model, processor = make_model()
+    silence = np.zeros(16_000, np.float32)
+    assert any("silent" in warning for warning in trace(model, processor, silence).warnings)
+    assert any("silent" in warning for warning in transcribe(model, processor, silence).warnings)
+
+
+def test_a_loop_is_flagged(make_model, clip, monkeypatch):
+    model, processor = make_model()
+    monkeypatch.setattr("asrscope.decoder.text_of", lambda *_: "on and on " * 30)
+    assert any("repeats itself" in warning for warning in trace(model, processor, clip).warnings)
+
+
+def test_the_reference_gives_words_their_times(make_model, clip):
+    model, processor = make_model()
+    plain = trace(model, processor, clip)
+    target = plain.words[2]
+    spoken = (("before", 0.0, 0.25), (target.text, 0.25, 0.75))
+    found = trace(model, processor, clip, reference="r", reference_words=spoken)
+    assert (found.words[2].start, found.words[2].end) == (0.25, 0.75)
+    assert found.words[0].start is None
+    assert (found.reference, found.reference_words) == ("r", spoken)
+    assert (plain.reference, plain.reference_words) == (None, None)
+
+
+def test_a_file_is_read_and_gives_the_trace_its_name(make_model, clip, tmp_path):
+    model, processor = make_model()
+    soundfile.write(tmp_path / "my clip.wav", clip, 16_000, subtype="FLOAT")
+    for path in (tmp_path / "my clip.wav", str(tmp_path / "my clip.wav")):
+        found = trace(model, processor, path, max_new_tokens=2)
+        assert found.name == "my clip"
+        np.testing.assert_array_equal(found.waveform, clip)
+    assert trace(model, processor, clip, name="other", max_new_tokens=2).name == "other"
+
+
+def test_warnings_of_the_loader_are_kept(make_model, clip, tmp_path):
+    model, processor = make_model()
+    soundfile.write(tmp_path / "loud.wav", np.clip(50 * clip, -1, 1), 16_000)
+    for run in (trace, transcribe):
+        assert any("clipped" in warning for warning in run(model, processor, tmp_path / "loud.wav").warnings)
+
+
+def test_versions_and_provenance_are_recorded(make_model, clip):
+    model, processor = make_model()
+    found = trace(model, processor, clip, max_new_tokens=2)
+    assert found.versions["torch"] == torch.__version__
+    assert set(found.versions) == {"python", "asrscope", "numpy", "torch", "transformers"}
+    assert [p.part for p in found.provenance] == ["encoder", "projector", "decoder"]
+    assert {p.label for p in found.provenance} == {"unverified weights"}
+
+
+def test_the_trace_of_a_run_is_saved_and_loaded(make_model, clip, tmp_path):
+    model, processor = make_model()
+    found = trace(model, processor, clip, reference_words=(("a", 0.0, 1.0),))
+    found.save(tmp_path / "trace.npz")
+    assert Trace.load(tmp_path / "trace.npz").to_dict() == found.to_dict()
+
+
+def test_a_clip_beyond_training_has_a_warning_and_beyond_the_window_an_error(make_model, rng):
+    model, processor = make_model()
+    long = rng.normal(0, 0.1, 16_000 * 7 // 2).astype(np.float32)
+    found = trace(model, processor, long, max_new_tokens=2)
+    assert any("3.5 s, but the model was trained on at most 3 s" in w for w in found.warnings)
+    with pytest.raises(ValueError, match=r"up to 4 s, but found 7\.00 s"):
+        trace(model, processor, np.tile(long, 2))
+
+
+def test_a_short_recording_is_one_segment(make_model, clip):
+    model, processor = make_model()
+    found = transcribe(model, processor, clip)
+    (segment,) = found.segments
+    assert (segment.start, segment.end) == (0, pytest.approx(32_123 / 16_000))
+    assert segment.text == found.text
+    assert segment.confidence == found.confidence > 0
+
+
+def test_a_long_recording_is_cut_in_its_pauses_and_each_piece_transcribed(make_model, loud_and_quiet):
+    model, processor = make_model()
+    recording = loud_and_quiet(7.0, pauses=[2.5, 4.6])
+    found = transcribe(model, processor, recording)
+    assert [segment.start for segment in found.segments[1:]] == pytest.approx([2.5, 4.6], abs=0.1)
+    assert [segment.end for segment in found.segments[:-1]] == [s.start for s in found.segments[1:]]
+    assert found.segments[-1].end == 7.0
+    for segment in found.segments:
+        piece = recording[round(segment.start * 16_000) : round(segment.end * 16_000)]
+        assert segment.text == transcribe(model, processor, piece).text
+    assert found.text == " ".join(segment.text for segment in found.segments)
+    assert any(warning.startswith("0.0 to 2.") for warning in found.warnings)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 3.001, 20.0])
+def test_windows_cover_everything_once_and_are_short_enough(rng, seconds):
+    waveform = rng.normal(0, 0.1, round(seconds * 16_000)).astype(np.float32)
+    bounds = windows(waveform, 3.0)
+    assert bounds[0][0] == 0
+    assert bounds[-1][1] == waveform.size
+    assert [stop for _, stop in bounds[:-1]] == [start for start, _ in bounds[1:]]
+    assert all(0 < stop - start <= 48_000 for start, stop in bounds)
+    assert len(bounds) <= 1 + seconds // 1.5
+
+
+def test_nearest_tokens_are_those_of_the_smallest_angle():
+    table = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0], [-1.0, 0.0], [0.0, 0.0]])
+    ids, cosines = nearest_tokens(torch.tensor([[5.0, 0.0], [0.1, 0.2]]), table, n_nearest=3)
+    assert ids[:, :2].tolist() == [[0, 2], [2, 1]]
+    np.testing.assert_allclose(cosines[:, :2], [[1, 0.5**0.5], [0.9487, 0.8944]], atol=1e-4)
+    assert nearest_tokens(torch.tensor([[5.0, 0.0]]), table, [0], 1)[0].tolist() == [[2]]
+
+
+def test_special_tokens_are_not_nearest_text(make_model, clip):
+    model, processor = make_model()
+    found = trace(model, processor, clip, max_new_tokens=2)
+    assert not set(found.nearest_ids.ravel()) & set(processor.tokenizer.all_special_ids)
+    assert (np.diff(found.nearest_cosines, axis=1) <= 0).all()
+    assert found.nearest_texts[0][0] == processor.tokenizer.decode([found.nearest_ids[0, 0]])
+
+
+class TestBundled:
+    """The model in the package, on its own samples."""
+
+    @pytest.fixture(scope="class")
+    def traces(self, bundled):
+        from asrscope.samples import load_samples
+
+        return {
+            sample.text: trace(*bundled, sample.path, reference=sample.text, reference_words=sample.words)
+            for sample in load_samples()
+        }
+
+    def test_most_words_are_right(self, traces):
+        from asrscope.metrics import total_errors, word_errors
+
+        errors = total_errors([word_errors(said, found.text) for said, found in traces.items()])
+        assert errors.words > 30
+        assert errors.rate < 0.5
+
+    def test_texts_end_by_themselves_without_a_warning(self, traces):
+        ended = [found.finished and not found.warnings for found in traces.values()]
+        assert sum(ended) > len(ended) / 2
+
+    def test_right_words_have_the_synthesizers_times(self, traces):
+        timed = [word for found in traces.values() for word in found.words if word.start is not None]
+        assert len(timed) > 15
+        assert all(word.start < word.end for word in timed)
+
+    def test_a_random_projector_leaves_nothing_of_the_sentence(self, traces):
+        from asrscope.metrics import total_errors, word_errors
+        from asrscope.presets import load
+        from asrscope.samples import load_samples
+
+        model, processor = load("tiny", random_projector=True)
+        texts = [transcribe(model, processor, sample.path).text for sample in load_samples()]
+        errors = total_errors([word_errors(said, text) for said, text in zip(traces, texts, strict=True)])
+        assert errors.rate > 0.8
