@@ -9,6 +9,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+EARLIEST = "315532800"  # 1980, the first year that an archive can state
+
 
 def repack(path: Path, moment: tuple[int, int, int, int, int, int]) -> None:
     """Write an archive again, with its files in order of name and with one time.
@@ -32,7 +34,7 @@ def repack(path: Path, moment: tuple[int, int, int, int, int, int]) -> None:
 
 def repack_gallery(app: Any) -> None:
     """Repack all archives of the gallery, when sphinx-gallery has written them."""
-    moment = time.gmtime(int(os.environ["SOURCE_DATE_EPOCH"]))[:6]
+    moment = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", EARLIEST)))[:6]
     gallery_dirs = app.config.sphinx_gallery_conf["gallery_dirs"]
     for name in [gallery_dirs] if isinstance(gallery_dirs, str) else gallery_dirs:
         for path in (Path(app.srcdir) / name).rglob("*.zip"):

@@ -34,10 +34,15 @@
 
   /* ---- drawing ---- */
 
+  const begun = new Set() // figures whose drawing has begun
   const drawn = new Set() // {figure, view, plots, playheads}
   const on_screen = new Set() // figures that are in view
 
   async function draw(figure) {
+    if (begun.has(figure)) {
+      return
+    }
+    begun.add(figure)
     const canvas = figure.querySelector(".bokeh-figure-canvas")
     try {
       const url = new URL(figure.dataset.script, window.location.href).href
@@ -228,7 +233,6 @@
     (entries) => {
       for (const { isIntersecting, target } of entries) {
         if (isIntersecting) {
-          near.unobserve(target)
           draw(target)
         }
       }
@@ -246,10 +250,7 @@
     seen.observe(figure)
   }
   window.addEventListener("beforeprint", () => {
-    for (const figure of figures.filter((each) => !("drawn" in each.dataset))) {
-      near.unobserve(figure)
-      draw(figure)
-    }
+    figures.forEach(draw)
   })
   watch_sounds()
 })()

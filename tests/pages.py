@@ -1,0 +1,112 @@
+"""Open built pages in a browser and keep an account of what they ask for and complain about."""
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+DRAWN = "() => [...document.querySelectorAll('.bokeh-figure')].every((figure) => 'drawn' in figure.dataset)"
+
+# Of every figure: what it says of itself, and how many colors its canvas shows (a blank one shows one or two).
+FIGURES = """() => {
+  const canvases = (node) => [...node.querySelectorAll("*")].flatMap((element) => [
+    ...(element instanceof HTMLCanvasElement ? [element] : []),
+    ...(element.shadowRoot ? canvases(element.shadowRoot) : []),
+  ])
+  const colors = (canvas) => canvas.width * canvas.height === 0 ? [] : [...new Set(
+    new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer))]
+  return [...document.querySelectorAll(".bokeh-figure")].map((figure) => {
+    const place = figure.querySelector(".bokeh-figure-canvas")
+    return {
+      drawn: figure.dataset.drawn,
+      label: place.getAttribute("aria-label"),
+      description: document.getElementById(place.getAttribute("aria-describedby")).textContent,
+      colors: new Set(canvases(place).flatMap(colors)).size,
+    }
+  })
+}"""
+
+
+def find_chromium() -> str | None:
+    """Return the path of a browser, or None."""
+    found = os.environ.get("ASRSCOPE_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        from playwright.sync_api import sync_playwright
+
+        with sync_playwright() as playwright:
+            own = playwright.chromium.executable_path
+        found = own if Path(own).is_file() else None
+    return found
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_args):
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder as a plain static server does; gives its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Visit:
+    """One open page with its complaints: console errors and warnings, failed requests, foreign hosts."""
+
+    def __init__(self, browser, base: str, *, width: int = 1280, height: int = 900, theme: str = "light"):
+        self.base, self.width = base, width
+        self.complaints: list[str] = []
+        self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+        self.page = self.context.new_page()
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        self.page.on("request", self._asked)
+        self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url[:200]}"))
+        self.page.on("response", self._answered)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exception):
+        self.context.close()
+
+    def open(self, path: str) -> None:
+        """Go to a page and wait until all of its figures are drawn, in view or not."""
+        self.page.goto(self.base + path)
+        self.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")  # what draws all before printing
+        self.page.wait_for_function(DRAWN, timeout=60_000)
+
+    def figures(self) -> list[dict]:
+        """Return what `FIGURES` finds."""
+        return self.page.evaluate(FIGURES)
+
+    def overflow(self) -> int:
+        """Return by how many pixels the page is wider than the window."""
+        return self.page.evaluate("document.documentElement.scrollWidth") - self.width
+
+    def _heard(self, message) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(f"console {message.type}: {message.text[:300]}")
+
+    def _asked(self, request) -> None:
+        address, own = urlsplit(request.url), urlsplit(self.base)
+        if address.scheme not in {"data", "blob"} and (address.scheme, address.netloc) != (own.scheme, own.netloc):
+            self.complaints.append(f"foreign request: {request.url[:200]}")
+
+    def _answered(self, response) -> None:
+        if response.status >= 400:
+            self.complaints.append(f"status {response.status}: {response.url[:200]}")

@@ -1,0 +1,118 @@
+"""The built site, page by page in a browser: run by ``nox -s docs`` after the build (``ASRSCOPE_SITE`` names it)."""
+
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+import pytest
+from pages import Visit, served
+
+SITE = Path(os.environ["ASRSCOPE_SITE"]).resolve()
+PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
+ON_DISK = [page for page in PAGES if page != "404.html"]  # only a server shows it, for any address
+FIGURES_WANTED = {"index.html": 1, "course/class-2.html": 1, "gallery/60_trace_data.html": 7}
+
+
+@pytest.fixture(scope="session")
+def server():
+    with served(SITE) as address:
+        yield address
+
+
+def look(browser, base: str, page: str, width: int, theme: str) -> None:
+    """Open a page, draw all of its figures, and complain of whatever is wrong with it."""
+    with Visit(browser, base, width=width, theme=theme) as visit:
+        visit.open(page)
+        for figure in visit.figures():
+            assert figure["drawn"] == "true", figure["label"]
+            assert figure["colors"] > 4, f"{figure['label']} is blank"
+            assert len(figure["description"]) > 20, f"{figure['label']} has no text alternative"
+        assert visit.overflow() <= 0, f"{visit.overflow()} pixels wider than the window"
+        assert visit.complaints == []
+
+
+# Each page in each width, theme and kind of address; every pair of them occurs.
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_a_page_from_a_static_server(browser, server, page, width, theme):
+    look(browser, server, page, width, theme)
+
+
+@pytest.mark.parametrize("page", ON_DISK)
+@pytest.mark.parametrize(("width", "theme"), [(1280, "dark"), (390, "light")])
+def test_a_page_opened_from_the_disk(browser, page, width, theme):
+    look(browser, SITE.as_uri() + "/", page, width, theme)
+
+
+@pytest.mark.parametrize("page", FIGURES_WANTED)
+def test_the_main_pages_have_their_figures_and_a_player(page):
+    text = (SITE / page).read_text(encoding="utf-8")
+    assert text.count('class="bokeh-figure"') >= FIGURES_WANTED[page]
+    assert "<audio controls" in text
+
+
+@pytest.mark.parametrize("page", ["course/class-2.html", "gallery/60_trace_data.html"])
+def test_the_sound_moves_the_playheads(browser, page):
+    places = (
+        "() => Bokeh.documents.flatMap((each) => each.roots()).flatMap((root) => root.select('playhead'))"
+        ".map((span) => span.location)"
+    )
+    with Visit(browser, SITE.as_uri() + "/", height=30_000) as visit:  # figures out of view would rest
+        visit.open(page)
+        assert len(visit.page.evaluate(places)) >= 4
+        visit.page.evaluate("document.querySelector('audio').currentTime = 0.75")
+        visit.page.wait_for_function(f"() => ({places})().every((place) => place === 0.75)")
+
+
+class Links(HTMLParser):
+    """Collect where a page points, and the places in it that can be pointed at."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.targets: set[str] = set()
+        self.places: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, _tag, attributes):
+        for name, value in attributes:
+            if name in {"href", "src", "data-script"} and value:
+                self.targets.add(value)
+            elif name in {"id", "name"} and value:
+                self.places.add(value)
+
+
+def test_every_link_within_the_site_leads_somewhere():
+    parsed = {page: Links((SITE / page).read_text(encoding="utf-8")) for page in PAGES}
+    broken = []
+    for page, links in parsed.items():
+        if page == "404.html":
+            continue  # its addresses start at the root of the server
+        for target in links.targets:
+            address, place = urldefrag(urljoin(f"site:///{page}", target))
+            if urlsplit(address).scheme != "site":
+                continue
+            path = unquote(urlsplit(address).path).lstrip("/")
+            if not (SITE / path).is_file():
+                broken.append(f"{page}: {target}")
+            elif place and path in parsed and unquote(place) not in parsed[path].places:
+                broken.append(f"{page}: {target} (no such place)")
+    assert broken == []
+
+
+def test_no_page_loads_anything_from_another_host():
+    loading = re.compile(r'<(?:script|img|audio|video|source|iframe)[^>]* src="(?:https?:)?//|<link[^>]*rel="(?:style'
+                         r'sheet|preload|icon)"[^>]*href="(?:https?:)?//')
+    assert [page for page in PAGES if loading.search((SITE / page).read_text(encoding="utf-8"))] == []
+
+
+def test_scripts_notebooks_and_archives_can_be_downloaded():
+    downloads = {path.name for path in (SITE / "_downloads").rglob("*") if path.is_file()}
+    for stem in (path.stem for path in (SITE / "gallery").glob("[0-9]*.html")):
+        assert {f"{stem}.py", f"{stem}.ipynb", f"{stem}.zip"} <= downloads
+
+
+def test_no_fact_is_left_open():
+    for page in PAGES:
+        assert not re.search(r"@[a-z]+\.[a-z_.]+@", (SITE / page).read_text(encoding="utf-8")), page

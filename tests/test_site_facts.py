@@ -1,0 +1,88 @@
+"""The numbers that pages state, held against the values that are known from elsewhere."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+EXTENSIONS = Path(__file__).resolve().parents[1] / "conf" / "extensions"
+sys.path.insert(0, str(EXTENSIONS))
+
+import facts  # noqa: E402 - found through the line above
+import facts_asrscope  # noqa: E402
+
+# Published sizes of openai/whisper-large-v3-turbo and HuggingFaceTB/SmolLM3-3B, and what follows from them by hand.
+KNOWN = {
+    "full.encoder.d_model": 1280,
+    "full.encoder.layers": 32,
+    "full.encoder.heads": 20,
+    "full.encoder.ffn": 5120,
+    "full.encoder.n_mels": 128,
+    "full.encoder.frames": 3000,
+    "full.encoder.positions": 1500,
+    "full.encoder.seconds": 30,
+    "full.encoder.ms_per_position": 20,
+    "full.encoder.parameters": 636_968_960,
+    "full.whisper.parameters": 808_878_080,
+    "full.decoder.hidden_size": 2048,
+    "full.decoder.layers": 36,
+    "full.decoder.heads": 16,
+    "full.decoder.kv_heads": 4,
+    "full.decoder.head_dim": 128,
+    "full.decoder.ffn": 11008,
+    "full.decoder.vocab_size": 128_256,
+    "full.decoder.nope_count": 9,
+    "full.decoder.nope_layers": "3, 7, 11, 15, 19, 23, 27, 31, 35",
+    "full.decoder.parameters": 3_075_098_624,
+    "full.projector.k": 5,
+    "full.projector.input_size": 5 * 1280,
+    "full.projector.ms_per_token": 100,
+    "full.projector.k2.parameters": 36_704_768,
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_large_pair_has_its_published_sizes(name):
+    assert facts_asrscope.full()[name].value == KNOWN[name]
+
+
+def test_the_large_projector_is_two_norms_and_three_matrices():
+    stacked, hidden, width = 6400, facts_asrscope.full()["full.projector.hidden_size"].value, 2048
+    expected = stacked + 2 * stacked * hidden + hidden * width + width
+    assert facts_asrscope.full()["full.projector.parameters"].value == expected
+
+
+def test_memory_of_the_large_pair():
+    full = facts_asrscope.full()
+    assert full["full.memory.bfloat16_gb"].text == "7.5"
+    assert full["full.memory.encoder_gb"].text == "1.27"
+    assert full["full.memory.decoder_gb"].text == "6.15"
+    assert full["full.memory.kv_kb_per_token"].text == "74"
+
+
+def test_facts_of_the_clip_agree_with_each_other():
+    values = {name: fact.value for name, fact in facts_asrscope.load_facts().items()}
+    k = values["tiny.projector.k"]
+    assert values["clip.samples"] == round(values["clip.seconds"] * values["audio.sample_rate"])
+    assert values["clip.frames"] == 2 * values["clip.positions"]
+    assert values["clip.audio_tokens"] == (values["clip.positions"] - k) // k + 1
+    parts = ("encoder", "projector", "decoder")
+    assert values["tiny.parameters"] == sum(values[f"tiny.{part}.parameters"] for part in parts)
+    assert values["tiny.size_mb"] <= 20
+    assert 0 <= values["tiny.wer.heldout"] < 1
+
+
+def test_every_fact_has_a_source_and_a_text():
+    for name, fact in facts_asrscope.load_facts().items():
+        assert fact.source, name
+        assert fact.text, name
+
+
+def test_large_numbers_are_grouped_and_measures_are_rounded():
+    assert facts.Fact(636_968_960, "a config").text == "636,968,960"
+    assert facts.Fact(7.4849, "a config", ".1f").text == "7.5"
+
+
+def test_an_unknown_name_is_an_error_that_suggests_a_known_one():
+    with pytest.raises(KeyError, match=r"no fact is called 'full.encoder.layer'; did you mean 'full.encoder.layers'"):
+        facts.find("facts_asrscope", "full.encoder.layer")
