@@ -43,15 +43,15 @@ class Augmentation:
         Widest masked stripe, two of each kind a clip.
     """
 
-    vocal_tract: float = 0.18
-    tilt_decibels: float = 3.5
+    vocal_tract: float = 0.15
+    tilt_decibels: float = 3.0
     gain_decibels: float = 12.0
-    noise_share: float = 0.5
-    noise_snr: tuple[float, float] = (5.0, 40.0)
-    echo_share: float = 0.25
-    band_share: float = 0.15
-    mask_bands: int = 10
-    mask_frames: int = 12
+    noise_share: float = 0.4
+    noise_snr: tuple[float, float] = (8.0, 40.0)
+    echo_share: float = 0.15
+    band_share: float = 0.1
+    mask_bands: int = 8
+    mask_frames: int = 8
 
 
 def stretch(

@@ -1,0 +1,88 @@
+"""Make the clips that the package ships: sentences and voices that no training has heard.
+
+The list was fixed before any model was trained, and is not chosen by what the model gets right.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from asrscope.audio import SAMPLE_RATE
+from asrscope.data.sentences import split_of
+from asrscope.data.synthesis import HELD_OUT_VOICES, Voice, synthesize
+
+__all__ = ["make_clips"]
+
+CLIPS = (
+    ("captain", "the old captain told us a story about the sea", Voice("espeak-ng", "en-us+Andy", 150)),
+    ("river", "we walked along the river until the sun went down", Voice("espeak-ng", "en-us+linda", 150)),
+    ("letter", "there is a letter for you on the kitchen table", Voice("flite", "rms", 170)),
+    ("train", "the train to the city leaves at seven o'clock", Voice("espeak-ng", "en-us+m7", 150)),
+    ("piano", "she learned to play the piano when she was six", Voice("espeak-ng", "en-us+f5", 150)),
+    ("milk", "he bought three apples and a bottle of milk", Voice("flite", "rms", 170)),
+    ("spring", "the birds come back to the garden every spring", Voice("espeak-ng", "en+michel", 150)),
+    ("museum", "do you know the way to the museum", Voice("espeak-ng", "en-us+steph3", 150)),
+)
+EDGE_SECONDS = 0.15  # silence before and after, as a recording has it
+
+
+def make_clips(folder: Path) -> Path:
+    """Synthesize the clips and write their manifest.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets the FLAC files and ``clips.json``.
+
+    Returns
+    -------
+    Path
+        The manifest: for each clip ``file``, ``text``, ``voice``, ``seconds``, ``sha256`` of the file, and ``words``
+        with start and end in seconds as the synthesizer reports them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = []
+    for name, text, voice in CLIPS:
+        if split_of(text) != "test" or voice.name not in HELD_OUT_VOICES[voice.synthesizer]:
+            raise ValueError(f"clip {name!r} is not held out of training: choose another sentence or voice")
+        speech = synthesize(text, voice)
+        edge = np.zeros(round(EDGE_SECONDS * SAMPLE_RATE), np.float32)
+        # flite's clips begin and end with silence of their own
+        waveform = speech.waveform if voice.synthesizer == "flite" else np.concatenate([edge, speech.waveform, edge])
+        shift = 0.0 if voice.synthesizer == "flite" else EDGE_SECONDS
+        waveform = 0.8 * waveform / np.abs(waveform).max()
+        path = folder / f"{name}.flac"
+        soundfile.write(path, waveform, SAMPLE_RATE, subtype="PCM_16")
+        clips.append(
+            {
+                "file": path.name,
+                "text": text,
+                "voice": f"{voice.synthesizer} {voice.name}",
+                "synthesizer": voice.synthesizer,
+                "seconds": round(waveform.size / SAMPLE_RATE, 4),
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "words": [[word, round(start + shift, 3), round(end + shift, 3)] for word, start, end in speech.words],
+            }
+        )
+    made_with = {
+        "command": "asrscope train clips",
+        "espeak-ng": _version(["espeak-ng", "--version"]),
+        "flite": _version(["flite", "--version"]),
+    }
+    manifest = folder / "clips.json"
+    manifest.write_text(json.dumps({"made_with": made_with, "clips": clips}, indent=1) + "\n", encoding="utf-8")
+    return manifest
+
+
+def _version(command: list[str]) -> str:
+    if shutil.which(command[0]) is None:
+        return "not found"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    # espeak-ng adds the path of its data, which differs from machine to machine
+    return next((line.split("  Data at")[0].strip() for line in lines if any(map(str.isdigit, line))), "unknown")
