@@ -11,6 +11,8 @@ page makes one column of that picture step by step, then the whole picture, and 
 that ``transformers`` makes.
 """
 
+# sphinx_gallery_thumbnail_number = 4
+
 # %%
 # One window
 # ----------

@@ -10,6 +10,8 @@ The encoder turns spectrogram frames into vectors. It makes them fewer, and it l
 the whole clip. This page measures both.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # Time is halved
 # --------------
@@ -18,7 +20,7 @@ the whole clip. This page measures both.
 
 import numpy as np
 import torch
-from bokeh.layouts import row
+from bokeh.layouts import column
 from bokeh.models import LinearColorMapper
 from bokeh.plotting import figure
 
@@ -53,8 +55,7 @@ plots.player(trace)
 # After the convolutions come the transformer layers. They keep the shape and change the content.
 # **Predict:** will the words be visible in the picture?
 
-print(f"{len(encoder.layers)} layers, {trace.encoder_hidden_states.shape[0]} positions, ", end="")
-print(f"{trace.encoder_hidden_states.shape[1]} dimensions")
+print(f"{len(encoder.layers)} layers; output {trace.encoder_hidden_states.shape}, positions x dimensions")
 plots.show(plots.encoder_output(trace))
 
 # %%
@@ -65,7 +66,7 @@ plots.show(plots.encoder_output(trace))
 # ------------------------
 # We take the vectors before the first layer and after the last, and compute the cosine between every two
 # positions. The mean vector is subtracted first; otherwise all cosines are high. **Predict:** where will
-# the picture on the left have bright squares, and what will the layers do to them?
+# the first picture have bright squares, and what will the layers do to them?
 
 layers = {}
 with torch.no_grad():
@@ -76,19 +77,16 @@ for number, title in ((0, "Before the first layer"), (len(encoder.layers), "Afte
     centered = layers[number] - layers[number].mean(axis=0)
     unit = centered / np.linalg.norm(centered, axis=1, keepdims=True)
     cosines = unit @ unit.T  # (positions, positions)
-    off_diagonal = cosines[~np.eye(len(cosines), dtype=bool)]
-    neighbors = np.diagonal(cosines, offset=1)
-    print(f"{title}: neighbors {neighbors.mean():.2f}, all pairs {off_diagonal.mean():.2f} on average")
-    panel = figure(height=340, sizing_mode="stretch_width", title=title)
-    panel.tags = [
-        {"description": f"{title}: cosines between positions, {neighbors.mean():.2f} for neighbors."}
-    ]
+    neighbors = f"cosine {np.diagonal(cosines, offset=1).mean():.2f} between neighbors"
+    print(f"{title}: {neighbors} on average")
+    panel = figure(height=300, sizing_mode="stretch_width", title=title)
+    panel.tags = [{"description": f"{title}: {neighbors}."}]
     panel.x_range.range_padding = panel.y_range.range_padding = 0
     mapper = LinearColorMapper(palette=plots.PALETTE, low=-1, high=1)
     panel.image([cosines], x=0, y=0, dw=trace.duration, dh=trace.duration, color_mapper=mapper)
     panel.xaxis.axis_label = panel.yaxis.axis_label = "time (s)"
     panels.append(panel)
-plots.show(row(*panels, name="similarity", sizing_mode="stretch_width"))
+plots.show(column(*panels, name="similarity", sizing_mode="stretch_width"))
 
 # %%
 # A bright square along the diagonal is a stretch of sound that the encoder treats as one. A bright spot
@@ -118,7 +116,7 @@ reach.tags = [{"description": medians}]
 reach.line(seconds, shift, line_width=2)
 reach.xaxis.axis_label, reach.yaxis.axis_label = "time (s)", "relative change"
 plots.show(reach)
-print(f"positions of the first half that changed at all: {(first_half > 1e-4).sum()} of {first_half.size}")
+print(f"changed by more than 0.01 %: {(first_half > 1e-4).sum()} of {first_half.size} in the first half")
 print(medians)
 
 # %%
@@ -134,8 +132,7 @@ window = 2 * encoder.config.max_source_positions  # frames
 padded_clip = np.pad(trace.waveform, (0, window * HOP_LENGTH - trace.waveform.size))
 with torch.no_grad():
     padded = encode(encoder, torch.from_numpy(log_mel(padded_clip, features.shape[1]))[None])[0].numpy()
-clip_part = padded[: len(original)]
-moved = np.linalg.norm(clip_part - original, axis=1) / np.linalg.norm(original, axis=1)
+moved = np.linalg.norm(padded[: len(original)] - original, axis=1) / np.linalg.norm(original, axis=1)
 print(f"true length: {len(original)} positions; padded: {len(padded)}")
 print(f"the clip's own positions moved by {np.median(moved):.2f} (median, relative to their length)")
 

@@ -11,6 +11,8 @@ of its output look impressive. To know what they are worth, this page draws each
 the trained projector, and once for a projector with random weights.
 """
 
+# sphinx_gallery_thumbnail_number = 5
+
 # %%
 # Stacking
 # --------
@@ -71,9 +73,6 @@ for result in (trace, random_trace):
 # apart?
 
 plots.show(plots.audio_embeds(trace))
-
-# %%
-
 plots.show(plots.audio_embeds(random_trace))
 
 # %%
@@ -95,9 +94,6 @@ for label, result in (("trained", trace), ("random", random_trace)):
 # %%
 
 plots.show(plots.nearest_tokens(trace))
-
-# %%
-
 plots.show(plots.nearest_tokens(random_trace))
 
 # %%
@@ -119,9 +115,7 @@ crowds = {
     "random audio token to nearest text": (random_trace.nearest_cosines[:, 0], "#d9822b"),
 }
 bins = np.linspace(-0.1, 1, 45)
-cosines = figure(
-    name="cosines", height=320, sizing_mode="stretch_width", title="Cosine to the nearest text token"
-)
+cosines = figure(name="cosines", height=320, sizing_mode="stretch_width", title="Cosine to the nearest text")
 medians = [f"{label}: median {np.median(values):.2f}" for label, (values, _) in crowds.items()]
 cosines.tags = [{"description": "; ".join(medians)}]
 for label, (values, color) in crowds.items():

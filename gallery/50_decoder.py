@@ -10,6 +10,8 @@ The decoder is a language model. It reads a prompt in which some positions are t
 audio tokens, and then it writes one token at a time. This page follows it.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # The prompt
 # ----------

@@ -15,6 +15,8 @@ Run it with a recording of your own::
     python 60_trace_data.py my-recording.wav
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # The clip
 # --------
