@@ -43,15 +43,15 @@ class Augmentation:
         Widest masked stripe, two of each kind a clip.
     """
 
-    vocal_tract: float = 0.15
+    vocal_tract: float = 0.13
     tilt_decibels: float = 3.0
     gain_decibels: float = 12.0
-    noise_share: float = 0.4
-    noise_snr: tuple[float, float] = (8.0, 40.0)
-    echo_share: float = 0.15
-    band_share: float = 0.1
-    mask_bands: int = 8
-    mask_frames: int = 8
+    noise_share: float = 0.2
+    noise_snr: tuple[float, float] = (10.0, 40.0)
+    echo_share: float = 0.1
+    band_share: float = 0.05
+    mask_bands: int = 6
+    mask_frames: int = 6
 
 
 def stretch(

@@ -33,6 +33,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 MIXED = 3  # at most so many embeddings make up one context position
+POOL = 80  # sentences drawn for a batch
 # Letters that are taken for each other: they share sounds.
 CONFUSED = ("aeiou", "ckqx", "sczx", "dt", "bpv", "fvw", "gj", "mn", "lr", "iy", "uw", "gk", "ht", "ea", "ou", "ie")
 
@@ -255,18 +256,15 @@ def _sentence_batches(run: Run, recipe: DecoderRecipe, examples: Examples) -> It
     while run.step < run.steps:
         rng = np.random.default_rng((recipe.seed, run.step))
         source = sentences("train", seed=int(rng.integers(2**62)))
-        found: list = []
-        plain = rng.random() < recipe.text_share
-        longest = 0
-        while True:
-            if plain:
-                example = examples.plain(list(itertools.islice(source, 6)))
-            else:
-                example = examples.spelled(next(source), rng)
-            longest = max(longest, len(example[1]))
-            if found and longest * (len(found) + 1) > recipe.tokens_per_batch:
-                break
-            found.append(example)
+        if rng.random() < recipe.text_share:
+            pool = [examples.plain(list(itertools.islice(source, 5))) for _ in range(POOL // 2)]
+        else:
+            pool = [examples.spelled(text, rng) for text in itertools.islice(source, POOL)]
+        # Neighbors in a sorted pool are of similar length, so little of the batch is padding.
+        pool.sort(key=lambda example: len(example[1]))
+        last = int(rng.integers(1, len(pool) + 1))
+        size = max(1, recipe.tokens_per_batch // len(pool[last - 1][1]))
+        found = pool[max(0, last - size) : max(last, min(size, len(pool)))]
         yield found
 
 
