@@ -37,7 +37,7 @@ def test_a_mask_of_nothing_but_true_changes_nothing(encoder, features):
 @pytest.mark.parametrize("frames", [2, 100, 318])
 def test_a_position_covers_two_frames(encoder, features, frames):
     assert encode(encoder, features(1, 80, frames)).shape == (1, frames // 2, 32)
-    assert SECONDS_PER_POSITION == pytest.approx(2 * 160 / 16_000)
+    assert pytest.approx(2 * 160 / 16_000) == SECONDS_PER_POSITION
 
 
 @torch.no_grad()

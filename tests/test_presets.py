@@ -157,10 +157,11 @@ class TestFull:
         assert result.audio_embeds.shape == (25, 24)
         assert "Transcribe:" in "".join(result.prompt_texts)
 
-    def test_weights_are_those_of_the_parts(self, parts):
-        model, _ = load("full", **parts)
+    def test_weights_are_those_of_the_parts(self, parts, clip):
+        model, processor = load("full", **parts)
         whisper = WhisperModel.from_pretrained(parts["encoder"])
         assert model.dtype == torch.bfloat16
+        assert np.isfinite(trace(model, processor, clip, max_new_tokens=2).audio_embeds).all()
         assert torch.equal(
             model.audio_tower.layers[0].fc1.weight, whisper.encoder.layers[0].fc1.weight.bfloat16()
         )

@@ -92,7 +92,6 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
     input_modalities = ("audio", "text")
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _supports_flash_attn = True
     _supports_attention_backend = True
     _skip_keys_device_placement = ("past_key_values",)
 

@@ -94,10 +94,14 @@ def load_full(
     ----------
     projector : str or Path
         A safetensors file with the weights of an `AudioProjector`; their shapes tell its sizes.
-    encoder, decoder : str or Path
-        Hub repositories or directories.
-    encoder_revision, decoder_revision : str
-        Commits of the repositories.
+    encoder : str or Path
+        Hub repository or directory.
+    encoder_revision : str
+        Commit of the repository.
+    decoder : str or Path
+        Hub repository or directory.
+    decoder_revision : str
+        Commit of the repository.
     instruction : str
         What the prompt asks for, before the clip.
     dtype : torch.dtype

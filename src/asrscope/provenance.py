@@ -35,6 +35,7 @@ PARTS = {  # name of each part in prose, and of its module in the model
     "decoder": "language_model",
 }
 CLAIMS = "provenance.json"
+_ATTRIBUTE = "_asrscope_provenance"
 
 
 def describe_weights(
@@ -94,7 +95,8 @@ def attach_provenance(model: nn.Module, provenance: Iterable[Provenance]) -> Non
     provenance : iterable of Provenance
         One for each part.
     """
-    model._provenance = {p.part: (p, _marks(getattr(model, PARTS[p.part]))) for p in provenance}
+    known = {p.part: (p, _marks(getattr(model, PARTS[p.part]))) for p in provenance}
+    setattr(model, _ATTRIBUTE, known)
 
 
 def provenance_of(model: nn.Module) -> tuple[Provenance, ...]:
@@ -111,7 +113,7 @@ def provenance_of(model: nn.Module) -> tuple[Provenance, ...]:
     tuple of Provenance
         One for each part, in pipeline order.
     """
-    attached = getattr(model, "_provenance", {})
+    attached = getattr(model, _ATTRIBUTE, {})
     found = []
     for part, name in PARTS.items():
         module = getattr(model, name)
@@ -197,5 +199,6 @@ def _sha256(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+        data: memoryview = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+        digest.update(data)
     return digest.hexdigest()
