@@ -70,7 +70,7 @@ def test_a_part_missing_in_the_file_is_random(checkpoint):
 def test_weights_changed_after_loading_are_unverified(checkpoint, make_model, change):
     other, _ = make_model(seed=1)
     model, _ = load(checkpoint)
-    before = provenance_of(model)[1]
+    before, old = provenance_of(model)[1], model.multi_modal_projector
     if change == "replace":
         model.multi_modal_projector = other.multi_modal_projector
     elif change == "in place":
@@ -81,6 +81,7 @@ def test_weights_changed_after_loading_are_unverified(checkpoint, make_model, ch
     after = provenance_of(model)[1]
     assert after.sha256 != before.sha256
     assert after.source == f"changed in memory, once {checkpoint}"
+    assert (old is model.multi_modal_projector) == (change != "replace")
 
 
 def test_running_and_moving_a_model_changes_nothing(checkpoint, rng):

@@ -117,10 +117,10 @@ def provenance_of(model: nn.Module) -> tuple[Provenance, ...]:
     found = []
     for part, name in PARTS.items():
         module = getattr(model, name)
-        known, marks = attached.get(part, (None, None))
+        known, marks = attached.get(part, (None, []))
         if known is None:
             known = describe_weights(part, module, "built in memory")
-        elif marks != _marks(module):
+        elif not _unchanged(module, marks):
             known = describe_weights(part, module, f"changed in memory, once {known.source}")
         found.append(known)
     return tuple(found)
@@ -189,9 +189,18 @@ def select_part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _marks(module: nn.Module) -> list[tuple[Any, int]]:
+def _marks(module: nn.Module) -> list[tuple["ref[nn.Parameter]", int]]:
     """Identify weights and their state: torch counts a tensor's changes in place."""
     return [(ref(parameter), parameter._version) for parameter in module.parameters()]
+
+
+def _unchanged(module: nn.Module, marks: list[tuple["ref[nn.Parameter]", int]]) -> bool:
+    """Tell whether a module has the very weights that were marked, in the state they had."""
+    parameters = list(module.parameters())
+    return len(parameters) == len(marks) and all(
+        mark() is parameter and version == parameter._version
+        for (mark, version), parameter in zip(marks, parameters, strict=True)
+    )
 
 
 def _sha256(tensors: Mapping[str, Tensor]) -> str:
