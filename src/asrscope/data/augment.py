@@ -39,7 +39,7 @@ class Augmentation:
         Exponentially decaying echo.
     band_share : float
         Band limits, as of a telephone.
-    mask_bands, mask_frames : int
+    mask_bands, mask_frames : float
         Widest masked stripe, two of each kind a clip.
     """
 
@@ -50,13 +50,13 @@ class Augmentation:
     noise_snr: tuple[float, float] = (10.0, 40.0)
     echo_share: float = 0.1
     band_share: float = 0.05
-    mask_bands: int = 6
-    mask_frames: int = 6
+    mask_bands: float = 6.0
+    mask_frames: float = 6.0
 
 
 def stretch(
-    mels: list[Float[ndarray, "frames n_mels"]], labels: list[ndarray], rng: np.random.Generator, share: float = 0.6
-) -> tuple[list[Float[ndarray, "frames n_mels"]], list[ndarray]]:
+    mels: list[ndarray], labels: list[ndarray], rng: np.random.Generator, share: float = 0.6
+) -> tuple[list[ndarray], list[ndarray]]:
     """Change the speed of a batch of clips by up to a fifth and put silence around them; the labels follow.
 
     Speed and the sum of the silences are drawn once a batch, so that clips of equal length stay so and little
@@ -153,8 +153,8 @@ def augment(
     # The power of Gaussian noise in one FFT bin is exponentially distributed; a band averages a few bins.
     grain = -torch.log(torch.rand(2, *mel.shape, generator=generator).clamp_min(1e-6)).mean(0)
     power = power + grain * (chosen(how.noise_share) * level[:, None, None] * color[:, None, :])
-    low = uniform(0, 6, 1, 1) * chosen(how.band_share)
-    high = n_mels - uniform(4, 28, 1, 1) * chosen(how.band_share)
+    low = uniform(0.0, 6.0, 1, 1) * chosen(how.band_share)
+    high = n_mels - uniform(4.0, 28.0, 1, 1) * chosen(how.band_share)
     index = torch.arange(n_mels)
     power = power * ((index >= low) & (index < high))
 
@@ -163,11 +163,11 @@ def augment(
     mel = torch.maximum(mel, top - FLOOR)
     frames = torch.arange(mel.shape[1])
     for _ in range(2):
-        width = uniform(0, how.mask_bands, 1, 1)
-        start = uniform(0, 1, 1, 1) * (n_mels - width)
+        width = uniform(0.0, how.mask_bands, 1, 1)
+        start = uniform(0.0, 1.0, 1, 1) * (n_mels - width)
         mel = torch.where((index >= start) & (index < start + width), top - FLOOR / 2, mel)
-        width = uniform(0, how.mask_frames, 1)
-        start = uniform(0, 1, 1) * (mask.sum(1, keepdim=True) - width)
+        width = uniform(0.0, how.mask_frames, 1)
+        start = uniform(0.0, 1.0, 1) * (mask.sum(1, keepdim=True) - width)
         mel = torch.where(((frames >= start) & (frames < start + width))[:, :, None], top - FLOOR / 2, mel)
     return mel * mask[:, :, None]
 

@@ -126,7 +126,9 @@ def make_decoder(recipe: DecoderRecipe, tokenizer: PreTrainedTokenizerFast) -> S
     return SmolLM3ForCausalLM(config)
 
 
-def spelled_context(text: str, rng: np.random.Generator) -> list[list[tuple[str, float]]]:
+def spelled_context(
+    text: str, rng: np.random.Generator, harm: float | None = None
+) -> list[list[tuple[str, float]]]:
     """Spell a sentence as a stream of positions, each a mixture of letters, with mistakes and pauses.
 
     Parameters
@@ -135,13 +137,16 @@ def spelled_context(text: str, rng: np.random.Generator) -> list[list[tuple[str,
         The sentence.
     rng : np.random.Generator
         The generator.
+    harm : float, optional
+        How many mistakes, from 0 for none to 1; drawn if not given.
 
     Returns
     -------
     list of list of (str, float)
         For every position the letters in it, first the one that sounds first, and their weights.
     """
-    harm = rng.choice([0.0, 0.3, 1.0], p=[0.15, 0.35, 0.5]) * rng.random()
+    if harm is None:
+        harm = float(rng.choice([0.0, 0.3, 1.0], p=[0.15, 0.35, 0.5])) * rng.random()
     wrong, lost, added, doubted = 0.25 * harm, 0.12 * harm, 0.08 * harm, 0.3 * harm
     pace = rng.uniform(1.0, 2.4)  # positions a letter
     letters: list[list[tuple[str, float]]] = []

@@ -133,7 +133,7 @@ def cache_encodings(
                 mels, _ = stretch(mels, [np.zeros(len(mel) // 2, np.int64) for mel in mels], rng)
             features, mask = pad_batch(mels, multiple=32)
             if copy:
-                features = augment(features, mask, generator, Augmentation(mask_bands=4, mask_frames=4))
+                features = augment(features, mask, generator, Augmentation(mask_bands=4.0, mask_frames=4.0))
             hidden = encode(encoder, features.bfloat16().transpose(1, 2), mask)
             for row, (utterance, positions) in enumerate(zip(batch, position_mask(mask).sum(1).tolist(), strict=True)):
                 rows.append(hidden[row, :positions].to(torch.float16).numpy())

@@ -210,7 +210,7 @@ class Run:
 
 
 def pad_batch(
-    arrays: list[np.ndarray], value: float = 0, multiple: int = 1
+    arrays: list[np.ndarray], value: int = 0, multiple: int = 1
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Stack arrays of different lengths, shape (batch, longest, ...), and tell where they hold data.
 

@@ -1,0 +1,63 @@
+"""Sentences: their vocabulary, their grammar, and the split between training and testing."""
+
+import itertools
+import random
+
+from asrscope.data.clips import CLIPS
+from asrscope.data.sentences import hand_written, inflect, make_sentence, sentences, split_of, vocabulary
+from asrscope.data.synthesis import HELD_OUT_VOICES, TRAIN_VOICES
+
+
+def test_the_vocabulary_has_at_least_a_thousand_words():
+    assert len(vocabulary()) >= 1000
+    assert all(set(word) <= set("abcdefghijklmnopqrstuvwxyz'") for word in vocabulary())
+
+
+def test_every_sentence_is_made_of_the_vocabulary():
+    rng = random.Random(3)
+    known = set(vocabulary())
+    for _ in range(2000):
+        assert set(make_sentence(rng).split()) <= known
+
+
+def test_equal_seeds_draw_equal_sentences_and_others_do_not():
+    first, again, other = (list(itertools.islice(sentences("train", seed), 50)) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_no_test_sentence_is_ever_drawn_for_training():
+    trained = set(itertools.islice(sentences("train", 0), 5000))
+    assert not trained & set(itertools.islice(sentences("test", 0), 300))
+    assert not trained & set(itertools.islice(sentences("dev", 0), 300))
+    assert not trained & set(hand_written())
+
+
+def test_hand_written_sentences_are_held_out_whatever_their_hash():
+    assert len(hand_written()) == len(set(hand_written())) == 100
+    assert {split_of(sentence) for sentence in hand_written()} == {"test"}
+
+
+def test_no_voice_for_testing_is_heard_in_training():
+    for synthesizer, names in HELD_OUT_VOICES.items():
+        variants = {name.partition("+")[2] or name for name in names}
+        trained = {name.partition("+")[2] or name for name in TRAIN_VOICES[synthesizer]}
+        assert not variants & trained
+
+
+def test_shipped_clips_are_held_out_sentences_in_at_least_two_held_out_voices():
+    assert len(CLIPS) >= 6
+    assert all(split_of(text) == "test" for _, text, _ in CLIPS)
+    assert len({voice.name for _, _, voice in CLIPS}) >= 2
+    assert all(voice.name in HELD_OUT_VOICES[voice.synthesizer] for _, _, voice in CLIPS)
+
+
+def test_words_are_inflected_as_english_spells_them():
+    assert [inflect("stop", "past"), inflect("carry", "past"), inflect("see", "past")] == ["stopped", "carried", "saw"]
+    assert [inflect("make", "ing"), inflect("agree", "ing"), inflect("cut", "ing")] == ["making", "agreeing", "cutting"]
+    assert [inflect("watch", "s"), inflect("carry", "s"), inflect("go", "s")] == ["watches", "carries", "goes"]
+    assert [inflect("child", "plural"), inflect("city", "plural"), inflect("boy", "plural")] == [
+        "children",
+        "cities",
+        "boys",
+    ]
