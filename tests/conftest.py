@@ -1,6 +1,7 @@
 """Fixtures that every test module may use."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for pages.py, which several tests share
 
-LEFT_OUT: pytest.StashKey[int] = pytest.StashKey()
+LEFT_OUT: pytest.StashKey[dict[str, int]] = pytest.StashKey()
+SYNTHESIZERS = ("espeak-ng", "flite")
 
 
 @pytest.fixture
@@ -224,19 +226,36 @@ def browser():
         chromium.close()
 
 
-def pytest_collection_modifyitems(config, items):
-    """Leave out tests in a browser where there is no browser, and say so; on CI they must run."""
-    wanting = [item for item in items if "browser" in getattr(item, "fixturenames", ())]
-    if not wanting or os.environ.get("CI") == "true":
-        return
+@pytest.fixture(scope="session")
+def synthesizers():
+    """The programs that speak. Where they are missing, tests that ask for them are left out (see below)."""
+    return {name: shutil.which(name) for name in SYNTHESIZERS}
+
+
+def _missing():
+    """Tell of each fixture whose program is not on this machine what to install."""
     from pages import find_chromium
 
     if find_chromium() is None:
-        config.stash[LEFT_OUT] = len(wanting)
-        config.hook.pytest_deselected(items=wanting)
-        items[:] = [item for item in items if item not in wanting]
+        yield "browser", "Chromium (set ASRSCOPE_CHROMIUM to its path)"
+    if not all(map(shutil.which, SYNTHESIZERS)):
+        yield "synthesizers", " and ".join(SYNTHESIZERS)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out tests whose program this machine has not, and say so; on CI they must run."""
+    if os.environ.get("CI") == "true":
+        return
+    left_out = {}
+    for fixture, what in _missing():
+        wanting = [item for item in items if fixture in getattr(item, "fixturenames", ())]
+        if wanting:
+            left_out[what] = len(wanting)
+            config.hook.pytest_deselected(items=wanting)
+            items[:] = [item for item in items if item not in wanting]
+    config.stash[LEFT_OUT] = left_out
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    if count := config.stash.get(LEFT_OUT, 0):
-        terminalreporter.write_line(f"{count} tests left out: they need Chromium (set ASRSCOPE_CHROMIUM to its path)")
+    for what, count in config.stash.get(LEFT_OUT, {}).items():
+        terminalreporter.write_line(f"{count} tests left out: they need {what}")

@@ -43,10 +43,9 @@ def shards(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache") / "shards"
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "UTTERANCES_PER_SHARD", 12)
         patch.setattr(corpus, "draw_utterance", buzz)
         for number in range(2):
-            corpus.make_shard(str(folder), number, n_mels=80)
+            corpus.make_shard(str(folder), number, n_mels=80, utterances=12)
     return folder
 
 

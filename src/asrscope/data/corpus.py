@@ -7,6 +7,7 @@ make different ones, and an interrupted run goes on where it stopped.
 import hashlib
 import itertools
 import json
+import multiprocessing
 import os
 import random
 from collections.abc import Callable
@@ -78,11 +79,11 @@ def label_positions(phones: tuple[tuple[str, float, float], ...], positions: int
     return labels
 
 
-def make_shard(folder: str, number: int, n_mels: int) -> str:
+def make_shard(folder: str, number: int, n_mels: int, utterances: int) -> str:
     """Write one shard; its manifest comes last and marks it complete."""
     rng = random.Random(f"voices-{number}")
     features, labels, lines, start = [], [], [], 0
-    for text in itertools.islice(sentences("train", seed=number), UTTERANCES_PER_SHARD):
+    for text in itertools.islice(sentences("train", seed=number), utterances):
         voice, speech = draw_utterance(rng, text, TRAIN_VOICES)
         text = " ".join(word for word, _, _ in speech.words)
         mel = log_mel(speech.waveform, n_mels).T.astype(np.float16)  # (frames, n_mels)
@@ -121,9 +122,14 @@ def _save(path: Path, array: ndarray) -> None:
 
 
 def make_shards(
-    folder: Path, shards: int, workers: int = 1, n_mels: int = 80, progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    shards: int,
+    workers: int = 1,
+    n_mels: int = 80,
+    utterances: int = UTTERANCES_PER_SHARD,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Synthesize the training corpus, ``UTTERANCES_PER_SHARD`` utterances a shard; finished shards are kept.
+    """Synthesize the training corpus; finished shards are kept.
 
     Parameters
     ----------
@@ -135,6 +141,8 @@ def make_shards(
         Processes.
     n_mels : int
         Mel bands.
+    utterances : int
+        In each shard.
     progress : callable, optional
         Called with (done, total).
     """
@@ -145,8 +153,10 @@ def make_shards(
         progress(done, shards)
     if not missing:
         return
-    with ProcessPoolExecutor(workers) as pool:
-        jobs = [pool.submit(make_shard, str(folder), number, n_mels) for number in missing]
+    # espeak-ng carries state from one sentence to the next: a shard is only the same again from a fresh process.
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=fresh, max_tasks_per_child=1) as pool:
+        jobs = [pool.submit(make_shard, str(folder), number, n_mels, utterances) for number in missing]
         for job in as_completed(jobs):
             job.result()
             done += 1

@@ -1,0 +1,123 @@
+"""Synthetic speech: real espeak-ng and flite where they are installed, and what is said where they are not."""
+
+import json
+import random
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from asrscope.data import corpus, synthesis
+from asrscope.data.clips import CLIPS, make_clips
+from asrscope.data.synthesis import HELD_OUT_VOICES, TRAIN_VOICES, Voice, random_voice, synthesize
+from asrscope.samples import load_samples
+
+SENTENCE = "the old captain told us a story out of the sea"
+VOICES = (Voice("espeak-ng", "en-us+linda"), Voice("flite", "slt"))
+
+
+@pytest.mark.parametrize("voice", VOICES, ids=lambda voice: voice.synthesizer)
+def test_words_have_times_in_order_within_the_clip(synthesizers, voice):
+    speech = synthesize(SENTENCE, voice)
+    assert [word for word, _, _ in speech.words] == SENTENCE.split()
+    times = [time for _, start, end in speech.words for time in (start, end)]
+    assert times == sorted(times)
+    assert times[0] >= 0
+    assert times[-1] <= len(speech.waveform) / 16_000
+
+
+@pytest.mark.parametrize("voice", VOICES, ids=lambda voice: voice.synthesizer)
+def test_word_times_point_at_sound_and_pauses_at_silence(synthesizers, voice):
+    speech = synthesize(SENTENCE, voice)
+    power = np.convolve(speech.waveform**2, np.ones(800) / 800, "same")
+    inside = np.concatenate([power[int(a * 16_000) : int(b * 16_000)] for _, a, b in speech.words])
+    assert inside.mean() > power.mean() * 0.9
+    assert np.abs(speech.waveform).max() <= 1
+
+
+@pytest.mark.parametrize("voice", VOICES, ids=lambda voice: voice.synthesizer)
+def test_phones_cover_the_clip_without_overlap(synthesizers, voice):
+    spans = synthesize(SENTENCE, voice).phones
+    assert len(spans) > 20
+    assert all(first[2] <= second[1] + 1e-9 for first, second in zip(spans[:-1], spans[1:], strict=True))
+
+
+def test_every_voice_is_known_to_its_synthesizer(synthesizers):
+    for voices in (TRAIN_VOICES, HELD_OUT_VOICES):
+        for synthesizer, names in voices.items():
+            for name in names if synthesizer == "flite" else names[::23]:
+                assert synthesize("hello", Voice(synthesizer, name)).waveform.size > 2000
+
+
+def test_an_unknown_voice_is_an_error_that_tells_how_to_list_them(synthesizers):
+    with pytest.raises(ValueError, match="knows no voice 'nobody'.*espeak-ng --voices"):
+        synthesize("hello", Voice("espeak-ng", "nobody"))
+
+
+def test_the_shipped_clips_can_be_made_again(synthesizers, tmp_path):
+    made = json.loads(make_clips(tmp_path).read_text(encoding="utf-8"))
+    shipped = load_samples()
+    assert [clip["text"] for clip in made["clips"]] == [sample.text for sample in shipped]
+    for clip, sample in zip(made["clips"], shipped, strict=True):
+        # Another release of a synthesizer may speak a little faster; it says the same.
+        assert clip["seconds"] == pytest.approx(soundfile.info(sample.path).duration, rel=0.2)
+        assert [word for word, _, _ in clip["words"]] == [word for word, _, _ in sample.words]
+
+
+def test_a_shard_is_the_same_each_time_it_is_made(synthesizers, tmp_path):
+    for name, count in (("one", 2), ("two", 1)):
+        corpus.make_shards(tmp_path / name, count, utterances=5)
+    one, two = (corpus.load_shards(tmp_path / name)[0] for name in ("one", "two"))
+    assert one.utterances == two.utterances  # with the hash of every waveform
+    assert np.array_equal(one.log_mel, two.log_mel)
+    assert np.array_equal(one.phones, two.phones)
+    assert one.log_mel.shape[0] == 2 * len(one.phones) == sum(u["frames"] for u in one.utterances)
+
+
+def test_finished_shards_are_kept(synthesizers, tmp_path):
+    corpus.make_shards(tmp_path, 1, utterances=2)
+    before = (tmp_path / "00000.mel.npy").stat().st_mtime_ns
+    seen = []
+    corpus.make_shards(tmp_path, 2, utterances=2, progress=lambda done, total: seen.append((done, total)))
+    assert (tmp_path / "00000.mel.npy").stat().st_mtime_ns == before
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_test_sets_come_with_manifests_that_evaluate_reads(synthesizers, tmp_path):
+    from asrscope.evaluation import read_utterances
+
+    manifests = corpus.make_test_sets(tmp_path, "dev", utterances=2)
+    assert [path.parent.name for path in manifests] == ["seen-voices", "new-espeak-voices", "new-flite-voice"]
+    for manifest in manifests:
+        assert len(read_utterances(manifest)) == 2
+
+
+def test_voices_are_drawn_from_those_given():
+    rng = random.Random(0)
+    drawn = {random_voice(rng, HELD_OUT_VOICES).name for _ in range(300)}
+    assert drawn <= {name for names in HELD_OUT_VOICES.values() for name in names}
+    assert len(drawn) > 10
+
+
+def test_a_missing_flite_is_an_error_that_tells_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(OSError, match="apt-get install flite"):
+        synthesize("hello", Voice("flite", "slt"))
+
+
+def test_a_missing_espeak_is_an_error_that_tells_how_to_install_it(monkeypatch):
+    def missing(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(synthesis.ctypes, "CDLL", missing)
+    monkeypatch.setattr(synthesis, "_library", synthesis._Espeak)
+    with pytest.raises(OSError, match="apt-get install espeak-ng"):
+        synthesize("hello", Voice("espeak-ng", "en"))
+
+
+def test_shipped_words_have_the_synthesizers_times():
+    for sample, (name, text, _) in zip(load_samples(), CLIPS, strict=True):
+        assert (sample.name, sample.text) == (name, text)
+        assert [word for word, _, _ in sample.words] == text.split()
+        assert sample.words[-1][2] <= soundfile.info(sample.path).duration
