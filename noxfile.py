@@ -35,14 +35,16 @@ def install(session: nox.Session, *groups: str) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into build/site; with "-- --serve", show it on port 8000 afterwards."""
-    install(session, "docs")
+    """Build the site into build/site and open its pages; with "-- --serve", show it on port 8000 afterwards."""
+    install(session, "docs", "test")
     serve = "--serve" in session.posargs
     options = [argument for argument in session.posargs if argument != "--serve"]
     session.run(
         *("sphinx-build", "-n", "-W", "--keep-going", "-b", "html"),
         *("-c", "conf", "-d", "build/doctrees", *options, "docs", str(SITE)),
     )
+    # Every page in a browser, where there is one: figures drawn, nothing asked of other hosts, no broken link.
+    session.run("pytest", "tests/site", env={"ASRSCOPE_SITE": str(SITE)})
     if serve:
         session.run("python", "-m", "http.server", "--directory", str(SITE), "8000")
 

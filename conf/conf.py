@@ -83,7 +83,6 @@ sphinx_gallery_conf = {
     "ignore_repr_types": r"bokeh\.",
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("asrscope",),
-    "reference_url": {"asrscope": None},
     "first_notebook_cell": NOTEBOOK_SETUP,
     "min_reported_time": 1e9,  # a page must not change with the machine that built it
     "write_computation_times": False,

@@ -105,7 +105,7 @@ class FactsTable(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         self.env.facts_page = self.env.docname
-        table = nodes.table(classes=["facts"])
+        table = nodes.table(classes=["facts", "colwidths-auto"])
         group = nodes.tgroup(cols=3)
         group += [nodes.colspec(colwidth=width) for width in (30, 20, 50)]
         head = nodes.thead("", _row("name", "value", "source"))

@@ -16,6 +16,8 @@ from transformers import SmolLM3Config, SmolLM3ForCausalLM, WhisperConfig, Whisp
 
 import asrscope
 from asrscope.audio import SAMPLE_RATE
+from asrscope.data.corpus import TEST_SETS
+from asrscope.data.synthesis import HELD_OUT_VOICES
 from asrscope.features import DYNAMIC_RANGE, FRAMES_PER_SECOND, HOP_LENGTH, N_FFT
 from asrscope.projector import AudioProjector
 from asrscope.traces import STAGES, Trace
@@ -149,17 +151,20 @@ def _tiny() -> Facts:
 
 
 def _measurements(path: Path) -> Facts:
-    """Return the word error rates that stand beside the weights."""
-    metrics = json.loads(path.read_text(encoding="utf-8"))
+    """Return the word error rates that stand beside the weights, and the one over all voices that no training heard."""
+    sets = json.loads(path.read_text(encoding="utf-8"))["test_sets"]
     facts = {}
-    for name, result in metrics["wer"].items():
-        low, high = result["interval"]
+    for name, result in sets.items():
         source = (
-            f"metrics.json of tiny: {result['clips']} clips, 95 % interval {low:.2f} to {high:.2f}, "
-            f"measured by: {metrics['command']}"
+            f"metrics.json of tiny, test set {name}: {result['utterances']} clips, "
+            f"95 % interval {result['wer_low']:.2f} to {result['wer_high']:.2f}"
         )
-        facts[f"tiny.wer.{name}"] = Fact(result["wer"], source, ".2f")
-    return facts
+        facts[f"tiny.wer.{name.replace('-', '_')}"] = Fact(result["wer"], source, ".2f")
+    held_out = [name for name, (_source, _synthesizer, voices) in TEST_SETS.items() if voices is HELD_OUT_VOICES]
+    errors = sum(sets[name][kind] for name in held_out for kind in ("substitutions", "insertions", "deletions"))
+    words = sum(sets[name]["words"] for name in held_out)
+    source = f"metrics.json of tiny: {errors} errors in {words} words of the test sets {', '.join(held_out)}"
+    return {"tiny.wer.heldout": Fact(errors / words, source, ".2f"), **facts}
 
 
 def _clip() -> Facts:

@@ -12,6 +12,8 @@ from pages import Visit, served
 SITE = Path(os.environ["ASRSCOPE_SITE"]).resolve()
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
 ON_DISK = [page for page in PAGES if page != "404.html"]  # only a server shows it, for any address
+ON_DISK_BASE = SITE.as_uri() + "/"
+VIEWS = [(1280, "light"), (390, "light"), (390, "dark"), (1280, "dark")]  # two steps on is the opposite
 FIGURES_WANTED = {"index.html": 1, "course/class-2.html": 1, "gallery/60_trace_data.html": 7}
 
 
@@ -33,17 +35,23 @@ def look(browser, base: str, page: str, width: int, theme: str) -> None:
         assert visit.complaints == []
 
 
-# Each page in each width, theme and kind of address; every pair of them occurs.
+# Every page once from a server and once from the disk, once wide and once narrow, once light and once dark;
+# the main pages in all combinations.
 @pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
-def test_a_page_from_a_static_server(browser, server, page, width, theme):
-    look(browser, server, page, width, theme)
+def test_a_page_from_a_static_server(browser, server, page):
+    look(browser, server, page, *VIEWS[PAGES.index(page) % 2])
 
 
 @pytest.mark.parametrize("page", ON_DISK)
-@pytest.mark.parametrize(("width", "theme"), [(1280, "dark"), (390, "light")])
-def test_a_page_opened_from_the_disk(browser, page, width, theme):
-    look(browser, SITE.as_uri() + "/", page, width, theme)
+def test_a_page_opened_from_the_disk(browser, page):
+    look(browser, ON_DISK_BASE, page, *VIEWS[PAGES.index(page) % 2 + 2])
+
+
+@pytest.mark.parametrize("page", FIGURES_WANTED)
+@pytest.mark.parametrize("view", range(4))
+def test_a_main_page_in_every_view(browser, server, page, view):
+    look(browser, server, page, *VIEWS[view])
+    look(browser, ON_DISK_BASE, page, *VIEWS[view])
 
 
 @pytest.mark.parametrize("page", FIGURES_WANTED)
@@ -59,7 +67,7 @@ def test_the_sound_moves_the_playheads(browser, page):
         "() => Bokeh.documents.flatMap((each) => each.roots()).flatMap((root) => root.select('playhead'))"
         ".map((span) => span.location)"
     )
-    with Visit(browser, SITE.as_uri() + "/", height=30_000) as visit:  # figures out of view would rest
+    with Visit(browser, ON_DISK_BASE, height=30_000) as visit:  # figures out of view would rest
         visit.open(page)
         assert len(visit.page.evaluate(places)) >= 4
         visit.page.evaluate("document.querySelector('audio').currentTime = 0.75")
