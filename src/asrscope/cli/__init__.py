@@ -17,6 +17,7 @@ import typer
 
 from asrscope.audio import find_audio
 from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress
+from asrscope.cli.train import app as train_app
 from asrscope.samples import CLIPS, Sample, load_samples
 from asrscope.traces import Provenance
 
@@ -32,6 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback means a bug, and is wanted plain
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(train_app, name="train")
 
 Model = Annotated[
     str, typer.Option("--model", "-m", help="'tiny' (bundled), 'full', or a folder with a saved model.")

@@ -29,8 +29,8 @@ def expected_errors() -> Iterator[None]:
 def progress(total: int) -> Iterator[Callable[..., None]]:
     """Show a bar on standard error where that is a terminal.
 
-    Yields a function that moves it by one; its first argument goes to standard output (None for nothing), the
-    others to standard error, with the bar out of the way.
+    Yields a function that moves it, by one unless told otherwise; its first argument goes to standard output
+    (None for nothing), the others to standard error, with the bar out of the way.
     """
     console = Console(stderr=True)
     # Rich would send standard output through the bar's console, away from a pipe.
@@ -38,14 +38,14 @@ def progress(total: int) -> Iterator[Callable[..., None]]:
     shown = console.is_interactive
     task = bar.add_task("", total=total)
 
-    def report(output: str | None, *complaints: str) -> None:
+    def report(output: str | None, *complaints: str, advance: int = 1, total: int | None = None) -> None:
         if shown:
             bar.stop()
         if output is not None:
             print(output, flush=True)
         for complaint in complaints:
             complain(complaint)
-        bar.advance(task)
+        bar.update(task, advance=advance, total=total)
         if shown:
             bar.start()
 
