@@ -1,5 +1,9 @@
+import importlib
+import inspect
+import re
 import subprocess
 import sys
+import typing
 
 import pytest
 
@@ -81,3 +85,57 @@ def test_importing_the_package_imports_nothing_heavy():
 def test_what_needs_no_torch_imports_none(name):
     code = f"import sys, asrscope; asrscope.{name}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+SHAPED_MODULES = ("audio", "features", "encoder", "projector", "model", "processing", "tracing", "traces")
+
+
+def documented_shapes(docstring):
+    """Axis names by parameter name, from lines such as ``x : np.ndarray, shape (n_mels, frames)``."""
+    found = re.findall(r"^ *(\w[\w, ]*) : .*?shape[ =]\(([^)]*)\)", inspect.cleandoc(docstring), re.MULTILINE)
+    return {
+        name.strip(): [axis.strip() for axis in axes.split(",") if axis.strip()]
+        for names, axes in found
+        for name in names.split(",")
+    }
+
+
+def annotated_shapes(value):
+    """Axis names by parameter name, from jaxtyping annotations."""
+    shapes = {}
+    for name, annotation in inspect.get_annotations(value).items():
+        for option in typing.get_args(annotation) or (annotation,):
+            if hasattr(option, "dim_str"):
+                shapes[name] = option.dim_str.split()
+    return shapes
+
+
+def shaped_functions():
+    for name in SHAPED_MODULES:
+        module = importlib.import_module(f"asrscope.{name}")
+        for public in module.__all__:
+            value = getattr(module, public)
+            if getattr(value, "__module__", None) != module.__name__:
+                continue
+            members = [value]
+            if inspect.isclass(value):
+                members += [member for key, member in vars(value).items() if not key.startswith("_")]
+            for member in filter(callable, members):
+                function = inspect.unwrap(member)
+                if function.__doc__ and annotated_shapes(function):
+                    yield function
+
+
+def test_docstrings_and_annotations_name_the_same_axes():
+    compared = 0
+    for function in shaped_functions():
+        documented = documented_shapes(function.__doc__)
+        for name, axes in annotated_shapes(function).items():
+            if name not in documented:
+                continue
+            assert len(documented[name]) == len(axes), (function, name)
+            for said, written in zip(documented[name], axes, strict=True):
+                if said.isidentifier() and written.isidentifier() and written != "_":
+                    assert said == written, (function, name)
+            compared += 1
+    assert compared > 25

@@ -211,10 +211,10 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         ----------
         input_ids : torch.Tensor, shape (batch, positions)
             Token ids of the prompt, one placeholder for each audio token.
-        input_features : torch.Tensor, shape (batch, n_mels, frames), optional
+        input_features : torch.Tensor, shape (clips, n_mels, frames), optional
             Log-mel spectrograms. ``generate`` passes them on only while the prompt is read: what the decoder
             made of the clip is in its cache by the time it writes.
-        frame_mask : torch.Tensor, shape (batch, frames), optional
+        frame_mask : torch.Tensor, shape (clips, frames), optional
             True where a frame belongs to the clip.
         attention_mask : torch.Tensor, shape (batch, positions), optional
             1 where there is a token, 0 in padding.
