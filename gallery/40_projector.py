@@ -81,9 +81,9 @@ plots.show(plots.audio_embeds(random_trace))
 #
 # Nearest text tokens
 # -------------------
-# For each audio token we look up the text token whose embedding points most nearly the same way.
-# **Predict:** will the trained projector's tokens spell the sentence? Will the random projector's be
-# spread over the vocabulary?
+# For each audio token we look up the text token whose embedding points most nearly the same way. The
+# decoder learned to read sentences spelled by letters. **Predict:** will the trained projector's nearest
+# tokens be words, letters or something else? And the random projector's?
 
 print("spoken: ", sample.text)
 for label, result in (("trained", trace), ("random", random_trace)):
