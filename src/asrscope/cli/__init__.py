@@ -63,10 +63,11 @@ def main() -> None:
         sys.exit(1)
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         print(f"asrscope {version('asrscope')}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -1,0 +1,297 @@
+"""The command line: results on standard output, everything else on standard error, and no tracebacks."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from asrscope.audio import wav_bytes
+from asrscope.cli import app
+from asrscope.cli.console import progress
+from asrscope.report import validate_json
+from asrscope.samples import load_samples
+from asrscope.traces import Trace
+
+SECONDS = 0.8
+
+
+@pytest.fixture
+def run():
+    """Call the command line in this process."""
+
+    def call(*arguments):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+    return call
+
+
+@pytest.fixture
+def clip(tmp_path, rng):
+    """Write a noisy clip."""
+
+    def write(name, seconds=SECONDS):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(wav_bytes((0.1 * rng.standard_normal(round(16_000 * seconds))).astype(np.float32)))
+        return path
+
+    return write
+
+
+def assert_one_error(result, message):
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("asrscope: error: ")
+    assert re.search(message, lines[0])
+
+
+# Starting ---------------------------------------------------------------------------------------------------
+
+
+def test_help_and_version_import_no_torch():
+    code = """
+import sys
+from typer.testing import CliRunner
+from asrscope.cli import app
+commands = ["trace", "transcribe", "info", "evaluate", "train"]
+for arguments in [["--help"], ["--version"], *([command, "--help"] for command in commands)]:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0 and result.stdout, (arguments, result.output)
+heavy = {"torch", "transformers", "bokeh", "librosa"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    finished = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_the_module_can_be_run():
+    command = [sys.executable, "-m", "asrscope", "--version"]
+    finished = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert re.fullmatch(r"asrscope \d+\.\d+\.\d+\n", finished.stdout)
+    assert finished.stderr == ""
+
+
+def test_an_expected_error_ends_the_process_with_status_2_and_one_line():
+    command = [sys.executable, "-m", "asrscope", "trace", "nothing.wav", "--json", "no/such/folder.json"]
+    finished = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert finished.returncode == 2
+    assert finished.stderr.count("\n") == 1
+    assert "there is no folder no/such" in finished.stderr
+
+
+@pytest.mark.parametrize("command", ["info", "transcribe", "trace", "evaluate"])
+def test_a_model_that_is_none_is_one_line(run, clip, tmp_path, command):
+    clip("clip.wav").with_suffix(".txt").write_text("yes")
+    argument = {"info": [], "evaluate": [tmp_path]}.get(command, [tmp_path / "clip.wav"])
+    assert_one_error(run(command, *argument, "--model", tmp_path / "no_model"), "no_model")
+
+
+# transcribe -------------------------------------------------------------------------------------------------
+
+
+def test_one_recording_gives_its_text_alone(run, clip, make_checkpoint):
+    path, checkpoint = clip("clip.wav"), make_checkpoint()
+    text = run("transcribe", path, "--model", checkpoint).stdout
+    record = json.loads(run("transcribe", path, "--model", checkpoint, "--format", "json").stdout)
+    assert text == record["text"] + "\n"
+
+
+def test_json_is_one_object_a_line_and_a_bad_file_does_not_stop_the_rest(
+    run, clip, tmp_path, make_checkpoint
+):
+    folder = tmp_path / "recordings"
+    for name in ["recordings/b.wav", "recordings/below/c.wav"]:
+        clip(name)
+    (folder / "a.wav").write_bytes(b"no sound at all")
+    last = clip("last.wav", seconds=0.05)
+    result = run("transcribe", folder, tmp_path / "nothing.wav", last, "-f", "json", "-m", make_checkpoint())
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [record["file"] for record in records] == [
+        str(folder / "b.wav"),
+        str(folder / "below" / "c.wav"),
+        str(last),
+    ]
+    assert all(set(record) == {"file", "text", "confidence", "warnings", "seconds"} for record in records)
+    assert [record["seconds"] for record in records] == pytest.approx([SECONDS, SECONDS, 0.05])
+    assert all(0 <= record["confidence"] <= 1 for record in records)
+    assert any("shorter than a word" in warning for warning in records[2]["warnings"])
+    errors = result.stderr.splitlines()
+    assert [line.split(": ")[2] for line in errors] == [str(folder / "a.wav"), str(tmp_path / "nothing.wav")]
+    assert result.exit_code == 2
+
+
+def test_text_of_several_recordings_is_named_and_warnings_go_to_standard_error(run, clip, make_checkpoint):
+    first, second = clip("first.wav"), clip("second.wav", seconds=0.05)
+    result = run("transcribe", first, second, "--model", make_checkpoint())
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{first}: ")
+    assert f"\n{second}: " in result.stdout
+    assert f"asrscope: warning: {second}: only 0.050 s long" in result.stderr
+
+
+def test_subtitles_are_numbered_on_and_timed_one_recording_after_the_other(run, clip, make_checkpoint):
+    checkpoint = make_checkpoint()
+    clips = [clip("first.wav", seconds=3), clip("second.wav", seconds=9)]
+    lines = run("transcribe", *clips, "--format", "srt", "--model", checkpoint).stdout.splitlines()
+    times = [line for line in lines if " --> " in line]
+    stamp = r"\d\d:\d\d:\d\d,\d\d\d"
+    assert all(re.fullmatch(f"{stamp} --> {stamp}", line) for line in times)
+    starts, ends = zip(*(line.split(" --> ") for line in times), strict=True)
+    assert (starts[0], ends[0], ends[-1]) == ("00:00:00,000", "00:00:03,000", "00:00:12,000")
+    assert starts[1:] == ends[:-1]
+    assert [int(lines[lines.index(line) - 1]) for line in times] == list(range(1, len(times) + 1))
+
+
+def test_a_folder_without_recordings_is_an_error(run, tmp_path):
+    assert_one_error(run("transcribe", tmp_path), "expected recordings in this folder, but found none")
+
+
+def test_a_format_that_is_none_is_refused(run, clip):
+    result = run("transcribe", clip("clip.wav"), "--format", "pdf")
+    assert result.exit_code == 2
+    assert "pdf" in result.stderr
+
+
+# trace ------------------------------------------------------------------------------------------------------
+
+
+def test_a_trace_is_written_in_every_form(run, clip, tmp_path, make_checkpoint):
+    path = clip("clip.wav")
+    html, json_path, npz = tmp_path / "t.html", tmp_path / "t.json", tmp_path / "t.npz"
+    result = run(
+        *("trace", path, "--html", html, "--json", json_path, "--npz", npz),
+        *("--model", make_checkpoint(), "--reference", "what was said", "--max-new-tokens", 4),
+    )
+    assert result.exit_code == 0
+    saved = Trace.load(npz)
+    assert (saved.reference, len(saved.tokens) <= 4) == ("what was said", True)
+    assert result.stdout.startswith(saved.text + "\n")
+    for field, shape in saved.shapes().items():
+        assert re.search(rf"{field} +{' x '.join(map(str, shape))}\n", result.stdout)
+    record = json.loads(json_path.read_text(encoding="utf-8"))
+    validate_json(record)
+    assert record["text"] == saved.text
+    assert "<html" in html.read_text(encoding="utf-8")
+    assert [line for line in result.stderr.splitlines() if "wrote" in line] == [
+        f"asrscope: wrote {written}" for written in (npz, html, json_path)
+    ]
+
+
+def test_a_result_that_has_nowhere_to_go_is_found_out_before_the_work(run, clip, tmp_path):
+    result = run("trace", clip("clip.wav"), "--html", tmp_path, "--model", tmp_path / "no_model")
+    assert_one_error(result, "this is a folder: give the name of a file")
+
+
+def test_an_untrained_projector_is_named_in_the_trace(run, clip, tmp_path, make_checkpoint):
+    path = tmp_path / "t.npz"
+    run("trace", clip("clip.wav"), "--npz", path, "--model", make_checkpoint(), "--random-projector")
+    parts = {part.part: part.trained for part in Trace.load(path).provenance}
+    assert parts["projector"] is False
+
+
+def test_a_recording_that_cannot_be_traced_is_one_line(run, tmp_path, make_checkpoint):
+    result = run("trace", tmp_path / "nothing.wav", "--model", make_checkpoint())
+    assert_one_error(result, r"nothing\.wav: there is no such file")
+
+
+# info -------------------------------------------------------------------------------------------------------
+
+
+def test_info_says_what_the_model_is_made_of(run, make_checkpoint):
+    checkpoint = make_checkpoint()
+    record = json.loads(run("info", "--json", "--model", checkpoint).stdout)
+    parts = [record[part] for part in ("encoder", "projector", "decoder")]
+    assert record["parameters"] == sum(part["parameters"] for part in parts) > 0
+    assert all(re.fullmatch("[0-9a-f]{64}", part["sha256"]) for part in parts)
+    assert {part["weights"] for part in parts} <= {"trained weights", "random weights", "unverified weights"}
+    text = run("info", "--model", checkpoint).stdout
+    assert record["decoder"]["sha256"] in text
+    assert str(record["encoder"]["parameters"]) in text
+
+
+# evaluate ---------------------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_counts_and_reports_failures(run, clip, tmp_path, make_checkpoint):
+    clip("a.wav")
+    (tmp_path / "bad.wav").write_bytes(b"")
+    manifest = tmp_path / "list.jsonl"
+    entries = [{"file": name, "text": "one two three", "voice": "noise"} for name in ("a.wav", "bad.wav")]
+    manifest.write_text("\n".join(map(json.dumps, entries)))
+    checkpoint = make_checkpoint()
+    result = run("evaluate", manifest, "--json", "--model", checkpoint)
+    record = json.loads(result.stdout)
+    assert (record["utterances"], record["words"], record["model"]) == (1, 1, str(checkpoint))
+    assert [failure["file"] for failure in record["failures"]] == ["bad.wav"]
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    text = run("evaluate", manifest, "--model", checkpoint, "--limit", 1)
+    assert text.exit_code == 0
+    assert text.stdout.startswith("WER ")
+
+
+def test_a_bad_manifest_is_one_line(run, tmp_path):
+    (tmp_path / "list.jsonl").write_text("no json")
+    assert_one_error(run("evaluate", tmp_path / "list.jsonl"), "line 1: expected one JSON object a line")
+
+
+# The shipped samples and the bundled model ------------------------------------------------------------------
+
+
+def test_the_shipped_samples_are_recognized_by_name(run):
+    samples = load_samples()
+    result = run("transcribe", "samples", "--format", "json")
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [record["file"] for record in records] == [str(sample.path) for sample in samples]
+    alone = run("transcribe", samples[0].name)
+    assert alone.stdout == records[0]["text"] + "\n"
+
+
+def test_the_bundled_model_writes_most_words_of_the_samples_right(run):
+    record = json.loads(run("evaluate", "--json").stdout)
+    assert record["utterances"] == len(load_samples())
+    assert record["wer"] < 0.5
+
+
+def test_a_traced_sample_knows_what_was_said(run, tmp_path):
+    sample = load_samples()[0]
+    run("trace", sample.name, "--npz", tmp_path / "by_name.npz")
+    run("trace", sample.path, "--npz", tmp_path / "by_path.npz")
+    for name in ("by_name.npz", "by_path.npz"):
+        trace = Trace.load(tmp_path / name)
+        assert (trace.name, trace.reference, trace.reference_words) == (
+            sample.name,
+            sample.text,
+            sample.words,
+        )
+
+
+# The bar ----------------------------------------------------------------------------------------------------
+
+
+def test_the_bar_goes_to_standard_error_and_results_past_it(monkeypatch, capsys):
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, force_interactive=True, width=80)
+    monkeypatch.setattr("asrscope.cli.console.Console", lambda stderr: terminal)
+    with progress(2) as report:
+        report("first result")
+        report(None, "a complaint")
+    assert "50%" in screen.getvalue()
+    captured = capsys.readouterr()
+    assert captured.out == "first result\n"
+    assert captured.err == "asrscope: a complaint\n"
+
+
+def test_without_a_terminal_there_is_no_bar(capsys):
+    with progress(2) as report:
+        report("one")
+        report("two")
+    assert capsys.readouterr() == ("one\ntwo\n", "")
