@@ -1,4 +1,6 @@
-"""Configuration of the site: ``sphinx-build -n -W --keep-going -b html -c conf -d build/doctrees docs build/site``.
+"""Configuration of the site.
+
+    sphinx-build -n -W --keep-going -b html -c conf -d build/doctrees docs build/site
 
 A build asks nothing of the network. These variables of the environment are read:
 
@@ -15,7 +17,7 @@ from urllib.parse import urlsplit
 
 # One thread each: on a small machine that runs something else, two are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("SOURCE_DATE_EPOCH", "1767225600")  # 2026-01-01: early enough for every release of this site
+os.environ.setdefault("SOURCE_DATE_EPOCH", "1767225600")  # 2026-01-01
 os.environ.setdefault("BOKEH_GALLERY_CHROMIUM", os.environ.get("ASRSCOPE_CHROMIUM", ""))
 
 CONF = Path(__file__).resolve().parent
@@ -23,7 +25,7 @@ ROOT = CONF.parent
 sys.path.insert(0, str(CONF / "extensions"))
 site_url = os.environ.get("ASRSCOPE_SITE_URL", "")
 
-# -- project ----------------------------------------------------------------------------------------------------------
+# -- project ---------------------------------------------------------------------------------------------
 
 project = "asrscope"
 author = "asrscope contributors"
@@ -49,7 +51,7 @@ extensions = [
 exclude_patterns = ["gallery/**/*.ipynb", "gallery/**/*.py", "gallery/**/*.json", "_diagrams"]
 nitpicky = True
 
-# -- pages ------------------------------------------------------------------------------------------------------------
+# -- pages -----------------------------------------------------------------------------------------------
 
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 myst_enable_extensions = ["amsmath", "attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
@@ -59,7 +61,7 @@ html_math_renderer = "mathml"
 facts_module = "facts_asrscope"
 json_schema_file = str(ROOT / "src" / "asrscope" / "trace.schema.json")
 
-# -- gallery ----------------------------------------------------------------------------------------------------------
+# -- gallery ---------------------------------------------------------------------------------------------
 
 # What the captured figures and numbers depend on, beside the scripts themselves.
 stale_sources = ["../src", "extensions", "model_configs"]
@@ -92,7 +94,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": False,
 }
 
-# -- API reference ----------------------------------------------------------------------------------------------------
+# -- API reference ---------------------------------------------------------------------------------------
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say more: shapes and units
@@ -104,7 +106,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(bokeh|huggingface_hub|numpy|pathlib|tokenizers|torch|transformers|typing)(\..*)?"),
 ]
 
-# -- HTML -------------------------------------------------------------------------------------------------------------
+# -- HTML ------------------------------------------------------------------------------------------------
 
 html_theme = "furo"
 html_title = "asrscope"

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DRAWN = "() => [...document.querySelectorAll('.bokeh-figure')].every((figure) => 'drawn' in figure.dataset)"
 
-# Of every figure: what it says of itself, and how many colors its canvas shows (a blank one shows one or two).
+# Of every figure: what it says of itself, and how many colors its canvas shows (blank: one or two).
 FIGURES = """() => {
   const canvases = (node) => [...node.querySelectorAll("*")].flatMap((element) => [
     ...(element instanceof HTMLCanvasElement ? [element] : []),
@@ -103,8 +103,8 @@ class Visit:
             self.complaints.append(f"console {message.type}: {message.text[:300]}")
 
     def _asked(self, request) -> None:
-        address, own = urlsplit(request.url), urlsplit(self.base)
-        if address.scheme not in {"data", "blob"} and (address.scheme, address.netloc) != (own.scheme, own.netloc):
+        own, asked = (urlsplit(url)[:2] for url in (self.base, request.url))  # scheme and host
+        if asked[0] not in {"data", "blob"} and asked != own:
             self.complaints.append(f"foreign request: {request.url[:200]}")
 
     def _answered(self, response) -> None:

@@ -203,5 +203,6 @@ def test_a_build_that_runs_nothing_still_works(tmp_path):
 
 def test_an_error_in_a_block_names_the_page_and_the_cause(tmp_path):
     page = "\n```{bokeh-figure}\nmissing_name\n```\n"
-    with pytest.raises(AssertionError, match=r"plain\.md:\d+: WARNING: bokeh-figure: NameError: name 'missing_name'"):
+    told = r"plain\.md:\d+: WARNING: bokeh-figure: NameError: name 'missing_name'"
+    with pytest.raises(AssertionError, match=told):
         build(tmp_path / "wrong", more=page)

@@ -34,7 +34,8 @@ def build(folder: Path, page: str, conf: str = CONF) -> tuple[str, str]:
     """Build a site of one page; return its HTML and the warnings."""
     (folder / "index.md").write_text(page, encoding="utf-8")
     (folder / "site_facts.py").write_text(FACTS, encoding="utf-8")
-    (folder / "conf.py").write_text(conf.format(here=str(folder), extensions=str(EXTENSIONS)), encoding="utf-8")
+    conf = conf.format(here=str(folder), extensions=str(EXTENSIONS))
+    (folder / "conf.py").write_text(conf, encoding="utf-8")
     result = subprocess.run(
         [sys.executable, "-m", "sphinx", "-n", "-q", "-b", "html", str(folder), str(folder / "site")],
         env={**os.environ, "PYTHONWARNINGS": ""},
@@ -100,7 +101,7 @@ def test_a_change_of_any_source_changes_the_hash(tmp_path):
 
 
 def test_a_script_runs_again_when_the_package_has_changed(tmp_path):
-    conf = CONF.replace('extensions = ["facts", ', 'extensions = ["stale", "sphinx_gallery.gen_gallery", "facts", ')
+    conf = CONF.replace('["facts", ', '["stale", "sphinx_gallery.gen_gallery", "facts", ')
     conf += """
 stale_sources = ["src"]
 exclude_patterns = ["scripts", "gallery/*.ipynb", "gallery/*.py"]

@@ -11,7 +11,7 @@ sys.path.insert(0, str(EXTENSIONS))
 import facts  # noqa: E402 - found through the line above
 import facts_asrscope  # noqa: E402
 
-# Published sizes of openai/whisper-large-v3-turbo and HuggingFaceTB/SmolLM3-3B, and what follows from them by hand.
+# Published sizes of openai/whisper-large-v3-turbo and HuggingFaceTB/SmolLM3-3B, and what follows by hand.
 KNOWN = {
     "full.encoder.d_model": 1280,
     "full.encoder.layers": 32,
@@ -84,5 +84,6 @@ def test_large_numbers_are_grouped_and_measures_are_rounded():
 
 
 def test_an_unknown_name_is_an_error_that_suggests_a_known_one():
-    with pytest.raises(KeyError, match=r"no fact is called 'full.encoder.layer'; did you mean 'full.encoder.layers'"):
+    told = r"no fact is called 'full\.encoder\.layer'; did you mean 'full\.encoder\.layers'"
+    with pytest.raises(KeyError, match=told):
         facts.find("facts_asrscope", "full.encoder.layer")

@@ -12,13 +12,15 @@ from sphinx.util.docutils import SphinxDirective
 
 logger = logging.getLogger(__name__)
 
+Schema = dict[str, Any]
+
 PLACEHOLDER = re.compile(r"@([a-z0-9_.]+)@")
 
 
 class Diagram(SphinxDirective):
-    """Put an SVG picture from ``docs/_diagrams`` into the page, with facts in the places of ``@NAME@``.
+    """Put an SVG picture from ``docs/_diagrams`` into the page, with facts in place of ``@NAME@``.
 
-    The picture becomes part of the page, so it takes the theme's colors and its text can be read and searched.
+    The picture becomes part of the page, so it takes the theme's colors and its text can be read aloud.
     """
 
     required_arguments = 1
@@ -46,7 +48,7 @@ class JsonSchema(SphinxDirective):
     required_arguments = 0
 
     def run(self) -> list[nodes.Node]:
-        path = (Path(self.config.json_schema_file)).resolve()
+        path = Path(self.config.json_schema_file).resolve()
         self.env.note_dependency(str(path))
         schema = json.loads(path.read_text(encoding="utf-8"))
         table = nodes.table()
@@ -55,16 +57,19 @@ class JsonSchema(SphinxDirective):
         body = nodes.tbody()
         for name, field in _fields(schema, schema):
             row = nodes.row()
-            for cell in (nodes.literal(name, name), nodes.Text(_type(field)), nodes.Text(field.get("description", ""))):
-                row += nodes.entry("", nodes.paragraph("", "", cell))
+            texts = [nodes.Text(_type(field)), nodes.Text(field.get("description", ""))]
+            row += [
+                nodes.entry("", nodes.paragraph("", "", cell)) for cell in (nodes.literal(name, name), *texts)
+            ]
             body += row
-        head = nodes.row("", *(nodes.entry("", nodes.paragraph("", text)) for text in ("field", "type", "description")))
+        titles = ("field", "type", "description")
+        head = nodes.row("", *(nodes.entry("", nodes.paragraph("", title)) for title in titles))
         group += [nodes.thead("", head), body]
         table += group
         return [table]
 
 
-def _fields(schema: dict[str, Any], node: dict[str, Any], prefix: str = "") -> list[tuple[str, dict[str, Any]]]:
+def _fields(schema: Schema, node: Schema, prefix: str = "") -> list[tuple[str, Schema]]:
     """Return the named fields of a schema, with those of the objects in lists and objects below them."""
     found = []
     for name, raw in node.get("properties", {}).items():
@@ -77,7 +82,7 @@ def _fields(schema: dict[str, Any], node: dict[str, Any], prefix: str = "") -> l
     return found
 
 
-def _resolved(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+def _resolved(schema: Schema, node: Schema) -> Schema:
     """Follow a reference within the schema."""
     if "$ref" not in node:
         return node
@@ -87,7 +92,7 @@ def _resolved(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     return dict(target)
 
 
-def _type(field: dict[str, Any]) -> str:
+def _type(field: Schema) -> str:
     if "const" in field:
         return json.dumps(field["const"])
     if "enum" in field:

@@ -1,9 +1,9 @@
 """Numbers that pages state are computed when the site is built.
 
-A module, named by ``facts_module`` in ``conf.py``, has a function ``load_facts`` that returns `Fact` objects by
-name. The role ``{fact}`NAME``` writes a fact's text; it links to the page that lists all facts, and its title says
-where the value comes from. An unknown name is a warning, so that a strict build fails. The directive
-``{facts-table}`` writes the list.
+A module, named by ``facts_module`` in ``conf.py``, has a function ``load_facts`` that returns `Fact` objects
+by name. The role ``{fact}`NAME``` writes a fact's text; it links to the page that lists all facts, and its
+title says where the value comes from. An unknown name is a warning, so that a strict build fails. The
+directive ``{facts-table}`` writes the list.
 """
 
 import importlib

@@ -1,8 +1,8 @@
-"""Every number that the pages state about the models, the clip and the measurements, computed from its origin.
+"""Every number that the pages state about models, clip and measurements, computed from its origin.
 
-``full.*`` describes the large pair: its published configurations stand in ``conf/model_configs``, and its parameters
-are counted in models that are built from them without weights. Everything else describes the bundled model, *tiny*,
-and the first sample clip, which the lecture follows.
+``full.*`` describes the large pair: its published configurations stand in ``conf/model_configs``, and its
+parameters are counted in models that are built from them without weights. Everything else describes the
+bundled model, *tiny*, and the first sample clip, which the lecture follows.
 """
 
 import json
@@ -92,7 +92,7 @@ def _model_facts(name: str, model: Any) -> Facts:
         "encoder.layers": (audio.encoder_layers, f"{read}: audio_config.encoder_layers", ""),
         "encoder.heads": (audio.encoder_attention_heads, f"{read}: audio_config.encoder_attention_heads", ""),
         "encoder.ffn": (audio.encoder_ffn_dim, f"{read}: audio_config.encoder_ffn_dim", ""),
-        "encoder.frames": (stride * audio.max_source_positions, "longest clip in frames: positions x stride", ""),
+        "encoder.frames": (stride * audio.max_source_positions, "longest clip: positions x stride", ""),
         "encoder.positions": (audio.max_source_positions, f"{read}: audio_config.max_source_positions", ""),
         "encoder.seconds": (
             audio.max_source_positions * position_ms / 1000,
@@ -109,7 +109,7 @@ def _model_facts(name: str, model: Any) -> Facts:
         "projector.ms_per_token": (token_ms, "stack_factor x duration of a position", "g"),
         "projector.tokens_per_second": (1000 / token_ms, "1 s / duration of an audio token", "g"),
         "projector.parameters": (counts["projector"], counted.format("projector"), ""),
-        "projector.percent": (100 * counts["projector"] / total, "projector's share of all parameters", ".1f"),
+        "projector.percent": (100 * counts["projector"] / total, "share of all parameters", ".1f"),
         "decoder.hidden_size": (text.hidden_size, f"{read}: text_config.hidden_size", ""),
         "decoder.layers": (text.num_hidden_layers, f"{read}: text_config.num_hidden_layers", ""),
         "decoder.heads": (text.num_attention_heads, f"{read}: text_config.num_attention_heads", ""),
@@ -140,18 +140,18 @@ def _count(module: torch.nn.Module) -> int:
 
 def _tiny() -> Facts:
     """Return what was measured of the bundled model, from the files that come with its weights."""
-    model, _processor = tiny()
+    config = tiny()[0].config
     folder = Path(asrscope.__file__).parent / "checkpoints" / "tiny"
     weights = folder / "model.safetensors"
     return {
-        "tiny.trained_seconds": Fact(model.config.trained_seconds, "configuration of tiny: trained_seconds", "g"),
+        "tiny.trained_seconds": Fact(config.trained_seconds, "configuration: trained_seconds", "g"),
         "tiny.size_mb": Fact(weights.stat().st_size / 1e6, "size of the weights' file, in MB", ".1f"),
         **_measurements(folder / "metrics.json"),
     }
 
 
 def _measurements(path: Path) -> Facts:
-    """Return the word error rates that stand beside the weights, and the one over all voices that no training heard."""
+    """Return the word error rates beside the weights, and the one over all voices that no training heard."""
     sets = json.loads(path.read_text(encoding="utf-8"))["test_sets"]
     facts = {}
     for name, result in sets.items():
@@ -160,8 +160,9 @@ def _measurements(path: Path) -> Facts:
             f"95 % interval {result['wer_low']:.2f} to {result['wer_high']:.2f}"
         )
         facts[f"tiny.wer.{name.replace('-', '_')}"] = Fact(result["wer"], source, ".2f")
-    held_out = [name for name, (_source, _synthesizer, voices) in TEST_SETS.items() if voices is HELD_OUT_VOICES]
-    errors = sum(sets[name][kind] for name in held_out for kind in ("substitutions", "insertions", "deletions"))
+    held_out = [name for name, (_, _, voices) in TEST_SETS.items() if voices is HELD_OUT_VOICES]
+    kinds = ("substitutions", "insertions", "deletions")
+    errors = sum(sets[name][kind] for name in held_out for kind in kinds)
     words = sum(sets[name]["words"] for name in held_out)
     source = f"metrics.json of tiny: {errors} errors in {words} words of the test sets {', '.join(held_out)}"
     return {"tiny.wer.heldout": Fact(errors / words, source, ".2f"), **facts}
@@ -170,7 +171,7 @@ def _measurements(path: Path) -> Facts:
 def _clip() -> Facts:
     """Sizes of every stage of the clip that the lecture follows."""
     trace = clip_trace()
-    (model, processor), sample = tiny(), asrscope.load_samples()[0]
+    (_model, processor), sample = tiny(), asrscope.load_samples()[0]
     random_model, _ = asrscope.load("tiny", random_projector=True)
     random = _trace(random_model, processor, sample)
     sizes = {stage: _size(trace, stage) for stage in STAGES}
@@ -217,7 +218,7 @@ def _projector_origin(trace: Trace) -> str:
 
 @cache
 def full() -> Facts:
-    """Sizes of the large pair, counted in models built from the published configurations, without weights."""
+    """Sizes of the large pair, in models built from the published configurations without weights."""
     audio = WhisperConfig.from_dict(_config("whisper-large-v3-turbo"))
     text = SmolLM3Config.from_dict(_config("smollm3-3b"))
     chain = _config("full-pair")
@@ -241,7 +242,9 @@ def full() -> Facts:
     cache_bytes = 2 * text.num_hidden_layers * text.num_key_value_heads * head_dim * BYTES_OF_BF16
     return facts | {
         "full.whisper.parameters": Fact(_count(whisper), "counted in the whole of Whisper large-v3-turbo"),
-        "full.memory.bfloat16_gb": Fact(BYTES_OF_BF16 * parameters / 1e9, "2 bytes x all parameters of full", ".1f"),
+        "full.memory.bfloat16_gb": Fact(
+            BYTES_OF_BF16 * parameters / 1e9, "2 bytes x all parameters of full", ".1f"
+        ),
         "full.memory.encoder_gb": Fact(
             BYTES_OF_BF16 * _count(whisper.encoder) / 1e9, "2 bytes x parameters of the encoder", ".2f"
         ),
@@ -252,7 +255,8 @@ def full() -> Facts:
             cache_bytes / 1e3, "keys and values of a token: 2 x layers x kv heads x head_dim x 2 bytes", ".0f"
         ),
         "full.projector.k2.parameters": Fact(
-            _count(lecture), f"AudioProjector with k = {K2} and hidden size = {K2_HIDDEN_FACTOR} x encoder width"
+            _count(lecture),
+            f"AudioProjector with k = {K2} and hidden size = {K2_HIDDEN_FACTOR} x encoder width",
         ),
     }
 

@@ -17,7 +17,8 @@ def _mathml(node: nodes.Element, display: str) -> str:
     try:
         return convert(formula, display=display)
     except Exception as error:  # the converter raises many kinds
-        logger.warning("formula %r: %s: %s", formula, type(error).__name__, error, location=node, type="mathml")
+        cause = f"{type(error).__name__}: {error}"
+        logger.warning("formula %r: %s", formula, cause, location=node, type="mathml")
         return ""
 
 

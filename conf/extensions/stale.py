@@ -1,8 +1,8 @@
 """What a build may keep from the one before it, and what it must make again.
 
-sphinx-gallery runs a script again only if the script itself has changed. Figures and numbers also depend on the
-package, its weights and the extensions that capture them. When the files below ``stale_sources`` change, the
-checksums of the gallery are dropped, so that every script runs again, and every page is read again.
+sphinx-gallery runs a script again only if the script itself has changed. Figures and numbers also depend on
+the package, its weights and the extensions that capture them. When the files below ``stale_sources`` change,
+the checksums of the gallery are dropped, so that every script runs again, and every page is read again.
 """
 
 import hashlib

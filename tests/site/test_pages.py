@@ -1,4 +1,4 @@
-"""The built site, page by page in a browser: run by ``nox -s docs`` after the build (``ASRSCOPE_SITE`` names it)."""
+"""The built site, page by page in a browser: ``nox -s docs`` runs this after the build."""
 
 import os
 import re
@@ -110,8 +110,10 @@ def test_every_link_within_the_site_leads_somewhere():
 
 
 def test_no_page_loads_anything_from_another_host():
-    loading = re.compile(r'<(?:script|img|audio|video|source|iframe)[^>]* src="(?:https?:)?//|<link[^>]*rel="(?:style'
-                         r'sheet|preload|icon)"[^>]*href="(?:https?:)?//')
+    loading = re.compile(
+        r'<(?:script|img|audio|video|source|iframe)[^>]* src="(?:https?:)?//'
+        r'|<link[^>]*rel="(?:stylesheet|preload|icon)"[^>]*href="(?:https?:)?//'
+    )
     assert [page for page in PAGES if loading.search((SITE / page).read_text(encoding="utf-8"))] == []
 
 

@@ -1,7 +1,7 @@
 """Bokeh figures in Sphinx: a scraper for sphinx-gallery and a directive for lectures.
 
-The extension stands on its own: it needs Sphinx, Bokeh and Pillow, and uses sphinx-gallery and Playwright where
-they are installed. In ``conf.py``::
+The extension stands on its own: it needs Sphinx, Bokeh and Pillow, and uses sphinx-gallery and Playwright
+where they are installed. In ``conf.py``::
 
     extensions = ["sphinx_gallery.gen_gallery", "bokeh_gallery"]
     sphinx_gallery_conf = {
@@ -13,9 +13,9 @@ they are installed. In ``conf.py``::
 
 What a page gets:
 
-- Each figure that a script gives to ``bokeh.io.show`` is embedded as a script file of the site, so that pages work
-  from a static server and from ``file://`` alike. BokehJS comes from the installed package; nothing is fetched
-  from another host, and only pages with figures load it.
+- Each figure that a script gives to ``bokeh.io.show`` is embedded as a script file of the site, so that pages
+  work from a static server and from ``file://`` alike. BokehJS comes from the installed package; nothing is
+  fetched from another host, and only pages with figures load it.
 - A figure is drawn when it is scrolled into view, follows the theme's light and dark colors while the reader
   switches, and fills the width it finds.
 - A text alternative: ``figure.tags = [{"description": "..."}]``, or a sentence made of the titles and axes.

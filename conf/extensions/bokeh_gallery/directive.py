@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import bokeh
 from bokeh.models import LayoutDOM
@@ -31,7 +31,7 @@ NAMESPACE_KEY = "bokeh-gallery-namespace"
 LEFT_OUT = "This build leaves figures out (plot_gallery=0)."
 
 
-class bokeh_figure(nodes.General, nodes.Element):  # noqa: N801 - docutils names nodes in lower case
+class bokeh_figure(nodes.General, nodes.Element):
     """A figure in a page; its children are the caption."""
 
 
@@ -39,14 +39,14 @@ class BokehFigure(SphinxDirective):
     """Put Bokeh figures on a page.
 
     The argument is either the dotted name of a callable, which is called without arguments, or the path of a
-    figure that sphinx-gallery captured (``*.bokeh.json``). Without an argument the content is run as Python; all
-    blocks of a page share their names. What is given to ``bokeh.io.show`` and what the last expression returns is
-    put on the page: figures, objects with ``_repr_html_``, and what was printed.
+    figure that sphinx-gallery captured (``*.bokeh.json``). Without an argument the content is run as Python;
+    all blocks of a page share their names. What is given to ``bokeh.io.show`` and what the last expression
+    returns is put on the page: figures, objects with ``_repr_html_``, and what was printed.
     """
 
     has_content = True
     optional_arguments = 1
-    option_spec = {
+    option_spec: ClassVar = {
         "caption": directives.unchanged,  # visible below the figure
         "description": directives.unchanged,  # text alternative, instead of the figure's own
         "show-source": directives.flag,  # the code above what it draws
@@ -193,8 +193,8 @@ def visit_html(self: Any, node: bokeh_figure) -> None:
     self.body.append(
         f'<figure class="bokeh-figure" id="{name}" data-script="{escape(script)}"'
         f' data-bundles="{escape(" ".join(node["bundles"]))}">\n'
-        f'<div class="bokeh-figure-canvas" role="group" aria-label="{title}" aria-describedby="{name}-description"'
-        f' style="min-height:{node["height"]}px"></div>\n'
+        f'<div class="bokeh-figure-canvas" role="group" aria-label="{title}"'
+        f' aria-describedby="{name}-description" style="min-height:{node["height"]}px"></div>\n'
         f'<noscript><img src="{escape(poster)}" alt="{description}"></noscript>\n'
         "<figcaption>\n"
     )
@@ -209,7 +209,7 @@ def depart_html(self: Any, node: bokeh_figure) -> None:
     )
 
 
-def visit_other(self: Any, node: bokeh_figure) -> None:
+def visit_other(_self: Any, node: bokeh_figure) -> None:
     """Write the text alternative where no figure can be drawn."""
     node += nodes.paragraph("", node["description"])
 
@@ -266,7 +266,7 @@ def setup(app: Any) -> None:
     app.add_node(
         bokeh_figure,
         html=(visit_html, depart_html),
-        **{name: (visit_other, depart_other) for name in ("latex", "text", "man", "texinfo")},
+        **dict.fromkeys(("latex", "text", "man", "texinfo"), (visit_other, depart_other)),
     )
     app.add_directive("bokeh-figure", BokehFigure)
     app.connect("builder-inited", add_static_folder)

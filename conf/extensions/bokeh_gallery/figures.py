@@ -78,7 +78,7 @@ def record(model: LayoutDOM) -> FigureRecord:
         If `model` is not a Bokeh model that can be laid out.
     """
     if not isinstance(model, LayoutDOM):
-        raise TypeError(f"A page can hold Bokeh figures, layouts and widgets, but found {type(model).__name__}.")
+        raise TypeError(f"A page holds Bokeh figures, layouts and widgets, but found {type(model).__name__}.")
     plots = [ref for ref in _in_order(model) if isinstance(ref, Plot)]
     titles = [text for plot in plots if (text := _title(plot))]
     return FigureRecord(

@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 POSTER_WIDTH = 700  # pixels
 TIMEOUT = 60.0  # seconds, for a browser that does not answer
 BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER_VARIABLE = "BOKEH_GALLERY_CHROMIUM"  # path of a browser; empty: look for one; "none": draw the fallback
+# Path of a browser; empty: look for one; "none": draw the fallback.
+BROWSER_VARIABLE = "BOKEH_GALLERY_CHROMIUM"
 INK, PALE = "#455a75", "#c9d3df"
 
 POSTER_PAGE = """<!doctype html><meta charset="utf-8">
@@ -61,8 +62,8 @@ def draw_poster(figure: FigureRecord, model: LayoutDOM, path: Path) -> None:
 class _Browser:
     """One headless Chromium for all posters of a process.
 
-    Playwright's synchronous interface keeps an event loop running in the thread that uses it, which would break
-    scripts that call ``asyncio.run``; so it gets a thread of its own.
+    Playwright's synchronous interface keeps an event loop running in the thread that uses it, which would
+    break scripts that call ``asyncio.run``; so it gets a thread of its own.
     """
 
     _instance: "_Browser | None" = None
@@ -76,7 +77,8 @@ class _Browser:
             try:
                 cls._instance = cls()
             except Exception as error:  # any missing piece means the same: no screenshots
-                logger.info("bokeh_gallery: posters are drawn without a browser (%s)", str(error).split("\n")[0])
+                reason = str(error).split("\n")[0]
+                logger.info("bokeh_gallery: posters are drawn without a browser (%s)", reason)
         return cls._instance
 
     def __init__(self) -> None:
@@ -123,7 +125,9 @@ class _Browser:
         try:
             self._do(lambda: self._photograph(figure, path))
         except Exception as error:
-            logger.warning("bokeh_gallery: no screenshot of %r (%s)", figure.title, error, type="bokeh_gallery")
+            logger.warning(
+                "bokeh_gallery: no screenshot of %r (%s)", figure.title, error, type="bokeh_gallery"
+            )
             return False
         return True
 
@@ -134,7 +138,8 @@ class _Browser:
         item = json.dumps(figure.item).replace("</", "<\\/")
         with tempfile.TemporaryDirectory() as folder:
             page_file = Path(folder, "poster.html")
-            page_file.write_text(POSTER_PAGE.format(width=POSTER_WIDTH, scripts=scripts, item=item), encoding="utf-8")
+            page = POSTER_PAGE.format(width=POSTER_WIDTH, scripts=scripts, item=item)
+            page_file.write_text(page, encoding="utf-8")
             self._page.goto(page_file.as_uri())
             self._page.wait_for_selector("body[data-drawn]", timeout=20_000)
             self._page.locator("#figure").screenshot(path=path, animations="disabled")
@@ -148,7 +153,8 @@ def _draw_plainly(figure: FigureRecord, model: LayoutDOM) -> Image.Image:
     left, top, right, bottom = 40, 34, width - 20, height - 30
     title = figure.title.encode("latin-1", "replace").decode("latin-1")  # the built-in font knows no more
     draw.text((left, 10), title[:100], fill=INK)
-    plot = next((ref for ref in [model, *sorted(model.references(), key=_age)] if isinstance(ref, Plot)), None)
+    models = [model, *sorted(model.references(), key=_age)]
+    plot = next((each for each in models if isinstance(each, Plot)), None)
     for renderer in plot.renderers if plot else []:
         if not isinstance(renderer, GlyphRenderer):
             continue

@@ -1,4 +1,4 @@
-"""The sides that sphinx-gallery calls: what to do between scripts, and what to do after each block of code."""
+"""What sphinx-gallery calls: between scripts, and after each block of code."""
 
 import random
 from collections.abc import Sequence

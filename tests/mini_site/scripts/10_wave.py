@@ -26,7 +26,9 @@ def over_time(title, **options):
         x_axis_label="time (s)",
         **options,
     )
-    fig.add_layout(Span(location=0, dimension="height", name="playhead", level="overlay", line_color="#d9480f"))
+    fig.add_layout(
+        Span(location=0, dimension="height", name="playhead", level="overlay", line_color="#d9480f")
+    )
     return fig
 
 
@@ -38,7 +40,9 @@ show(curve)
 # The same time as a picture.
 
 image = over_time("A picture", y_range=(0, 1))
-image.image([np.outer(np.arange(8), np.arange(40)).astype(np.uint8)], x=0, y=0, dw=2, dh=1, palette="Viridis256")
+image.image(
+    [np.outer(np.arange(8), np.arange(40)).astype(np.uint8)], x=0, y=0, dw=2, dh=1, palette="Viridis256"
+)
 show(image)
 
 # %%
