@@ -53,9 +53,21 @@ def test_shipped_clips_are_held_out_sentences_in_at_least_two_held_out_voices():
 
 
 def test_words_are_inflected_as_english_spells_them():
-    assert [inflect("stop", "past"), inflect("carry", "past"), inflect("see", "past")] == ["stopped", "carried", "saw"]
-    assert [inflect("make", "ing"), inflect("agree", "ing"), inflect("cut", "ing")] == ["making", "agreeing", "cutting"]
-    assert [inflect("watch", "s"), inflect("carry", "s"), inflect("go", "s")] == ["watches", "carries", "goes"]
+    assert [inflect("stop", "past"), inflect("carry", "past"), inflect("see", "past")] == [
+        "stopped",
+        "carried",
+        "saw",
+    ]
+    assert [inflect("make", "ing"), inflect("agree", "ing"), inflect("cut", "ing")] == [
+        "making",
+        "agreeing",
+        "cutting",
+    ]
+    assert [inflect("watch", "s"), inflect("carry", "s"), inflect("go", "s")] == [
+        "watches",
+        "carries",
+        "goes",
+    ]
     assert [inflect("child", "plural"), inflect("city", "plural"), inflect("boy", "plural")] == [
         "children",
         "cities",

@@ -1,5 +1,6 @@
-"""Synthetic speech: real espeak-ng and flite where they are installed, and what is said where they are not."""
+"""Synthetic speech: real espeak-ng and flite where installed, and what is said where they are not."""
 
+import itertools
 import json
 import random
 import shutil
@@ -40,7 +41,7 @@ def test_word_times_point_at_sound_and_pauses_at_silence(synthesizers, voice):
 def test_phones_cover_the_clip_without_overlap(synthesizers, voice):
     spans = synthesize(SENTENCE, voice).phones
     assert len(spans) > 20
-    assert all(first[2] <= second[1] + 1e-9 for first, second in zip(spans[:-1], spans[1:], strict=True))
+    assert all(first[2] <= second[1] + 1e-9 for first, second in itertools.pairwise(spans))
 
 
 def test_every_voice_is_known_to_its_synthesizer(synthesizers):
@@ -51,7 +52,7 @@ def test_every_voice_is_known_to_its_synthesizer(synthesizers):
 
 
 def test_an_unknown_voice_is_an_error_that_tells_how_to_list_them(synthesizers):
-    with pytest.raises(ValueError, match="knows no voice 'nobody'.*espeak-ng --voices"):
+    with pytest.raises(ValueError, match=r"knows no voice 'nobody'.*espeak-ng --voices"):
         synthesize("hello", Voice("espeak-ng", "nobody"))
 
 

@@ -83,7 +83,9 @@ def test_a_resumed_encoder_equals_an_unbroken_one(shards, trained, tmp_path, int
     with pytest.raises(KeyboardInterrupt):
         train_encoder(shards.parent, tmp_path, ENCODER, save_every=3, evaluate_every=100)
     mend()
-    resumed = load_file(train_encoder(shards.parent, tmp_path, ENCODER, evaluate_every=100) / "model.safetensors")
+    resumed = load_file(
+        train_encoder(shards.parent, tmp_path, ENCODER, evaluate_every=100) / "model.safetensors"
+    )
     whole = load_file(trained["encoder"] / "model.safetensors")
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
@@ -114,7 +116,12 @@ def test_only_the_projector_changes_while_it_trains(trained, tmp_path):
     before = {part: (trained[part] / "model.safetensors").read_bytes() for part in ("encoder", "decoder")}
     one, more = (
         load_file(
-            train_projector(trained["encodings"], trained["decoder"], tmp_path / str(steps), replace(PROJECTOR, steps=steps))
+            train_projector(
+                trained["encodings"],
+                trained["decoder"],
+                tmp_path / str(steps),
+                replace(PROJECTOR, steps=steps),
+            )
             / "model.safetensors"
         )
         for steps in (1, 4)
@@ -201,3 +208,9 @@ def test_the_prompt_of_training_is_the_prompt_of_the_processor(trained, tmp_path
 def test_missing_shards_are_reported_with_the_command_that_makes_them(tmp_path):
     with pytest.raises(FileNotFoundError, match="asrscope train data"):
         corpus.load_shards(tmp_path)
+
+
+def test_encodings_of_another_encoder_are_refused(shards, trained):
+    other = WhisperEncoder(WhisperEncoder.from_pretrained(trained["encoder"]).config)
+    with pytest.raises(ValueError, match="another encoder"):
+        cache_encodings(other, shards, trained["encodings"], copies=2)

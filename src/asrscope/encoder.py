@@ -1,8 +1,8 @@
 """Run a Whisper encoder at the clip's true length.
 
-``WhisperEncoder.forward`` insists on 30 s of input. Nothing in its layers does: the sinusoidal position table is
-merely cut to the clip. The loop below runs the same modules in the same order, so at full length its output
-equals the encoder's own bit for bit, and a 3 s clip costs a tenth.
+``WhisperEncoder.forward`` insists on 30 s of input. Nothing in its layers does: the sinusoidal position table
+is merely cut to the clip. The loop below runs the same modules in the same order, so at full length its
+output equals the encoder's own bit for bit, and a 3 s clip costs a tenth.
 """
 
 from collections.abc import Callable
@@ -48,11 +48,11 @@ def encode(
     input_features : torch.Tensor, shape (batch, n_mels, frames)
         Log-mel spectrograms, ``frames`` even.
     frame_mask : torch.Tensor, shape (batch, frames), optional
-        True where a frame belongs to the clip. Without it every frame does, as in Whisper, which attends to its
-        padding. With it, a clip's output does not depend on what it is batched with.
+        True where a frame belongs to the clip. Without it every frame does, as in Whisper, which attends to
+        its padding. With it, a clip's output does not depend on what it is batched with.
     collect : callable, optional
-        Called with (layer, hidden states): layer 0 is the input of the first layer, layer n the output of the nth,
-        before the final norm.
+        Called with (layer, hidden states): layer 0 is the input of the first layer, layer n the output of the
+        nth, before the final norm.
 
     Returns
     -------
@@ -86,7 +86,9 @@ def encode(
     attention_mask = None
     if positions_mask is not None:
         lowest = torch.finfo(hidden.dtype).min
-        attention_mask = torch.zeros_like(positions_mask, dtype=hidden.dtype).masked_fill(~positions_mask, lowest)
+        attention_mask = torch.zeros_like(positions_mask, dtype=hidden.dtype).masked_fill(
+            ~positions_mask, lowest
+        )
         attention_mask = attention_mask[:, None, None, :]  # (batch, 1, 1, positions), added to the scores
         attention_mask = attention_mask.expand(-1, 1, hidden.shape[1], -1)
     for number, layer in enumerate(encoder.layers):
@@ -97,5 +99,5 @@ def encode(
             hidden = hidden[0]
     if collect is not None:
         collect(len(encoder.layers), hidden)
-    hidden = encoder.layer_norm(hidden)
-    return hidden
+    normed: Tensor = encoder.layer_norm(hidden)
+    return normed

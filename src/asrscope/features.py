@@ -35,10 +35,11 @@ def mel_filters(n_mels: int = 80) -> Float32[ndarray, "n_mels bins"]:
     Returns
     -------
     np.ndarray, shape (n_mels, bins)
-        Weight of each of the ``N_FFT // 2 + 1`` FFT bins in each band (Slaney's mel scale and area normalization).
+        Weight of each of the ``N_FFT // 2 + 1`` FFT bins in each band (Slaney's mel scale and area
+        normalization).
     """
     # Imported here: librosa takes longer to import than a short clip takes to transcribe.
-    import librosa.filters
+    import librosa.filters  # noqa: PLC0415 - see above
 
     return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels).astype(np.float32)
 
@@ -56,9 +57,9 @@ def log_mel(waveform: Float[ndarray, " samples"], n_mels: int = 80) -> Float32[n
     Returns
     -------
     np.ndarray, shape (n_mels, frames)
-        One column each 10 ms. ``frames`` is the number of hops that cover the clip, rounded up to an even number,
-        since the encoder's second convolution halves it. The values are ``(log10(power) + 4) / 4`` with everything
-        more than 80 dB below the clip's maximum raised to that floor, so they span 2 at most.
+        One column each 10 ms. ``frames`` is the number of hops that cover the clip, rounded up to an even
+        number, since the encoder's second convolution halves it. The values are ``(log10(power) + 4) / 4``
+        with everything more than 80 dB below the clip's maximum raised to that floor, so they span 2 at most.
 
     Raises
     ------
@@ -67,13 +68,15 @@ def log_mel(waveform: Float[ndarray, " samples"], n_mels: int = 80) -> Float32[n
 
     References
     ----------
-    ``log_mel_spectrogram`` in openai/whisper and ``WhisperFeatureExtractor`` in transformers, which this equals on
-    every frame of the clip: both see zeros after its end.
+    ``log_mel_spectrogram`` in openai/whisper and ``WhisperFeatureExtractor`` in transformers, which this
+    equals on every frame of the clip: both see zeros after its end.
     """
     if waveform.size == 0:
         raise ValueError("expected a clip with at least one sample, but found an empty one")
     if not np.isfinite(waveform).all():
-        raise ValueError("expected finite samples, but found NaN or infinity. Load the clip with load_audio()")
+        raise ValueError(
+            "expected finite samples, but found NaN or infinity. Load the clip with load_audio()"
+        )
     frames = 2 * max(1, -(-waveform.size // (2 * HOP_LENGTH)))
     half = N_FFT // 2
     # Windows are centered on their frame: the clip is mirrored before its start and followed by zeros.
@@ -82,9 +85,11 @@ def log_mel(waveform: Float[ndarray, " samples"], n_mels: int = 80) -> Float32[n
     padded[:half] = start
     padded[half : half + waveform.size] = waveform
     windows = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[: frames * HOP_LENGTH : HOP_LENGTH]
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)  # the periodic form, as in torch.hann_window
+    # The periodic form, as in torch.hann_window.
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
     power = np.abs(scipy.fft.rfft(windows * hann, axis=1)) ** 2  # (frames, bins)
     mel = mel_filters(n_mels) @ power.T  # (n_mels, frames)
     decades = np.log10(np.maximum(mel, POWER_FLOOR))
     decades = np.maximum(decades, decades.max() - DYNAMIC_RANGE)
-    return ((decades + 4.0) / 4.0).astype(np.float32)
+    scaled: ndarray = (decades + 4.0) / 4.0
+    return scaled.astype(np.float32)

@@ -1,7 +1,8 @@
 """The projector: the only part trained to join a frozen encoder to a frozen decoder.
 
-It stacks ``k`` encoder positions into one vector and passes it through a SwiGLU MLP between two RMSNorms. It sees
-those ``k`` positions and nothing else: context is the business of the encoder before it and the decoder after it.
+It stacks ``k`` encoder positions into one vector and passes it through a SwiGLU MLP between two RMSNorms. It
+sees those ``k`` positions and nothing else: context is the business of the encoder before it and the decoder
+after it.
 """
 
 from jaxtyping import Float
@@ -53,8 +54,8 @@ def stack_frames(
     batch, positions, encoder_dim = hidden.shape
     if positions < k:
         raise ValueError(
-            f"expected at least k={k} encoder positions ({k * 20} ms of audio) to stack, but found {positions}. "
-            "Make sure to pass a longer clip"
+            f"expected at least k={k} encoder positions ({k * 20} ms of audio) to stack, "
+            f"but found {positions}. Make sure to pass a longer clip"
         )
     audio_tokens = count_audio_tokens(positions, k)
     return hidden[:, : audio_tokens * k].reshape(batch, audio_tokens, k * encoder_dim)
@@ -87,7 +88,8 @@ class AudioProjector(nn.Module):
         self.gate = nn.Linear(stacked_dim, hidden_size, bias=False)
         self.up = nn.Linear(stacked_dim, hidden_size, bias=False)
         self.down = nn.Linear(hidden_size, decoder_dim, bias=False)
-        # Its weight is what sets the length of an audio token among the decoder's much shorter text embeddings.
+        # Its weight is what sets the length of an audio token among the decoder's much shorter text
+        # embeddings.
         self.norm_out = nn.RMSNorm(decoder_dim, eps=eps)
 
     def forward(
@@ -109,4 +111,5 @@ class AudioProjector(nn.Module):
         x = self.norm_in(x)
         x = nn.functional.silu(self.gate(x)) * self.up(x)  # (batch, audio_tokens, hidden_size)
         x = self.down(x)  # (batch, audio_tokens, decoder_dim)
-        return self.norm_out(x)
+        audio_embeds: Tensor = self.norm_out(x)
+        return audio_embeds

@@ -1,7 +1,7 @@
 """Disturb log-mel spectrograms so that one synthesized clip stands for many speakers, rooms and microphones.
 
-Everything works on whole batches of spectrograms, so speech is synthesized once and disturbed anew each time it is
-drawn. Noise and echo are added as power; one unit of the normalized log-mel is four decades, or 40 dB.
+Everything works on whole batches of spectrograms, so speech is synthesized once and disturbed anew each time
+it is drawn. Noise and echo are added as power; one unit of the normalized log-mel is four decades, or 40 dB.
 """
 
 from dataclasses import dataclass
@@ -81,7 +81,8 @@ def stretch(
     speed = rng.uniform(0.83, 1.2) if rng.random() < share else 1.0
     silence = int(rng.integers(0, 30)) if rng.random() < share else 0  # positions
     new_mels, new_labels = [], []
-    for mel, phones in zip(mels, labels, strict=True):
+    for old_mel, old_phones in zip(mels, labels, strict=True):
+        mel, phones = old_mel, old_phones
         if speed != 1.0:
             positions = max(2, round(len(phones) / speed))
             at = np.minimum(np.arange(2 * positions) * len(mel) / (2 * positions), len(mel) - 1)
@@ -176,7 +177,8 @@ def _warp(factors: Float[Tensor, " batch"], n_mels: int) -> Float[Tensor, "batch
     """Build matrices that move every resonance to ``factor`` times its frequency."""
     centers = librosa.mel_frequencies(n_mels + 2, fmax=8000.0)[1:-1]
     source = np.clip(centers[None, :] / factors.numpy()[:, None], centers[0], centers[-1])
-    at = np.interp(source, centers, np.arange(n_mels))  # (batch, n_mels): which band each new band is read from
+    # Which band each new band is read from, shape (batch, n_mels).
+    at = np.interp(source, centers, np.arange(n_mels))
     index = torch.arange(n_mels)[None, :, None]
     return (1 - (torch.from_numpy(at).float()[:, None, :] - index).abs()).clamp_min(0)
 
@@ -187,4 +189,5 @@ def _convolve(
     """Convolve each clip along time with its own kernel, by FFT."""
     size = power.shape[1] + kernel.shape[1]
     spectrum = torch.fft.rfft(power, n=size, dim=1) * torch.fft.rfft(kernel, n=size, dim=1)[:, :, None]
-    return torch.fft.irfft(spectrum, n=size, dim=1)[:, : power.shape[1]].clamp_min(0)
+    convolved: Tensor = torch.fft.irfft(spectrum, n=size, dim=1)[:, : power.shape[1]]
+    return convolved.clamp_min(0)

@@ -42,8 +42,8 @@ def make_clips(folder: Path) -> Path:
     Returns
     -------
     Path
-        The manifest: for each clip ``file``, ``text``, ``voice``, ``seconds``, ``sha256`` of the file, and ``words``
-        with start and end in seconds as the synthesizer reports them.
+        The manifest: for each clip ``file``, ``text``, ``voice``, ``seconds``, ``sha256`` of the file, and
+        ``words`` with start and end in seconds as the synthesizer reports them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     clips = []
@@ -53,8 +53,9 @@ def make_clips(folder: Path) -> Path:
         speech = synthesize(text, voice)
         edge = np.zeros(round(EDGE_SECONDS * SAMPLE_RATE), np.float32)
         # flite's clips begin and end with silence of their own
-        waveform = speech.waveform if voice.synthesizer == "flite" else np.concatenate([edge, speech.waveform, edge])
-        shift = 0.0 if voice.synthesizer == "flite" else EDGE_SECONDS
+        own_edges = voice.synthesizer == "flite"
+        waveform = speech.waveform if own_edges else np.concatenate([edge, speech.waveform, edge])
+        shift = 0.0 if own_edges else EDGE_SECONDS
         waveform = 0.8 * waveform / np.abs(waveform).max()
         path = folder / f"{name}.flac"
         soundfile.write(path, waveform, SAMPLE_RATE, subtype="PCM_16")
@@ -66,7 +67,10 @@ def make_clips(folder: Path) -> Path:
                 "synthesizer": voice.synthesizer,
                 "seconds": round(waveform.size / SAMPLE_RATE, 4),
                 "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-                "words": [[word, round(start + shift, 3), round(end + shift, 3)] for word, start, end in speech.words],
+                "words": [
+                    [word, round(start + shift, 3), round(end + shift, 3)]
+                    for word, start, end in speech.words
+                ],
             }
         )
     made_with = {
@@ -75,7 +79,9 @@ def make_clips(folder: Path) -> Path:
         "flite": _version(["flite", "--version"]),
     }
     manifest = folder / "clips.json"
-    manifest.write_text(json.dumps({"made_with": made_with, "clips": clips}, indent=1) + "\n", encoding="utf-8")
+    manifest.write_text(
+        json.dumps({"made_with": made_with, "clips": clips}, indent=1) + "\n", encoding="utf-8"
+    )
     return manifest
 
 
@@ -85,4 +91,6 @@ def _version(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = (done.stdout + done.stderr).strip().splitlines()
     # espeak-ng adds the path of its data, which differs from machine to machine
-    return next((line.split("  Data at")[0].strip() for line in lines if any(map(str.isdigit, line))), "unknown")
+    return next(
+        (line.split("  Data at")[0].strip() for line in lines if any(map(str.isdigit, line))), "unknown"
+    )

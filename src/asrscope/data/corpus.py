@@ -1,14 +1,13 @@
-"""Synthesize a corpus once and keep it as log-mel shards with phone labels; training reads the shards by memory map.
+"""Synthesize a corpus once and keep it as log-mel shards with phone labels; training memory-maps the shards.
 
-A shard is seeded by its number, so it is the same on any machine with the same synthesizers, several processes can
-make different ones, and an interrupted run goes on where it stopped.
+A shard is seeded by its number, so it is the same on any machine with the same synthesizers, several
+processes can make different ones, and an interrupted run goes on where it stopped.
 """
 
 import hashlib
 import itertools
 import json
 import multiprocessing
-import os
 import random
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -83,8 +82,8 @@ def make_shard(folder: str, number: int, n_mels: int, utterances: int) -> str:
     """Write one shard; its manifest comes last and marks it complete."""
     rng = random.Random(f"voices-{number}")
     features, labels, lines, start = [], [], [], 0
-    for text in itertools.islice(sentences("train", seed=number), utterances):
-        voice, speech = draw_utterance(rng, text, TRAIN_VOICES)
+    for sentence in itertools.islice(sentences("train", seed=number), utterances):
+        voice, speech = draw_utterance(rng, sentence, TRAIN_VOICES)
         text = " ".join(word for word, _, _ in speech.words)
         mel = log_mel(speech.waveform, n_mels).T.astype(np.float16)  # (frames, n_mels)
         features.append(mel)
@@ -110,7 +109,7 @@ def make_shard(folder: str, number: int, n_mels: int, utterances: int) -> str:
     text = "\n".join(json.dumps(line) for line in [{"phone_names": names}, *lines]) + "\n"
     temporary = stem.with_suffix(".jsonl.part")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, stem.with_suffix(".jsonl"))
+    temporary.replace(stem.with_suffix(".jsonl"))
     return stem.name
 
 
@@ -118,7 +117,7 @@ def _save(path: Path, array: ndarray) -> None:
     temporary = path.with_suffix(".part")
     with temporary.open("wb") as file:
         np.save(file, array)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def make_shards(
@@ -127,6 +126,7 @@ def make_shards(
     workers: int = 1,
     n_mels: int = 80,
     utterances: int = UTTERANCES_PER_SHARD,
+    *,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Synthesize the training corpus; finished shards are kept.
@@ -153,7 +153,8 @@ def make_shards(
         progress(done, shards)
     if not missing:
         return
-    # espeak-ng carries state from one sentence to the next: a shard is only the same again from a fresh process.
+    # espeak-ng carries state from one sentence to the next: a shard is only the same again from a fresh
+    # process.
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=fresh, max_tasks_per_child=1) as pool:
         jobs = [pool.submit(make_shard, str(folder), number, n_mels, utterances) for number in missing]
@@ -180,7 +181,9 @@ def load_shards(folder: Path, limit: int | None = None) -> list[Shard]:
         phones = np.load(stem.with_suffix(".phones.npy"), mmap_mode="r")
         shards.append(Shard(mel, phones, head["phone_names"], lines))
     if not shards:
-        raise FileNotFoundError(f"no training shards in {folder}. Make them with: asrscope train data --cache {folder}")
+        raise FileNotFoundError(
+            f"no training shards in {folder}. Make them with: asrscope train data --cache {folder}"
+        )
     return shards
 
 
@@ -202,7 +205,8 @@ def make_test_sets(folder: Path, split: str = "test", utterances: int = 200) -> 
     folder : Path
         Gets one folder a set.
     split : str
-        ``test`` for figures to publish; ``dev``, on other sentences of the grammar, for choices made on the way.
+        ``test`` for figures to publish; ``dev``, on other sentences of the grammar, for choices made on the
+        way.
     utterances : int
         How many in each generated set. The hand-written set has its own number of sentences.
 

@@ -1,7 +1,7 @@
 """Sentences for training and testing, from a small grammar, random words, and a hand-written list.
 
-The split is a property of the sentence: its hash says whether it may be trained on. So no list of test sentences
-has to be kept, and no two runs of the generator can leak one into the other.
+The split is a property of the sentence: its hash says whether it may be trained on. So no list of test
+sentences has to be kept, and no two runs of the generator can leak one into the other.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ VOWELS = "aeiou"
 HELD_OUT_PERCENT = 4  # of all sentences: half for development, half for testing
 
 # symbol -> alternatives. A symbol without rules here is a category of the lexicon; "verb.past" inflects.
+# fmt: off
 GRAMMAR: dict[str, tuple[str, ...]] = {
     "sentence": (
         "{subject} {verb.past} {object}",
@@ -124,32 +125,38 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
         "{be} {action.ing}",
         "it is {adjective}",
     ),
-    "subject": ("{noun_phrase}", "{pronoun}", "{pronoun}", "{name}", "my {relative}", "the {person}", "the {animal}"),
+    "subject": (
+        "{noun_phrase}", "{pronoun}", "{pronoun}", "{name}", "my {relative}", "the {person}", "the {animal}",
+    ),
     "pronoun": ("i", "you", "he", "she", "we", "they", "it"),
     "be": (
         "i am", "you are", "he is", "she is", "we are", "they are", "it is", "i was", "we were",
         "the {person} is", "the {things} are", "my {relative} is",
-    ),  # fmt: skip
+    ),
     "object": (
-        "{noun_phrase}", "{noun_phrase}", "the {food}", "{some_food}", "{count} {things}", "me", "him", "them",
-        "her {thing}", "my {thing}", "the {idea}", "everything", "a {color} {thing}",
-    ),  # fmt: skip
+        "{noun_phrase}", "{noun_phrase}", "the {food}", "{some_food}", "{count} {things}", "me", "him",
+        "them", "her {thing}", "my {thing}", "the {idea}", "everything", "a {color} {thing}",
+    ),
     "noun_phrase": (
-        "the {noun}", "the {noun}", "a {noun}", "the {adjective} {noun}", "a {adjective} {noun}", "this {noun}",
-        "that {noun}", "my {noun}", "our {noun}", "your {adjective} {noun}", "their {noun}", "the {place}",
-    ),  # fmt: skip
+        "the {noun}", "the {noun}", "a {noun}", "the {adjective} {noun}", "a {adjective} {noun}",
+        "this {noun}", "that {noun}", "my {noun}", "our {noun}", "your {adjective} {noun}", "their {noun}",
+        "the {place}",
+    ),
     "noun": ("{thing}", "{thing}", "{thing}", "{person}", "{animal}", "{food}", "{idea}", "{place}"),
-    "things": ("{thing.plural}", "{thing.plural}", "{animal.plural}", "{person.plural}", "{color} {thing.plural}"),
+    "things": (
+        "{thing.plural}", "{thing.plural}", "{animal.plural}", "{person.plural}", "{color} {thing.plural}",
+    ),
     "some_food": ("some {food}", "a cup of tea", "a glass of water", "a piece of {food}", "more {food}"),
     "where": (
         "in the {place}", "at the {place}", "near the {place}", "to the {place}", "{preposition} the {place}",
-        "{preposition} the {thing}", "on the {thing}", "under the {thing}", "at home", "here", "there", "outside",
-    ),  # fmt: skip
+        "{preposition} the {thing}", "on the {thing}", "under the {thing}", "at home", "here", "there",
+        "outside",
+    ),
     "when": (
-        "{time}", "{time}", "on {day}", "in {month}", "every day", "every {day}", "last night", "this morning",
-        "this evening", "last week", "next year", "at {number} o'clock", "in the {ordinal} week", "after {food}",
-        "in {count} minutes", "for {count} days",
-    ),  # fmt: skip
+        "{time}", "{time}", "on {day}", "in {month}", "every day", "every {day}", "last night",
+        "this morning", "this evening", "last week", "next year", "at {number} o'clock",
+        "in the {ordinal} week", "after {food}", "in {count} minutes", "for {count} days",
+    ),
     "modal": ("can", "could", "will", "would", "should", "must", "may", "might"),
     "count": ("{number}", "{number}", "{tens} {units}", "a hundred", "{units} hundred", "two thousand"),
     "big": ("hundred", "thousand", "million"),
@@ -158,15 +165,18 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
     "digits": (
         "{digit}", "{digit} {digit}", "{digit} {digit} {digit}", "{digit} {digit} {digit} {digit}",
         "{digit} {digit} {digit} {digit} {digit} {digit}",
-    ),  # fmt: skip
+    ),
     "direction": ("left", "right", "back", "around"),
     "greeting": ("morning", "evening", "night", "day"),
-}  # fmt: skip
+}
+# fmt: on
 
 
 def _double(base: str) -> str:
     """Double the last consonant of a short verb (stop, plan) where spelling asks for it."""
-    short = len(base) == 3 and base[-1] not in VOWELS + "wxy" and base[-2] in VOWELS and base[-3] not in VOWELS
+    if len(base) != 3:
+        return base
+    short = base[-1] not in VOWELS + "wxy" and base[-2] in VOWELS and base[-3] not in VOWELS
     return base + base[-1] if short else base
 
 
@@ -193,9 +203,10 @@ def inflect(word: str, form: str) -> str:
 def vocabulary() -> tuple[str, ...]:
     """List every word the grammar and the random strings can produce, sorted."""
     words = {word for group in WORDS.values() for word in group}
-    words |= {inflect(verb, form) for verb in WORDS["verb"] + WORDS["action"] for form in ("past", "ing", "s")}
-    nouns = WORDS["thing"] + WORDS["animal"] + WORDS["person"] + WORDS["idea"] + WORDS["food"] + WORDS["nature"] + WORDS["place"]
-    words |= {inflect(noun, "plural") for noun in nouns}
+    verbs = WORDS["verb"] + WORDS["action"]
+    words |= {inflect(verb, form) for verb in verbs for form in ("past", "ing", "s")}
+    countable = ("thing", "animal", "person", "idea", "food", "nature", "place")
+    words |= {inflect(noun, "plural") for group in countable for noun in WORDS[group]}
     for alternatives in GRAMMAR.values():
         for text in alternatives:
             words |= set(re.sub(r"\{[^}]*\}", " ", text).split())
@@ -238,7 +249,8 @@ def _hand_written_set() -> frozenset[str]:
 def split_of(sentence: str) -> str:
     """Tell whether a sentence belongs to ``train``, ``dev`` or ``test``, by its hash.
 
-    Single words and short strings of digits are too few to be held out: a recognizer must have heard every word.
+    Single words and short strings of digits are too few to be held out: a recognizer must have heard every
+    word.
     """
     if sentence in _hand_written_set():
         return "test"

@@ -1,7 +1,7 @@
-"""Speech from espeak-ng and flite, with the times of every phone and word that the synthesizers themselves report.
+"""Speech from espeak-ng and flite, with the times of every phone and word that they themselves report.
 
-espeak-ng is called through its C library: several times faster than a process a sentence, and the only way to get
-its events. flite is a process a sentence: it prints its phone times with ``-psdur``.
+espeak-ng is called through its C library: several times faster than a process a sentence, and the only way to
+get its events. flite is a process a sentence: it prints its phone times with ``-psdur``.
 """
 
 import ctypes
@@ -68,16 +68,18 @@ class Speech:
     words: tuple[tuple[str, float, float], ...]
 
 
+# "en" is British
 ACCENTS = (
     "en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc",
-)  # "en" is British; fmt: skip
+)  # fmt: skip
 VARIANTS = (
-    "", "adam", "Alex", "Alicia", "Andrea", "anika", "Annie", "announcer", "antonio", "aunty", "belinda", "benjamin",
-    "boris", "caleb", "david", "Denis", "Diogo", "ed", "edward", "edward2", "f1", "f2", "f3", "f4", "Gene", "Gene2",
-    "grandma", "grandpa", "gustave", "Henrique", "Hugo", "iven", "iven2", "iven3", "Jacky", "john", "kaukovalta",
-    "klatt", "klatt2", "klatt3", "klatt5", "Lee", "m1", "m2", "m3", "m4", "m5", "m6", "m8", "marcelo", "Marco",
-    "Mario", "max", "Michael", "miguel", "Mike", "Nguyen", "norbert", "pablo", "paul", "pedro", "quincy",
-    "RicishayMax", "rob", "robert", "sandro", "shelby", "steph", "steph2", "Storm", "travis", "Tweaky", "victor",
+    "", "adam", "Alex", "Alicia", "Andrea", "anika", "Annie", "announcer", "antonio", "aunty", "belinda",
+    "benjamin", "boris", "caleb", "david", "Denis", "Diogo", "ed", "edward", "edward2", "f1", "f2", "f3",
+    "f4", "Gene", "Gene2", "grandma", "grandpa", "gustave", "Henrique", "Hugo", "iven", "iven2", "iven3",
+    "Jacky", "john", "kaukovalta", "klatt", "klatt2", "klatt3", "klatt5", "Lee", "m1", "m2", "m3", "m4", "m5",
+    "m6", "m8", "marcelo", "Marco", "Mario", "max", "Michael", "miguel", "Mike", "Nguyen", "norbert", "pablo",
+    "paul", "pedro", "quincy", "RicishayMax", "rob", "robert", "sandro", "shelby", "steph", "steph2", "Storm",
+    "travis", "Tweaky", "victor",
 )  # fmt: skip
 HELD_OUT_VARIANTS = ("Andy", "f5", "iven4", "klatt4", "linda", "m7", "michel", "steph3", "zac")
 FLITE_VOICES = ("awb", "kal", "kal16", "slt")
@@ -142,7 +144,7 @@ def synthesize(text: str, voice: Voice) -> Speech:
     return speech
 
 
-# --- espeak-ng ------------------------------------------------------------------------------------------------------
+# --- espeak-ng ----------------------------------------------------------------------------------------------
 
 _RETRIEVAL, _PHONEME_EVENTS = 1, 1  # AUDIO_OUTPUT_RETRIEVAL, espeakINITIALIZE_PHONEME_EVENTS
 _RATE, _PITCH = 1, 3  # espeak_PARAMETER
@@ -166,7 +168,9 @@ class _Event(ctypes.Structure):
     )
 
 
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
 
 
 class _Espeak:
@@ -177,7 +181,9 @@ class _Espeak:
         try:
             self.library: Any = ctypes.CDLL(name)
         except OSError as error:
-            raise OSError("espeak-ng is not installed. On Debian or Ubuntu: apt-get install espeak-ng") from error
+            raise OSError(
+                "espeak-ng is not installed. On Debian or Ubuntu: apt-get install espeak-ng"
+            ) from error
         self.rate = self.library.espeak_Initialize(_RETRIEVAL, 0, None, _PHONEME_EVENTS)
         self.samples: list[ndarray] = []
         self.events: list[tuple[int, int, float, str]] = []
@@ -199,7 +205,9 @@ class _Espeak:
     def speak(self, text: str, voice: Voice) -> Speech:
         self.samples, self.events = [], []
         if self.library.espeak_SetVoiceByName(voice.name.encode()) != 0:
-            raise ValueError(f"espeak-ng knows no voice {voice.name!r}. List them with: espeak-ng --voices=en")
+            raise ValueError(
+                f"espeak-ng knows no voice {voice.name!r}. List them with: espeak-ng --voices=en"
+            )
         self.library.espeak_SetParameter(_RATE, voice.rate, 0)
         self.library.espeak_SetParameter(_PITCH, voice.pitch, 0)
         data = text.encode() + b"\0"
@@ -225,8 +233,8 @@ def _word_spans(
 ) -> tuple[tuple[str, float, float], ...]:
     """Give every word of the text its start and end.
 
-    The synthesizer runs some pairs together ("out of"): it reports one start for both. Such a group is shared out
-    by letters.
+    The synthesizer runs some pairs together ("out of"): it reports one start for both. Such a group is shared
+    out by letters.
     """
     offsets, position = [], 0
     for word in text.split():
@@ -269,7 +277,7 @@ def _espeak(text: str, voice: Voice) -> Speech:
     return _library().speak(text, voice)
 
 
-# --- flite ----------------------------------------------------------------------------------------------------------
+# --- flite --------------------------------------------------------------------------------------------------
 
 
 def _flite(text: str, voice: Voice) -> Speech:
@@ -280,7 +288,8 @@ def _flite(text: str, voice: Voice) -> Speech:
         path = Path(folder) / "speech.wav"
         command = [program, "-voice", voice.name, "-psdur", "-t", text, "-o", str(path)]
         command += ["--setf", f"duration_stretch={170 / voice.rate:.3f}"]
-        # The diphone voices shift their pitch cleanly; a cluster-unit voice would only be resynthesized badly.
+        # The diphone voices shift their pitch cleanly; a cluster-unit voice would only be resynthesized
+        # badly.
         if voice.name.startswith("kal"):
             command += ["--setf", f"int_f0_target_mean={95 + (voice.pitch - 50) * 0.6:.1f}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -293,26 +302,28 @@ def _flite(text: str, voice: Voice) -> Speech:
         phones.append(("_" if label == "pau" else label, start, float(end)))
         start = float(end)
     waveform = soxr.resample(pcm, rate, SAMPLE_RATE)
-    return Speech(waveform, tuple(phones), _flite_words(text, program, voice, tuple(phones)))
+    return Speech(waveform, tuple(phones), _flite_words(text, program, tuple(phones)))
 
 
 def _flite_words(
-    text: str, program: str, voice: Voice, phones: tuple[tuple[str, float, float], ...]
+    text: str, program: str, phones: tuple[tuple[str, float, float], ...]
 ) -> tuple[tuple[str, float, float], ...]:
-    """Share the phones out to the words: flite's own phones of each word, spoken alone, say how many belong to it."""
-    counts = [_flite_phone_count(program, voice.name, word) for word in text.split()]
+    """Share the phones out to the words: as many to each as flite has for it when it is spoken alone."""
+    # One voice counts for all of them: only the proportions matter, since the counts are scaled below.
+    counts = [_flite_phone_count(program, word) for word in text.split()]
     sounding = [(start, end) for label, start, end in phones if label != "_"]
     # In running speech some words lose or gain a phone: scale the counts to the sentence.
     edges = np.round(np.cumsum([0, *counts]) * len(sounding) / max(1, sum(counts))).astype(int)
     words = []
-    for word, first, last in zip(text.split(), edges[:-1], edges[1:], strict=True):
-        first = min(first, len(sounding) - 1)
-        last = max(last, first + 1)
+    for word, edge, next_edge in zip(text.split(), edges[:-1], edges[1:], strict=True):
+        first = min(edge, len(sounding) - 1)
+        last = max(next_edge, first + 1)
         words.append((word, round(sounding[first][0], 3), round(sounding[last - 1][1], 3)))
     return tuple(words)
 
 
 @functools.lru_cache(maxsize=8192)
-def _flite_phone_count(program: str, voice: str, word: str) -> int:
-    done = subprocess.run([program, "-voice", "kal", "-ps", "-t", word, "-o", "none"], capture_output=True, text=True, check=False)  # fmt: skip
+def _flite_phone_count(program: str, word: str) -> int:
+    command = [program, "-voice", "kal", "-ps", "-t", word, "-o", "none"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return max(1, len([phone for phone in done.stdout.split() if phone != "pau"]))

@@ -62,9 +62,15 @@ def bundle(encoder: Path, decoder: Path, projector: Path, target: Path) -> Path:
         feature_size=audio_config.num_mel_bins, sampling_rate=SAMPLE_RATE, chunk_length=window
     )
     AsrScopeProcessor(
-        extractor, tokenizer, instruction=INSTRUCTION, stack_factor=config.stack_factor, pad_audio=config.pad_audio
+        extractor,
+        tokenizer,
+        instruction=INSTRUCTION,
+        stack_factor=config.stack_factor,
+        pad_audio=config.pad_audio,
     ).save_pretrained(target)
-    write_provenance(target, {name: {"trained": True, "made_with": recipe} for name, recipe in recipes.items()})
+    write_provenance(
+        target, {name: {"trained": True, "made_with": recipe} for name, recipe in recipes.items()}
+    )
     return target
 
 
@@ -95,7 +101,17 @@ def write_model_card(target: Path, results: Mapping[str, Mapping[str, Any]], sec
     }
     weights = (target / "model.safetensors").stat().st_size
     machine = f"{platform.machine()}, torch {torch.__version__}, one thread"
-    keep = ("wer", "wer_low", "wer_high", "cer", "words", "substitutions", "insertions", "deletions", "utterances")
+    keep = (
+        "wer",
+        "wer_low",
+        "wer_high",
+        "cer",
+        "words",
+        "substitutions",
+        "insertions",
+        "deletions",
+        "utterances",
+    )
     metrics = {
         "test_sets": {name: {key: result[key] for key in keep} for name, result in results.items()},
         "normalizer": next(iter(results.values()))["normalizer"],
@@ -111,7 +127,8 @@ def write_model_card(target: Path, results: Mapping[str, Mapping[str, Any]], sec
         for name, r in results.items()
     ]
     parts = [
-        f"| {name} | {sizes[name]:,} | {made[name]['steps']:,} | {made[name]['utterances']:,} | {made[name]['hours']} |"
+        f"| {name} | {sizes[name]:,} | {made[name]['steps']:,} | {made[name]['utterances']:,} "
+        f"| {made[name]['hours']} |"
         for name in ("encoder", "decoder", "projector")
     ]
     card = _CARD.format(
@@ -146,26 +163,27 @@ def _count(module: torch.nn.Module) -> int:
 
 _CARD = """# The `tiny` model
 
-A speech-language model of {total:,} parameters ({megabytes:.1f} MB in half precision), trained from zero on one CPU:
-a `WhisperEncoder`, a projector that stacks {stack} positions, and a `SmolLM3ForCausalLM`. It exists to be looked into.
+A speech-language model of {total:,} parameters ({megabytes:.1f} MB in half precision), trained from zero on
+one CPU: a `WhisperEncoder`, a projector that stacks {stack} positions, and a `SmolLM3ForCausalLM`. It exists
+to be looked into.
 
 ## What it has heard
 
 English sentences of a small grammar and strings of random words, some two thousand words in all, spoken by
-`espeak-ng` and `flite`. No human voice. It writes lowercase words without punctuation and was trained on clips of up
-to {limit:g} s.
+`espeak-ng` and `flite`. No human voice. It writes lowercase words without punctuation and was trained on
+clips of up to {limit:g} s.
 
 ## Word error rates
 
-On sentences that no training saw. The new voices are espeak-ng variants and a flite voice that no training heard;
-the hand-written sentences are spoken by those.
+On sentences that no training saw. The new voices are espeak-ng variants and a flite voice that no training
+heard; the hand-written sentences are spoken by those.
 
 | test set | WER | 95 % interval | CER | clips | words |
 |---|---|---|---|---|---|
 {rows}
 
-Measured by `asrscope train card`, which makes the test sets and evaluates with greedy decoding. Words are compared
-after normalization: {normalizer}. The intervals come from a bootstrap over clips.
+Measured by `asrscope train card`, which makes the test sets and evaluates with greedy decoding. Words are
+compared after normalization: {normalizer}. The intervals come from a bootstrap over clips.
 
 A shipped clip takes {seconds:.2f} s from samples to text (median; {machine}).
 
@@ -176,8 +194,8 @@ A shipped clip takes {seconds:.2f} s from samples to text (median; {machine}).
 {parts}
 
 1. The encoder learned phones, whose times the synthesizers report, and letters by CTC. Both heads are gone.
-2. The decoder learned from text alone: to continue sentences, and to write out what a spelled, smeared and mistaken
-   context says.
+2. The decoder learned from text alone: to continue sentences, and to write out what a spelled, smeared and
+   mistaken context says.
 3. The projector was trained to join the two, which stayed frozen.
 
 `asrscope train all` makes it again, from synthesis to this card. The recipes with all their settings stand in
@@ -189,6 +207,6 @@ A shipped clip takes {seconds:.2f} s from samples to text (median; {machine}).
 
 ## What it cannot do
 
-It knows few words, spells others as they sound, and has never heard a person, a room or a microphone. Noise and
-unfamiliar voices confuse it. Its probabilities are not calibrated. It is no recognizer for real use.
+It knows few words, spells others as they sound, and has never heard a person, a room or a microphone. Noise
+and unfamiliar voices confuse it. Its probabilities are not calibrated. It is no recognizer for real use.
 """

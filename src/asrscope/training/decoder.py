@@ -1,9 +1,9 @@
 """Stage 2: pre-train the decoder on text alone, then freeze it.
 
 It learns two things that a large instruct model brings along: to continue English, and to write out what its
-context says. The context is a sentence spelled letter by letter with pauses between, smeared, mistaken and noisy,
-given as mixtures of the decoder's own letter embeddings. No audio is involved; but whoever can map sound to
-something like such a spelling will be understood.
+context says. The context is a sentence spelled letter by letter with pauses between, smeared, mistaken and
+noisy, given as mixtures of the decoder's own letter embeddings. No audio is involved; but whoever can map
+sound to something like such a spelling will be understood.
 """
 
 import itertools
@@ -29,13 +29,31 @@ PAUSE = "-"  # the ordinary token that stands for a stretch without a new letter
 SPECIALS = ("<|pad|>", "<|im_start|>", "<|im_end|>", "<|audio|>")
 INSTRUCTION = "transcribe: "
 TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 MIXED = 3  # at most so many embeddings make up one context position
 POOL = 80  # sentences drawn for a batch
 # Letters that are taken for each other: they share sounds.
-CONFUSED = ("aeiou", "ckqx", "sczx", "dt", "bpv", "fvw", "gj", "mn", "lr", "iy", "uw", "gk", "ht", "ea", "ou", "ie")
+CONFUSED = (
+    "aeiou",
+    "ckqx",
+    "sczx",
+    "dt",
+    "bpv",
+    "fvw",
+    "gj",
+    "mn",
+    "lr",
+    "iy",
+    "uw",
+    "gk",
+    "ht",
+    "ea",
+    "ou",
+    "ie",
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +106,11 @@ def make_tokenizer(vocab_size: int, seed: int = 0) -> PreTrainedTokenizerFast:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     frame = [f"user\n{INSTRUCTION}", "assistant\n"] * 2000  # what the chat template adds
-    text = [*itertools.islice(sentences("train", seed), 20_000), *frame, *(f" {word}" for word in vocabulary())]
+    text = [
+        *itertools.islice(sentences("train", seed), 20_000),
+        *frame,
+        *(f" {word}" for word in vocabulary()),
+    ]
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=list(SPECIALS),
@@ -150,12 +172,11 @@ def spelled_context(
     wrong, lost, added, doubted = 0.25 * harm, 0.12 * harm, 0.08 * harm, 0.3 * harm
     pace = rng.uniform(1.0, 2.4)  # positions a letter
     letters: list[list[tuple[str, float]]] = []
-    for letter in text:
+    for right in text:
         draw = rng.random(4)
         if draw[0] < lost:
             continue
-        if draw[1] < wrong:
-            letter = _mistake(letter, rng)
+        letter = _mistake(right, rng) if draw[1] < wrong else right
         parts = [(letter, 1.0)]
         if draw[2] < doubted:
             weight = rng.uniform(0.2, 0.6)
@@ -166,7 +187,8 @@ def spelled_context(
     times = np.cumsum(rng.gamma(2.5, pace / 2.5, len(letters) + 1)) + rng.integers(0, 12)
     stream: list[list[tuple[str, float]]] = [[] for _ in range(int(times[-1]) + 2 + int(rng.integers(0, 12)))]
     for parts, time in zip(letters, times, strict=False):
-        later = 0.6 if stream[int(time)] else 1.0  # a second letter in one position weighs less: that tells the order
+        # A second letter in one position weighs less: that tells the order.
+        later = 0.6 if stream[int(time)] else 1.0
         stream[int(time)] += [(letter, weight * later) for letter, weight in parts]
         if rng.random() < 0.2:  # a long letter fills two positions
             stream[int(time) + 1] += [(letter, 0.8 * weight) for letter, weight in parts]
@@ -181,6 +203,9 @@ def _mistake(letter: str, rng: np.random.Generator) -> str:
     return " abcdefghijklmnopqrstuvwxyz"[rng.integers(27)]
 
 
+Example = tuple[list[list[tuple[int, float]]], list[int]]  # (token, weight) pairs per position, and labels
+
+
 class Examples:
     """Turns sentences into batches of mixed embeddings and labels.
 
@@ -193,7 +218,9 @@ class Examples:
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
         prompt = tokenizer.apply_chat_template(
-            [{"role": "user", "content": f"{INSTRUCTION}<|audio|>"}], tokenize=False, add_generation_prompt=True
+            [{"role": "user", "content": f"{INSTRUCTION}<|audio|>"}],
+            tokenize=False,
+            add_generation_prompt=True,
         )
         before, after = prompt.split("<|audio|>")
         self.before = tokenizer.encode(before, add_special_tokens=False)
@@ -207,7 +234,7 @@ class Examples:
         """Token ids of a transcript with its end."""
         return [*self.tokenizer.encode(text, add_special_tokens=False), self.tokenizer.eos_token_id]
 
-    def spelled(self, text: str, rng: np.random.Generator) -> tuple[list[list[tuple[int, float]]], list[int]]:
+    def spelled(self, text: str, rng: np.random.Generator) -> Example:
         """Make prompt and answer of one sentence: (token, weight) pairs per position, and labels."""
         context = [[(self.letter[a], w) for a, w in position] for position in spelled_context(text, rng)]
         answer = self.answer(text)
@@ -217,14 +244,18 @@ class Examples:
         labels = [-100] * len(ids) + answer
         return ids + [[(token, 1.0)] for token in answer], labels
 
-    def plain(self, texts: list[str]) -> tuple[list[list[tuple[int, float]]], list[int]]:
+    def plain(self, texts: list[str]) -> Example:
         """Make one example of plain text: every token is to be predicted."""
         ids = [token for text in texts for token in self.answer(text)]
         return [[(token, 1.0)] for token in ids], ids
 
     def batch(
-        self, examples: list[tuple[list[list[tuple[int, float]]], list[int]]]
-    ) -> tuple[Int[Tensor, "batch positions mixed"], Float[Tensor, "batch positions mixed"], Int[Tensor, "batch positions"]]:
+        self, examples: list[Example]
+    ) -> tuple[
+        Int[Tensor, "batch positions mixed"],
+        Float[Tensor, "batch positions mixed"],
+        Int[Tensor, "batch positions"],
+    ]:
         """Stack examples: token ids and weights of every position, and labels; padding is on the right."""
         longest = -(-max(len(labels) for _, labels in examples) // 8) * 8
         ids = np.full((len(examples), longest, MIXED), self.tokenizer.pad_token_id)
@@ -256,7 +287,7 @@ def mixed_embeddings(
     return torch.where(is_text[..., None], embeds, disturbed)
 
 
-def _sentence_batches(run: Run, recipe: DecoderRecipe, examples: Examples) -> Iterator[list]:
+def _sentence_batches(run: Run, recipe: DecoderRecipe, examples: Examples) -> Iterator[list[Example]]:
     """Draw the batch of every step from the step's own seed, so that any step can be repeated."""
     while run.step < run.steps:
         rng = np.random.default_rng((recipe.seed, run.step))
@@ -273,7 +304,9 @@ def _sentence_batches(run: Run, recipe: DecoderRecipe, examples: Examples) -> It
         yield found
 
 
-def train_decoder(folder: Path, recipe: DecoderRecipe, save_every: int = 500, evaluate_every: int = 2000) -> Path:
+def train_decoder(
+    folder: Path, recipe: DecoderRecipe, save_every: int = 500, evaluate_every: int = 2000
+) -> Path:
     """Train on generated sentences, resuming where ``folder`` stands.
 
     Parameters
@@ -329,7 +362,7 @@ def example_loss(
 
 @torch.inference_mode()
 def evaluate_spelling(model: SmolLM3ForCausalLM, examples: Examples, count: int = 200) -> dict[str, float]:
-    """Measure how well the answers to disturbed spellings of unseen sentences are predicted, token by token."""
+    """Measure how well answers to disturbed spellings of unseen sentences are predicted, token by token."""
     model.eval()
     rng = np.random.default_rng(1)
     texts = list(itertools.islice(sentences("dev", seed=0), count))

@@ -1,8 +1,8 @@
 """Stage 1: pre-train the encoder on speech, to name phones frame by frame and to spell words by CTC.
 
-The synthesizers tell when each phone sounds, so the lower half of the encoder learns phones from exact labels while
-the top learns letters from the sentence alone (connectionist temporal classification). Both heads are thrown away
-afterwards; the encoder is frozen.
+The synthesizers tell when each phone sounds, so the lower half of the encoder learns phones from exact labels
+while the top learns letters from the sentence alone (connectionist temporal classification). Both heads are
+thrown away afterwards; the encoder is frozen.
 """
 
 import json

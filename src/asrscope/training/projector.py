@@ -1,12 +1,12 @@
 """Stage 3: train the projector, and nothing else, to join the frozen encoder to the frozen decoder.
 
-The encoder's output never changes, so it is computed once, for a few disturbed copies of every clip, and kept in
-half precision. The loss is the decoder's own: how improbable it finds the transcript after reading the audio tokens.
-Gradients flow through the decoder's frozen layers into the projector.
+The encoder's output never changes, so it is computed once, for a few disturbed copies of every clip, and kept
+in half precision. The loss is the decoder's own: how improbable it finds the transcript after reading the
+audio tokens. Gradients flow through the decoder's frozen layers into the projector.
 """
 
+import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, SmolLM3ForCausalLM
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -91,6 +92,7 @@ def cache_encodings(
     folder: Path,
     copies: int,
     seed: int = 0,
+    *,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Encode disturbed copies of every training clip once; finished files are kept.
@@ -102,17 +104,29 @@ def cache_encodings(
     shards_folder : Path
         Where the shards are.
     folder : Path
-        Gets, for each copy of each shard, ``.npy`` with all positions in float16 and ``.json`` with the clips.
+        Gets, for each copy of each shard, ``.npy`` with all positions in float16 and ``.json`` with the
+        clips.
     copies : int
         How many; copy 0 is undisturbed.
     seed : int
         Of the disturbances.
     progress : callable, optional
         Called with (done, total).
+
+    Raises
+    ------
+    ValueError
+        If the folder holds encodings of another encoder.
     """
     keep_memory()
     folder.mkdir(parents=True, exist_ok=True)
     shards = load_shards(shards_folder)
+    mark, digest = folder / "encoder.sha256", _digest(encoder)
+    if mark.exists() and mark.read_text(encoding="utf-8") != digest:
+        raise ValueError(
+            f"{folder} holds the output of another encoder. Make sure to delete that folder first"
+        )
+    mark.write_text(digest, encoding="utf-8")
     # The same encoder that runs in bfloat16 is three times faster on a CPU with matrix instructions.
     encoder = encoder.eval().bfloat16()
     total = copies * len(shards)
@@ -135,22 +149,33 @@ def cache_encodings(
             if copy:
                 features = augment(features, mask, generator, Augmentation(mask_bands=4.0, mask_frames=4.0))
             hidden = encode(encoder, features.bfloat16().transpose(1, 2), mask)
-            for row, (utterance, positions) in enumerate(zip(batch, position_mask(mask).sum(1).tolist(), strict=True)):
+            for row, (utterance, positions) in enumerate(
+                zip(batch, position_mask(mask).sum(1).tolist(), strict=True)
+            ):
                 rows.append(hidden[row, :positions].to(torch.float16).numpy())
                 clips.append({"text": utterance["text"], "start": start, "positions": positions})
                 start += positions
         temporary = stem.with_suffix(".part")
         with temporary.open("wb") as file:
             np.save(file, np.concatenate(rows))
-        os.replace(temporary, stem.with_suffix(".npy"))
+        temporary.replace(stem.with_suffix(".npy"))
         stem.with_suffix(".json").write_text(json.dumps(clips), encoding="utf-8")
         if progress:
             progress(job + 1, total)
 
 
+def _digest(encoder: WhisperEncoder) -> str:
+    found = hashlib.sha256()
+    for parameter in encoder.state_dict().values():
+        found.update(parameter.float().numpy().tobytes())
+    return found.hexdigest()
+
+
 def make_projector(encoder_dim: int, decoder: SmolLM3ForCausalLM, recipe: ProjectorRecipe) -> AudioProjector:
     """Build the projector with random weights and outputs as long as the decoder's embeddings."""
-    projector = AudioProjector(encoder_dim, decoder.config.hidden_size, recipe.stack_factor, recipe.hidden_size)
+    projector = AudioProjector(
+        encoder_dim, decoder.config.hidden_size, recipe.stack_factor, recipe.hidden_size
+    )
     table = decoder.get_input_embeddings().weight.detach()
     nn.init.constant_(projector.norm_out.weight, float(table.pow(2).mean().sqrt()))
     return projector
@@ -162,6 +187,7 @@ def train_projector(
     folder: Path,
     recipe: ProjectorRecipe,
     save_every: int = 500,
+    *,
     start_from: dict[str, Tensor] | None = None,
 ) -> Path:
     """Train from cached encodings, resuming where ``folder`` stands.
@@ -186,8 +212,6 @@ def train_projector(
     Path
         The folder of the finished projector.
     """
-    from safetensors.torch import save_file
-
     decoder = SmolLM3ForCausalLM.from_pretrained(decoder_folder, attn_implementation="eager")
     tokenizer = AutoTokenizer.from_pretrained(decoder_folder)
     examples = Examples(tokenizer)

@@ -19,11 +19,11 @@ __all__ = ["Run", "keep_memory", "learning_rate_factor", "pad_batch"]
 
 
 def keep_memory() -> None:
-    """Make the allocator keep freed blocks, and oneDNN its kernels, instead of asking for them anew each step.
+    """Make the allocator keep freed blocks, and oneDNN its kernels, instead of getting both anew each step.
 
-    Every step allocates and frees the same few megabytes. By default glibc hands such blocks back to the system
-    and gets fresh pages, which took 40 % of a step's time here (measured with py-spy). Batches come in a few hundred
-    shapes, and oneDNN forgets its compiled kernels beyond a thousand.
+    Every step allocates and frees the same few megabytes. By default glibc hands such blocks back to the
+    system and gets fresh pages, which took 40 % of a step's time here (measured with py-spy). Batches come in
+    a few hundred shapes, and oneDNN forgets its compiled kernels beyond a thousand.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
     if sys.platform == "linux":
@@ -67,8 +67,8 @@ class Run:
     learning_rate : float
         Its highest value.
     seed : int
-        Seeds data order, augmentation and dropout, each as a function of the step, so that a resumed run repeats
-        what an unbroken one would have done.
+        Seeds data order, augmentation and dropout, each as a function of the step, so that a resumed run
+        repeats what an unbroken one would have done.
     """
 
     def __init__(self, folder: Path, model: nn.Module, steps: int, learning_rate: float, seed: int) -> None:
@@ -119,7 +119,7 @@ class Run:
         }
         temporary = self.checkpoint.with_suffix(".part")
         torch.save(state, temporary)
-        os.replace(temporary, self.checkpoint)
+        temporary.replace(self.checkpoint)
 
     def begin_step(self) -> torch.Generator:
         """Seed everything that this step draws, set the learning rate, and hand out the step's generator."""
@@ -133,7 +133,7 @@ class Run:
 
     def end_step(self, loss: torch.Tensor, utterances: int) -> None:
         """Backpropagate and update."""
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         for low, full in zip(self._copies, self.parameters, strict=True):
             full.grad = None if low.grad is None else low.grad.float()
             low.grad = None
@@ -190,7 +190,8 @@ class Run:
             rng = random.Random(f"{self.seed}-{epoch}")
             rng.shuffle(order)
             found: list[list[int]] = []
-            for first in range(0, len(order), 2000):  # sorting short stretches keeps batches both even and random
+            # Sorting short stretches keeps batches both even and random.
+            for first in range(0, len(order), 2000):
                 batch: list[int] = []
                 for index in sorted(order[first : first + 2000], key=lambda index: lengths[index]):
                     if batch and lengths[index] * (len(batch) + 1) > budget:
