@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,18 @@ def run(script: Path, folder: Path, *arguments: str) -> str:
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
+
+
+def addresses(page: str) -> list[str]:
+    """Return what the elements of a page would fetch from other hosts; the text of scripts does not count."""
+    found = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.extend(value for name, value in attrs if name in ("src", "href") and value)
+
+    Reader().feed(page)
+    return [address for address in found if address.startswith(("http:", "https:", "//"))]
 
 
 def narration(script: Path) -> str:
@@ -90,7 +103,7 @@ def test_a_script_run_by_itself_saves_its_figures_as_pages_that_need_no_network(
     for name in figures:
         page = (tmp_path / name).read_text(encoding="utf-8")
         assert "Bokeh" in page
-        assert not re.search(r"<(script|link|img)[^>]+(src|href)=.https?:", page)
+        assert addresses(page) == []
 
 
 def test_the_workshops_script_writes_a_report_and_valid_json(tmp_path):
@@ -106,7 +119,7 @@ def test_the_workshops_script_writes_a_report_and_valid_json(tmp_path):
     assert data["reference"] == sample.text
     page = (tmp_path / "data_trace.html").read_text(encoding="utf-8")
     assert "<audio" in page
-    assert not re.search(r"<(script|link|img)[^>]+(src|href)=.https?:", page)
+    assert addresses(page) == []
 
 
 def test_the_workshops_script_takes_a_recording(tmp_path):
