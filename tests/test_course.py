@@ -41,13 +41,9 @@ def test_each_question_explains_every_choice_and_one_choice_is_right():
 
 
 def test_the_minutes_of_the_class_add_up():
-    lecture, hands_on = (
-        sum(int(minutes) for minutes in re.findall(r"\((\d+) minutes?\)$", part, re.MULTILINE))
-        for part in CLASS_2.split("## Part A: Lecture (20 minutes)")[1].split(
-            "## Part B: Hands-on (40 minutes)"
-        )
-    )
-    assert (lecture, hands_on) == (20, 40)
+    for part, total in (("A: Lecture", 20), ("B: Hands-on", 40)):
+        text = CLASS_2.split(f"## Part {part} ({total} minutes)\n")[1].split("\n## ")[0]
+        assert sum(int(found) for found in re.findall(r"\((\d+) minutes?\)$", text, re.MULTILINE)) == total
 
 
 def test_each_stage_of_the_report_has_a_prediction_and_an_explanation():
