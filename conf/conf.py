@@ -35,6 +35,7 @@ release = version = version_of("asrscope")
 extensions = [
     "stale",  # before sphinx-gallery: it decides which scripts run again
     "sphinx_gallery.gen_gallery",
+    "notebooks",
     "reproducible",
     "bokeh_gallery",
     "facts",

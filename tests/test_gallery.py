@@ -148,6 +148,15 @@ def test_the_workshops_script_says_so_if_a_recording_is_missing(tmp_path):
     assert not (tmp_path / "data_trace.html").exists()
 
 
+def test_notebooks_say_in_words_what_a_role_links_to(monkeypatch):
+    monkeypatch.syspath_prepend(GALLERY.parent / "conf" / "extensions")
+    from notebooks import plain
+
+    assert plain("Next: :ref:`the encoder <gallery-encoder>`.") == "Next: *the encoder*."
+    for script in SCRIPTS:
+        assert not re.search(r":[a-z]+:`", plain(narration(script)))
+
+
 @pytest.mark.parametrize("script", [TRACE_DATA, GALLERY / "40_projector.py"], ids=lambda script: script.stem)
 def test_a_page_runs_from_top_to_bottom_as_a_notebook(script, tmp_path, monkeypatch):
     import nbformat
