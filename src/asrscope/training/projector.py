@@ -51,7 +51,7 @@ class ProjectorRecipe:
 
     stack_factor: int = 2
     hidden_size: int = 768
-    steps: int = 6_000
+    steps: int = 2_000
     positions_per_batch: int = 3_500
     learning_rate: float = 1.5e-3
     copies: int = 2
@@ -187,8 +187,6 @@ def train_projector(
     folder: Path,
     recipe: ProjectorRecipe,
     save_every: int = 500,
-    *,
-    start_from: dict[str, Tensor] | None = None,
 ) -> Path:
     """Train from cached encodings, resuming where ``folder`` stands.
 
@@ -204,8 +202,6 @@ def train_projector(
         What to train.
     save_every : int
         Steps between checkpoints.
-    start_from : dict, optional
-        Weights to begin with in the place of random ones.
 
     Returns
     -------
@@ -225,8 +221,6 @@ def train_projector(
         clips += [(number, clip) for clip in json.loads(file.read_text(encoding="utf-8"))]
     torch.manual_seed(recipe.seed)
     projector = make_projector(arrays[0].shape[1], decoder, recipe)
-    if start_from is not None:
-        projector.load_state_dict(start_from)
     model = Joined(projector, decoder, audio_token_id)
     run = Run(folder, model, recipe.steps, recipe.learning_rate, recipe.seed)
     answers = [examples.answer(clip["text"]) for _, clip in clips]

@@ -17,6 +17,8 @@ from torch import nn
 
 __all__ = ["Run", "keep_memory", "learning_rate_factor", "pad_batch"]
 
+WARMUP = 500  # steps over which the learning rate rises, in a run of at least twenty times as many
+
 
 def keep_memory() -> None:
     """Make the allocator keep freed blocks, and oneDNN its kernels, instead of getting both anew each step.
@@ -33,7 +35,7 @@ def keep_memory() -> None:
             libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
-def learning_rate_factor(step: int, steps: int, warmup: int = 500, flat: float = 0.4) -> float:
+def learning_rate_factor(step: int, steps: int, warmup: int = WARMUP, flat: float = 0.4) -> float:
     """Warm up, hold, then fall in a straight line to zero.
 
     Parameters
@@ -128,7 +130,9 @@ class Run:
             for low, full in zip(self._copies, self.parameters, strict=True):
                 low.copy_(full)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * learning_rate_factor(self.step, self.steps)
+            group["lr"] = self.learning_rate * learning_rate_factor(
+                self.step, self.steps, warmup=min(WARMUP, self.steps // 20)
+            )
         return torch.Generator().manual_seed(self.seed * 1_000_033 + self.step)
 
     def end_step(self, loss: torch.Tensor, utterances: int) -> None:
