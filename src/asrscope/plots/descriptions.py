@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from asrscope.plots.figures import spoken_words, title_lines, visible
-from asrscope.plots.measures import Statistics, number, stage_named, statistics
-from asrscope.plots.sound import mel_centers
+from asrscope.plots.measures import Statistics, mel_centers, number, stage_named, statistics
+from asrscope.plots.wording import spoken_words, title_lines, visible
 from asrscope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION, SECONDS_PER_SAMPLE
 from asrscope.traces import Trace
 

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from bokeh.models import (
+from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out annotations
     BoxZoomTool,
     ColorBar,
     ColumnDataSource,
+    DataRenderer,
     FixedTicker,
     HoverTool,
     LinearAxis,
@@ -20,39 +21,48 @@ from bokeh.models import (
     Title,
     WheelZoomTool,
 )
+from bokeh.models.text import BaseText
 from bokeh.plotting import figure
 
+from asrscope.plots.descriptions import describe
 from asrscope.plots.measures import number
 from asrscope.plots.theme import BOUNDARY, NEUTRAL_TEXT, PALETTE, PLAYHEAD
+from asrscope.plots.wording import spoken_words
 from asrscope.stages import SECONDS_PER_FRAME
 from asrscope.traces import Trace
 
 # Margins are the same for every figure over time, so that their time axes stand below each other on a page.
 LEFT_MARGIN, RIGHT_MARGIN = 60, 8  # pixels
 MAX_CELLS = 400_000  # a 30 s clip of the bundled model stays below; a larger picture is merged row by row
+MOST_MARKED_WORDS = 30  # with both ends: more lines than that would hide the picture
 COLOR_PERCENTILES = (0.5, 99.5)  # a few outlying values would leave everything else one color
 
 
 def plain_figure(
-    title: str, subtitles: Sequence[str], name: str, height: int, *, tools: Sequence[object] = ()
+    trace: Trace, title: str, subtitles: Sequence[str], name: str, height: int, *, left: int = LEFT_MARGIN
 ) -> figure:
-    """Figure that fills the width of its page, without a toolbar."""
+    """Figure that fills the width of its page, without tools; `left` is its left margin in pixels.
+
+    Its text alternative goes with it as a tag, where a page finds it.
+    """
     fig = figure(
         name=name,
+        tags=[{"description": describe(trace, name)}],
         height=height,
         sizing_mode="stretch_width",
         toolbar_location=None,
-        tools=list(tools),
+        tools=[],
         background_fill_color=None,
         border_fill_color=None,
         outline_line_color=None,
-        min_border_left=LEFT_MARGIN,
+        min_border_left=left,
         min_border_right=RIGHT_MARGIN,
         min_border_top=0,
         min_border_bottom=0,
     )
     fig.toolbar.logo = None
     # Titles start at the left edge of the figure, where the width of a phone allows the longest line.
+    indent = 8 - left
     for line in reversed(subtitles):
         fig.add_layout(
             Title(
@@ -60,14 +70,12 @@ def plain_figure(
                 text_font_size="11px",
                 text_font_style="normal",
                 text_color=NEUTRAL_TEXT,
-                offset=-LEFT_MARGIN + 4,
+                offset=indent,
                 standoff=4,
             ),
             "above",
         )
-    fig.title = Title(
-        text=title, text_font_size="14px", text_color=NEUTRAL_TEXT, offset=-LEFT_MARGIN + 4, standoff=6
-    )
+    fig.title = Title(text=title, text_font_size="14px", text_color=NEUTRAL_TEXT, offset=indent, standoff=6)
     for axis in fig.axis:
         axis.axis_label_text_font_size = "11px"
         axis.axis_label_text_font_style = "normal"
@@ -86,7 +94,7 @@ def time_figure(
 ) -> figure:
     """Figure over the seconds of the clip, with zoom tools, the shared range ``"time"`` and a playhead."""
     end = clip_end(trace)
-    fig = plain_figure(title, subtitles, name, height)
+    fig = plain_figure(trace, title, subtitles, name, height)
     zoom, pan = BoxZoomTool(dimensions="width"), PanTool(dimensions="width")
     wheel = WheelZoomTool(dimensions="width")
     fig.add_tools(zoom, pan, wheel, ResetTool())
@@ -113,17 +121,7 @@ def time_figure(
 
 def clip_end(trace: Trace) -> float:
     """Seconds that the pictures cover: the clip, or what the encoder was given if that was padded."""
-    return max(trace.duration, trace.log_mel.shape[1] * SECONDS_PER_FRAME)
-
-
-def title_lines(trace: Trace, title: str, parts: Sequence[str]) -> str:
-    """Title, with a second line that says which of the parts behind the picture are random or unverified."""
-    untrained: dict[str, list[str]] = {}
-    for origin in trace.provenance:
-        if origin.part in parts and origin.trained is not True:
-            untrained.setdefault(origin.label, []).append(origin.part)
-    notes = [f"{label}: {', '.join(names)}" for label, names in untrained.items()]
-    return "\n".join([title, *notes])
+    return max(trace.duration, float(trace.log_mel.shape[1] * SECONDS_PER_FRAME))
 
 
 def title_height(title: str, subtitles: Sequence[str]) -> int:
@@ -131,7 +129,7 @@ def title_height(title: str, subtitles: Sequence[str]) -> int:
     return 20 * len(title.split("\n")) + 16 * len(subtitles)
 
 
-def hover(fig: figure, tooltips: list[tuple[str, str]], renderers: Sequence[object]) -> None:
+def hover(fig: figure, tooltips: list[tuple[str, str]], renderers: Sequence[DataRenderer]) -> None:
     """Attach tooltips to some glyphs; Bokeh escapes all they show, since no format is ``safe``."""
     fig.add_tools(HoverTool(tooltips=tooltips, renderers=list(renderers), visible=False))
 
@@ -178,7 +176,7 @@ def add_image(
     mapper = LinearColorMapper(palette=PALETTE, low=float(low), high=float(high))
     # float32, not bytes: the hover reads the very values, and Bokeh cannot undo a scaling without eval.
     source = ColumnDataSource({"image": [np.ascontiguousarray(picture, dtype=np.float32)]})
-    image = fig.image(
+    image = fig.image(  # type: ignore[call-arg] # of which its stubs know only the coordinates
         image="image",
         x=0,
         y=-0.5,  # row i covers i - 0.5 to i + 0.5, so that rounding y gives its index
@@ -228,27 +226,25 @@ def merge_rows(values: np.ndarray, merged: int) -> np.ndarray:
     return np.take_along_axis(groups, largest, axis=1)[:, 0]
 
 
-def spoken_words(trace: Trace) -> tuple[tuple[str, float, float], ...]:
-    """Words with known times: the reference's if the trace has them, else those of the written words."""
-    if trace.reference_words is not None:
-        return trace.reference_words
-    return tuple(
-        (word.text, word.start, word.end)
-        for word in trace.words
-        if word.start is not None and word.end is not None
+def add_boundaries(fig: figure, trace: Trace) -> None:
+    """Draw a thin line where each word begins and ends; of many words, a faint one where each begins."""
+    words = spoken_words(trace)
+    if not words:
+        return
+    few = len(words) <= MOST_MARKED_WORDS
+    edges = {start for _, start, _ in words} | ({end for *_, end in words} if few else set())
+    # One glyph, because every annotation costs the page an element of its own.
+    fig.vspan(
+        x=sorted(edges),
+        name="boundaries",
+        line_color=BOUNDARY,
+        line_alpha=0.8 if few else 0.4,
+        line_dash="dotted",
     )
 
 
-def add_boundaries(fig: figure, trace: Trace) -> None:
-    """Draw a thin line where each word begins and ends."""
-    edges = sorted({edge for _, start, end in spoken_words(trace) for edge in (start, end)})
-    if edges:
-        # One glyph, because every annotation costs the page an element of its own.
-        fig.vspan(x=edges, name="boundaries", line_color=BOUNDARY, line_alpha=0.8, line_dash="dotted")
-
-
 def add_names(
-    fig: figure, places: Sequence[float], names: Sequence[str], side: str, *, vertical: bool = False
+    fig: figure, places: Sequence[float | int], names: Sequence[str], side: str, *, vertical: bool = False
 ) -> None:
     """Write names along one side of a figure, at their places on its axis.
 
@@ -256,9 +252,9 @@ def add_names(
     that a phone shows some and zooming in shows all.
     """
     axis = LinearAxis(
-        ticker=FixedTicker(ticks=list(places)),
+        ticker=FixedTicker(ticks=list(places)),  # type: ignore[arg-type] # any ticker will do
         major_label_overrides=literal(places, names),
-        major_label_policy=NoOverlap(min_distance=2),
+        major_label_policy=NoOverlap(min_distance=5),
         major_label_orientation="vertical" if vertical else "horizontal",
         major_label_text_font_size="11px",
         major_label_text_color=NEUTRAL_TEXT,
@@ -271,12 +267,6 @@ def add_names(
     getattr(fig, side).insert(0, axis)  # next to the frame, below the titles
 
 
-def literal(places: Sequence[float], names: Sequence[str]) -> dict[float, PlainText]:
+def literal(places: Sequence[float | int], names: Sequence[str]) -> dict[float | str, str | BaseText]:
     """Tick labels that Bokeh takes as they are: in a plain string it would look for TeX."""
-    return {place: PlainText(text=name) for place, name in zip(places, names, strict=True)}
-
-
-def visible(text: str) -> str:
-    """Show the blanks of a token: a leading or lone space as ``␣``, a line feed as ``⏎``."""
-    shown = text.replace("\n", "⏎").replace("\t", "⇥")
-    return shown.replace(" ", "␣") if shown.strip() == "" or shown[:1] == " " else shown
+    return {float(place): PlainText(text=name) for place, name in zip(places, names, strict=True)}

@@ -92,7 +92,7 @@ def stage_named(key: str) -> Stage:
 
 def number(value: float) -> str:
     """Three significant digits without an exponent where that stays short: ``0.0123``, ``1.23``, ``1234``."""
-    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+    if value != 0 and not 1e-4 <= abs(value) < 1e5:
         return f"{value:.2e}".replace("-", "−")
     magnitude = 0 if value == 0 else int(np.floor(np.log10(abs(value))))
     return f"{value:.{max(0, 2 - magnitude)}f}".replace("-", "−")
@@ -106,3 +106,25 @@ def summary(stats: Statistics) -> str:
     if stats.norms:
         line += f" · norm {number(stats.norms[0])} to {number(stats.norms[1])}"
     return line
+
+
+def mel_centers(n_mels: int) -> np.ndarray:
+    """Center frequency of each mel band in Hz, on Slaney's scale as Whisper uses it.
+
+    Parameters
+    ----------
+    n_mels : int
+        Number of bands between 0 and 8000 Hz.
+
+    Returns
+    -------
+    np.ndarray, shape (n_mels,)
+        Rising.
+
+    References
+    ----------
+    M. Slaney, Auditory Toolbox: linear below 1 kHz (3 mel for 200 Hz), above it 27 mel for a factor of 6.4.
+    """
+    top = 15.0 + np.log(8000 / 1000) * 27 / np.log(6.4)
+    mel = np.linspace(0.0, top, n_mels + 2)[1:-1]
+    return np.where(mel < 15.0, mel * 200 / 3, 1000 * np.exp((mel - 15.0) * np.log(6.4) / 27))

@@ -9,13 +9,12 @@ from asrscope.plots.figures import (
     add_image,
     add_names,
     hover,
-    spoken_words,
     time_figure,
     title_height,
-    title_lines,
 )
-from asrscope.plots.measures import number, stage_named, statistics, summary
+from asrscope.plots.measures import mel_centers, number, stage_named, statistics, summary
 from asrscope.plots.theme import BAR
+from asrscope.plots.wording import spoken_words, title_lines
 from asrscope.stages import SECONDS_PER_FRAME, SECONDS_PER_SAMPLE
 from asrscope.traces import Trace
 
@@ -124,25 +123,3 @@ def envelope(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         return np.zeros(0, np.float32), np.zeros(0, np.float32), step * SECONDS_PER_SAMPLE
     low, high = np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)
     return low, high, step * SECONDS_PER_SAMPLE
-
-
-def mel_centers(n_mels: int) -> np.ndarray:
-    """Center frequency of each mel band in Hz, on Slaney's scale as Whisper uses it.
-
-    Parameters
-    ----------
-    n_mels : int
-        Number of bands between 0 and 8000 Hz.
-
-    Returns
-    -------
-    np.ndarray, shape (n_mels,)
-        Rising.
-
-    References
-    ----------
-    M. Slaney, Auditory Toolbox: linear below 1 kHz (3 mel for 200 Hz), above it 27 mel for a factor of 6.4.
-    """
-    top = 15.0 + np.log(8000 / 1000) * 27 / np.log(6.4)
-    mel = np.linspace(0.0, top, n_mels + 2)[1:-1]
-    return np.where(mel < 15.0, mel * 200 / 3, 1000 * np.exp((mel - 15.0) * np.log(6.4) / 27))

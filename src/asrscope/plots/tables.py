@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asrscope.plots.figures import visible
-from asrscope.plots.measures import number
-from asrscope.plots.sound import mel_centers
+from asrscope.plots.measures import mel_centers, number
+from asrscope.plots.wording import visible
 from asrscope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION, SECONDS_PER_SAMPLE
 from asrscope.traces import Trace
 

@@ -1,5 +1,7 @@
 """What stands between sound and text: each audio token's nearest text tokens, and the prompt."""
 
+from typing import Any
+
 import numpy as np
 from bokeh.core.properties import value
 from bokeh.models import ColumnDataSource, FixedTicker, Range1d
@@ -12,11 +14,10 @@ from asrscope.plots.figures import (
     plain_figure,
     time_figure,
     title_height,
-    title_lines,
-    visible,
 )
 from asrscope.plots.measures import number, stage_named
 from asrscope.plots.theme import AUDIO_CELL, AUDIO_CELL_INK, BAR, TEXT_CELL, TEXT_CELL_INK
+from asrscope.plots.wording import title_lines, visible
 from asrscope.traces import Trace
 
 __all__ = ["nearest_tokens", "prompt"]
@@ -111,15 +112,12 @@ def prompt(trace: Trace) -> figure:
     ]
     cells = _flow(trace)
     lines = 1 + max(cells["line"], default=0)
-    height = 26 * lines + 8 + title_height(title, subtitles)
-    fig = plain_figure(title, subtitles, stage.key, height)
+    height = 26 * lines + 12 + title_height(title, subtitles)
+    fig = plain_figure(trace, title, subtitles, stage.key, height, left=8)
     fig.axis.visible = False
     fig.grid.visible = False
     fig.x_range = Range1d(start=0, end=LINE_CHARACTERS)
     fig.y_range = Range1d(start=lines - 0.5, end=-0.5)  # the first line at the top
-    fig.min_border_left = fig.min_border_right
-    for line in [fig.title, *fig.above]:
-        line.offset = 0
     is_audio = trace.prompt_is_audio
     source = ColumnDataSource(
         {
@@ -151,7 +149,7 @@ def prompt(trace: Trace) -> figure:
     return fig
 
 
-def _flow(trace: Trace) -> dict[str, list]:
+def _flow(trace: Trace) -> dict[str, list[Any]]:
     """Lay the positions out in lines: text, center, width and line of each cell."""
     shown, centers, widths, line_of = [], [], [], []
     column, line, audio = 0.0, 0, 0

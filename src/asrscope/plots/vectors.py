@@ -3,8 +3,9 @@
 import numpy as np
 from bokeh.plotting import figure
 
-from asrscope.plots.figures import add_boundaries, add_image, time_figure, title_height, title_lines
+from asrscope.plots.figures import add_boundaries, add_image, time_figure, title_height
 from asrscope.plots.measures import stage_named, statistics, summary
+from asrscope.plots.wording import title_lines
 from asrscope.stages import SECONDS_PER_POSITION
 from asrscope.traces import Trace
 

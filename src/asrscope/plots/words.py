@@ -4,9 +4,10 @@ from bokeh.models import ColumnDataSource, FixedTicker, Range1d
 from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 
-from asrscope.plots.figures import add_names, hover, literal, plain_figure, title_height, title_lines, visible
+from asrscope.plots.figures import add_names, hover, literal, plain_figure, title_height
 from asrscope.plots.measures import stage_named
 from asrscope.plots.theme import BAR
+from asrscope.plots.wording import title_lines, visible
 from asrscope.traces import Token, Trace
 
 __all__ = ["decoder_tokens", "decoder_words"]
@@ -34,7 +35,7 @@ def decoder_words(trace: Trace) -> figure:
     subtitles = [f"{len(words)} words · {len(trace.tokens)} tokens · confidence {trace.confidence:.2f}"]
     subtitles.append("each bar: the product of its tokens' probabilities" if words else "nothing was written")
     height = _row_height(len(words)) * max(1, len(words)) + 48 + title_height(title, subtitles)
-    fig = plain_figure(title, subtitles, stage.key, height)
+    fig = plain_figure(trace, title, subtitles, stage.key, height)
     tokens = [trace.tokens[word.first_token : word.last_token + 1] for word in words]
     source = ColumnDataSource(
         {
@@ -92,7 +93,7 @@ def decoder_tokens(trace: Trace) -> figure:
     ]
     rows = len(trace.tokens)
     height = _row_height(rows) * max(1, rows) + 30 + title_height(title, subtitles)
-    fig = plain_figure(title, subtitles, "decoder_tokens", height)
+    fig = plain_figure(trace, title, subtitles, "decoder_tokens", height)
     cells = [
         (row, column, text, probability)
         for row, token in enumerate(trace.tokens)

@@ -1,0 +1,580 @@
+"""The report: one file that works offline, plays, and runs no foreign code; and its data as JSON."""
+
+import base64
+import hashlib
+import html.parser
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from bokeh.resources import Resources
+
+from asrscope import plots, report
+from asrscope.audio import wav_bytes
+from asrscope.report import schema, validate_json, write_html, write_json
+from asrscope.traces import ARRAY_AXES, DECIMALS, PROBABILITY_DECIMALS, Trace
+
+HOSTILE = (
+    "</script><script>window.harmed = 1</script><img src=x onerror='window.harmed = 1'>"
+    '"><svg onload="window.harmed = 1">$$\\alpha$$ <!-- &lt; @token{safe} \u2028'
+)
+TIME_FIGURES = ["waveform", "log_mel", "encoder_output", "audio_embeds", "nearest_tokens"]
+
+
+@pytest.fixture(scope="module")
+def trace(make_trace):
+    return make_trace(warnings=("the clip is shorter than a breath",))
+
+
+@pytest.fixture(scope="module")
+def page_text(trace, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "trace.html"
+    write_html(trace, path)
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def record(trace, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "trace.json"
+    write_json(trace, path)
+    return path.read_text(encoding="utf-8")
+
+
+class Elements(html.parser.HTMLParser):
+    """Every element with its attributes and the text directly inside it."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs), []))
+
+    def handle_endtag(self, tag):
+        self.found.append(("", {}, []))  # what follows is not inside the element
+
+    def handle_data(self, data):
+        if self.found:
+            self.found[-1][2].append(data)
+
+    def all(self, tag):
+        return [(attrs, "".join(text)) for name, attrs, text in self.found if name == tag]
+
+
+# --- the file ---
+
+
+def test_the_same_trace_gives_the_same_bytes_in_any_process(trace, page_text, tmp_path):
+    trace.save(tmp_path / "trace.npz")
+    code = (
+        "from asrscope import plots\n"
+        "from asrscope.report import write_html\n"
+        "from asrscope.traces import Trace\n"
+        "trace = Trace.load('trace.npz'); plots.log_mel(trace)\n"  # so that Bokeh's own ids have moved on
+        "write_html(trace, 'again.html')"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "4242"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    again = (tmp_path / "again.html").read_text(encoding="utf-8")
+    assert hashlib.sha256(again.encode()).digest() == hashlib.sha256(page_text.encode()).digest()
+
+
+def test_three_seconds_weigh_little_beside_bokehjs(page_text):
+    bokeh = sum(len(js) for js in Resources(mode="inline", components=["bokeh"], minified=True).js_raw)
+    assert len(page_text.encode()) - bokeh < 1_500_000
+
+
+def test_a_long_clip_stays_a_page_one_can_send(make_trace, tmp_path):
+    write_html(make_trace(30.0), tmp_path / "long.html")
+    assert (tmp_path / "long.html").stat().st_size < 8_000_000
+
+
+def test_the_page_refers_to_nothing_outside_itself(page_text):
+    for tag, attrs, _ in Elements(page_text).found:
+        for name in ("src", "href", "action", "data", "poster", "srcset"):
+            target = attrs.get(name)
+            assert target is None or target.startswith(("data:", "#")), (tag, name)
+    assert "url(" not in "".join(text for _, text in Elements(page_text).all("style"))
+
+
+def test_the_policy_allows_exactly_the_scripts_of_the_page(page_text):
+    elements = Elements(page_text)
+    (policy,) = [
+        a["content"] for a, _ in elements.all("meta") if a.get("http-equiv") == "Content-Security-Policy"
+    ]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    scripts = [text for attrs, text in elements.all("script") if attrs.get("type") != "application/json"]
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    assert len(scripts) == 2
+    assert rules["script-src"] == " ".join(f"'sha256-{digest}'" for digest in hashes)
+    assert rules["default-src"] == "'none'"
+    assert "unsafe-eval" not in policy
+    assert "connect-src" not in rules  # default-src 'none' holds for every kind that is not named
+    assert set(rules) == {
+        "default-src",
+        "script-src",
+        "style-src",
+        "img-src",
+        "media-src",
+        "base-uri",
+        "form-action",
+    }
+
+
+def test_the_sound_inside_is_the_waveform(page_text, trace):
+    ((attrs, _),) = Elements(page_text).all("audio")
+    head, data = attrs["src"].split(",")
+    assert head == "data:audio/wav;base64"
+    assert base64.b64decode(data) == wav_bytes(trace.waveform)
+
+
+def test_the_page_states_text_confidence_warnings_provenance_and_times(page_text, trace):
+    text = re.sub(r"<script.*?</script>|<style>.*?</style>|<[^>]+>", " ", page_text, flags=re.DOTALL)
+    text = " ".join(text.split())
+    assert f"“{trace.text}”" in text
+    assert f"{trace.confidence:.2f} confidence" in text
+    assert trace.warnings[0] in text
+    for part in trace.provenance:
+        assert (
+            f"{part.part} trained {part.parameters:,} {part.dtype} {part.source} none {part.sha256}" in text
+        )
+    for step, seconds in trace.timings.items():
+        assert f"{step} {seconds * 1000:.1f} ms" in text
+    for field, names in ARRAY_AXES.items():
+        shape = " × ".join(str(size) for size in getattr(trace, field).shape)
+        assert f"{field} {' × '.join(names)} {shape}" in text
+    for name, version in trace.versions.items():
+        assert f"{name} {version}" in text
+
+
+def test_every_figure_has_a_description_and_a_table(page_text, trace):
+    elements = Elements(page_text)
+    ids = {attrs.get("id") for _, attrs, _ in elements.found}
+    captions = "\n".join(text for _, text in elements.all("figcaption"))
+    for key in plots.PLOTS:
+        assert {f"plot-{key}", f"d-{key}", f"h-{key}"} <= ids
+        assert plots.describe(trace, key) in captions
+    rows = sum(len(plots.table(trace, key).rows) for key in plots.PLOTS)
+    headers = [attrs for attrs, _ in elements.all("th") if attrs.get("scope") == "row"]
+    assert len(elements.all("tr")) >= rows + len(headers)
+    assert len(elements.all("details")) == len(plots.PLOTS)
+
+
+def test_random_weights_are_named_in_headings_and_table(trace, tmp_path):
+    parts = tuple(replace(part, trained=part.part != "projector") for part in trace.provenance)
+    write_html(replace(trace, provenance=parts), tmp_path / "random.html")
+    text = (tmp_path / "random.html").read_text(encoding="utf-8")
+    headings = {attrs["id"]: text for attrs, text in Elements(text).all("h2")}
+    assert "random weights" in headings["h-audio_embeds"]
+    assert "random weights" not in headings["h-encoder_output"]
+    assert '<span class="badge random">random</span>' in text
+    assert "random weights: projector" in text  # in the picture
+
+
+@pytest.mark.parametrize("write", [write_html, write_json])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(trace, tmp_path, monkeypatch, write):
+    target = tmp_path / "trace.out"
+    target.write_text("old")
+
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(trace, target)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("write", [write_html, write_json])
+def test_writing_into_a_missing_folder_fails_clearly(trace, tmp_path, write):
+    with pytest.raises(FileNotFoundError, match="missing"):
+        write(trace, tmp_path / "missing" / "trace.out")
+
+
+# --- JSON ---
+
+
+def test_the_json_is_valid_and_holds_the_trace_at_its_precision(record, trace):
+    loaded = json.loads(record)
+    validate_json(loaded)
+    for field in ARRAY_AXES:
+        values = np.array(loaded[field])
+        assert values.shape == getattr(trace, field).shape
+        precision = 0.51 * 10.0 ** -DECIMALS.get(field, 9)
+        assert np.abs(values.astype(float) - getattr(trace, field).astype(float)).max() <= precision
+    assert loaded["text"] == trace.text
+    assert len(loaded["tokens"]) == len(trace.tokens)
+
+
+def test_the_json_of_an_untrained_unfinished_trace_is_valid(trace):
+    parts = tuple(replace(part, trained=None, revision="abc") for part in trace.provenance)
+    changed = replace(
+        trace,
+        provenance=parts,
+        finished=False,
+        eos_probability=None,
+        reference=None,
+        reference_words=None,
+        words=tuple(replace(word, start=None, end=None) for word in trace.words),
+    )
+    validate_json(changed.to_dict())
+
+
+def test_the_schema_is_a_schema_that_describes_every_field():
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+    def check(node, place):
+        assert "description" in node, place
+        for name, child in node.get("properties", {}).items():
+            if "$ref" not in child:
+                check(child, f"{place}.{name}")
+
+    check(schema(), "$")
+    for name, definition in schema()["$defs"].items():
+        check(definition, name)
+
+
+def test_the_schema_states_axes_shapes_and_precision_as_the_trace_has_them():
+    properties = schema()["properties"]
+    for field, names in ARRAY_AXES.items():
+        assert tuple(properties[field]["x-axes"]) == names
+        assert f"({', '.join(names)}{',' if len(names) == 1 else ''})" in properties[field]["description"]
+        assert properties[field]["x-unit"]
+        assert len(properties["shapes"]["properties"][field]["prefixItems"]) == len(names)
+    for field, decimals in DECIMALS.items():
+        assert properties[field]["x-decimals"] == decimals
+    assert properties["confidence"]["x-decimals"] == PROBABILITY_DECIMALS
+    assert set(properties) == {"format", "version", "shapes", *Trace.__dataclass_fields__}
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda r: r.pop("text"), "text"),
+        (lambda r: r.update(extra=1), "extra"),
+        (lambda r: r.update(version=2), r"\$\.version"),
+        (lambda r: r.update(confidence=1.5), r"\$\.confidence"),
+        (lambda r: r["tokens"][0].update(probability="high"), r"\$\.tokens\[0\]\.probability"),
+        (lambda r: r["log_mel"][3].pop(), r"\$\.log_mel: expected 300 frames"),
+        (lambda r: r["waveform"].pop(), r"\$\.waveform: expected 48000 samples"),
+        (lambda r: r["audio_embeds"].append([]), r"\$\.audio_embeds: expected 37 audio_tokens"),
+    ],
+)
+def test_invalid_json_is_refused_with_its_place(record, change, place):
+    loaded = json.loads(record)
+    change(loaded)
+    with pytest.raises(ValueError, match=rf"not a valid trace at .*{place}"):
+        validate_json(loaded)
+
+
+def test_validating_without_jsonschema_says_what_to_install(record, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    with pytest.raises(ImportError, match="pip install jsonschema"):
+        validate_json(json.loads(record))
+
+
+# --- in a browser ---
+
+# Colors on the canvases of each figure: a blank canvas shows one.
+COLORS = """() => {
+  const canvases = (node) => [...node.querySelectorAll("*")].flatMap((element) => [
+    ...(element instanceof HTMLCanvasElement ? [element] : []),
+    ...(element.shadowRoot ? canvases(element.shadowRoot) : []),
+  ])
+  const colors = (canvas) => canvas.width * canvas.height === 0 ? [] : [...new Set(
+    new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer))]
+  return Object.fromEntries([...document.querySelectorAll(".plot")].map((plot) =>
+    [plot.id.slice(5), new Set(canvases(plot).flatMap(colors)).size]))
+}"""
+# Place of each figure's frame on the page, and what its range and playhead say.
+FRAMES = """() => Object.fromEntries([...Bokeh.index].filter((view) => view.frame).map((view) => {
+  const box = view.canvas_view.el.getBoundingClientRect()
+  const frame = view.frame.bbox
+  const playhead = view.model.center.find((model) => model.name === "playhead")
+  return [view.model.name, {
+    left: box.left + frame.left, top: box.top + frame.top, width: frame.width, height: frame.height,
+    right: box.left + frame.right, canvas: box.right,
+    start: view.model.x_range.start, end: view.model.x_range.end,
+    playhead: playhead ? playhead.location : null,
+  }]
+}))"""
+TOOLTIPS = """() => {
+  const all = (node) =>
+    [...node.querySelectorAll("*")].flatMap((e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])])
+  return all(document).filter((e) => e.className === "bk-tooltip-row-value").map((e) => e.innerText)
+}"""
+
+
+@pytest.fixture
+def visit(browser, page_text, tmp_path):
+    """Open a report, by default that of `trace`; its complaints are collected in ``visit().complaints``."""
+    from pages import Visit
+
+    opened = []
+
+    def open_report(text=page_text, **options):
+        (tmp_path / "report.html").write_text(text, encoding="utf-8")
+        seen = Visit(browser, f"{tmp_path.as_uri()}/", **options)
+        opened.append(seen)
+        seen.page.set_default_timeout(180_000)  # on a machine that does ten other things
+        seen.page.goto(f"{seen.base}report.html")
+        seen.page.wait_for_selector("html[data-ready]", state="attached")
+        seen.page.evaluate(
+            "() => document.getElementById('audio').addEventListener("
+            "'play', (event) => { window.began = event.target.currentTime })"
+        )
+        return seen
+
+    yield open_report
+    for seen in opened:
+        seen.context.close()
+
+
+def wait_for(page, condition, seconds=180):
+    """Ask until a condition holds; Playwright's own way to wait is an eval, which the policy forbids."""
+    late = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        assert time.monotonic() < late, f"after {seconds} s still not: {condition}"
+        time.sleep(0.05)
+
+
+def settle(page):
+    """Wait until the figures have been painted."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 300)))")
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_every_figure_is_drawn_and_fits(visit, width, theme):
+    seen = visit(width=width, theme=theme)
+    settle(seen.page)
+    colors = seen.page.evaluate(COLORS)
+    assert set(colors) == set(plots.PLOTS)
+    assert min(colors.values()) > 10, colors
+    assert seen.overflow() == 0
+    frames = seen.page.evaluate(FRAMES)
+    assert all(frame["width"] > 0.6 * min(width, 1000) for frame in frames.values()), frames
+    assert all(frame["canvas"] <= width for frame in frames.values())
+    edges = {(round(frames[key]["left"]), round(frames[key]["right"])) for key in TIME_FIGURES}
+    assert len(edges) == 1  # one above the other, so that the playheads form one line
+    assert seen.complaints == []
+
+
+def test_the_sound_plays_and_moves_every_playhead(visit, trace):
+    seen = visit()
+    page = seen.page
+    assert page.evaluate("document.getElementById('audio').duration") == pytest.approx(
+        trace.duration, abs=0.01
+    )
+    word, start, end = trace.reference_words[0]
+    spoken = page.locator("ul[aria-labelledby=spoken] button").first
+    assert spoken.inner_text().split()[0] == word
+    spoken.click()
+    wait_for(page, "window.began > 0")
+    wait_for(page, "document.getElementById('audio').paused")
+    assert page.evaluate("window.began") == pytest.approx(start, abs=0.01)
+    stopped = page.evaluate("document.getElementById('audio').currentTime")
+    assert end <= stopped < trace.duration  # with the word, not with the clip; a busy machine stops late
+    settle(page)
+    frames = page.evaluate(FRAMES)
+    assert [frames[key]["playhead"] for key in TIME_FIGURES] == pytest.approx([stopped] * 5, abs=0.02)
+    assert page.locator("#clock").inner_text() == f"{stopped:.2f} s"
+    assert seen.complaints == []
+
+
+def test_a_click_in_a_figure_plays_from_there_to_the_end(visit, trace):
+    page = visit().page
+    page.locator("#plot-log_mel").scroll_into_view_if_needed()
+    frame = page.evaluate(FRAMES)["log_mel"]
+    page.mouse.click(frame["left"] + 0.8 * frame["width"], frame["top"] + 0.5 * frame["height"])
+    wait_for(page, "document.getElementById('audio').ended")
+    assert page.evaluate("window.began") == pytest.approx(0.8 * trace.duration, abs=0.02)
+
+
+def test_a_click_on_a_word_or_token_plays_that_word(visit, trace):
+    page = visit().page
+    row = 4
+    owner = next(i for i, word in enumerate(trace.words) if word.first_token <= row <= word.last_token)
+    assert owner != row
+    for key, rows, word in [
+        ("decoder_words", len(trace.words), row),
+        ("decoder_tokens", len(trace.tokens), owner),
+    ]:
+        page.locator(f"#plot-{key}").scroll_into_view_if_needed()
+        frame = page.evaluate(FRAMES)[key]
+        page.evaluate("() => { document.getElementById('audio').pause(); window.began = 0 }")
+        page.mouse.click(frame["left"] + 20, frame["top"] + (row + 0.5) / rows * frame["height"])
+        wait_for(page, "window.began > 0")
+        began = page.evaluate("window.began")
+        assert began == pytest.approx(trace.words[word].start, abs=0.02)
+
+
+def test_a_click_on_an_audio_position_of_the_prompt_plays_its_stretch(visit, trace):
+    page = visit().page
+    page.locator("#plot-prompt").scroll_into_view_if_needed()
+    frame = page.evaluate(FRAMES)["prompt"]
+    cells = plots.prompt(trace).renderers[0].data_source.data
+    place = cells["shown"].index("a12")
+    lines = max(cells["line"]) + 1
+    x = frame["left"] + cells["center"][place] / frame["end"] * frame["width"]
+    y = frame["top"] + (cells["line"][place] + 0.5) / lines * frame["height"]
+    page.mouse.click(x, y)
+    wait_for(page, "window.began > 0")
+    wait_for(page, "document.getElementById('audio').paused")
+    began = page.evaluate("window.began")
+    assert began == pytest.approx(12 * trace.seconds_per_audio_token, abs=0.02)
+
+
+def test_hovering_shows_the_real_value_at_its_time(visit, trace):
+    page = visit().page
+    page.locator("#plot-log_mel").scroll_into_view_if_needed()
+    frame = page.evaluate(FRAMES)["log_mel"]
+    band, column = 20, 150
+    n_mels, frames = trace.log_mel.shape
+    x = frame["left"] + (column + 0.5) / frames * frame["width"]
+    y = frame["top"] + (1 - (band + 0.5) / n_mels) * frame["height"]
+    page.mouse.move(x - 30, y - 30)
+    page.mouse.move(x, y)
+    wait_for(page, f"({TOOLTIPS})().length === 3")
+    moment, row, value = page.evaluate(TOOLTIPS)
+    assert float(moment.removesuffix(" s")) == pytest.approx((column + 0.5) * 0.01, abs=0.01)
+    assert int(row) == band
+    near = trace.log_mel[band, column - 1 : column + 2]  # a pixel may fall into the neighboring column
+    assert np.abs(near - float(value.replace("−", "-"))).min() < 0.0006
+
+
+def test_zooming_one_figure_zooms_all(visit, trace):
+    page = visit().page
+    page.locator("#plot-waveform").scroll_into_view_if_needed()
+    frame = page.evaluate(FRAMES)["waveform"]
+    y = frame["top"] + frame["height"] / 2
+    page.mouse.move(frame["left"] + 0.25 * frame["width"], y)
+    page.mouse.down()
+    page.mouse.move(frame["left"] + 0.5 * frame["width"], y, steps=4)
+    page.mouse.up()
+    wait_for(page, f"(({FRAMES})().waveform.start > 0)")
+    frames = page.evaluate(FRAMES)
+    ranges = {(frames[key]["start"], frames[key]["end"]) for key in TIME_FIGURES}
+    assert len(ranges) == 1
+    start, end = ranges.pop()
+    assert (start, end) == pytest.approx((0.25 * trace.duration, 0.5 * trace.duration), abs=0.03)
+    assert page.evaluate("window.began") is None  # a drag is no click
+
+
+def test_the_theme_button_recolors_page_and_figures(visit):
+    page = visit(theme="light").page
+    settle(page)
+    ink = """() => {
+      const view = [...Bokeh.index].find((candidate) => candidate.model.name === "waveform")
+      const { ctx, canvas } = view.canvas_view.primary
+      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+      let light = 0, dark = 0
+      for (let i = 0; i < pixels.length; i += 4) {
+        if (pixels[i + 3] < 200) continue
+        if (Math.max(pixels[i], pixels[i + 1], pixels[i + 2]) < 90) dark++
+        if (Math.min(pixels[i], pixels[i + 1], pixels[i + 2]) > 200) light++
+      }
+      return { light, dark }
+    }"""
+    ground = "getComputedStyle(document.body).backgroundColor"
+    before, ground_before = page.evaluate(ink), page.evaluate(ground)
+    assert before["dark"] > 100 > before["light"]
+    page.locator("#theme").click()
+    settle(page)
+    after = page.evaluate(ink)
+    assert after["light"] > 100 > after["dark"]
+    assert page.evaluate(ground) != ground_before
+    assert page.locator("#theme").get_attribute("aria-pressed") == "true"
+
+
+def test_text_of_the_trace_stays_text(visit, trace, tmp_path):
+    hostile = replace(
+        trace,
+        name=HOSTILE,
+        text=HOSTILE,
+        reference=HOSTILE,
+        warnings=(HOSTILE,),
+        reference_words=tuple((HOSTILE, start, end) for _, start, end in trace.reference_words),
+        words=tuple(replace(word, text=HOSTILE) for word in trace.words),
+        tokens=tuple(replace(t, text=HOSTILE, runners_up=((HOSTILE, 0.01),)) for t in trace.tokens),
+        nearest_texts=tuple(tuple(HOSTILE for _ in texts) for texts in trace.nearest_texts),
+        prompt_texts=tuple(HOSTILE for _ in trace.prompt_texts),
+        provenance=tuple(
+            replace(p, source=HOSTILE, revision=HOSTILE, sha256=HOSTILE) for p in trace.provenance
+        ),
+        versions={HOSTILE: HOSTILE},
+    )
+    write_html(hostile, tmp_path / "hostile.html")
+    seen = visit((tmp_path / "hostile.html").read_text(encoding="utf-8"))
+    page = seen.page
+    # Under the pointer, where Bokeh builds HTML.
+    for key in ("nearest_tokens", "prompt", "decoder_words", "decoder_tokens"):
+        page.locator(f"#plot-{key}").scroll_into_view_if_needed()
+        frame = page.evaluate(FRAMES)[key]
+        page.mouse.move(frame["left"] + 20, frame["top"] + frame["height"] - 10)
+        page.mouse.move(frame["left"] + 24, frame["top"] + frame["height"] - 14)
+        wait_for(page, f"({TOOLTIPS})().some((text) => text.includes('<img src=x'))")
+    settle(page)
+    assert page.evaluate("window.harmed") is None
+    assert page.locator("img, svg, script[src]").count() == 0
+    assert page.title().startswith("</script>")
+    assert page.locator("h1").inner_text().startswith("</script><script>window.harmed = 1</script>")
+    assert seen.complaints == []  # neither a policy violation nor a request for MathJax
+
+
+def test_foreign_script_and_requests_are_refused(visit):
+    page = visit().page
+    page.evaluate(
+        """() => {
+          window.refused = []
+          const note = (event) => window.refused.push(event.effectiveDirective)
+          document.addEventListener("securitypolicyviolation", note)
+          const script = document.createElement("script")
+          script.textContent = "window.harmed = 1"
+          document.body.append(script)
+          const image = document.createElement("img")
+          image.src = "https://example.com/pixel.png"
+          document.body.append(image)
+          fetch("https://example.com/").catch(() => {})
+        }"""
+    )
+    wait_for(page, "window.refused.length >= 3")
+    assert sorted(page.evaluate("window.refused")) == ["connect-src", "img-src", "script-src-elem"]
+    assert page.evaluate("window.harmed") is None
+
+
+def test_tool_buttons_have_a_role_and_a_name(visit):
+    page = visit().page
+    names = (
+        page.locator("#plot-waveform")
+        .get_by_role("button")
+        .evaluate_all("(buttons) => buttons.map((button) => button.getAttribute('aria-label'))")
+    )
+    assert len(names) == 4
+    assert "Reset" in names
+
+
+def test_without_scripts_the_page_still_tells_everything(browser, trace, page_text, tmp_path):
+    (tmp_path / "report.html").write_text(page_text, encoding="utf-8")
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.set_default_timeout(180_000)
+    page.goto((tmp_path / "report.html").as_uri())
+    assert page.locator("noscript").inner_text().startswith("The figures need JavaScript")
+    for key in plots.PLOTS:
+        assert plots.describe(trace, key) in page.locator(f"#d-{key}").inner_text()
+    context.close()
+
+
+def test_the_schema_file_is_the_one_that_the_package_reads():
+    path = Path(report.__file__).with_name("trace.schema.json")
+    assert json.loads(path.read_text(encoding="utf-8")) == schema()
