@@ -11,14 +11,13 @@ page makes one column of that picture step by step, then the whole picture, and 
 that ``transformers`` makes.
 """
 
-# sphinx_gallery_thumbnail_number = 4
-
 # %%
 # One window
 # ----------
 # We take the clip's loudest place and cut out one window, faded in and out. **Predict:** is the window
 # longer or shorter than the step to the next one?
 
+# sphinx_gallery_thumbnail_number = 4
 import numpy as np
 from bokeh.plotting import figure
 from transformers import WhisperFeatureExtractor

@@ -10,14 +10,13 @@ The encoder turns spectrogram frames into vectors. It makes them fewer, and it l
 the whole clip. This page measures both.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # Time is halved
 # --------------
 # Two convolutions stand at the entrance. **Predict:** the clip has an even number of frames. How many
 # vectors come out of the first convolution, and how many out of the second?
 
+# sphinx_gallery_thumbnail_number = 2
 import numpy as np
 import torch
 from bokeh.layouts import column

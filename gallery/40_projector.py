@@ -11,14 +11,13 @@ of its output look impressive. To know what they are worth, this page draws each
 the trained projector, and once for a projector with random weights.
 """
 
-# sphinx_gallery_thumbnail_number = 5
-
 # %%
 # Stacking
 # --------
 # **Predict:** the encoder gives the number of positions printed first. With the printed *k*, how many
 # audio tokens are there, and how many positions are cut at the end?
 
+# sphinx_gallery_thumbnail_number = 5
 import numpy as np
 import torch
 from bokeh.plotting import figure

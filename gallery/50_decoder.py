@@ -10,13 +10,12 @@ The decoder is a language model. It reads a prompt in which some positions are t
 audio tokens, and then it writes one token at a time. This page follows it.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # The prompt
 # ----------
 # **Predict:** how many positions of the prompt are audio? Which text surrounds them?
 
+# sphinx_gallery_thumbnail_number = 2
 import numpy as np
 import torch
 from bokeh.plotting import figure

@@ -15,14 +15,13 @@ Run it with a recording of your own::
     python 60_trace_data.py my-recording.wav
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # The clip
 # --------
 # Without an argument the script takes a clip of the package. Its sentence and voice were kept from all
 # training, and its transcript is known.
 
+# sphinx_gallery_thumbnail_number = 2
 import sys
 from pathlib import Path
 
