@@ -34,6 +34,13 @@ def test_a_saved_model_is_loaded_in_float32_and_ready_to_run(make_model, make_ch
     )
 
 
+def test_the_bundled_weights_are_named_the_same_on_every_machine(make_checkpoint, monkeypatch):
+    path = make_checkpoint()
+    monkeypatch.setattr("asrscope.presets.CHECKPOINTS", path.parent)
+    model, _ = load(path)
+    assert {part.source for part in provenance_of(model)} == {f"asrscope/checkpoints/{path.name}"}
+
+
 @pytest.mark.parametrize("what", ["missing", "empty", "other", "broken"])
 def test_what_is_no_model_is_one_clear_error(tmp_path, what):
     path = tmp_path / what

@@ -191,6 +191,8 @@ def _load_directory(path: str | Path) -> Loaded:
             f"{path} is no model of this package: expected 'tiny', 'full' or a directory that "
             f"save_pretrained wrote, whose config.json says {AsrScopeConfig.model_type!r}."
         )
+    # The bundled weights are named the same on every machine, so that traces and pages can be compared.
+    source = f"asrscope/checkpoints/{path.name}" if path.parent == CHECKPOINTS else str(path)
     tensors, claims = read_tensors(path), read_claims(path)
     with _no_progress_bars():
         model, info = AsrScopeForConditionalGeneration.from_pretrained(
@@ -203,7 +205,7 @@ def _load_directory(path: str | Path) -> Loaded:
             # Not all of it was in the file: what is in memory has just been drawn at random.
             new = describe_weights(part, getattr(model, module), "random initialization", trained=False)
         else:
-            new = describe_weights(part, select_part(tensors, part), str(path), claim=claims.get(part))
+            new = describe_weights(part, select_part(tensors, part), source, claim=claims.get(part))
         provenance.append(new)
     attach_provenance(model, provenance)
     return model.eval(), processor
