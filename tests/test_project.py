@@ -1,0 +1,71 @@
+"""What is written about the repository is true of it."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def readme_tree():
+    """Paths named in the README's tree, with whether they stand in the package."""
+    tree = re.search(r"^```\n(src/.*?)^```", read("README.md"), re.DOTALL | re.MULTILINE)[1]
+    for line in tree.splitlines():
+        inside = line.startswith("  ")
+        names = re.split(r"\s{2,}", line.strip())
+        # The last column is the comment; up to two names stand before it.
+        for name in " ".join(names[:-1]).split():
+            yield (f"src/asrscope/{name}" if inside else name).rstrip("/")
+
+
+def test_every_path_in_the_readme_tree_exists():
+    missing = [path for path in readme_tree() if not (ROOT / path).exists()]
+    assert missing == []
+
+
+def test_every_module_stands_in_the_readme_tree():
+    package = ROOT / "src" / "asrscope"
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for path in package.iterdir()
+        if path.suffix == ".py" or (path.is_dir() and path.name != "__pycache__")
+    }
+    assert modules - set(readme_tree()) == set()
+
+
+@pytest.mark.parametrize("name", ["ruff", "codespell", "import-linter", "numpydoc"])
+def test_pre_commit_uses_the_pinned_versions(name):
+    pinned = dict(
+        line.split("==") for line in read("requirements/constraints.txt").splitlines() if "==" in line
+    )
+    used = set(re.findall(rf"\[{name}==([^\]]+)\]", read(".pre-commit-config.yaml")))
+    assert used == {pinned[name]}
+
+
+def test_everything_that_sessions_install_is_pinned():
+    project = tomllib.loads(read("pyproject.toml"))
+    wanted = list(project["project"]["dependencies"])
+    for group in project["dependency-groups"].values():
+        wanted += group
+    names = {normal(re.split(r"[<>=]", requirement)[0]) for requirement in wanted}
+    pinned = {normal(line.split("==")[0]) for line in read("requirements/constraints.txt").splitlines()}
+    assert names - pinned == set()
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_checks_of_continuous_integration_are_the_sessions():
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    ran = re.search(r"nox -s (.+)", script.read_text(encoding="utf-8"))[1].split()
+    defined = re.findall(r"@nox\.session.*\ndef (\w+)", read("noxfile.py"))
+    assert set(ran) == {"lint", "types", "tests", "docs"} <= set(defined)
+    assert "train" in defined
