@@ -35,7 +35,7 @@ def install(session: nox.Session, *groups: str) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into build/site and open its pages; with "-- --serve", show it on port 8000 afterwards."""
+    """Build the site into build/site and open its pages; with "-- --serve", show it on port 8000 then."""
     install(session, "docs", "test")
     serve = "--serve" in session.posargs
     options = [argument for argument in session.posargs if argument != "--serve"]
@@ -43,7 +43,7 @@ def docs(session: nox.Session) -> None:
         *("sphinx-build", "-n", "-W", "--keep-going", "-b", "html"),
         *("-c", "conf", "-d", "build/doctrees", *options, "docs", str(SITE)),
     )
-    # Every page in a browser, where there is one: figures drawn, nothing asked of other hosts, no broken link.
+    # Every page in a browser, where there is one: figures drawn, no request to other hosts, no broken link.
     session.run("pytest", "tests/site", env={"ASRSCOPE_SITE": str(SITE)})
     if serve:
         session.run("python", "-m", "http.server", "--directory", str(SITE), "8000")
