@@ -159,7 +159,7 @@ def _measurements(path: Path) -> Facts:
             f"metrics.json of tiny, test set {name}: {result['utterances']} clips, "
             f"95 % interval {result['wer_low']:.2f} to {result['wer_high']:.2f}"
         )
-        facts[f"tiny.wer.{name.replace('-', '_')}"] = Fact(result["wer"], source, ".2f")
+        facts[f"tiny.wer.{name}"] = Fact(result["wer"], source, ".2f")
     held_out = [name for name, (_, _, voices) in TEST_SETS.items() if voices is HELD_OUT_VOICES]
     kinds = ("substitutions", "insertions", "deletions")
     errors = sum(sets[name][kind] for name in held_out for kind in kinds)
