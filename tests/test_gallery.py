@@ -25,7 +25,7 @@ def run(script: Path, folder: Path, *arguments: str) -> str:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
@@ -131,7 +131,7 @@ def test_the_workshops_script_takes_a_recording(tmp_path):
     data = json.loads((tmp_path / "data_trace.json").read_text(encoding="utf-8"))
     assert "spoken:  not known\n" in printed
     assert data["reference"] is None
-    assert data["name"] == recording.name
+    assert data["name"] == recording.stem
 
 
 def test_the_workshops_script_says_so_if_a_recording_is_missing(tmp_path):
@@ -140,7 +140,7 @@ def test_the_workshops_script_says_so_if_a_recording_is_missing(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert finished.returncode != 0
@@ -178,7 +178,7 @@ def test_a_page_runs_from_top_to_bottom_as_a_notebook(script, tmp_path, monkeypa
     )
     notebook = nbformat.read(copy.with_suffix(".ipynb"), as_version=4)
     NotebookClient(
-        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     ).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
