@@ -51,6 +51,13 @@ def test_each_stage_of_the_report_has_a_prediction_and_an_explanation():
     assert hands_on.count("{admonition} Predict") == hands_on.count("{dropdown} Explain") >= 6
 
 
+def test_the_class_traces_the_clip_that_its_lecture_follows():
+    from asrscope.samples import load_samples
+
+    traced = set(re.findall(r"^\$ asrscope trace (\w+) ", CLASS_2, re.MULTILINE))
+    assert traced == {load_samples()[0].name}
+
+
 def commands() -> list[str]:
     """Return every call of the command line that a page shows."""
     return sorted(
