@@ -35,7 +35,9 @@ def trained(tmp_path_factory, synthesizers):
         for (module, name), settings in small.items():
             patch.setattr(module, name, partial(getattr(module, name), **settings))
         shards = partial(corpus.make_shards, utterances=2)
-        patch.setattr(corpus, "make_shards", lambda folder, _count, _workers, **rest: shards(folder, 2, **rest))
+        patch.setattr(
+            corpus, "make_shards", lambda folder, _count, _workers, **rest: shards(folder, 2, **rest)
+        )
         patch.setattr(corpus, "TEST_SETS", dict(list(corpus.TEST_SETS.items())[:2]))
         # The synthesizer's library keeps one state a process, so one thread may use it.
         patch.setattr(corpus, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
