@@ -64,8 +64,7 @@ def base(request, site):
             yield address
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_every_figure_is_drawn_and_nothing_is_fetched_elsewhere(browser, base, theme, width):
     with Visit(browser, base, width=width, theme=theme) as visit:
         for path, count in ((LECTURE, 3), (WAVE, 2), (LAYOUT, 1)):
