@@ -26,7 +26,7 @@ from asrscope.features import mel_filters
 from asrscope.plots.figures import MAX_CELLS, merge_rows
 from asrscope.plots.measures import mel_centers, number, stage_named
 from asrscope.plots.sound import envelope
-from asrscope.plots.wording import visible
+from asrscope.plots.wording import chance, visible
 from asrscope.stages import STAGES
 
 TIME_FIGURES = ["waveform", "log_mel", "encoder_output", "audio_embeds", "nearest_tokens"]
@@ -302,7 +302,7 @@ def test_words_are_bars_in_reading_order(figures, trace):
     assert data["probability"] == [word.probability for word in trace.words]
     assert figure.y_range.start > figure.y_range.end  # the first word on top
     assert list(names_beside(figure, "left").values()) == [word.text for word in trace.words]
-    assert list(names_beside(figure, "right").values()) == [f"{word.probability:.2f}" for word in trace.words]
+    assert list(names_beside(figure, "right").values()) == [chance(word.probability) for word in trace.words]
 
 
 def test_hovering_a_word_shows_the_runners_up_of_each_of_its_tokens(figures, trace):
@@ -413,10 +413,27 @@ def test_numbers_have_three_digits(value, text):
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"), [(" the", "␣the"), ("ing", "ing"), (" ", "␣"), ("\n", "⏎"), ("a b", "a b"), ("", "")]
+    ("text", "shown"),
+    [
+        (" the", "␣the"),
+        ("ing", "ing"),
+        (" ", "␣"),
+        ("\n", "⏎"),
+        ("a b", "a b"),
+        ("", ""),
+        ("x\x16\x7f", "x\\x16\\x7f"),
+    ],
 )
 def test_blanks_of_a_token_are_shown(text, shown):
     assert visible(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [(0.0, "0.00"), (1e-9, "<0.01"), (0.0049, "<0.01"), (0.006, "0.01"), (0.999, "1.00")],
+)
+def test_a_small_probability_is_not_rounded_to_nothing(probability, text):
+    assert chance(probability) == text
 
 
 def test_statistics_are_those_of_the_array(trace):

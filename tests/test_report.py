@@ -308,6 +308,14 @@ FRAMES = """() => Object.fromEntries([...Bokeh.index].filter((view) => view.fram
     playhead: playhead ? playhead.location : null,
   }]
 }))"""
+# Notes where the sound is set to: events come late on a busy machine.
+NOTE_SEEKS = """() => {
+  const { get, set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "currentTime")
+  Object.defineProperty(document.getElementById("audio"), "currentTime", {
+    get() { return get.call(this) },
+    set(value) { window.began = value; set.call(this, value) },
+  })
+}"""
 TOOLTIPS = """() => {
   const all = (node) =>
     [...node.querySelectorAll("*")].flatMap((e) => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])])
@@ -329,10 +337,7 @@ def visit(browser, page_text, tmp_path):
         seen.page.set_default_timeout(180_000)  # on a machine that does ten other things
         seen.page.goto(f"{seen.base}report.html")
         seen.page.wait_for_selector("html[data-ready]", state="attached")
-        seen.page.evaluate(
-            "() => document.getElementById('audio').addEventListener("
-            "'play', (event) => { window.began = event.target.currentTime })"
-        )
+        seen.page.evaluate(NOTE_SEEKS)
         return seen
 
     yield open_report

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from asrscope import plots
 from asrscope.audio import wav_bytes
 from asrscope.plots.measures import number
+from asrscope.plots.wording import chance
 from asrscope.stages import STAGES
 from asrscope.traces import ARRAY_AXES, Provenance, Trace
 
@@ -137,6 +138,7 @@ def _page(trace: Trace) -> str:
     environment = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
+    environment.filters["chance"] = chance
     environment.filters["number"] = lambda value: "" if value is None else number(value)
     return environment.from_string(_resource("report.html")).render(
         trace=trace,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from asrscope.plots.measures import Statistics, mel_centers, number, stage_named, statistics
-from asrscope.plots.wording import spoken_words, title_lines, visible
+from asrscope.plots.wording import chance, spoken_words, title_lines, visible
 from asrscope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION, SECONDS_PER_SAMPLE
 from asrscope.traces import Trace
 
@@ -124,8 +124,9 @@ def _decoder_words(trace: Trace) -> str:
         return f"The decoder wrote no words.{_weights(trace, stage.parts)}"
     least = min(trace.words, key=lambda word: word.probability)
     return (
-        f"Bars for {_count(len(trace.words), 'word')}: “{trace.text}”. Confidence {trace.confidence:.2f}; "
-        f"the least probable word is “{least.text}” with {least.probability:.2f}."
+        f"Bars for {_count(len(trace.words), 'word')}: “{trace.text}”. "
+        f"Confidence {chance(trace.confidence)}; "
+        f"the least probable word is “{least.text}” with {chance(least.probability)}."
         f"{_weights(trace, stage.parts)}"
     )
 

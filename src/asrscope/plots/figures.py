@@ -71,11 +71,11 @@ def plain_figure(
                 text_font_style="normal",
                 text_color=NEUTRAL_TEXT,
                 offset=indent,
-                standoff=4,
+                standoff=7,
             ),
             "above",
         )
-    fig.title = Title(text=title, text_font_size="14px", text_color=NEUTRAL_TEXT, offset=indent, standoff=6)
+    fig.title = Title(text=title, text_font_size="13px", text_color=NEUTRAL_TEXT, offset=indent, standoff=6)
     for axis in fig.axis:
         axis.axis_label_text_font_size = "11px"
         axis.axis_label_text_font_style = "normal"
@@ -126,7 +126,7 @@ def clip_end(trace: Trace) -> float:
 
 def title_height(title: str, subtitles: Sequence[str]) -> int:
     """Pixels that the title and the lines below it take."""
-    return 20 * len(title.split("\n")) + 16 * len(subtitles)
+    return 20 * len(title.split("\n")) + 19 * len(subtitles)
 
 
 def hover(fig: figure, tooltips: list[tuple[str, str]], renderers: Sequence[DataRenderer]) -> None:

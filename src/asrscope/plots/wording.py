@@ -27,6 +27,14 @@ def spoken_words(trace: Trace) -> tuple[tuple[str, float, float], ...]:
 
 
 def visible(text: str) -> str:
-    """Show the blanks of a token: a leading or lone space as ``␣``, a line feed as ``⏎``."""
-    shown = text.replace("\n", "⏎").replace("\t", "⇥")
+    """Show what a token leaves blank: ``␣`` for a leading or lone space, ``⏎`` for a line feed."""
+    shown = text.translate(_CONTROL_PICTURES)
     return shown.replace(" ", "␣") if shown.strip() == "" or shown[:1] == " " else shown
+
+
+_CONTROL_PICTURES = {code: f"\\x{code:02x}" for code in (*range(32), 127)} | {ord("\n"): "⏎", ord("\t"): "⇥"}
+
+
+def chance(probability: float) -> str:
+    """Write a probability with two decimals; a small one is not rounded to nothing."""
+    return "<0.01" if 0 < probability < 0.005 else f"{probability:.2f}"

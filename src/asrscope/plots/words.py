@@ -4,14 +4,15 @@ from bokeh.models import ColumnDataSource, FixedTicker, Range1d
 from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 
-from asrscope.plots.figures import add_names, hover, literal, plain_figure, title_height
+from asrscope.plots.figures import LEFT_MARGIN, add_names, hover, literal, plain_figure, title_height
 from asrscope.plots.measures import stage_named
 from asrscope.plots.theme import BAR
-from asrscope.plots.wording import title_lines, visible
+from asrscope.plots.wording import chance, title_lines, visible
 from asrscope.traces import Token, Trace
 
 __all__ = ["decoder_tokens", "decoder_words"]
 
+LONGEST_NAME = 14  # characters of a word beside its bar
 MOST_ALTERNATIVES = 4  # beside the written token: five in all
 END = "end of text"
 
@@ -32,17 +33,22 @@ def decoder_words(trace: Trace) -> figure:
     stage = stage_named("decoder_words")
     title = title_lines(trace, stage.title, stage.parts)
     words = trace.words
-    subtitles = [f"{len(words)} words · {len(trace.tokens)} tokens · confidence {trace.confidence:.2f}"]
+    subtitles = [f"{len(words)} words · {len(trace.tokens)} tokens · confidence {chance(trace.confidence)}"]
     subtitles.append("each bar: the product of its tokens' probabilities" if words else "nothing was written")
     height = _row_height(len(words)) * max(1, len(words)) + 48 + title_height(title, subtitles)
-    fig = plain_figure(trace, title, subtitles, stage.key, height)
+    names = [_short(word.text, LONGEST_NAME) for word in words]
+    # The titles begin at the left edge of the figure only if the names fit into the margin.
+    left = max(LEFT_MARGIN, 20 + 7 * max(map(len, names), default=0))
+    fig = plain_figure(trace, title, subtitles, stage.key, height, left=left)
     tokens = [trace.tokens[word.first_token : word.last_token + 1] for word in words]
     source = ColumnDataSource(
         {
             "row": list(range(len(words))),
             "word": [word.text for word in words],
             "probability": [word.probability for word in words],
-            "tokens": [" ".join(f"{visible(t.text)} {t.probability:.2f}" for t in group) for group in tokens],
+            "tokens": [
+                " ".join(f"{visible(t.text)} {chance(t.probability)}" for t in group) for group in tokens
+            ],
             "instead": ["; ".join(_instead(token) for token in group) for group in tokens],
             "time": [
                 "not known"
@@ -61,8 +67,8 @@ def decoder_words(trace: Trace) -> figure:
         ("runners-up", "@instead"),
     ]
     hover(fig, tooltips, [bars])
-    _rows(fig, [_short(word.text, 16) for word in words])
-    add_names(fig, range(len(words)), [f"{word.probability:.2f}" for word in words], "right")
+    _rows(fig, names)
+    add_names(fig, range(len(words)), [chance(word.probability) for word in words], "right")
     fig.x_range = Range1d(start=0, end=1)
     fig.xaxis.ticker = FixedTicker(ticks=[0, 0.25, 0.5, 0.75, 1])
     fig.xaxis.axis_label = "probability"
@@ -86,7 +92,7 @@ def decoder_tokens(trace: Trace) -> figure:
     stage = stage_named("decoder_words")
     title = title_lines(trace, "Token by token", stage.parts)
     columns = 1 + min(MOST_ALTERNATIVES, max((len(t.runners_up) for t in trace.tokens), default=0))
-    last = f"{END} {trace.eos_probability:.2f}" if trace.eos_probability is not None else "cut off"
+    last = f"{END} {chance(trace.eos_probability)}" if trace.eos_probability is not None else "cut off"
     subtitles = [
         f"{len(trace.tokens)} tokens, then {last}",
         "yellow: probability near 1 · dark blue: near 0",
@@ -158,7 +164,7 @@ def _rows(fig: figure, names: list[str]) -> None:
 
 
 def _instead(token: Token) -> str:
-    best = ", ".join(f"{visible(text)} {probability:.2f}" for text, probability in token.runners_up[:2])
+    best = ", ".join(f"{visible(text)} {chance(probability)}" for text, probability in token.runners_up[:2])
     return f"{visible(token.text)}: {best}" if best else f"{visible(token.text)}: none"
 
 
