@@ -23,6 +23,7 @@ from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out a
 )
 from bokeh.models.text import BaseText
 from bokeh.plotting import figure
+from jaxtyping import Float
 
 from asrscope.plots.descriptions import describe
 from asrscope.plots.measures import number
@@ -136,7 +137,7 @@ def hover(fig: figure, tooltips: list[tuple[str, str]], renderers: Sequence[Data
 
 def add_image(
     fig: figure,
-    values: np.ndarray,
+    values: Float[np.ndarray, "rows columns"],
     seconds_per_column: float,
     *,
     row: str,
@@ -214,7 +215,9 @@ def add_image(
     return None if merged == 1 else f"each row: the value of largest size among {merged} {row}s"
 
 
-def merge_rows(values: np.ndarray, merged: int) -> np.ndarray:
+def merge_rows(
+    values: Float[np.ndarray, "rows columns"], merged: int
+) -> Float[np.ndarray, "merged_rows columns"]:
     """Keep, of every `merged` neighboring rows, the value of largest magnitude in each column."""
     if merged == 1:
         return values

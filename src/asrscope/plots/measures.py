@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
 
 from asrscope.stages import STAGES, Stage
 from asrscope.traces import Trace
@@ -108,7 +109,7 @@ def summary(stats: Statistics) -> str:
     return line
 
 
-def mel_centers(n_mels: int) -> np.ndarray:
+def mel_centers(n_mels: int) -> Float64[np.ndarray, " n_mels"]:
     """Center frequency of each mel band in Hz, on Slaney's scale as Whisper uses it.
 
     Parameters

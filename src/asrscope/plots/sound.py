@@ -3,6 +3,7 @@
 import numpy as np
 from bokeh.models import ColumnDataSource, FixedTicker, Range1d
 from bokeh.plotting import figure
+from jaxtyping import Float32
 
 from asrscope.plots.figures import (
     add_boundaries,
@@ -102,7 +103,9 @@ def log_mel(trace: Trace) -> figure:
     return fig
 
 
-def envelope(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def envelope(
+    samples: Float32[np.ndarray, " samples"],
+) -> tuple[Float32[np.ndarray, " stretches"], Float32[np.ndarray, " stretches"], float]:
     """Lowest and highest sample of equal stretches, and the seconds of one stretch.
 
     Parameters

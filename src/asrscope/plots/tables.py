@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32
 
 from asrscope.plots.measures import mel_centers, number
 from asrscope.plots.wording import visible
@@ -88,7 +89,7 @@ def _log_mel(trace: Trace) -> _Rows:
     return ["start (s)", "mean", "highest", "loudest mel band"], rows
 
 
-def _vectors(vectors: np.ndarray, seconds: float) -> _Rows:
+def _vectors(vectors: Float32[np.ndarray, "count dim"], seconds: float) -> _Rows:
     rows = []
     for first, last in _steps(len(vectors), seconds):
         part = vectors[first:last].astype(np.float64)

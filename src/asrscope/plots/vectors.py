@@ -2,6 +2,7 @@
 
 import numpy as np
 from bokeh.plotting import figure
+from jaxtyping import Float32
 
 from asrscope.plots.figures import add_boundaries, add_image, time_figure, title_height
 from asrscope.plots.measures import stage_named, statistics, summary
@@ -49,7 +50,9 @@ def audio_embeds(trace: Trace) -> figure:
     return _vectors(trace, "audio_embeds", trace.audio_embeds, seconds, shape)
 
 
-def _vectors(trace: Trace, key: str, vectors: np.ndarray, seconds: float, shape: str) -> figure:
+def _vectors(
+    trace: Trace, key: str, vectors: Float32[np.ndarray, "count dim"], seconds: float, shape: str
+) -> figure:
     stage = stage_named(key)
     title = title_lines(trace, stage.title, stage.parts)
     subtitles = [shape, summary(statistics(trace, stage.field))]
