@@ -113,6 +113,7 @@ for rate, color in ((SAMPLE_RATE, "#3b82c4"), (8000, "#d9822b"), (4000, "#9a6fc4
     print(f"{rate:5} samples a second hold frequencies up to {rate // 2} Hz")
 spectra.x_range = Range1d(0, SAMPLE_RATE // 2)
 spectra.xaxis.axis_label, spectra.yaxis.axis_label = "frequency (Hz)", "power (dB)"
+spectra.legend.background_fill_alpha, spectra.legend.label_text_color = 0, "#7a7a7a"
 plots.show(spectra)
 
 # %%

@@ -56,6 +56,7 @@ window.tags = [{"description": f"{N_FFT} samples, and the same faded to zero at 
 window.line(milliseconds, piece, alpha=0.4, legend_label="samples")
 window.line(milliseconds, piece * hann, color="#d9822b", line_width=2, legend_label="faded in and out")
 window.xaxis.axis_label, window.yaxis.axis_label = "time (ms)", "amplitude"
+window.legend.background_fill_alpha, window.legend.label_text_color = 0, "#7a7a7a"
 plots.show(window)
 
 # %%

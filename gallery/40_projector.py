@@ -18,6 +18,8 @@ the trained projector, and once for a projector with random weights.
 # audio tokens are there, and how many positions are cut at the end?
 
 # sphinx_gallery_thumbnail_number = 5
+import textwrap
+
 import numpy as np
 import torch
 from bokeh.plotting import figure
@@ -37,9 +39,6 @@ hidden = torch.from_numpy(trace.encoder_hidden_states)[None]  # (1, positions, e
 stacked = stack_frames(hidden, k)
 print(f"encoder positions: {hidden.shape[1]}, k = {k}")
 print(f"stacked: {tuple(stacked.shape[1:])}, positions cut: {hidden.shape[1] - k * stacked.shape[1]}")
-
-# %%
-
 plots.player(trace)
 
 # %%
@@ -67,9 +66,8 @@ for result in (trace, random_trace):
     print(f"{part.label}: {result.text!r}")
 
 # %%
-# The first line is what the trained chain writes, the second what the same chain writes with the random
-# projector. Training changed this, beyond doubt. Now look at the pictures. **Predict:** can you tell them
-# apart?
+# The first line is the trained chain, the second the same chain with the random projector. Training
+# changed this, beyond doubt. Now look at the pictures. **Predict:** can you tell them apart?
 
 plots.show(plots.audio_embeds(trace))
 plots.show(plots.audio_embeds(random_trace))
@@ -86,9 +84,9 @@ plots.show(plots.audio_embeds(random_trace))
 
 print("spoken: ", sample.text)
 for label, result in (("trained", trace), ("random", random_trace)):
-    nearest = [texts[0].strip() or repr(texts[0]) for texts in result.nearest_texts]
-    print(f"{label}: {' '.join(nearest)}")
-    print(f"    {len(set(nearest))} different tokens for {len(nearest)} audio tokens")
+    nearest = [texts[0].strip() or "_" for texts in result.nearest_texts]
+    print(f"{label}, {len(set(nearest))} different tokens for {len(nearest)} audio tokens:")
+    print(textwrap.fill(" ".join(nearest), width=76, initial_indent="    ", subsequent_indent="    "))
 
 # %%
 
@@ -96,6 +94,14 @@ plots.show(plots.nearest_tokens(trace))
 plots.show(plots.nearest_tokens(random_trace))
 
 # %%
+# The trained projector spells. Read its line aloud: a letter stays while its sound lasts, ``_`` is the
+# space, and ``-`` says that nothing new is heard. The random projector names pieces at random.
+#
+# Do not conclude that projectors spell. *This* decoder was trained to read sentences that are spelled with
+# its own letter embeddings, ``-`` for a pause. So vectors near letters are what it understands, and
+# training found them. A large language model had no such lessons, and audio tokens made for it need not
+# come near any word.
+#
 # How near is near?
 # -----------------
 # A cosine needs a yardstick. Two *different text tokens* have cosines too: we take every text token's
@@ -103,7 +109,6 @@ plots.show(plots.nearest_tokens(random_trace))
 # text or with the random ones?
 
 table = model.get_input_embeddings().weight.detach().numpy()
-table = table[np.linalg.norm(table, axis=1) > 0]  # the row of the padding token is zero
 unit = table / np.linalg.norm(table, axis=1, keepdims=True)
 between = unit @ unit.T
 np.fill_diagonal(between, -1)
@@ -120,21 +125,22 @@ cosines.tags = [{"description": "; ".join(medians)}]
 for label, (values, color) in crowds.items():
     density, _ = np.histogram(values, bins=bins, density=True)
     cosines.step(bins[:-1], density, mode="after", color=color, line_width=2, legend_label=label)
-print(*medians, sep="\n")
+print(*medians, f"{(between.max(axis=1) > 0.95).sum()} text tokens have a near twin", sep="\n")
 cosines.xaxis.axis_label, cosines.yaxis.axis_label = "cosine", "density"
+cosines.legend.background_fill_alpha, cosines.legend.label_text_color = 0, "#7a7a7a"
 plots.show(cosines)
 
 # %%
+# The spike at the right is text that training never showed, capitals and digits for example. All of it was
+# only ever pushed away, in one direction. Among the rest the trained audio tokens are at home.
+#
 # Direction is one thing, length another. **Predict:** are audio tokens longer or shorter than text
 # embeddings?
 
-for label, vectors in (
-    ("text embeddings", table),
-    ("trained audio tokens", trace.audio_embeds),
-    ("random audio tokens", random_trace.audio_embeds),
-):
-    norms = np.linalg.norm(vectors, axis=1)
-    print(f"{label:20} norm {np.median(norms):.2f} (median), from {norms.min():.2f} to {norms.max():.2f}")
+vectors = {"text": table, "trained audio": trace.audio_embeds, "random audio": random_trace.audio_embeds}
+for label, rows in vectors.items():
+    norms = np.linalg.norm(rows, axis=1)
+    print(f"{label:13} norm {np.median(norms):.2f} (median), from {norms.min():.2f} to {norms.max():.2f}")
 
 # %%
 # Summary
@@ -142,7 +148,7 @@ for label, vectors in (
 # Width and number of the audio tokens follow from the projector's shape, trained or not. So do much of the
 # pictures and a nearest token for each vector: those were there without training. What training brought is
 # the sentence at the end of the chain. Whether the trained vectors also moved *towards* the text
-# embeddings is what the medians above say; the decoder can use vectors that no word of its own comes near.
+# embeddings is what the medians above say. Here they did, because the decoder was taught to read letters.
 #
 # Before: :ref:`the encoder <gallery-encoder>`. Next: :ref:`the decoder <gallery-decoder>`. The lecture:
 # :doc:`Class 2, section 5 </course/class-2>`.

@@ -152,3 +152,11 @@ def test_trained_and_random_projectors_are_compared_on_the_same_clip(traces):
     assert trained.nearest_cosines.shape == random.nearest_cosines.shape
     assert not np.array_equal(trained.nearest_ids, random.nearest_ids)
     assert trained.text != random.text
+    # The trained projector spells, as the gallery's page says, with letters, spaces and "-" for a pause,
+    # because the decoder was trained to read such spellings. A random one does not.
+    spelled = [
+        sum(len(texts[0]) == 1 for texts in trace.nearest_texts) / len(trace.nearest_texts)
+        for trace in traces
+    ]
+    assert spelled[0] > 0.9
+    assert spelled[1] < 0.5
