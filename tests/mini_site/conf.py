@@ -1,5 +1,6 @@
 """A site of three pages, on which the extension ``bokeh_gallery`` is tested by itself."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -24,4 +25,5 @@ sphinx_gallery_conf = {
     "ignore_repr_types": r"bokeh\.",
     "min_reported_time": 1e9,
     "write_computation_times": False,
+    "parallel": int(os.environ.get("MINI_SITE_PROCESSES", "0")) or False,
 }

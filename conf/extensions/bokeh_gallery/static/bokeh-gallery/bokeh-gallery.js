@@ -219,6 +219,7 @@
   function watch_sounds() {
     for (const sound of sounds()) {
       sound.addEventListener("play", start_clock)
+      sound.addEventListener("seeking", () => (clock = sound))
       for (const name of ["timeupdate", "seeked", "ended"]) {
         sound.addEventListener(name, () => sound === current_sound() && place_playheads())
       }
