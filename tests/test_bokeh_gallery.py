@@ -178,7 +178,7 @@ def test_readers_without_scripts_get_a_still_picture(site):
         assert text
 
 
-def test_two_builds_are_the_same_bytes_whether_one_process_runs_the_scripts_or_two(site, tmp_path, monkeypatch):
+def test_two_builds_are_the_same_bytes_with_one_process_or_two(site, tmp_path, monkeypatch):
     monkeypatch.setenv("MINI_SITE_PROCESSES", "2")
     again = build(tmp_path / "elsewhere" / "second")
     names = sorted(str(path.relative_to(site)) for path in site.rglob("*") if path.is_file())
