@@ -142,6 +142,7 @@ def write_model_card(target: Path, results: Mapping[str, Mapping[str, Any]], sec
         normalizer=metrics["normalizer"],
         stack=model.config.stack_factor,
         limit=model.config.trained_seconds,
+        notes="".join(f"\n- {part}: {recipe['notes']}" for part, recipe in made.items() if "notes" in recipe),
     )
     path = target / "README.md"
     path.write_text(card, encoding="utf-8")
@@ -200,6 +201,7 @@ A shipped clip takes {seconds:.2f} s from samples to text (median; {machine}).
 
 `asrscope train all` makes it again, from synthesis to this card. The recipes with all their settings stand in
 `provenance.json`.
+{notes}
 
 | part | SHA-256 of its weights |
 |---|---|
