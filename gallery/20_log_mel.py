@@ -65,7 +65,7 @@ plots.show(window)
 # Its frequencies
 # ---------------
 # The FFT tells how much power the window has at each frequency. **Predict:** the place is loud, so
-# probably a vowel. Will the spectrum be smooth, or will it have a comb of peaks?
+# probably a vowel. Is its power spread evenly, or does it stand in a few places?
 
 power = np.abs(np.fft.rfft(piece * hann)) ** 2
 hertz = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
@@ -78,8 +78,9 @@ spectrum.xaxis.axis_label, spectrum.yaxis.axis_label = "frequency (Hz)", "power 
 plots.show(spectrum)
 
 # %%
-# In a vowel the vocal cords open and close regularly, and the peaks stand at multiples of that rate. The
-# broad humps over them are the resonances of the mouth, and they make the vowel what it is.
+# The broad humps are the resonances of the mouth, and they make a vowel what it is. The pitch of the voice
+# would show as a comb of fine peaks on top of them. A window this short resolves the comb of a high voice
+# and blurs that of a low one.
 #
 # From frequencies to mel bands
 # -----------------------------

@@ -128,6 +128,7 @@ for label, (values, color) in crowds.items():
 print(*medians, f"{(between.max(axis=1) > 0.95).sum()} text tokens have a near twin", sep="\n")
 cosines.xaxis.axis_label, cosines.yaxis.axis_label = "cosine", "density"
 cosines.legend.background_fill_alpha, cosines.legend.label_text_color = 0, "#7a7a7a"
+cosines.legend.location = "top_center"
 plots.show(cosines)
 
 # %%

@@ -125,6 +125,7 @@ for label, values, color in (("as spoken", right, "#3b82c4"), ("not as spoken", 
     groups.step(bins[:-1], counts, mode="after", color=color, line_width=2, legend_label=label)
 groups.xaxis.axis_label, groups.yaxis.axis_label = "probability", "words"
 groups.legend.background_fill_alpha, groups.legend.label_text_color = 0, "#7a7a7a"
+groups.legend.location = "top_center"
 plots.show(groups)
 
 # %%
