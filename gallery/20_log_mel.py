@@ -101,8 +101,7 @@ plots.show(triangles)
 
 # %%
 # The ear tells low tones apart better than high ones, and the bands follow it. Each triangle has the same
-# area, so a wide one must be low. The comb of the voice's pitch is blurred away at the top and still
-# visible at the bottom.
+# area, so a wide one must be low. Whatever there is of the pitch's comb is blurred away at the top.
 #
 # The whole picture
 # -----------------
