@@ -58,6 +58,16 @@ def test_the_class_traces_the_clip_that_its_lecture_follows():
     assert traced == {load_samples()[0].name}
 
 
+def test_no_page_types_a_number_that_the_build_can_compute():
+    units = "ms|GB|MB|parameters|layers|dimensions|mel bands|mels|tokens|positions|frames|samples a second"
+    typed = re.compile(rf"(?<![\w.`])\d[\d,.]*\s(?:{units})\b")
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        # Claims that are corrected stand in headings as they were made; questions there may suppose any clip.
+        prose = re.sub(r"^#.*$", "", text, flags=re.MULTILINE)
+        assert typed.findall(prose) == [], page.name
+
+
 def commands() -> list[str]:
     """Return every call of the command line that a page shows."""
     return sorted(
