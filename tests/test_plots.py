@@ -554,3 +554,32 @@ def test_show_uses_the_hook_of_a_notebook_or_gallery(figures, in_tmp):
 def test_drawing_needs_no_torch():
     code = "import sys, asrscope.plots, asrscope.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_show_in_a_kernel_that_loaded_nothing_loads_bokeh_into_the_notebook(figures, in_tmp, monkeypatch):
+    from types import SimpleNamespace
+
+    from asrscope.plots import pages
+
+    happened = []
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    state = SimpleNamespace(notebook=False)
+    monkeypatch.setattr(pages, "curstate", lambda: state)
+
+    def load(resources, hide_banner):
+        happened.append((resources.mode, hide_banner))
+        state.notebook = True
+
+    monkeypatch.setattr(pages, "output_notebook", load)
+    monkeypatch.setattr(pages, "bokeh_show", happened.append)
+    assert plots.show(figures["waveform"]) is None
+    assert happened == [("inline", True), figures["waveform"]]
+    assert list(in_tmp.iterdir()) == []
+
+
+@pytest.mark.parametrize(("token", "orientation"), [(" clock", "vertical"), ("t", "horizontal")])
+def test_long_names_of_audio_tokens_stand_on_their_side(trace, token, orientation):
+    figure = plots.nearest_tokens(replace(trace, nearest_texts=((token,) * 5,) * len(trace.nearest_texts)))
+    (axis,) = (item for item in figure.above if hasattr(item, "major_label_overrides"))
+    assert axis.major_label_orientation == orientation

@@ -247,18 +247,21 @@ def add_boundaries(fig: figure, trace: Trace) -> None:
 
 
 def add_names(
-    fig: figure, places: Sequence[float | int], names: Sequence[str], side: str, *, vertical: bool = False
+    fig: figure, places: Sequence[float | int], names: Sequence[str], side: str, *, dense: bool = False
 ) -> None:
     """Write names along one side of a figure, at their places on its axis.
 
     An axis, not labels: it takes the page's ink, and leaves names out where they would cover each other, so
-    that a phone shows some and zooming in shows all.
+    that a phone shows some and zooming in shows all. `dense` turns names of more than two letters on their
+    side.
     """
+    if not names:
+        return
     axis = LinearAxis(
         ticker=FixedTicker(ticks=list(places)),  # type: ignore[arg-type] # any ticker will do
         major_label_overrides=literal(places, names),
-        major_label_policy=NoOverlap(min_distance=5),
-        major_label_orientation="vertical" if vertical else "horizontal",
+        major_label_policy=NoOverlap(min_distance=2 if dense else 5),
+        major_label_orientation="vertical" if dense and max(map(len, names)) > 2 else "horizontal",
         major_label_text_font_size="11px",
         major_label_text_color=NEUTRAL_TEXT,
         major_label_standoff=2,

@@ -86,7 +86,7 @@ def nearest_tokens(trace: Trace) -> figure:
     # A run of equal names is named once, at its first token.
     changes = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
     centers = [float(start[i] + seconds / 2) for i in changes]
-    add_names(fig, centers, [names[i][:LONGEST_TEXT] for i in changes], "above", vertical=True)
+    add_names(fig, centers, [names[i][:LONGEST_TEXT] for i in changes], "above", dense=True)
     return fig
 
 
