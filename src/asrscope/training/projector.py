@@ -51,7 +51,7 @@ class ProjectorRecipe:
 
     stack_factor: int = 2
     hidden_size: int = 768
-    steps: int = 1_400
+    steps: int = 2_000
     positions_per_batch: int = 3_500
     learning_rate: float = 1.5e-3
     copies: int = 2
