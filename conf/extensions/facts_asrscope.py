@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import soundfile
 import torch
 from facts import Fact
 from transformers import SmolLM3Config, SmolLM3ForCausalLM, WhisperConfig, WhisperModel
@@ -41,13 +42,6 @@ def tiny() -> tuple[Any, Any]:
     return asrscope.load("tiny")
 
 
-@cache
-def clip_trace(name: str = "") -> Trace:
-    """Return the trace of a sample clip, by default of the first, which the lecture follows."""
-    sample = asrscope.load_sample(name) if name else asrscope.load_samples()[0]
-    return _trace(*tiny(), sample)
-
-
 def _trace(model: Any, processor: Any, sample: Any) -> Trace:
     return asrscope.trace(
         model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words
@@ -55,13 +49,14 @@ def _trace(model: Any, processor: Any, sample: Any) -> Trace:
 
 
 def _audio() -> Facts:
-    bits = 16
+    clip = soundfile.info(asrscope.load_samples()[0].path)
+    bits = int(clip.subtype.removeprefix("PCM_"))
     module = "asrscope.features"
     frame_ms = 1000 * HOP_LENGTH / SAMPLE_RATE
     return {
         "audio.sample_rate": Fact(SAMPLE_RATE, "asrscope.audio.SAMPLE_RATE, samples a second"),
         "audio.nyquist_khz": Fact(SAMPLE_RATE / 2000, "half the sampling rate, in kHz", "g"),
-        "audio.bits": Fact(bits, "bits of a sample in the shipped clips"),
+        "audio.bits": Fact(bits, "bits of a sample in the first shipped clip"),
         "audio.levels": Fact(2**bits, f"2 to the power of {bits}"),
         "features.n_fft": Fact(N_FFT, f"{module}.N_FFT, samples in a window"),
         "features.window_ms": Fact(1000 * N_FFT / SAMPLE_RATE, f"{module}.N_FFT / sampling rate", "g"),
@@ -170,8 +165,8 @@ def _measurements(path: Path) -> Facts:
 
 def _clip() -> Facts:
     """Sizes of every stage of the clip that the lecture follows."""
-    trace = clip_trace()
-    (_model, processor), sample = tiny(), asrscope.load_samples()[0]
+    (model, processor), sample = tiny(), asrscope.load_samples()[0]  # the clip that the lecture follows
+    trace = _trace(model, processor, sample)
     random_model, _ = asrscope.load("tiny", random_projector=True)
     random = _trace(random_model, processor, sample)
     sizes = {stage: _size(trace, stage) for stage in STAGES}
