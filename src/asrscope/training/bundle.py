@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, SmolLM3ForCausalLM, WhisperFeatureExtractor
+from transformers import AutoTokenizer, PreTrainedConfig, SmolLM3ForCausalLM, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.audio import SAMPLE_RATE
@@ -42,8 +42,8 @@ def bundle(encoder: Path, decoder: Path, projector: Path, target: Path) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(decoder)
     audio_config = audio_tower.config
     config = AsrScopeConfig(
-        audio_config=audio_config.to_dict(),
-        text_config=language_model.config.to_dict(),
+        audio_config=_sizes(audio_config),
+        text_config=_sizes(language_model.config),
         stack_factor=recipes["projector"]["stack_factor"],
         projector_hidden_size=recipes["projector"]["hidden_size"],
         audio_token_id=tokenizer.convert_tokens_to_ids("<|audio|>"),
@@ -147,6 +147,11 @@ def write_model_card(target: Path, results: Mapping[str, Mapping[str, Any]], sec
     path = target / "README.md"
     path.write_text(card, encoding="utf-8")
     return path
+
+
+def _sizes(config: PreTrainedConfig) -> dict[str, Any]:
+    """Give a config without the folder it was read from, which is nobody else's business."""
+    return {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}
 
 
 def _parts(encoder: Path, decoder: Path, projector: Path) -> dict[str, Path]:
