@@ -250,17 +250,19 @@ def test_special_tokens_are_not_nearest_text(make_model, clip):
     assert found.nearest_texts[0][0] == processor.tokenizer.decode([found.nearest_ids[0, 0]])
 
 
+@pytest.fixture(scope="module")
+def traces(bundled):
+    """Traces of the shipped clips by what is said in them."""
+    from asrscope.samples import load_samples
+
+    return {
+        sample.text: trace(*bundled, sample.path, reference=sample.text, reference_words=sample.words)
+        for sample in load_samples()
+    }
+
+
 class TestBundled:
     """The model in the package, on its own samples."""
-
-    @pytest.fixture(scope="class")
-    def traces(self, bundled):
-        from asrscope.samples import load_samples
-
-        return {
-            sample.text: trace(*bundled, sample.path, reference=sample.text, reference_words=sample.words)
-            for sample in load_samples()
-        }
 
     def test_most_words_are_right(self, traces):
         from asrscope.metrics import total_errors, word_errors
