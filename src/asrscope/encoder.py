@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-__all__ = ["SECONDS_PER_POSITION", "encode", "position_mask"]
+from asrscope.stages import SECONDS_PER_POSITION
 
-SECONDS_PER_POSITION = 0.02  # the second convolution has stride 2: two 10 ms frames per position
+__all__ = ["SECONDS_PER_POSITION", "encode", "position_mask"]
 
 
 def position_mask(frame_mask: Bool[Tensor, "batch frames"]) -> Bool[Tensor, "batch positions"]:

@@ -23,11 +23,11 @@ from asrscope.audio import SAMPLE_RATE
 from asrscope.data.sentences import hand_written, sentences
 from asrscope.data.synthesis import HELD_OUT_VOICES, TRAIN_VOICES, Speech, Voice, random_voice, synthesize
 from asrscope.features import log_mel
+from asrscope.stages import SECONDS_PER_POSITION
 
 __all__ = ["TEST_SETS", "Shard", "load_shards", "make_shards", "make_test_sets"]
 
 UTTERANCES_PER_SHARD = 1000
-SECONDS_PER_POSITION = 0.02
 MAX_SECONDS = 8.0  # longer sentences are drawn again: they would set the memory of a whole batch
 
 

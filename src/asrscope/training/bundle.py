@@ -13,6 +13,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.audio import SAMPLE_RATE
 from asrscope.data.corpus import MAX_SECONDS
+from asrscope.data.sentences import vocabulary
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.provenance import write_provenance
@@ -100,7 +101,7 @@ def write_model_card(target: Path, results: Mapping[str, Mapping[str, Any]], sec
         "decoder": _count(model.language_model),
     }
     weights = (target / "model.safetensors").stat().st_size
-    machine = f"{platform.machine()}, torch {torch.__version__}, one thread"
+    machine = f"{platform.machine()}, torch {torch.__version__}, threads: {torch.get_num_threads()}"
     keep = (
         "wer",
         "wer_low",
@@ -137,6 +138,7 @@ def write_model_card(target: Path, results: Mapping[str, Mapping[str, Any]], sec
         hashes="\n".join(f"| {part} | `{claim['sha256']}` |" for part, claim in provenance.items()),
         megabytes=weights / 1e6,
         total=sum(sizes.values()),
+        vocabulary=len(vocabulary()),
         seconds=seconds_per_clip,
         machine=machine,
         normalizer=metrics["normalizer"],
@@ -175,7 +177,7 @@ to be looked into.
 
 ## What it has heard
 
-English sentences of a small grammar and strings of random words, some two thousand words in all, spoken by
+English sentences of a small grammar and strings of random words, {vocabulary:,} words in all, spoken by
 `espeak-ng` and `flite`. No human voice. It writes lowercase words without punctuation and was trained on
 clips of up to {limit:g} s.
 

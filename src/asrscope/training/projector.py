@@ -127,7 +127,7 @@ def cache_encodings(
             f"{folder} holds the output of another encoder. Make sure to delete that folder first"
         )
     mark.write_text(digest, encoding="utf-8")
-    # The same encoder that runs in bfloat16 is three times faster on a CPU with matrix instructions.
+    # As in training: half the memory to move, and matrix instructions where the CPU has them.
     encoder = encoder.eval().bfloat16()
     total = copies * len(shards)
     for job in range(total):

@@ -24,8 +24,8 @@ def keep_memory() -> None:
     """Make the allocator keep freed blocks, and oneDNN its kernels, instead of getting both anew each step.
 
     Every step allocates and frees the same few megabytes. By default glibc hands such blocks back to the
-    system and gets fresh pages, which took 40 % of a step's time here (measured with py-spy). Batches come in
-    a few hundred shapes, and oneDNN forgets its compiled kernels beyond a thousand.
+    system and faults in fresh pages, which showed as the largest single item of an encoder step under py-spy.
+    Batches come in a few hundred shapes, and oneDNN forgets its compiled kernels beyond a thousand.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
     if sys.platform == "linux":
@@ -161,7 +161,7 @@ class Run:
             self._window.clear()
 
     def log(self, **values: Any) -> None:
-        """Append one line to ``log.jsonl`` and print it."""
+        """Append one line to ``log.jsonl``."""
         line = {
             "step": self.step,
             "seconds": round(self.seconds, 1),
