@@ -4,7 +4,16 @@ import itertools
 import random
 
 from asrscope.data.clips import CLIPS
-from asrscope.data.sentences import hand_written, inflect, make_sentence, sentences, split_of, vocabulary
+from asrscope.data.sentences import (
+    hand_written,
+    inflect,
+    make_loose_sentence,
+    make_sentence,
+    sentences,
+    split_of,
+    vocabulary,
+    written,
+)
 from asrscope.data.synthesis import HELD_OUT_VOICES, TRAIN_VOICES
 
 
@@ -18,6 +27,36 @@ def test_every_sentence_is_made_of_the_vocabulary():
     known = set(vocabulary())
     for _ in range(2000):
         assert set(make_sentence(rng).split()) <= known
+
+
+def test_loose_sentences_have_little_words_where_the_grammar_would_not_put_them():
+    rng = random.Random(4)
+    loose = [make_loose_sentence(rng) for _ in range(500)]
+    assert all(2 <= len(sentence.split()) <= 14 for sentence in loose)
+    pairs = {pair for sentence in loose for pair in itertools.pairwise(sentence.split())}
+    drawn = [make_sentence(rng) for _ in range(500)]
+    known = {pair for sentence in drawn for pair in itertools.pairwise(sentence.split())}
+    assert len(pairs - known) > len(pairs) / 2
+
+
+def test_sentences_for_training_are_of_all_three_kinds_and_filled():
+    drawn = list(itertools.islice(sentences("train", 7), 3000))
+    starts = {
+        line.split(" {")[0] for line in written() if line.startswith(("the last bus", "there was nothing"))
+    }
+    assert all(any(sentence.startswith(start) for sentence in drawn) for start in starts)
+    assert not any(set("{}.") & set(sentence) for sentence in drawn)
+    letters = set("abcdefghijklmnopqrstuvwxyz' ")
+    assert all(set(sentence) <= letters for sentence in drawn)
+
+
+def test_no_sentence_written_for_training_shares_five_words_in_a_row_with_a_test_sentence():
+    def runs(text: str) -> set[tuple[str, ...]]:
+        words = text.split()
+        return {tuple(words[first : first + 5]) for first in range(len(words) - 4)}
+
+    tested = set().union(*(runs(sentence) for sentence in hand_written()))
+    assert not any(runs(line) & tested for line in written())
 
 
 def test_equal_seeds_draw_equal_sentences_and_others_do_not():

@@ -4,14 +4,23 @@ import itertools
 import json
 import random
 import shutil
+from dataclasses import replace
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
 
 from asrscope.data import corpus, synthesis
 from asrscope.data.clips import CLIPS, make_clips
-from asrscope.data.synthesis import HELD_OUT_VOICES, TRAIN_VOICES, Voice, random_voice, synthesize
+from asrscope.data.synthesis import (
+    HELD_OUT_VOICES,
+    TRAIN_VOICES,
+    Voice,
+    disguise,
+    random_voice,
+    synthesize,
+)
 from asrscope.samples import load_samples
 
 SENTENCE = "the old captain told us a story out of the sea"
@@ -42,6 +51,34 @@ def test_phones_cover_the_clip_without_overlap(synthesizers, voice):
     spans = synthesize(SENTENCE, voice).phones
     assert len(spans) > 20
     assert all(first[2] <= second[1] + 1e-9 for first, second in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize("voice", VOICES, ids=lambda voice: voice.synthesizer)
+def test_a_larger_speaker_sounds_lower_and_speaks_as_fast(synthesizers, voice):
+    own, large = (synthesize(SENTENCE, replace(voice, size=size)) for size in (1.0, 1.2))
+    assert len(large.waveform) == pytest.approx(len(own.waveform), rel=0.1)
+    assert large.words[-1][2] == pytest.approx(own.words[-1][2], rel=0.1)
+    assert large.phones[-1][2] == pytest.approx(len(large.waveform) / 16_000, abs=0.3)
+    assert median_pitch(large) == pytest.approx(median_pitch(own) / 1.2, rel=0.08)
+
+
+def test_a_recorded_voice_takes_another_pitch(synthesizers):
+    for hertz in (90, 130, 210):
+        voice = Voice("flite", "slt", hertz=hertz, size=1.1)
+        assert median_pitch(synthesize(SENTENCE, voice)) == pytest.approx(hertz, rel=0.08)
+
+
+def median_pitch(speech) -> float:
+    return float(np.nanmedian(librosa.pyin(speech.waveform, fmin=60, fmax=400, sr=16_000)[0]))
+
+
+def test_most_voices_for_training_are_disguised_and_stay_in_range():
+    rng = random.Random(0)
+    drawn = [disguise(rng, random_voice(rng, TRAIN_VOICES)) for _ in range(500)]
+    changed = [voice for voice in drawn if voice.size != 1.0]
+    assert 200 < len(changed) < 400
+    assert {voice.synthesizer for voice in changed if voice.hertz} == {"flite"}
+    assert all(80 <= voice.hertz <= 240 for voice in changed if voice.hertz)
 
 
 def test_every_voice_is_known_to_its_synthesizer(synthesizers):

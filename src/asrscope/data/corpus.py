@@ -20,8 +20,17 @@ import soundfile
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
+from asrscope.data.codecs import compress, random_codec
 from asrscope.data.sentences import hand_written, sentences
-from asrscope.data.synthesis import HELD_OUT_VOICES, TRAIN_VOICES, Speech, Voice, random_voice, synthesize
+from asrscope.data.synthesis import (
+    HELD_OUT_VOICES,
+    TRAIN_VOICES,
+    Speech,
+    Voice,
+    disguise,
+    random_voice,
+    synthesize,
+)
 from asrscope.features import log_mel
 from asrscope.stages import SECONDS_PER_POSITION
 
@@ -53,10 +62,15 @@ class Shard:
     utterances: list[dict[str, Any]]
 
 
-def draw_utterance(rng: random.Random, text: str, voices: dict[str, tuple[str, ...]]) -> tuple[Voice, Speech]:
+def draw_utterance(
+    rng: random.Random, text: str, voices: dict[str, tuple[str, ...]], *, for_training: bool = False
+) -> tuple[Voice, Speech]:
     """Speak a sentence in a random voice; voices that fail on it or take too long are drawn again."""
     for _ in range(20):
-        voice = random_voice(rng, voices)
+        if for_training:
+            voice = disguise(rng, random_voice(rng, voices, flite_share=0.5))
+        else:
+            voice = random_voice(rng, voices)
         try:
             speech = synthesize(text, voice)
         except ValueError:
@@ -83,9 +97,11 @@ def make_shard(folder: str, number: int, n_mels: int, utterances: int) -> str:
     rng = random.Random(f"voices-{number}")
     features, labels, lines, start = [], [], [], 0
     for sentence in itertools.islice(sentences("train", seed=number), utterances):
-        voice, speech = draw_utterance(rng, sentence, TRAIN_VOICES)
+        voice, speech = draw_utterance(rng, sentence, TRAIN_VOICES, for_training=True)
         text = " ".join(word for word, _, _ in speech.words)
-        mel = log_mel(speech.waveform, n_mels).T.astype(np.float16)  # (frames, n_mels)
+        codec = random_codec(rng)
+        waveform = compress(speech.waveform, *codec) if codec else speech.waveform
+        mel = log_mel(waveform, n_mels).T.astype(np.float16)  # (frames, n_mels)
         features.append(mel)
         labels += label_positions(speech.phones, len(mel) // 2, voice.synthesizer)
         lines.append(
@@ -95,9 +111,12 @@ def make_shard(folder: str, number: int, n_mels: int, utterances: int) -> str:
                 "voice": voice.name,
                 "rate": voice.rate,
                 "pitch": voice.pitch,
+                "size": voice.size,
+                "hertz": voice.hertz,
+                "codec": codec[0] if codec else None,
                 "start": start,
                 "frames": len(mel),
-                "sha256": hashlib.sha256(speech.waveform.tobytes()).hexdigest(),
+                "sha256": hashlib.sha256(waveform.tobytes()).hexdigest(),
             }
         )
         start += len(mel)

@@ -13,10 +13,17 @@ from importlib import resources
 
 from asrscope.data.lexicon import IRREGULAR_PLURALS, IRREGULAR_VERBS, WORDS
 
-__all__ = ["hand_written", "make_sentence", "sentences", "split_of", "vocabulary"]
+__all__ = ["hand_written", "make_sentence", "sentences", "split_of", "vocabulary", "written"]
 
 VOWELS = "aeiou"
 HELD_OUT_PERCENT = 4  # of all sentences: half for development, half for testing
+LOOSE_SHARE, WRITTEN_SHARE = 0.25, 0.15  # of the sentences for training
+# What a loose sentence is chained from, beside single words: symbols of the grammar.
+CHUNKS = (
+    "noun_phrase", "subject", "object", "where", "when", "be", "some_food", "verb", "verb.past", "verb.s",
+    "verb.ing", "action", "action.past", "action.ing", "action.s", "adjective", "adverb", "things", "modal",
+    "preposition", "name", "count",
+)  # fmt: skip
 
 # symbol -> alternatives. A symbol without rules here is a category of the lexicon; "verb.past" inflects.
 # fmt: off
@@ -213,13 +220,41 @@ def vocabulary() -> tuple[str, ...]:
     return tuple(sorted(words))
 
 
+def _fill(text: str, rng: random.Random) -> str:
+    return re.sub(r"\{([^}]*)\}", lambda match: _expand(match[1], rng), text)
+
+
+def _repair(text: str) -> str:
+    """Write "an" where it belongs."""
+    text = re.sub(r"\ba (?=[aeiou](?!ni|ne\b|se))", "an ", text)
+    return re.sub(r"\ba (?=hour|honest)", "an ", text)
+
+
 def _expand(symbol: str, rng: random.Random) -> str:
     name, _, form = symbol.partition(".")
     if name in GRAMMAR:
-        text = rng.choice(GRAMMAR[name])
-        return re.sub(r"\{([^}]*)\}", lambda match: _expand(match[1], rng), text)
+        return _fill(rng.choice(GRAMMAR[name]), rng)
     word = rng.choice(WORDS[name])
     return inflect(word, form) if form else word
+
+
+def make_loose_sentence(rng: random.Random) -> str:
+    """Chain phrases and little words without a plan, 2 to 14 words.
+
+    Such a sentence sounds like English and keeps no promise: who has learned only the grammar would guess how
+    it goes on, and be wrong.
+    """
+    words: list[str] = []
+    wanted = rng.randint(2, 14)
+    while len(words) < wanted:
+        draw = rng.random()
+        if draw < 0.4:
+            words.append(rng.choice(WORDS["function"]))
+        elif draw < 0.5:
+            words.append(rng.choice(vocabulary()))
+        else:
+            words += _expand(rng.choice(CHUNKS), rng).split()
+    return " ".join(words[:wanted])
 
 
 def make_sentence(rng: random.Random) -> str:
@@ -228,17 +263,25 @@ def make_sentence(rng: random.Random) -> str:
     Random strings teach spelling: no neighbor helps to guess a word. Their lengths run from 1 to 9 words.
     """
     if rng.random() < 0.6:
-        text = _expand("sentence", rng)
-        text = re.sub(r"\ba (?=[aeiou](?!ni|ne\b|se))", "an ", text)
-        return re.sub(r"\ba (?=hour|honest)", "an ", text)
+        return _repair(_expand("sentence", rng))
     return " ".join(rng.choices(vocabulary(), k=rng.randint(1, 9)))
+
+
+def _read_lines(name: str) -> tuple[str, ...]:
+    text = resources.files("asrscope.data").joinpath(name).read_text(encoding="utf-8")
+    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
 @lru_cache(maxsize=1)
 def hand_written() -> tuple[str, ...]:
     """Read the natural sentences written by hand for testing; none of them is ever trained on."""
-    text = resources.files("asrscope.data").joinpath("hand_written.txt").read_text(encoding="utf-8")
-    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
+    return _read_lines("hand_written.txt")
+
+
+@lru_cache(maxsize=1)
+def written() -> tuple[str, ...]:
+    """Read the natural sentences written for training, with slots such as ``{place}`` to be filled."""
+    return _read_lines("written.txt")
 
 
 @lru_cache(maxsize=1)
@@ -263,7 +306,7 @@ def split_of(sentence: str) -> str:
 
 
 def sentences(split: str, seed: int) -> Iterator[str]:
-    """Draw sentences of one split without end.
+    """Draw sentences of one split without end; for training, loose and written ones are among them.
 
     Parameters
     ----------
@@ -279,6 +322,12 @@ def sentences(split: str, seed: int) -> Iterator[str]:
     """
     rng = random.Random(f"{split}-{seed}")
     while True:
-        sentence = make_sentence(rng)
+        draw = rng.random() if split == "train" else 1.0
+        if draw < LOOSE_SHARE:
+            sentence = make_loose_sentence(rng)
+        elif draw < LOOSE_SHARE + WRITTEN_SHARE:
+            sentence = _repair(_fill(rng.choice(written()), rng))
+        else:
+            sentence = make_sentence(rng)
         if split_of(sentence) == split:
             yield sentence

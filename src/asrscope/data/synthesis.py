@@ -12,7 +12,7 @@ import random
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
 
-__all__ = ["HELD_OUT_VOICES", "TRAIN_VOICES", "Speech", "Voice", "random_voice", "synthesize"]
+__all__ = ["HELD_OUT_VOICES", "TRAIN_VOICES", "Speech", "Voice", "disguise", "random_voice", "synthesize"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,19 @@ class Voice:
         Words a minute (flite: 170 is its own rate).
     pitch : int
         0 to 99; 50 is the voice's own.
+    size : float
+        Of the speaker: 1.1 makes all resonances and the pitch 10 % lower, as a vocal tract 10 % longer does.
+        The rate stays.
+    hertz : int, optional
+        Mean pitch in place of ``pitch``. Only flite takes it, and of its voices all but ``rms``.
     """
 
     synthesizer: str
     name: str
     rate: int = 170
     pitch: int = 50
+    size: float = 1.0
+    hertz: int | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,28 @@ def random_voice(rng: random.Random, voices: dict[str, tuple[str, ...]], flite_s
     return Voice(synthesizer, name, rate=rng.randint(125, 205), pitch=rng.randint(25, 75))
 
 
+def disguise(rng: random.Random, voice: Voice, share: float = 0.6) -> Voice:
+    """Make another speaker of a voice, so that no voice of the few becomes a cue.
+
+    flite's are the only ones that sound human, and there are four to train on: their pitch is drawn anew
+    between a low man's and a high woman's.
+
+    Parameters
+    ----------
+    rng : random.Random
+        The generator.
+    voice : Voice
+        The voice.
+    share : float
+        Of the voices that are changed.
+    """
+    if rng.random() >= share:
+        return voice
+    size = rng.uniform(0.86, 1.2)
+    hertz = round(80 * (240 / 80) ** rng.random()) if voice.synthesizer == "flite" else None
+    return replace(voice, size=round(size, 3), hertz=hertz)
+
+
 def synthesize(text: str, voice: Voice) -> Speech:
     """Speak a sentence.
 
@@ -138,7 +167,9 @@ def synthesize(text: str, voice: Voice) -> Speech:
     ValueError
         If it knows no such voice, or says nothing.
     """
-    speech = _espeak(text, voice) if voice.synthesizer == "espeak-ng" else _flite(text, voice)
+    # Played slower, a clip sounds lower and larger; spoken faster by as much, it keeps its length.
+    spoken = replace(voice, rate=round(voice.rate * voice.size))
+    speech = _espeak(text, spoken) if voice.synthesizer == "espeak-ng" else _flite(text, spoken)
     if speech.waveform.size == 0 or not speech.phones:
         raise ValueError(f"{voice.synthesizer} voice {voice.name!r} said nothing for {text!r}")
     return speech
@@ -214,11 +245,16 @@ class _Espeak:
         self.library.espeak_Synth(data, len(data), 0, 1, 0, 1, None, None)  # by character, UTF-8
         self.library.espeak_Synchronize()
         pcm = np.concatenate(self.samples) if self.samples else np.zeros(0, np.int16)
-        seconds = pcm.size / self.rate
-        waveform = soxr.resample(pcm.astype(np.float32) / 32768, self.rate, SAMPLE_RATE)
-        marks = [(label or "_", time) for kind, _, time, label in self.events if kind == _PHONEME]
+        rate = self.rate / voice.size
+        seconds = pcm.size / rate
+        waveform = soxr.resample(pcm.astype(np.float32) / 32768, rate, SAMPLE_RATE)
+        marks = [
+            (label or "_", time * voice.size) for kind, _, time, label in self.events if kind == _PHONEME
+        ]
         phones = _spans(marks, seconds)
-        starts = [(position - 1, time) for kind, position, time, _ in self.events if kind == _WORD]
+        starts = [
+            (position - 1, time * voice.size) for kind, position, time, _ in self.events if kind == _WORD
+        ]
         return Speech(waveform, phones, _word_spans(text, starts, phones))
 
 
@@ -288,9 +324,9 @@ def _flite(text: str, voice: Voice) -> Speech:
         path = Path(folder) / "speech.wav"
         command = [program, "-voice", voice.name, "-psdur", "-t", text, "-o", str(path)]
         command += ["--setf", f"duration_stretch={170 / voice.rate:.3f}"]
-        # The diphone voices shift their pitch cleanly; a cluster-unit voice would only be resynthesized
-        # badly.
-        if voice.name.startswith("kal"):
+        if voice.hertz is not None:
+            command += ["--setf", f"int_f0_target_mean={voice.hertz * voice.size:.1f}"]
+        elif voice.name.startswith("kal"):  # the recorded voices keep their own
             command += ["--setf", f"int_f0_target_mean={95 + (voice.pitch - 50) * 0.6:.1f}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not path.exists():
@@ -298,10 +334,11 @@ def _flite(text: str, voice: Voice) -> Speech:
         pcm, rate = soundfile.read(io.BytesIO(path.read_bytes()), dtype="float32")
     phones, start = [], 0.0
     for item in done.stdout.split():
-        label, _, end = item.rpartition(":")
-        phones.append(("_" if label == "pau" else label, start, float(end)))
-        start = float(end)
-    waveform = soxr.resample(pcm, rate, SAMPLE_RATE)
+        label, _, mark = item.rpartition(":")
+        end = float(mark) * voice.size
+        phones.append(("_" if label == "pau" else label, start, end))
+        start = end
+    waveform = soxr.resample(pcm, rate / voice.size, SAMPLE_RATE)
     return Speech(waveform, tuple(phones), _flite_words(text, program, tuple(phones)))
 
 
