@@ -17,7 +17,8 @@ from asrscope.provenance import provenance_of
 from asrscope.training.bundle import bundle
 from asrscope.training.decoder import DecoderRecipe, Examples, make_tokenizer, spelled_context, train_decoder
 from asrscope.training.encoder import EncoderRecipe, read_letters, spell, train_encoder
-from asrscope.training.projector import ProjectorRecipe, cache_encodings, train_projector
+from asrscope.training.encodings import EncoderPass, cache_encodings
+from asrscope.training.projector import ProjectorRecipe, train_projector
 from asrscope.training.run import Run, learning_rate_factor
 
 ENCODER = EncoderRecipe(d_model=32, layers=2, heads=2, ffn=48, steps=6, frames_per_batch=600, phone_steps=2)
@@ -27,7 +28,7 @@ DECODER = DecoderRecipe(
 PROJECTOR = ProjectorRecipe(stack_factor=2, hidden_size=24, steps=6, positions_per_batch=400, copies=2)
 
 
-def buzz(rng, text, voices):
+def buzz(rng, text, voices, **_how):
     """Speak in tones: quick, and there on every machine."""
     generator = np.random.default_rng(rng.getrandbits(32))
     seconds = 0.15 * len(text.split())
@@ -55,7 +56,8 @@ def trained(shards, tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     encoder = train_encoder(shards.parent, root / "encoder", ENCODER, evaluate_every=100)
     decoder = train_decoder(root / "decoder", DECODER, evaluate_every=100)
-    cache_encodings(WhisperEncoder.from_pretrained(encoder), shards, root / "encodings", copies=2)
+    work = EncoderPass(WhisperEncoder.from_pretrained(encoder), corpus.load_shards(shards))
+    cache_encodings(work, root / "encodings", copies=2)
     projector = train_projector(root / "encodings", decoder, root / "projector", PROJECTOR)
     return {"encoder": encoder, "decoder": decoder, "projector": projector, "encodings": root / "encodings"}
 
@@ -67,10 +69,10 @@ def interrupt(monkeypatch):
     def after(steps):
         whole = Run.end_step
 
-        def end_step(self, loss, utterances):
+        def end_step(self, utterances):
             if self.step == steps:
                 raise KeyboardInterrupt
-            whole(self, loss, utterances)
+            whole(self, utterances)
 
         monkeypatch.setattr(Run, "end_step", end_step)
         return lambda: monkeypatch.setattr(Run, "end_step", whole)
@@ -214,4 +216,4 @@ def test_missing_shards_are_reported_with_the_command_that_makes_them(tmp_path):
 def test_encodings_of_another_encoder_are_refused(shards, trained):
     other = WhisperEncoder(WhisperEncoder.from_pretrained(trained["encoder"]).config)
     with pytest.raises(ValueError, match="another encoder"):
-        cache_encodings(other, shards, trained["encodings"], copies=2)
+        cache_encodings(EncoderPass(other, corpus.load_shards(shards)), trained["encodings"], copies=2)

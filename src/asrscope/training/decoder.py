@@ -7,7 +7,6 @@ sound to something like such a spelling will be understood.
 """
 
 import itertools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,43 +16,30 @@ import torch
 from jaxtyping import Float, Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast, SmolLM3Config, SmolLM3ForCausalLM
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, SmolLM3Config, SmolLM3ForCausalLM
 
 from asrscope.data.sentences import sentences, vocabulary
-from asrscope.training.encoder import made_with
-from asrscope.training.run import Run
+from asrscope.training.batches import fill_batches, seeded_generator
+from asrscope.training.options import Options
+from asrscope.training.processes import agree
+from asrscope.training.run import Run, Watch
+from asrscope.training.spelling import (
+    INSTRUCTION,
+    SPECIALS,
+    Example,
+    Examples,
+    mixed_embeddings,
+    spelled_context,
+)
 
-__all__ = ["DecoderRecipe", "make_tokenizer", "train_decoder"]
+__all__ = ["INSTRUCTION", "DecoderRecipe", "Examples", "make_tokenizer", "spelled_context", "train_decoder"]
 
-PAUSE = "-"  # the ordinary token that stands for a stretch without a new letter
-SPECIALS = ("<|pad|>", "<|im_start|>", "<|im_end|>", "<|audio|>")
-INSTRUCTION = "transcribe: "
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-MIXED = 3  # at most so many embeddings make up one context position
 POOL = 80  # sentences drawn for a batch
-# Letters that are taken for each other: they share sounds.
-CONFUSED = (
-    "aeiou",
-    "ckqx",
-    "sczx",
-    "dt",
-    "bpv",
-    "fvw",
-    "gj",
-    "mn",
-    "lr",
-    "iy",
-    "uw",
-    "gk",
-    "ht",
-    "ea",
-    "ou",
-    "ie",
-)
 
 
 @dataclass(frozen=True)
@@ -148,201 +134,119 @@ def make_decoder(recipe: DecoderRecipe, tokenizer: PreTrainedTokenizerFast) -> S
     return SmolLM3ForCausalLM(config)
 
 
-def spelled_context(
-    text: str, rng: np.random.Generator, harm: float | None = None
-) -> list[list[tuple[str, float]]]:
-    """Spell a sentence as a stream of positions, each a mixture of letters, with mistakes and pauses.
+def fixed_tokenizer(folder: Path, recipe: DecoderRecipe) -> PreTrainedTokenizerFast:
+    """Make the tokenizer at the first start of a run, and keep it: later sentences must not renumber tokens.
 
-    Parameters
-    ----------
-    text : str
-        The sentence.
-    rng : np.random.Generator
-        The generator.
-    harm : float, optional
-        How many mistakes, from 0 for none to 1; drawn if not given.
-
-    Returns
-    -------
-    list of list of (str, float)
-        For every position the letters in it, first the one that sounds first, and their weights.
+    Raises
+    ------
+    ValueError
+        If there is a checkpoint and no tokenizer that it was trained with.
     """
-    if harm is None:
-        harm = float(rng.choice([0.0, 0.3, 1.0], p=[0.15, 0.35, 0.5])) * rng.random()
-    wrong, lost, added, doubted = 0.25 * harm, 0.12 * harm, 0.08 * harm, 0.3 * harm
-    pace = rng.uniform(1.0, 2.4)  # positions a letter
-    letters: list[list[tuple[str, float]]] = []
-    for right in text:
-        draw = rng.random(4)
-        if draw[0] < lost:
-            continue
-        letter = _mistake(right, rng) if draw[1] < wrong else right
-        parts = [(letter, 1.0)]
-        if draw[2] < doubted:
-            weight = rng.uniform(0.2, 0.6)
-            parts = [(letter, 1.0 - weight), (_mistake(letter, rng), weight)]
-        letters.append(parts)
-        if draw[3] < added:
-            letters.append([(_mistake(letter, rng), 1.0)])
-    times = np.cumsum(rng.gamma(2.5, pace / 2.5, len(letters) + 1)) + rng.integers(0, 12)
-    stream: list[list[tuple[str, float]]] = [[] for _ in range(int(times[-1]) + 2 + int(rng.integers(0, 12)))]
-    for parts, time in zip(letters, times, strict=False):
-        # A second letter in one position weighs less: that tells the order.
-        later = 0.6 if stream[int(time)] else 1.0
-        stream[int(time)] += [(letter, weight * later) for letter, weight in parts]
-        if rng.random() < 0.2:  # a long letter fills two positions
-            stream[int(time) + 1] += [(letter, 0.8 * weight) for letter, weight in parts]
-    return [position[:MIXED] or [(PAUSE, 1.0)] for position in stream]
+    path = folder / "tokenizer"
+    finished = folder / "decoder"
+    if not path.exists():
+        if (finished / "tokenizer.json").exists():
+            tokenizer = AutoTokenizer.from_pretrained(finished)
+        elif (folder / "checkpoint.pt").exists():
+            raise ValueError(
+                f"{folder} holds a checkpoint, but not the tokenizer it was trained with. Make sure to put "
+                f"its files into {path}, or give another folder"
+            )
+        else:
+            tokenizer = make_tokenizer(recipe.vocab_size, recipe.seed)
+        temporary = path.with_suffix(".part")
+        tokenizer.save_pretrained(temporary)
+        temporary.rename(path)
+    return AutoTokenizer.from_pretrained(path)
 
 
-def _mistake(letter: str, rng: np.random.Generator) -> str:
-    groups = [group for group in CONFUSED if letter in group]
-    if groups and rng.random() < 0.7:
-        group = groups[rng.integers(len(groups))]
-        return group[rng.integers(len(group))]
-    return " abcdefghijklmnopqrstuvwxyz"[rng.integers(27)]
+def sentence_batch(step: int, recipe: DecoderRecipe, examples: Examples) -> list[Example]:
+    """Draw the batch of a step from the step's own seed, so that any step can be repeated.
 
-
-Example = tuple[list[list[tuple[int, float]]], list[int]]  # (token, weight) pairs per position, and labels
-
-
-class Examples:
-    """Turns sentences into batches of mixed embeddings and labels.
-
-    Parameters
-    ----------
-    tokenizer : PreTrainedTokenizerFast
-        The decoder's tokenizer.
+    A pool of sentences is sorted and cut into batches of similar length; one of them is taken.
     """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.tokenizer = tokenizer
-        prompt = tokenizer.apply_chat_template(
-            [{"role": "user", "content": f"{INSTRUCTION}<|audio|>"}],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        before, after = prompt.split("<|audio|>")
-        self.before = tokenizer.encode(before, add_special_tokens=False)
-        self.after = tokenizer.encode(after, add_special_tokens=False)
-        self.letter = {
-            letter: tokenizer.encode(letter, add_special_tokens=False)[0]
-            for letter in f"{PAUSE} 'abcdefghijklmnopqrstuvwxyz"
-        }
-
-    def answer(self, text: str) -> list[int]:
-        """Token ids of a transcript with its end."""
-        return [*self.tokenizer.encode(text, add_special_tokens=False), self.tokenizer.eos_token_id]
-
-    def spelled(self, text: str, rng: np.random.Generator) -> Example:
-        """Make prompt and answer of one sentence: (token, weight) pairs per position, and labels."""
-        context = [[(self.letter[a], w) for a, w in position] for position in spelled_context(text, rng)]
-        answer = self.answer(text)
-        ids = [[(token, 1.0)] for token in self.before]
-        ids += context
-        ids += [[(token, 1.0)] for token in self.after]
-        labels = [-100] * len(ids) + answer
-        return ids + [[(token, 1.0)] for token in answer], labels
-
-    def plain(self, texts: list[str]) -> Example:
-        """Make one example of plain text: every token is to be predicted."""
-        ids = [token for text in texts for token in self.answer(text)]
-        return [[(token, 1.0)] for token in ids], ids
-
-    def batch(
-        self, examples: list[Example]
-    ) -> tuple[
-        Int[Tensor, "batch positions mixed"],
-        Float[Tensor, "batch positions mixed"],
-        Int[Tensor, "batch positions"],
-    ]:
-        """Stack examples: token ids and weights of every position, and labels; padding is on the right."""
-        longest = -(-max(len(labels) for _, labels in examples) // 8) * 8
-        ids = np.full((len(examples), longest, MIXED), self.tokenizer.pad_token_id)
-        weights = np.zeros((len(examples), longest, MIXED), dtype=np.float32)
-        targets = np.full((len(examples), longest), -100)
-        for row, (positions, labels) in enumerate(examples):
-            targets[row, : len(labels)] = labels
-            for column, parts in enumerate(positions):
-                for place, (token, weight) in enumerate(parts):
-                    ids[row, column, place] = token
-                    weights[row, column, place] = weight
-        return torch.from_numpy(ids), torch.from_numpy(weights), torch.from_numpy(targets)
-
-
-def mixed_embeddings(
-    table: nn.Embedding,
-    ids: Int[Tensor, "batch positions mixed"],
-    weights: Float[Tensor, "batch positions mixed"],
-    generator: torch.Generator,
-) -> Float[Tensor, "batch positions decoder_dim"]:
-    """Mix embeddings, and disturb the mixtures of context positions with noise and a change of length."""
-    embeds = (table(ids) * weights[..., None]).sum(2)
-    batch, positions, dim = embeds.shape
-    is_text = (weights[..., 0] == 1.0) & (weights[..., 1] == 0.0)
-    size = table.weight.detach().pow(2).mean().sqrt()
-    noise = torch.rand(batch, 1, 1, generator=generator) * 0.7 * size
-    length = 1 + 0.3 * torch.randn(batch, positions, 1, generator=generator).clamp(-2, 2)
-    disturbed = embeds * length + torch.randn(batch, positions, dim, generator=generator) * noise
-    return torch.where(is_text[..., None], embeds, disturbed)
+    rng = np.random.default_rng((recipe.seed, step))
+    source = sentences("train", seed=int(rng.integers(2**62)))
+    if rng.random() < recipe.text_share:
+        pool = [examples.plain(list(itertools.islice(source, 5))) for _ in range(POOL // 2)]
+    else:
+        pool = [examples.spelled(text, rng) for text in itertools.islice(source, POOL)]
+    lengths = [len(labels) for _, labels in pool]
+    order = sorted(range(len(pool)), key=lengths.__getitem__)
+    batches = fill_batches(order, lengths, recipe.tokens_per_batch)
+    # The last batch is what the others left over: it takes in shorter neighbors until it is as full as they.
+    room = recipe.tokens_per_batch // lengths[order[-1]]
+    batches[-1] = order[-max(1, room) :]
+    return [pool[index] for index in batches[rng.integers(len(batches))]]
 
 
 def _sentence_batches(run: Run, recipe: DecoderRecipe, examples: Examples) -> Iterator[list[Example]]:
-    """Draw the batch of every step from the step's own seed, so that any step can be repeated."""
     while run.step < run.steps:
-        rng = np.random.default_rng((recipe.seed, run.step))
-        source = sentences("train", seed=int(rng.integers(2**62)))
-        if rng.random() < recipe.text_share:
-            pool = [examples.plain(list(itertools.islice(source, 5))) for _ in range(POOL // 2)]
-        else:
-            pool = [examples.spelled(text, rng) for text in itertools.islice(source, POOL)]
-        # Neighbors in a sorted pool are of similar length, so little of the batch is padding.
-        pool.sort(key=lambda example: len(example[1]))
-        last = int(rng.integers(1, len(pool) + 1))
-        size = max(1, recipe.tokens_per_batch // len(pool[last - 1][1]))
-        found = pool[max(0, last - size) : max(last, min(size, len(pool)))]
-        yield found
+        yield sentence_batch(run.step, recipe, examples)
 
 
 def train_decoder(
-    folder: Path, recipe: DecoderRecipe, save_every: int = 500, evaluate_every: int = 2000
+    folder: Path,
+    recipe: DecoderRecipe,
+    save_every: int = 500,
+    evaluate_every: int = 2000,
+    *,
+    options: Options | None = None,
+    watch: Watch | None = None,
 ) -> Path:
     """Train on generated sentences, resuming where ``folder`` stands.
 
     Parameters
     ----------
     folder : Path
-        Gets checkpoint, log, and at the end decoder and tokenizer in ``decoder/``.
+        Gets checkpoint, log, tokenizer, and at the end decoder and tokenizer in ``decoder/``.
     recipe : DecoderRecipe
         What to train.
     save_every, evaluate_every : int
         Steps between checkpoints, and between measurements on held-out sentences.
+    options : Options, optional
+        How to compute it.
+    watch : callable, optional
+        See `asrscope.training.run.Run`.
 
     Returns
     -------
     Path
         The folder of the finished decoder, for ``SmolLM3ForCausalLM.from_pretrained``.
     """
-    tokenizer = make_tokenizer(recipe.vocab_size, recipe.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = agree(lambda: fixed_tokenizer(folder, recipe))
     examples = Examples(tokenizer)
     torch.manual_seed(recipe.seed)
     model = make_decoder(recipe, tokenizer)
-    run = Run(folder, model, recipe.steps, recipe.learning_rate, recipe.seed)
+    run = Run(folder, model, recipe.steps, recipe.learning_rate, recipe.seed, options=options, watch=watch)
     model.train()
+    run.compute.train()
     for found in _sentence_batches(run, recipe, examples):
-        generator = run.begin_step()
-        loss = example_loss(run.compute, *examples.batch(found), generator)
-        run.end_step(loss, len(found))
+        run.begin_step()
+        wanted = count_answers(found)
+        for part in run.parts(len(found)):
+            ids, weights, labels = (tensor.to(run.device) for tensor in examples.batch(found[part]))
+            generators = [run.generator(item) for item in range(part.start, part.stop)]
+            with run.autocast():
+                summed = example_loss(run.compute, ids, weights, labels, generators)
+            run.backward(summed / wanted)
+        run.end_step(len(found))
         if run.step % save_every == 0:
             run.save()
         if run.step % evaluate_every == 0 or run.step == run.steps:
-            run.log(**evaluate_spelling(model, examples))
-    run.save()
-    target = folder / "decoder"
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
-    (target / "recipe.json").write_text(json.dumps(made_with(run, recipe), indent=2) + "\n", encoding="utf-8")
-    return target
+            run.evaluate(lambda: evaluate_spelling(model, examples))
+
+    def write(target: Path) -> None:
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+
+    return run.finish("decoder", recipe, write)
+
+
+def count_answers(examples: list[Example]) -> int:
+    """Count the tokens that a batch asks for: the loss is their mean."""
+    return sum(label != -100 for _, labels in examples for label in labels[1:])
 
 
 def example_loss(
@@ -350,14 +254,14 @@ def example_loss(
     ids: Int[Tensor, "batch positions mixed"],
     weights: Float[Tensor, "batch positions mixed"],
     labels: Int[Tensor, "batch positions"],
-    generator: torch.Generator,
+    generators: list[torch.Generator],
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the labels, each predicted from the positions before it."""
-    embeds = mixed_embeddings(model.get_input_embeddings(), ids, weights, generator)
+    """Sum the cross-entropies of the labels, each predicted from the positions before it."""
+    embeds = mixed_embeddings(model.get_input_embeddings(), ids, weights, generators)
     hidden = model.model(inputs_embeds=embeds.to(model.dtype), use_cache=False).last_hidden_state
     wanted = labels[:, 1:] != -100  # the vocabulary is only scored where something is to be predicted
     logits = model.lm_head(hidden[:, :-1][wanted])
-    return nn.functional.cross_entropy(logits.float(), labels[:, 1:][wanted])
+    return nn.functional.cross_entropy(logits.float(), labels[:, 1:][wanted], reduction="sum")
 
 
 @torch.inference_mode()
@@ -366,9 +270,10 @@ def evaluate_spelling(model: SmolLM3ForCausalLM, examples: Examples, count: int 
     model.eval()
     rng = np.random.default_rng(1)
     texts = list(itertools.islice(sentences("dev", seed=0), count))
-    ids, weights, labels = examples.batch([examples.spelled(text, rng) for text in texts])
-    generator = torch.Generator().manual_seed(0)
-    embeds = mixed_embeddings(model.get_input_embeddings(), ids, weights, generator)
+    batch = examples.batch([examples.spelled(text, rng) for text in texts])
+    ids, weights, labels = (tensor.to(model.device) for tensor in batch)
+    generators = [seeded_generator(0, number) for number in range(count)]
+    embeds = mixed_embeddings(model.get_input_embeddings(), ids, weights, generators)
     logits = model(inputs_embeds=embeds, use_cache=False).logits[:, :-1]
     wanted = labels[:, 1:] != -100
     right = (logits.argmax(-1) == labels[:, 1:])[wanted]

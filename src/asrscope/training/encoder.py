@@ -6,9 +6,8 @@ thrown away afterwards; the encoder is frozen.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +22,16 @@ from asrscope.data.corpus import Shard, load_shards
 from asrscope.encoder import encode, position_mask
 from asrscope.features import log_mel
 from asrscope.metrics import total_errors, word_errors
-from asrscope.training.run import Run, pad_batch
+from asrscope.training.batches import pad_batch
+from asrscope.training.options import Options
+from asrscope.training.processes import agree
+from asrscope.training.run import Run, Watch
 
 __all__ = ["EncoderRecipe", "EncoderWithHeads", "train_encoder"]
 
 LETTERS = " 'abcdefghijklmnopqrstuvwxyz"  # CTC label 0 is the blank, letter n is label n + 1
 IGNORE = -100
+TOGETHER = 4  # neighbors of a batch that are disturbed together
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,14 @@ def read_letters(labels: Int[Tensor, " positions"]) -> str:
 
 
 def train_encoder(
-    cache: Path, folder: Path, recipe: EncoderRecipe, save_every: int = 500, evaluate_every: int = 2000
+    cache: Path,
+    folder: Path,
+    recipe: EncoderRecipe,
+    save_every: int = 500,
+    evaluate_every: int = 2000,
+    *,
+    options: Options | None = None,
+    watch: Watch | None = None,
 ) -> Path:
     """Train from the shards in ``cache/shards``, resuming where ``folder`` stands.
 
@@ -127,6 +137,10 @@ def train_encoder(
         What to train.
     save_every, evaluate_every : int
         Steps between checkpoints, and between evaluations on the development sets.
+    options : Options, optional
+        How to compute it.
+    watch : callable, optional
+        See `asrscope.training.run.Run`.
 
     Returns
     -------
@@ -135,78 +149,108 @@ def train_encoder(
     """
     shards = load_shards(cache / "shards")
     folder.mkdir(parents=True, exist_ok=True)
-    inventory = _phone_inventory(folder, shards)
+    inventory = agree(lambda: _phone_inventory(folder, shards))
     torch.manual_seed(recipe.seed)
     model = EncoderWithHeads(recipe, len(inventory))
-    run = Run(folder, model, recipe.steps, recipe.learning_rate, recipe.seed)
-    items = [(shard, number) for shard in shards for number in range(len(shard.utterances))]
-    lengths = [shard.utterances[number]["frames"] for shard, number in items]
+    run = Run(folder, model, recipe.steps, recipe.learning_rate, recipe.seed, options=options, watch=watch)
+    items = [(number, place) for number, shard in enumerate(shards) for place in range(len(shard.utterances))]
+    lengths = [shards[number].utterances[place]["frames"] for number, place in items]
     index = [_phone_index(shard, inventory) for shard in shards]
-    which = {id(shard): number for number, shard in enumerate(shards)}
     # Phones of the two synthesizers are different sets: a frame is scored within its own.
     flite = torch.tensor([name.startswith("flite") for name in inventory])
     how = Augmentation()
     model.train()
+    run.compute.train()
     for batch in run.batches(lengths, recipe.frames_per_batch):
-        generator = run.begin_step()
-        rng = np.random.default_rng((recipe.seed, run.step))
+        run.begin_step()
         mels, labels, texts, is_flite = [], [], [], []
-        for item in batch:
-            shard, number = items[item]
-            utterance = shard.utterances[number]
+        for number, place in (items[item] for item in batch):
+            shard = shards[number]
+            utterance = shard.utterances[place]
             start, frames = utterance["start"], utterance["frames"]
-            mel = shard.log_mel[start : start + frames].astype(np.float32)
-            phones = index[which[id(shard)]][shard.phones[start // 2 : (start + frames) // 2]]
-            mels.append(mel)
-            labels.append(phones)
+            mels.append(shard.log_mel[start : start + frames].astype(np.float32))
+            labels.append(index[number][shard.phones[start // 2 : (start + frames) // 2]])
             texts.append(spell(utterance["text"]))
             is_flite.append(utterance["synthesizer"] == "flite")
-        mels, labels = stretch(mels, labels, rng)
-        features, mask = pad_batch(mels, multiple=32)
-        targets, _ = pad_batch(labels, IGNORE, multiple=16)
-        features = augment(features, mask, generator, how)
-        phone_logits, letter_logits = run.compute(features.bfloat16(), mask)
+        mels, labels = stretch(mels, labels, np.random.default_rng((recipe.seed, run.step)))
+        named = max(1, sum(int((phones != IGNORE).sum()) for phones in labels))
         own = flite == torch.tensor(is_flite)[:, None]  # (batch, phones)
-        phone_logits = phone_logits.float().masked_fill(~own[:, None, :], -1e4)
-        loss = nn.functional.cross_entropy(phone_logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
-        if run.step >= recipe.phone_steps:
+        for part in run.parts(len(batch), TOGETHER):
+            features, mask = _disturbed(run, mels, part, how)
+            targets, _ = pad_batch(labels[part], IGNORE, multiple=16)
+            targets = nn.functional.pad(targets, (0, mask.shape[1] // 2 - targets.shape[1]), value=IGNORE)
             positions = position_mask(mask).sum(1)
-            ctc = nn.functional.ctc_loss(
-                letter_logits.float().log_softmax(-1).transpose(0, 1),
-                torch.tensor([label for text in texts for label in text]),
-                positions,
-                torch.tensor([len(text) for text in texts]),
-                zero_infinity=True,  # a fast voice may have fewer positions than letters
-            )
-            loss = 0.3 * loss + ctc
-        run.end_step(loss, len(batch))
+            with run.autocast():
+                phones, letters = run.compute(features.to(run.device, run.dtype), mask.to(run.device))
+            # The mean over the batch's frames and over its sentences, whatever share of them is here.
+            share = phone_loss(phones, targets.to(run.device), own[part].to(run.device)) / named
+            if run.step >= recipe.phone_steps:
+                share = 0.3 * share + letter_loss(letters, positions, texts[part]) / len(batch)
+            run.backward(share)
+        run.end_step(len(batch))
         if run.step % save_every == 0:
             run.save()
-        if run.step % evaluate_every == 0:
-            run.log(**evaluate_letters(model, cache / "dev"))
-    run.save()
-    target = folder / "encoder"
-    model.encoder.save_pretrained(target)
-    (target / "recipe.json").write_text(json.dumps(made_with(run, recipe), indent=2) + "\n", encoding="utf-8")
-    return target
+        if run.step % evaluate_every == 0 or run.step == run.steps:
+            run.evaluate(lambda: evaluate_letters(model, cache / "dev"))
+    return run.finish("encoder", recipe, model.encoder.save_pretrained)
 
 
-def made_with(run: Run, recipe: Any) -> dict[str, Any]:
-    """Describe how a part was trained, for its provenance."""
-    return {**asdict(recipe), "hours": round(run.seconds / 3600, 2), "utterances": run.utterances}
+def _disturbed(
+    run: Run, mels: list[np.ndarray], part: slice, how: Augmentation
+) -> tuple[Float[Tensor, "batch frames n_mels"], Bool[Tensor, "batch frames"]]:
+    """Disturb a part of a batch, a few clips at a time, as they would be in any other part."""
+    found: list[np.ndarray] = []
+    for first in range(part.start, part.stop, TOGETHER):
+        few = mels[first : first + TOGETHER]
+        features, mask = pad_batch(few)
+        features = augment(features, mask, run.generator(first), how)
+        found += [row[: len(mel)].numpy() for row, mel in zip(features, few, strict=True)]
+    return pad_batch(found, multiple=32)
+
+
+def phone_loss(
+    logits: Float[Tensor, "batch positions phones"],
+    targets: Int[Tensor, "batch positions"],
+    own: Bool[Tensor, "batch phones"],
+) -> Float[Tensor, ""]:
+    """Sum the cross-entropies of all named positions, each over the phones of its own synthesizer."""
+    logits = logits.float().masked_fill(~own[:, None, :], -1e4)
+    return nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum"
+    )
+
+
+def letter_loss(
+    logits: Float[Tensor, "batch positions letters"],
+    positions: Int[Tensor, " batch"],
+    texts: list[list[int]],
+) -> Float[Tensor, ""]:
+    """Sum over the sentences the CTC loss for each letter of them."""
+    sizes = torch.tensor([len(text) for text in texts])
+    losses = nn.functional.ctc_loss(
+        logits.float().log_softmax(-1).transpose(0, 1),
+        torch.tensor([label for text in texts for label in text], device=logits.device),
+        positions,
+        sizes,
+        reduction="none",
+        zero_infinity=True,  # a fast voice may have fewer positions than letters
+    )
+    return (losses / sizes.to(logits.device)).sum()
 
 
 @torch.inference_mode()
 def evaluate_letters(model: EncoderWithHeads, folder: Path, limit: int = 100) -> dict[str, float]:
     """Measure greedy CTC word error rates on development sets: what the encoder alone has understood."""
     model.eval()
+    device = model.letter_head.weight.device
     rates = {}
     for manifest in sorted(folder.glob("*/manifest.jsonl")):
         lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()[:limit]]
         guesses = []
         for line in lines:
             mel = torch.from_numpy(log_mel(load_audio(manifest.parent / line["file"])).T)[None]
-            _, letters = model(mel, torch.ones(mel.shape[:2], dtype=torch.bool))
+            mask = torch.ones(mel.shape[:2], dtype=torch.bool)
+            _, letters = model(mel.to(device), mask.to(device))
             guesses.append(read_letters(letters[0].argmax(-1)))
         errors = [word_errors(line["text"], guess) for line, guess in zip(lines, guesses, strict=True)]
         rates[f"wer_{manifest.parent.name}"] = round(total_errors(errors).rate, 4)

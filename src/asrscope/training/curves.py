@@ -1,0 +1,144 @@
+"""The curve of a run: read from its log, and thinned out so that it fits beside the weights."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+__all__ = ["COLUMNS", "STAGES", "compact", "read_log", "read_stages"]
+
+STAGES = ("encoder", "decoder", "projector")
+COLUMNS = ("step", "hours", "loss", "gradient_norm", "learning_rate", "utterances_per_second")
+POINTS = 60  # of a thinned curve: enough for a line across a page
+ALWAYS = ("step", "seconds", "utterances", "utterances_per_second")  # in every line of a log
+NO_SCORE = ("loss", "gradient_norm", "learning_rate", "skipped")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Read a run's log, finished or not.
+
+    A run that was broken off repeats the steps since its last checkpoint; its older lines of those steps are
+    left out, and so is a last line that is half written.
+
+    Parameters
+    ----------
+    path : Path
+        ``log.jsonl`` of a run; it may be missing.
+
+    Returns
+    -------
+    list of dict
+        The lines, in order of their steps.
+    """
+    if not path.is_file():
+        return []
+    lines: list[dict[str, Any]] = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            continue
+        if lines and lines[-1]["step"] > line["step"]:
+            lines = [older for older in lines if older["step"] < line["step"]]
+        if lines and lines[-1].keys() == line.keys() and lines[-1]["step"] == line["step"]:
+            lines.pop()
+        lines.append(line)
+    return lines
+
+
+def scores_of(line: Mapping[str, Any]) -> dict[str, float]:
+    """Give what a line tells of an evaluation, such as word error rates; nothing for a line of training."""
+    if "learning_rate" in line:
+        return {}
+    known = {*ALWAYS, *NO_SCORE}
+    return {
+        name: float(value)
+        for name, value in line.items()
+        if name not in known and isinstance(value, int | float) and math.isfinite(value)
+    }
+
+
+def compact(lines: Iterable[Mapping[str, Any]], points: int = POINTS) -> dict[str, Any]:
+    """Thin a log out to a curve of a few points.
+
+    Parameters
+    ----------
+    lines : iterable of mapping
+        What `read_log` returned.
+    points : int
+        Most points of the curve, and of the evaluations.
+
+    Returns
+    -------
+    dict
+        ``steps``, ``hours`` and ``utterances`` of the run so far; ``curve``, a list for each of `COLUMNS`,
+        where a point stands for the mean of the lines around it; and ``evaluations``, a list of mappings with
+        ``step``, ``hours`` and the scores.
+    """
+    lines = list(lines)
+    training = [line for line in lines if "learning_rate" in line]
+    evaluations = [line for line in lines if scores_of(line)]
+    last = lines[-1] if lines else {"step": 0, "seconds": 0.0, "utterances": 0}
+    curve: dict[str, list[float | None]] = {name: [] for name in COLUMNS}
+    for group in _groups(training, points):
+        curve["step"].append(group[-1]["step"])
+        curve["hours"].append(round(group[-1]["seconds"] / 3600, 4))
+        for name, digits in zip(COLUMNS[2:], (4, 3, 3, 1), strict=True):
+            curve[name].append(_mean([line.get(name) for line in group], digits))
+    return {
+        "steps": last["step"],
+        "hours": round(last["seconds"] / 3600, 3),
+        "utterances": last["utterances"],
+        "curve": curve,
+        "evaluations": [
+            {
+                "step": group[-1]["step"],
+                "hours": round(group[-1]["seconds"] / 3600, 4),
+                **scores_of(group[-1]),
+            }
+            for group in _groups(evaluations, points)
+        ],
+    }
+
+
+def read_stages(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Read the curve of each finished part, from its ``training.json`` or from the log beside its folder.
+
+    Parameters
+    ----------
+    folders : mapping of str to Path
+        Stage and the folder of its finished part.
+
+    Returns
+    -------
+    dict of str to dict
+        The curves of the stages that have one.
+    """
+    found = {}
+    for stage, folder in folders.items():
+        stored = folder / "training.json"
+        if stored.is_file():
+            found[stage] = json.loads(stored.read_text(encoding="utf-8"))
+        elif lines := read_log(folder.parent / "log.jsonl"):
+            found[stage] = compact(lines)
+    return found
+
+
+def _groups(lines: list[Mapping[str, Any]], points: int) -> list[list[Mapping[str, Any]]]:
+    """Cut lines into at most so many groups of neighbors."""
+    edges = [len(lines) * n // points for n in range(points + 1)]
+    groups = [lines[start:stop] for start, stop in pairwise(edges)]
+    return [group for group in groups if group]
+
+
+def _mean(values: list[Any], digits: int) -> float | None:
+    """Mean of the numbers among some values, rounded to significant digits where they are small."""
+    numbers = [float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)]
+    if not numbers:
+        return None
+    mean = sum(numbers) / len(numbers)
+    return float(f"{mean:.{digits}g}") if abs(mean) < 1 else round(mean, digits)
