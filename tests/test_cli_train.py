@@ -3,16 +3,28 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 from typer.testing import CliRunner
 
 from asrscope.cli import app
 from asrscope.data import corpus
-from asrscope.training import decoder, encoder, projector
 
-LAYERS = {"layers": 1, "heads": 2}
+SETTINGS = (
+    *("shards=2", "utterances=2", "test_utterances=2"),
+    *("encoder.layers=1", "encoder.heads=2", "encoder.d_model=32", "encoder.ffn=32"),
+    *("encoder.steps=4", "encoder.phone_steps=2"),
+    *(
+        "decoder.layers=1",
+        "decoder.heads=2",
+        "decoder.kv_heads=2",
+        "decoder.hidden_size=32",
+        "decoder.ffn=32",
+    ),
+    *("decoder.vocab_size=400", "decoder.steps=3"),
+    *("projector.hidden_size=16", "projector.steps=3", "projector.copies=1"),
+)
+SMALL = [part for setting in SETTINGS for part in ("--set", setting)]
 
 
 def run(*arguments):
@@ -23,34 +35,21 @@ def run(*arguments):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, synthesizers):
-    """What ``asrscope train all`` leaves, with recipes of toy size."""
+def quick(tmp_path_factory, synthesizers):
+    """What ``asrscope train all --quick`` leaves, with toy sizes."""
     cache = tmp_path_factory.mktemp("cache")
-    small = {
-        (encoder, "EncoderRecipe"): {**LAYERS, "d_model": 32, "ffn": 32, "steps": 4, "phone_steps": 2},
-        (decoder, "DecoderRecipe"): {**LAYERS, "hidden_size": 32, "ffn": 32, "vocab_size": 400, "steps": 3},
-        (projector, "ProjectorRecipe"): {"hidden_size": 16, "steps": 3, "copies": 1},
-    }
     with pytest.MonkeyPatch.context() as patch:
-        for (module, name), settings in small.items():
-            patch.setattr(module, name, partial(getattr(module, name), **settings))
-        shards = partial(corpus.make_shards, utterances=2)
-        patch.setattr(
-            corpus, "make_shards", lambda folder, _count, _workers, **rest: shards(folder, 2, **rest)
-        )
         patch.setattr(corpus, "TEST_SETS", dict(list(corpus.TEST_SETS.items())[:2]))
         # The synthesizer's library keeps one state a process, so one thread may use it.
         patch.setattr(corpus, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
-        original = corpus.make_test_sets
-        patch.setattr(corpus, "make_test_sets", lambda folder, split, utterances: original(folder, split, 2))
-        yield cache, run("all", "--cache", cache), run
+        yield cache / "quick", run("all", "--quick", "--cache", cache, *SMALL), run
 
 
-def test_all_stages_leave_a_model_that_loads_as_trained(trained):
+def test_all_stages_leave_a_model_that_loads_as_trained(quick):
     from asrscope.presets import load
     from asrscope.provenance import provenance_of
 
-    cache, result, _ = trained
+    cache, result, _ = quick
     assert result.exit_code == 0, result.stderr
     model, _ = load(cache / "tiny")
     assert [part.trained for part in provenance_of(model)] == [True, True, True]
@@ -58,15 +57,52 @@ def test_all_stages_leave_a_model_that_loads_as_trained(trained):
     assert model.config.text_config.hidden_size == 32
 
 
-def test_the_log_of_each_stage_is_shown_while_it_runs(trained):
-    _, result, _ = trained
-    assert "asrscope: step 4  seconds" in result.stderr
-    assert result.stderr.count("loss ") >= 3
+def test_the_model_of_a_quick_run_transcribes(quick):
+    from asrscope.presets import load
+    from asrscope.samples import load_sample
+    from asrscope.tracing import transcribe
+
+    cache, _, _ = quick
+    transcript = transcribe(*load(cache / "tiny"), load_sample("milk").path)
+    assert isinstance(transcript.text, str)
+    assert 0.0 <= transcript.confidence <= 1.0
+
+
+def test_the_log_of_each_stage_is_shown_while_it_runs(quick):
+    _, result, _ = quick
+    for steps in (4, 3):  # of the encoder; of the others
+        assert re.search(
+            rf"asrscope: step {steps}/{steps}  seconds .*  loss .*  learning_rate ", result.stderr
+        )
+    assert re.search(r"asrscope: step 1/4 .* left$", result.stderr, re.MULTILINE) is None
+    assert re.search(r"asrscope: step 2/4 .* left$", result.stderr, re.MULTILINE)
     assert result.stdout == ""
 
 
-def test_the_card_states_what_was_measured_on_every_held_out_set(trained):
-    cache, _, _ = trained
+def test_the_curves_of_all_stages_come_with_the_model(quick):
+    cache, _, _ = quick
+    curves = json.loads((cache / "tiny" / "training.json").read_text(encoding="utf-8"))
+    assert {stage: curve["steps"] for stage, curve in curves.items()} == {
+        "encoder": 4,
+        "decoder": 3,
+        "projector": 3,
+    }
+    assert curves["encoder"]["curve"]["step"] == [1, 2, 3, 4]
+    assert "wer_seen-voices" in curves["encoder"]["evaluations"][-1]
+    assert {"dev_loss", "dev_accuracy"} <= set(curves["projector"]["evaluations"][-1])
+    assert (cache / "curves.html").is_file()
+
+
+def test_the_projector_tells_what_its_cache_saves(quick):
+    cache, result, _ = quick
+    recipe = json.loads((cache / "projector" / "projector" / "recipe.json").read_text(encoding="utf-8"))
+    saved = recipe["cache"]
+    assert saved["ratio"] == pytest.approx(saved["recomputed_seconds"] / saved["cached_seconds"], rel=0.1)
+    assert f"cache_ratio {saved['ratio']}" in result.stderr
+
+
+def test_the_card_states_what_was_measured_on_every_held_out_set(quick):
+    cache, _, _ = quick
     metrics = json.loads((cache / "tiny" / "metrics.json").read_text(encoding="utf-8"))
     assert set(metrics["test_sets"]) == set(corpus.TEST_SETS)
     card = (cache / "tiny" / "README.md").read_text(encoding="utf-8")
@@ -74,18 +110,20 @@ def test_the_card_states_what_was_measured_on_every_held_out_set(trained):
         assert f"| {name} | {figures['wer']:.1%} |" in card
 
 
-def test_a_finished_stage_run_again_trains_no_further(trained):
-    cache, _, again = trained
+def test_a_finished_stage_run_again_trains_no_further(quick):
+    cache, _, again = quick
     log = (cache / "encoder" / "log.jsonl").read_text(encoding="utf-8")
     recipe = (cache / "encoder" / "encoder" / "recipe.json").read_text(encoding="utf-8")
-    assert again("encoder", "--cache", cache).exit_code == 0
+    assert again("all", "--quick", "--cache", cache.parent, *SMALL).exit_code == 0
     assert (cache / "encoder" / "log.jsonl").read_text(encoding="utf-8") == log
     assert (cache / "encoder" / "encoder" / "recipe.json").read_text(encoding="utf-8") == recipe
 
 
-def test_a_stage_can_be_told_to_go_on(trained):
-    cache, _, again = trained
-    assert again("decoder", "--cache", cache, "--set", "steps=5").exit_code == 0
+def test_a_stage_can_be_told_to_go_on(quick):
+    cache, _, again = quick
+    sizes = [setting.removeprefix("decoder.") for setting in SETTINGS if setting.startswith("decoder.")]
+    settings = [part for size in [*sizes, "steps=5"] for part in ("--set", size)]
+    assert again("decoder", "--cache", cache, *settings).exit_code == 0
     recipe = json.loads((cache / "decoder" / "decoder" / "recipe.json").read_text(encoding="utf-8"))
     assert recipe["steps"] == 5
 
@@ -98,6 +136,12 @@ def test_a_stage_can_be_told_to_go_on(trained):
         (["bundle"], "run 'asrscope train encoder' to its end first"),
         (["encoder", "--set", "width=3"], "expected one of d_model, .* but found 'width'"),
         (["decoder", "--set", "steps=many"], "expected int, but found 'many'"),
+        (["all", "--set", "decoder.width=3"], "expected one of hidden_size, .* but found 'width'"),
+        (["all", "--quick", "--set", "listener.steps=3"], "expected a stage of encoder, decoder, projector"),
+        (["decoder", "--precision", "fp16"], "precision fp16 needs a CUDA GPU"),
+        (["decoder", "--precision", "int8"], "expected a precision of bf16, fp32, fp16, but found 'int8'"),
+        (["projector", "--corpus", "c", "--encoder", "e"], "only the preset 'full' can be given another"),
+        (["curves"], "no stage has begun"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said_in_one_line(tmp_path, arguments, message):

@@ -7,111 +7,42 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_kit import DECODER, ENCODER, PROJECTOR, broken_off
 from transformers import SmolLM3ForCausalLM
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.data import corpus
-from asrscope.data.synthesis import Speech, Voice
 from asrscope.presets import load
 from asrscope.provenance import provenance_of
 from asrscope.training.bundle import bundle
-from asrscope.training.decoder import DecoderRecipe, Examples, make_tokenizer, spelled_context, train_decoder
-from asrscope.training.encoder import EncoderRecipe, read_letters, spell, train_encoder
+from asrscope.training.decoder import Examples, make_tokenizer, spelled_context, train_decoder
+from asrscope.training.encoder import read_letters, spell, train_encoder
 from asrscope.training.encodings import EncoderPass, cache_encodings
-from asrscope.training.projector import ProjectorRecipe, train_projector
+from asrscope.training.projector import train_projector
 from asrscope.training.run import Run, learning_rate_factor
 
-ENCODER = EncoderRecipe(d_model=32, layers=2, heads=2, ffn=48, steps=6, frames_per_batch=600, phone_steps=2)
-DECODER = DecoderRecipe(
-    hidden_size=32, layers=2, heads=2, kv_heads=1, ffn=48, vocab_size=400, steps=6, tokens_per_batch=300
-)
-PROJECTOR = ProjectorRecipe(stack_factor=2, hidden_size=24, steps=6, positions_per_batch=400, copies=2)
+STAGES = {
+    "encoder": lambda trained, folder: train_encoder(
+        trained["shards"].parent, folder, ENCODER, save_every=3, evaluate_every=100
+    ),
+    "decoder": lambda trained, folder: train_decoder(folder, DECODER, save_every=3, evaluate_every=100),
+    "projector": lambda trained, folder: train_projector(
+        trained["encodings"], trained["decoder"], folder, PROJECTOR, save_every=3
+    ),
+}
 
 
-def buzz(rng, text, voices, **_how):
-    """Speak in tones: quick, and there on every machine."""
-    generator = np.random.default_rng(rng.getrandbits(32))
-    seconds = 0.15 * len(text.split())
-    waveform = generator.normal(0, 0.1, int(16_000 * seconds)).astype(np.float32)
-    words = tuple((word, 0.15 * n, 0.15 * (n + 1)) for n, word in enumerate(text.split()))
-    phones = tuple((word[0], start, end) for word, start, end in words)
-    return Voice("flite", "slt"), Speech(waveform, phones, words)
+def same(one, two):
+    """Whether two finished parts have the same weights, to the bit."""
+    one, two = (load_file(folder / "model.safetensors") for folder in (one, two))
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    """Two shards of twelve buzzing utterances."""
-    folder = tmp_path_factory.mktemp("cache") / "shards"
-    folder.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "draw_utterance", buzz)
-        for number in range(2):
-            corpus.make_shard(str(folder), number, n_mels=80, utterances=12)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def trained(shards, tmp_path_factory):
-    """All three parts after six steps each."""
-    root = tmp_path_factory.mktemp("trained")
-    encoder = train_encoder(shards.parent, root / "encoder", ENCODER, evaluate_every=100)
-    decoder = train_decoder(root / "decoder", DECODER, evaluate_every=100)
-    work = EncoderPass(WhisperEncoder.from_pretrained(encoder), corpus.load_shards(shards))
-    cache_encodings(work, root / "encodings", copies=2)
-    projector = train_projector(root / "encodings", decoder, root / "projector", PROJECTOR)
-    return {"encoder": encoder, "decoder": decoder, "projector": projector, "encodings": root / "encodings"}
-
-
-@pytest.fixture
-def interrupt(monkeypatch):
-    """Make a run break off after some steps, as if its process had been killed."""
-
-    def after(steps):
-        whole = Run.end_step
-
-        def end_step(self, utterances):
-            if self.step == steps:
-                raise KeyboardInterrupt
-            whole(self, utterances)
-
-        monkeypatch.setattr(Run, "end_step", end_step)
-        return lambda: monkeypatch.setattr(Run, "end_step", whole)
-
-    return after
-
-
-def test_a_resumed_encoder_equals_an_unbroken_one(shards, trained, tmp_path, interrupt):
-    mend = interrupt(5)
-    with pytest.raises(KeyboardInterrupt):
-        train_encoder(shards.parent, tmp_path, ENCODER, save_every=3, evaluate_every=100)
-    mend()
-    resumed = load_file(
-        train_encoder(shards.parent, tmp_path, ENCODER, evaluate_every=100) / "model.safetensors"
-    )
-    whole = load_file(trained["encoder"] / "model.safetensors")
-    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
-
-
-def test_a_resumed_decoder_equals_an_unbroken_one(trained, tmp_path, interrupt):
-    mend = interrupt(5)
-    with pytest.raises(KeyboardInterrupt):
-        train_decoder(tmp_path, DECODER, save_every=3, evaluate_every=100)
-    mend()
-    resumed = load_file(train_decoder(tmp_path, DECODER, evaluate_every=100) / "model.safetensors")
-    whole = load_file(trained["decoder"] / "model.safetensors")
-    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
-
-
-def test_a_resumed_projector_equals_an_unbroken_one(trained, tmp_path, interrupt):
-    mend = interrupt(5)
-    with pytest.raises(KeyboardInterrupt):
-        train_projector(trained["encodings"], trained["decoder"], tmp_path, PROJECTOR, save_every=3)
-    mend()
-    resumed = load_file(
-        train_projector(trained["encodings"], trained["decoder"], tmp_path, PROJECTOR) / "model.safetensors"
-    )
-    whole = load_file(trained["projector"] / "model.safetensors")
-    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_resumed_run_equals_an_unbroken_one(trained, tmp_path, stage):
+    broken_off(lambda: STAGES[stage](trained, tmp_path), after=5)
+    assert torch.load(tmp_path / "checkpoint.pt")["step"] == 3
+    assert same(STAGES[stage](trained, tmp_path), trained[stage])
 
 
 def test_only_the_projector_changes_while_it_trains(trained, tmp_path):
@@ -213,7 +144,9 @@ def test_missing_shards_are_reported_with_the_command_that_makes_them(tmp_path):
         corpus.load_shards(tmp_path)
 
 
-def test_encodings_of_another_encoder_are_refused(shards, trained):
+def test_encodings_of_another_encoder_are_refused(trained):
     other = WhisperEncoder(WhisperEncoder.from_pretrained(trained["encoder"]).config)
     with pytest.raises(ValueError, match="another encoder"):
-        cache_encodings(EncoderPass(other, corpus.load_shards(shards)), trained["encodings"], copies=2)
+        cache_encodings(
+            EncoderPass(other, corpus.load_shards(trained["shards"])), trained["encodings"], copies=2
+        )

@@ -58,7 +58,10 @@ def scores_of(line: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in line.items()
-        if name not in known and isinstance(value, int | float) and math.isfinite(value)
+        if name not in known
+        and not name.startswith("cache_")
+        and isinstance(value, int | float)
+        and math.isfinite(value)
     }
 
 

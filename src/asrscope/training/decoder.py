@@ -39,7 +39,8 @@ TEMPLATE = (
     "{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-POOL = 80  # sentences drawn for a batch
+POOL = 80  # sentences drawn together
+STEPS_PER_POOL = 4  # which is about as many batches as they make
 
 
 @dataclass(frozen=True)
@@ -160,29 +161,35 @@ def fixed_tokenizer(folder: Path, recipe: DecoderRecipe) -> PreTrainedTokenizerF
     return AutoTokenizer.from_pretrained(path)
 
 
-def sentence_batch(step: int, recipe: DecoderRecipe, examples: Examples) -> list[Example]:
-    """Draw the batch of a step from the step's own seed, so that any step can be repeated.
+def draw_batches(pool: int, recipe: DecoderRecipe, examples: Examples) -> list[list[Example]]:
+    """Draw a pool of sentences from its own seed, so that it can be repeated, and cut it into batches.
 
-    A pool of sentences is sorted and cut into batches of similar length; one of them is taken.
+    Neighbors in a sorted pool are of similar length, so little of a batch is padding. The batches come in
+    random order.
     """
-    rng = np.random.default_rng((recipe.seed, step))
+    rng = np.random.default_rng((recipe.seed, pool))
     source = sentences("train", seed=int(rng.integers(2**62)))
     if rng.random() < recipe.text_share:
-        pool = [examples.plain(list(itertools.islice(source, 5))) for _ in range(POOL // 2)]
+        drawn = [examples.plain(list(itertools.islice(source, 5))) for _ in range(POOL // 2)]
     else:
-        pool = [examples.spelled(text, rng) for text in itertools.islice(source, POOL)]
-    lengths = [len(labels) for _, labels in pool]
-    order = sorted(range(len(pool)), key=lengths.__getitem__)
+        drawn = [examples.spelled(text, rng) for text in itertools.islice(source, POOL)]
+    lengths = [len(labels) for _, labels in drawn]
+    order = sorted(range(len(drawn)), key=lengths.__getitem__)
     batches = fill_batches(order, lengths, recipe.tokens_per_batch)
     # The last batch is what the others left over: it takes in shorter neighbors until it is as full as they.
     room = recipe.tokens_per_batch // lengths[order[-1]]
     batches[-1] = order[-max(1, room) :]
-    return [pool[index] for index in batches[rng.integers(len(batches))]]
+    return [[drawn[index] for index in batches[number]] for number in rng.permutation(len(batches))]
 
 
 def _sentence_batches(run: Run, recipe: DecoderRecipe, examples: Examples) -> Iterator[list[Example]]:
+    """Go through the pools, a few steps each: drawing one takes a quarter of a step."""
+    drawn, batches = -1, []
     while run.step < run.steps:
-        yield sentence_batch(run.step, recipe, examples)
+        pool, number = divmod(run.step, STEPS_PER_POOL)
+        if pool != drawn:
+            drawn, batches = pool, draw_batches(pool, recipe, examples)
+        yield batches[number % len(batches)]
 
 
 def train_decoder(

@@ -18,13 +18,23 @@ from jaxtyping import Float
 from numpy import ndarray
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from asrscope.audio import load_audio
 from asrscope.data.augment import Augmentation, augment, stretch
 from asrscope.encoder import encode, position_mask
+from asrscope.features import log_mel
 from asrscope.training.batches import pad_batch, seeded_generator
 from asrscope.training.processes import agree, join_processes
 from asrscope.training.run import keep_memory
 
-__all__ = ["Clip", "EncoderPass", "Encodings", "Spectrograms", "cache_encodings", "load_encodings"]
+__all__ = [
+    "Clip",
+    "EncoderPass",
+    "Encodings",
+    "Spectrograms",
+    "cache_encodings",
+    "load_encodings",
+    "read_held_out",
+]
 
 CLIPS_AT_ONCE = 32
 FRAMES_AT_ONCE = 24_000  # mel frames that are encoded together
@@ -258,6 +268,39 @@ def load_encodings(folder: Path) -> Encodings:
                 )
             )
     return Encodings(clips, arrays)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A held-out set in memory, see `Spectrograms`."""
+
+    log_mel: ndarray
+    utterances: list[dict[str, Any]]
+
+
+def read_held_out(folder: Path, n_mels: int, limit: int = 100) -> list[HeldOut]:
+    """Read the first clips of the held-out sets in a folder, as `asrscope.data.corpus` makes them.
+
+    Returns
+    -------
+    list of HeldOut
+        One for each set; none if there is no set.
+    """
+    found = []
+    for manifest in sorted(folder.glob("*/manifest.jsonl")):
+        lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()[:limit]]
+        mels = [log_mel(load_audio(manifest.parent / line["file"]), n_mels).T for line in lines]
+        starts = np.cumsum([0, *map(len, mels)]).tolist()
+        found.append(
+            HeldOut(
+                np.concatenate(mels),
+                [
+                    {"text": line["text"], "start": start, "frames": len(mel)}
+                    for line, start, mel in zip(lines, starts, mels, strict=False)
+                ],
+            )
+        )
+    return found
 
 
 def _mark(folder: Path, digest: str) -> None:

@@ -4,16 +4,15 @@ import copy
 import os
 import shutil
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel, SmolLM3Model
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-__all__ = ["Options", "Precision", "compile_layers", "recompute_layers", "working_copy"]
+__all__ = ["Options", "compile_layers", "recompute_layers", "working_copy"]
 
-Precision = Literal["bf16", "fp32", "fp16"]
+PRECISIONS = ("bf16", "fp32", "fp16")
 COMPILERS = ("g++", "clang++", "c++", "cl")
 
 
@@ -41,17 +40,15 @@ class Options:
         If a value is none of these.
     """
 
-    precision: Precision = "bf16"
+    precision: str = "bf16"
     accumulate: int = 1
     checkpoint_layers: bool = False
     compile: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.precision not in get_args(Precision):
-            raise ValueError(
-                f"expected a precision of {', '.join(get_args(Precision))}, but found {self.precision!r}"
-            )
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"expected a precision of {', '.join(PRECISIONS)}, but found {self.precision!r}")
         if self.accumulate < 1:
             raise ValueError(f"expected to accumulate over 1 turn or more, but found {self.accumulate}")
 

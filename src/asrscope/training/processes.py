@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 
-__all__ = ["agree", "join_processes"]
+__all__ = ["agree", "join_processes", "part_processes"]
 
 T = TypeVar("T")
 
@@ -21,7 +22,11 @@ def join_processes() -> Accelerator:
     RuntimeError
         If a launcher started several processes that cannot find each other.
     """
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    # The others wait while the first evaluates or reads a corpus, perhaps for hours.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(), mixed_precision="no", kwargs_handlers=[patience]
+    )
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:
         raise RuntimeError(
@@ -36,3 +41,8 @@ def agree(make: Callable[[], T]) -> T:
     made = [make() if join_processes().is_main_process else None]
     found: T = broadcast_object_list(made)[0]
     return found
+
+
+def part_processes() -> None:
+    """Part from the other processes once all is done."""
+    join_processes().end_training()

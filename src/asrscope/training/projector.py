@@ -166,7 +166,7 @@ class Batches:
             ids.append(np.array(prompt + self.answers[item]))
             labels.append(np.array([-100] * len(prompt) + self.answers[item]))
         stacked, _ = pad_batch([states.astype(np.float32) for states in hidden], multiple=16)
-        tokens, _ = pad_batch(ids, self.prompt.tokenizer.pad_token_id, multiple=8)
+        tokens, _ = pad_batch(ids, self.prompt.padding, multiple=8)
         targets, _ = pad_batch(labels, -100, multiple=8)
         return stacked, tokens, targets
 
@@ -323,7 +323,7 @@ def _fix_parts(folder: Path, decoder: SmolLM3ForCausalLM, encodings: Path) -> No
     """Remember at the first start what is frozen; refuse to go on between other parts."""
     digest = hashlib.sha256()
     for tensor in decoder.state_dict().values():
-        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     mark = encodings / "encoder.sha256"
     parts = {"decoder": digest.hexdigest()}
     if mark.exists():

@@ -111,6 +111,8 @@ class Prompt:
         if text is None:
             message = {"role": "user", "content": f"{INSTRUCTION}{AUDIO}"}
             text = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+        own, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+        self.padding: int = end if own is None else own
         before, after = text.split(AUDIO)
         self.before: list[int] = tokenizer.encode(before, add_special_tokens=False)
         self.after: list[int] = tokenizer.encode(after, add_special_tokens=False)

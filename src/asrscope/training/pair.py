@@ -1,0 +1,211 @@
+"""Train only a projector, between the encoder and the decoder of a checkpoint, on recordings of your own.
+
+Encoder and decoder come from any model that `asrscope.presets` can load, and stay as they are. The loop is
+that of stage 3: only where the clips come from differs.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
+
+from asrscope.data.speech_corpus import SpeechCorpus, SpeechShard, load_speech, write_speech
+from asrscope.model import AsrScopeForConditionalGeneration
+from asrscope.presets import (
+    FULL_DECODER,
+    FULL_DECODER_REVISION,
+    FULL_ENCODER,
+    FULL_ENCODER_REVISION,
+    load,
+    load_full,
+)
+from asrscope.processing import AsrScopeProcessor
+from asrscope.projector import AudioProjector
+from asrscope.provenance import provenance_of, write_provenance
+from asrscope.training.curves import read_stages
+from asrscope.training.encodings import EncoderPass, cache_encodings
+from asrscope.training.options import Options
+from asrscope.training.processes import agree, join_processes
+from asrscope.training.projector import FrozenDecoder, ProjectorRecipe, train_projector
+from asrscope.training.run import Watch
+
+__all__ = ["FULL_RECIPE", "load_pair", "prepare_corpus", "train_on_corpus", "write_model"]
+
+# Between Whisper-large-v3-turbo and SmolLM3-3B: an audio token for each 80 ms of the padded window.
+FULL_RECIPE = ProjectorRecipe(stack_factor=4, hidden_size=2048, learning_rate=5e-4, copies=1)
+
+Loaded = tuple[AsrScopeForConditionalGeneration, AsrScopeProcessor]
+
+
+def load_pair(
+    model: str, folder: Path, *, encoder: str | None = None, decoder: str | None = None
+) -> tuple[AsrScopeForConditionalGeneration, AsrScopeProcessor, ProjectorRecipe]:
+    """Load encoder and decoder, and say which recipe fits between them.
+
+    Parameters
+    ----------
+    model : str
+        ``"tiny"``, ``"full"``, or a folder with a saved model.
+    folder : Path
+        Of the run; holds the random projector that ``full`` is put together with.
+    encoder, decoder : str, optional
+        With ``full``: Hub repository or folder to take in the place of the usual one.
+
+    Returns
+    -------
+    AsrScopeForConditionalGeneration, AsrScopeProcessor, ProjectorRecipe
+        The model, its processor, and the recipe with the sizes of the model's own projector.
+
+    Raises
+    ------
+    ValueError
+        If other parts are asked for than ``full`` has.
+    """
+    if model != "full":
+        if encoder or decoder:
+            raise ValueError(f"only the preset 'full' can be given another encoder or decoder, not {model!r}")
+        loaded, processor = load(model)
+        own = loaded.config
+        recipe = ProjectorRecipe(stack_factor=own.stack_factor, hidden_size=own.projector_hidden_size)
+        return loaded, processor, recipe
+    start = folder / "start.safetensors"
+    encoder, decoder = encoder or FULL_ENCODER, decoder or FULL_DECODER
+    agree(lambda: _write_start(start, encoder, decoder))
+    loaded, processor = load_full(start, encoder=encoder, decoder=decoder)
+    return loaded, processor, FULL_RECIPE
+
+
+def _write_start(path: Path, encoder: str, decoder: str) -> None:
+    """Write a random projector, since a model is only complete with one."""
+    if path.exists():
+        return
+    audio = AutoConfig.from_pretrained(encoder, revision=FULL_ENCODER_REVISION)
+    text = AutoConfig.from_pretrained(decoder, revision=FULL_DECODER_REVISION)
+    projector = AudioProjector(
+        audio.d_model, text.hidden_size, FULL_RECIPE.stack_factor, FULL_RECIPE.hidden_size
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(projector.state_dict(), path)
+
+
+def prepare_corpus(
+    corpus: SpeechCorpus,
+    folder: Path,
+    processor: AsrScopeProcessor,
+    *,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> tuple[list[SpeechShard], list[tuple[str, str]]]:
+    """Keep the features of a corpus in ``folder``, and open them. Processes share the work.
+
+    Returns
+    -------
+    list of SpeechShard
+        The features.
+    list of (str, str)
+        Id and reason of every row that cannot be used.
+    """
+    accelerator = join_processes()
+    write_speech(
+        corpus,
+        folder,
+        processor.features,
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+        progress=progress,
+    )
+    accelerator.wait_for_everyone()
+    (folder / "complete").touch()
+    return load_speech(folder)
+
+
+def train_on_corpus(
+    loaded: Loaded,
+    shards: list[SpeechShard],
+    folder: Path,
+    recipe: ProjectorRecipe,
+    *,
+    options: Options | None = None,
+    watch: Watch | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Cache what the encoder makes of the corpus, and train a projector from the cache.
+
+    Parameters
+    ----------
+    loaded : (AsrScopeForConditionalGeneration, AsrScopeProcessor)
+        The model that lends encoder and decoder.
+    shards : list of SpeechShard
+        What `prepare_corpus` returned.
+    folder : Path
+        Gets ``encodings`` and ``projector``; what is finished in them is kept.
+    recipe : ProjectorRecipe
+        What to train.
+    options : Options, optional
+        How to compute it.
+    watch : callable, optional
+        See `asrscope.training.run.Run`.
+    progress : callable, optional
+        Called with (done, total) while the encoder runs.
+
+    Returns
+    -------
+    Path
+        The folder of the finished projector.
+    """
+    model, processor = loaded
+    work = EncoderPass(model.audio_tower, shards, recipe.seed, fixed_length=processor.pad_audio)
+    cache_encodings(work, folder / "encodings", recipe.copies, progress=progress)
+    frozen = FrozenDecoder(model.language_model, processor.tokenizer, processor.prompt())
+    return train_projector(
+        folder / "encodings", frozen, folder / "projector", recipe, work=work, options=options, watch=watch
+    )
+
+
+def write_model(source: str, projector: Path, target: Path, seconds: float) -> Path:
+    """Save a model with a newly trained projector in it, in half precision.
+
+    Parameters
+    ----------
+    source : str
+        ``"tiny"`` or the folder of the model that lent encoder and decoder.
+    projector : Path
+        The folder of the finished projector.
+    target : Path
+        Gets the model.
+    seconds : float
+        Longest clip that it was trained on.
+
+    Returns
+    -------
+    Path
+        ``target``.
+    """
+    model, processor = load(source)  # anew: nothing has touched its weights
+    made: dict[str, Any] = json.loads((projector / "recipe.json").read_text(encoding="utf-8"))
+    claims: dict[str, dict[str, Any]] = {
+        part.part: {"trained": part.trained, "made_with": {"source": part.source, "sha256": part.sha256}}
+        for part in provenance_of(model)
+        if part.trained is not None
+    }
+    claims["projector"] = {"trained": True, "made_with": made}
+    config = model.config
+    bridge = AudioProjector(
+        config.audio_config.d_model,
+        config.text_config.hidden_size,
+        made["stack_factor"],
+        made["hidden_size"],
+    )
+    bridge.load_state_dict(load_file(projector / "model.safetensors"))
+    model.multi_modal_projector = bridge
+    config.stack_factor = processor.stack_factor = made["stack_factor"]
+    config.projector_hidden_size = made["hidden_size"]
+    config.trained_seconds = max(float(config.trained_seconds), seconds)
+    model.half().save_pretrained(target)
+    processor.save_pretrained(target)
+    write_provenance(target, claims)
+    curves = read_stages({"projector": projector})
+    (target / "training.json").write_text(json.dumps(curves) + "\n", encoding="utf-8")
+    return target

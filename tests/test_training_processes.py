@@ -1,0 +1,98 @@
+"""Two processes train what one process trains, at the same global batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_kit import FP32, losses, make_shards, train_all
+
+TESTS = Path(__file__).parent
+STAGES = ("encoder", "decoder", "projector")
+
+
+def launch(*arguments):
+    """Start two processes that talk to each other through gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(TESTS)}
+    done = subprocess.run(
+        [*command, *map(str, arguments)],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache")
+    make_shards(folder / "shards")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(cache, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    train_all(cache / "shards", folder, FP32)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def together(cache, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("together")
+    launch(TESTS / "training_kit.py", cache, folder)
+    return folder
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_loss_curve_of_two_processes_agrees_with_that_of_one(alone, together, stage):
+    one, two = losses(alone / stage), losses(together / "whole" / stage)
+    assert list(one) == list(two) == [1, 2, 3, 4, 5, 6]
+    # Both are rounded to four digits; sums in another order differ by a few of the last.
+    assert list(two.values()) == pytest.approx(list(one.values()), abs=3e-4)
+    assert len(set(one.values())) > 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_processes_count_what_the_whole_batch_holds(alone, together, stage):
+    one, two = (
+        json.loads((folder / stage / stage / "recipe.json").read_text(encoding="utf-8"))
+        for folder in (alone, together / "whole")
+    )
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert one["utterances"] == two["utterances"] > 0
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_processes_that_resume_equal_two_that_never_stopped(together, stage):
+    whole, resumed = (
+        load_file(together / kind / stage / stage / "model.safetensors") for kind in ("whole", "resumed")
+    )
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_the_command_runs_unchanged_under_a_launcher(cache, tmp_path):
+    sizes = (
+        "d_model=32",
+        "layers=1",
+        "heads=2",
+        "ffn=32",
+        "steps=3",
+        "frames_per_batch=400",
+        "phone_steps=1",
+    )
+    settings = [part for size in sizes for part in ("--set", size)]
+    (tmp_path / "shards").symlink_to(cache / "shards")
+    command = ("encoder", "--cache", tmp_path, "--precision", "fp32", *settings)
+    done = launch("-m", "asrscope", "train", *command)
+    assert sorted(losses(tmp_path / "encoder")) == [1, 2, 3]
+    assert (tmp_path / "encoder" / "encoder" / "model.safetensors").is_file()
+    assert done.stderr.count("step 1/3") == 1  # only one of the two processes speaks
