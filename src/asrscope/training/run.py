@@ -18,6 +18,7 @@ from torch import nn
 
 from asrscope.training.batches import even_batches, seeded_generator
 from asrscope.training.curves import compact, read_log
+from asrscope.training.machine import processor
 from asrscope.training.options import Options, compile_layers, recompute_layers, working_copy
 from asrscope.training.processes import agree, join_processes
 
@@ -350,6 +351,8 @@ class Run:
                 "hours": round(self.seconds / 3600, 2),
                 "utterances": self.utterances,
                 "processes": self.accelerator.num_processes,
+                "machine": processor(self.device),
+                "threads": torch.get_num_threads(),
                 "options": asdict(self.options),
                 **measured,
             }

@@ -1,0 +1,296 @@
+"""Write a checkpoint's model card: what was aimed at, what was measured, and whether it is reached."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+__all__ = ["Aim", "aims", "model_card", "write_model_card"]
+
+# What the error rates of the held-out sets shall stay below: set, rate, aim, in words.
+RATES = (
+    ("seen-voices", "wer", 0.05, "WER, voices heard in training"),
+    ("new-espeak-voices", "wer", 0.10, "WER, new espeak-ng voices"),
+    ("new-flite-voice", "wer", 0.10, "WER, a new flite voice"),
+    ("hand-written", "wer", 0.15, "WER, hand-written sentences, new voices"),
+    ("hand-written", "cer", 0.07, "CER, hand-written sentences, new voices"),
+)
+RANDOM_WER = 0.90  # a random projector shall be above
+TIMES_FASTER = 10  # than the peer, at least
+WEIGHTS_MB = 20  # at most
+CLIP_SECONDS = 0.5  # for a clip of about three seconds, below
+QUICK_MINUTES = 60  # of a quick run, below
+NOT_MEASURED, REPORTED = "not measured", "reported"
+PARTS = ("encoder", "decoder", "projector")  # in the order of training
+
+
+@dataclass(frozen=True)
+class Aim:
+    """One row of the card's first table.
+
+    Attributes
+    ----------
+    what, aim, measured : str
+        The quantity, what it shall be, and what it is.
+    met : bool or None
+        None if it was not measured, or if there is nothing to reach.
+    """
+
+    what: str
+    aim: str
+    measured: str
+    met: bool | None = None
+
+    @property
+    def verdict(self) -> str:
+        """What the table says."""
+        if self.met is None:
+            return NOT_MEASURED if NOT_MEASURED in self.measured else REPORTED
+        return "met" if self.met else "**missed**"
+
+
+def aims(metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> tuple[Aim, ...]:
+    """Set every aim beside what was measured.
+
+    Parameters
+    ----------
+    metrics : mapping
+        What `asrscope.training.measuring.measure` gives.
+    provenance : mapping
+        The checkpoint's ``provenance.json``.
+
+    Returns
+    -------
+    tuple of Aim
+        One for each row of the table.
+    """
+    return (
+        *(_rate_aim(metrics, *rate) for rate in RATES),
+        _random_aim(metrics["random_projector"]),
+        *_peer_aims(metrics["peer"]),
+        _digits_aim(metrics),
+        *_size_aims(metrics),
+        *_training_aims(metrics["quick"], provenance),
+    )
+
+
+def model_card(metrics: Mapping[str, Any], provenance: Mapping[str, Any], name: str = "tiny") -> str:
+    """Write the card.
+
+    Parameters
+    ----------
+    metrics : mapping
+        What `asrscope.training.measuring.measure` gives.
+    provenance : mapping
+        The checkpoint's ``provenance.json``.
+    name : str
+        Of the model.
+
+    Returns
+    -------
+    str
+        Markdown. It follows from the arguments alone.
+    """
+    rows = aims(metrics, provenance)
+    made = {part: provenance[part]["made_with"] for part in PARTS}
+    verdicts = [row for row in rows if row.verdict != REPORTED]
+    template = Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")
+    # Markdown, read as it is: nothing to escape.
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
+    environment.globals.update(
+        percent=_percent,
+        interval=_interval,
+        count=_count,
+        measured=_measured,
+        recorded=_recorded,
+        pairs=_pairs_table,
+        which_clips=_which_clips,
+    )
+    return environment.from_string(template).render(
+        name=name,
+        m=metrics,
+        machine=metrics["machine"],
+        made=made,
+        notes={part: recipe["notes"] for part, recipe in made.items() if "notes" in recipe},
+        rows=rows,
+        verdicts=verdicts,
+        met=sum(row.met is True for row in verdicts),
+        missed=[row.what for row in verdicts if row.met is False],
+        unmeasured=[row.what for row in verdicts if row.met is None],
+        hashes=_hashes(metrics, provenance),
+    )
+
+
+def write_model_card(target: Path, metrics: Mapping[str, Any]) -> Path:
+    """Write ``metrics.json`` and the model card of a checkpoint.
+
+    Parameters
+    ----------
+    target : Path
+        The checkpoint; its ``provenance.json`` is read.
+    metrics : mapping
+        What `asrscope.training.measuring.measure` gives.
+
+    Returns
+    -------
+    Path
+        The card, ``README.md``.
+
+    Raises
+    ------
+    OSError
+        If there is no ``provenance.json``.
+    """
+    provenance = json.loads((target / "provenance.json").read_text(encoding="utf-8"))
+    card = model_card(metrics, provenance, target.resolve().name)
+    (target / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    path = target / "README.md"
+    path.write_text(card, encoding="utf-8")
+    return path
+
+
+# The rows of the first table ------------------------------------------------------------------------------
+
+
+def _rate_aim(metrics: Mapping[str, Any], name: str, rate: str, below: float, what: str) -> Aim:
+    result = metrics["test_sets"].get(name)
+    aim = f"below {below:.0%}"
+    if result is None:
+        return Aim(what, aim, NOT_MEASURED)
+    interval = f" ({_interval(result)})" if rate == "wer" else ""
+    return Aim(what, aim, f"{result[rate]:.1%}{interval}", result[rate] < below)
+
+
+def _random_aim(result: Mapping[str, Any]) -> Aim:
+    own, other = result["together"]["own"]["wer"], result["together"]["other"]["wer"]
+    return Aim(
+        "WER with a random projector, same frozen parts",
+        f"above {RANDOM_WER:.0%}",
+        f"{other:.1%}; trained: {own:.1%}",
+        other > RANDOM_WER,
+    )
+
+
+def _peer_aims(peer: Mapping[str, Any] | None) -> tuple[Aim, Aim]:
+    lower, faster = "lower on every set", f"at least {TIMES_FASTER} times as fast"
+    if peer is None:
+        return (
+            Aim("WER beside pocketsphinx, same clips", lower, NOT_MEASURED),
+            Aim("Speed beside pocketsphinx, same clips", faster, NOT_MEASURED),
+        )
+    pairs = peer["test_sets"]
+    lost = ", ".join(name for name, pair in pairs.items() if pair["own"]["wer"] >= pair["other"]["wer"])
+    won = sum(pair["own"]["wer"] < pair["other"]["wer"] for pair in pairs.values())
+    return (
+        Aim(
+            f"WER beside {peer['name']}, same clips",
+            lower,
+            f"lower on {won} of {len(pairs)}" + (f", not on {lost}" if lost else ""),
+            not lost,
+        ),
+        Aim(
+            f"Speed beside {peer['name']}, same clips, {_count(peer['threads'], 'thread')} each",
+            faster,
+            f"{peer['times_faster']:.1f} times",
+            peer["times_faster"] >= TIMES_FASTER,
+        ),
+    )
+
+
+def _digits_aim(metrics: Mapping[str, Any]) -> Aim:
+    result, peer = metrics["recordings"], metrics["peer"]
+    other = peer["name"] if peer else "pocketsphinx"
+    what, aim = "Digits spoken by people, right", f"more than {other}"
+    if result is None:
+        return Aim(what, aim, NOT_MEASURED)
+    own, theirs = result["own_right"], result.get("peer_right")
+    measured = f"{own} of {result['clips']}"
+    if theirs is None:
+        return Aim(what, aim, f"{measured}; {other}: {NOT_MEASURED}")
+    return Aim(what, aim, f"{measured}; {other}: {theirs}", own > theirs)
+
+
+def _size_aims(metrics: Mapping[str, Any]) -> tuple[Aim, Aim]:
+    megabytes, seconds = metrics["weights"]["bytes"] / 1e6, metrics["speed"]["seconds"]
+    return (
+        Aim("Weights", f"at most {WEIGHTS_MB} MB", f"{megabytes:.1f} MB", megabytes <= WEIGHTS_MB),
+        Aim(
+            f"A clip of {metrics['speed']['audio_seconds']:.1f} s, from samples to text",
+            f"below {CLIP_SECONDS} s",
+            f"{seconds:.2f} s",
+            seconds < CLIP_SECONDS,
+        ),
+    )
+
+
+def _training_aims(quick: Mapping[str, Any] | None, provenance: Mapping[str, Any]) -> tuple[Aim, Aim]:
+    hours = {part: provenance[part]["made_with"].get("hours") for part in PARTS}
+    each = ", ".join(f"{part} {_measured(time, '.2f')}" for part, time in hours.items())
+    total = sum(time for time in hours.values() if time is not None)
+    training = Aim("Training, all three stages", "report the hours", f"{total:.2f} h ({each})")
+    what, aim = "A quick training run", f"below {QUICK_MINUTES} min, readable words"
+    if quick is None:
+        return training, Aim(what, aim, NOT_MEASURED)
+    minutes = 60 * quick["hours"]
+    measured = (
+        f"{minutes:.0f} min; {quick['known_words']:.0%} of what it writes are words; "
+        f"WER {quick['together']['other']['wer']:.1%}"
+    )
+    # Words that are none are easily seen: half of them is where reading ends.
+    return training, Aim(what, aim, measured, minutes < QUICK_MINUTES and quick["known_words"] > 0.5)
+
+
+# Wording --------------------------------------------------------------------------------------------------
+
+
+def _hashes(metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Say of what the card gives hashes."""
+    hashes = {"`model.safetensors`": metrics["weights"]["sha256"]}
+    hashes |= {f"weights of the {part}": provenance[part]["sha256"] for part in PARTS}
+    for name, result in metrics["test_sets"].items():
+        hashes |= {f"{name}, manifest": result["manifest_sha256"], f"{name}, clips": result["audio_sha256"]}
+    if metrics["recordings"]:
+        hashes["digits spoken by people"] = metrics["recordings"]["sha256"]
+    if metrics["corpus"]:
+        hashes["training corpus, manifests"] = metrics["corpus"]["sha256"]
+    return hashes
+
+
+def _pairs_table(result: Mapping[str, Any], own: str, other: str) -> str:
+    """Lay out the rates of two systems on the same clips."""
+    head = ("test set", "clips", f"WER, {own}", f"WER, {other}", f"CER, {own}", f"CER, {other}")
+    rows = [head, ("---",) * len(head)]
+    for name, pair in {**result["test_sets"], "together": result["together"]}.items():
+        both = pair["own"], pair["other"]
+        wer = (f"{_percent(rates['wer'])} ({_interval(rates)})" for rates in both)
+        rows.append((name, str(both[0]["utterances"]), *wer, *(_percent(rates["cer"]) for rates in both)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _percent(share: float | None) -> str:
+    return NOT_MEASURED if share is None else f"{share:.1%}"
+
+
+def _measured(value: object, form: str = "") -> str:
+    return NOT_MEASURED if value is None else format(value, form)
+
+
+def _recorded(made: Mapping[str, Any], key: str, form: str = "") -> str:
+    return format(made[key], form) if key in made else "not recorded"
+
+
+def _interval(rates: Mapping[str, Any]) -> str:
+    return f"{_percent(rates['wer_low'])} to {_percent(rates['wer_high'])}"
+
+
+def _which_clips(limit: int | None) -> str:
+    return "All clips of each set count." if limit is None else f"The first {limit} clips of each set count."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,390 @@
+"""Measure a checkpoint for its model card: error rates, speed, size, beside others on the same clips."""
+
+import hashlib
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asrscope.audio import SAMPLE_RATE, load_audio
+from asrscope.data.corpus import TEST_SETS
+from asrscope.data.sentences import vocabulary
+from asrscope.data.synthesis import HELD_OUT_VOICES
+from asrscope.evaluation import Evaluation, Recognize, Utterance, evaluate, read_utterances
+from asrscope.features import FRAMES_PER_SECOND
+from asrscope.metrics import NORMALIZER
+from asrscope.presets import Loaded, load
+from asrscope.provenance import PARTS, read_claims
+from asrscope.samples import load_samples
+from asrscope.tracing import transcribe
+from asrscope.training import decoder, encoder, projector
+from asrscope.training.comparison import Peer, is_right, spoken_digits
+from asrscope.training.machine import cores, processor
+
+__all__ = ["count_corpus", "measure"]
+
+THREADS = 1  # of torch while measuring: pocketsphinx has one, and a busy machine disturbs one least
+REPEATS = 5  # of the timed clip; the median counts
+TIMED_SECONDS = 3.0  # length of the clip that is timed, about
+SEED = 0  # of the random projector
+NOT_STATED = ("texts", "words", "speakers")  # of a counted corpus: too much for a card
+LINE_EVERY = 50  # clips, between two lines for a person
+
+
+def measure(
+    target: Path,
+    test: Path,
+    *,
+    peer: Peer | None = None,
+    limit: int | None = None,
+    recordings: Path | None = None,
+    corpus: Sequence[Path] = (),
+    quick: Path | None = None,
+    report: Callable[..., None] = lambda *_, **__: None,
+) -> dict[str, Any]:
+    """Measure everything that the model card states.
+
+    A clip that several recognizers hear is given to one directly after the other, each on one thread, so that
+    whatever else the machine does falls on all of them.
+
+    Parameters
+    ----------
+    target : Path
+        The checkpoint.
+    test : Path
+        Holds a folder with a ``manifest.jsonl`` for each held-out set.
+    peer : Peer, optional
+        Another recognizer for the same clips.
+    limit : int, optional
+        How many clips of each set, the first ones, the peer and the random projector get; default: all.
+    recordings : Path, optional
+        A folder of digits spoken by people, see `asrscope.training.comparison.spoken_digits`.
+    corpus : sequence of Path
+        Folders of training shards, to be counted.
+    quick : Path, optional
+        A checkpoint of a quick run, measured on the same clips as the random projector.
+    report : callable, optional
+        Called as ``report(None, *lines, advance=n, total=n)`` on the way: lines for a person, steps done, and
+        how many there are.
+
+    Returns
+    -------
+    dict
+        What `asrscope.training.card.write_model_card` takes; `json.dumps` can write it.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there are no held-out sets, or a clip cannot be read.
+    """
+    manifests = sorted(test.glob("*/manifest.jsonl"))
+    if not manifests:
+        raise FileNotFoundError(f"{test}: no held-out sets: make them with 'asrscope train data'")
+    sets = {manifest.parent.name: read_utterances(manifest) for manifest in manifests}
+    digits = spoken_digits(recordings) if recordings else ()
+    loaded = load(target)
+    systems = {
+        "own": _recognizer(loaded),
+        "random": _recognizer(load(target, random_projector=True, seed=SEED)),
+    }
+    if peer:
+        systems["peer"] = peer.recognize
+    if quick:
+        systems["quick"] = _recognizer(load(quick))
+    labels = {"own": target.name, "random": "random projector", "peer": peer and peer.name, "quick": "quick"}
+    compared = sum(len(utterances[:limit]) for utterances in sets.values()) * (len(systems) - 1)
+    report(None, advance=0, total=sum(map(len, sets.values())) + compared + len(digits) * (1 + bool(peer)))
+    counted = count_corpus(corpus)
+    with _threads(THREADS):
+        speed = _speed(systems)
+        heard = {}
+        for name, utterances in sets.items():
+            heard[name] = _listen(systems, utterances, limit, report)
+            rates = (
+                f"{labels[system]} {one.errors.rate:.1%} ({len(one.results)} clips)"
+                for system, one in heard[name].items()
+            )
+            report(None, f"{name}: WER {', '.join(rates)}", advance=0)
+        spoken = {who: systems[who] for who in ("own", "peer") if who in systems}
+        by_people = _listen(spoken, digits, None, report) if digits else {}
+        right = {who: sum(map(is_right, one.results)) for who, one in by_people.items()}
+        if right:
+            counts = ", ".join(f"{labels[who]} {number}" for who, number in right.items())
+            report(None, f"digits spoken by people, right of {len(digits)}: {counts}", advance=0)
+    model = loaded[0]
+    weights = target / "model.safetensors"
+    return {
+        "test_sets": {
+            manifest.parent.name: {
+                **_rates(heard[manifest.parent.name]["own"]),
+                **_describe_set(manifest, sets[manifest.parent.name], counted),
+            }
+            for manifest in manifests
+        },
+        "random_projector": {"seed": SEED, "limit": limit, **_compared(heard, "random")},
+        "peer": peer
+        and {
+            **{key: getattr(peer, key) for key in ("name", "version", "model", "model_bytes")},
+            "limit": limit,
+            **_compared(heard, "peer"),
+        },
+        "quick": quick
+        and {
+            "hours": sum(claim["made_with"].get("hours", 0.0) for claim in read_claims(quick).values()),
+            "known_words": _known_words(
+                [result.text for one in heard.values() for result in one["quick"].results]
+            ),
+            "limit": limit,
+            **_compared(heard, "quick"),
+        },
+        "recordings": {
+            "clips": len(digits),
+            "sha256": _sha256_of([utterance.audio for utterance in digits]),
+            **{f"{who}_right": number for who, number in right.items()},
+        }
+        if digits
+        else None,
+        "speed": speed,
+        "corpus": counted and {key: value for key, value in counted.items() if key not in NOT_STATED},
+        "weights": {"bytes": weights.stat().st_size, "sha256": _sha256_of([weights])},
+        "held_out_voices": {
+            synthesizer: sorted({_speaker(f"{synthesizer} {name}").partition(" ")[2] for name in names})
+            for synthesizer, names in HELD_OUT_VOICES.items()
+        },
+        "parameters": {
+            part: sum(parameter.numel() for parameter in getattr(model, module).parameters())
+            for part, module in PARTS.items()
+        },
+        "stack_factor": model.config.stack_factor,
+        "trained_seconds": model.config.trained_seconds,
+        "normalizer": NORMALIZER,
+        "machine": _machine(),
+        "commands": _commands(target, counted, peer, limit, recordings),
+    }
+
+
+def count_corpus(folders: Sequence[Path]) -> dict[str, Any] | None:
+    """Count what the shards of a training corpus hold.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Folders of shards, see `asrscope.data.corpus.make_shards`.
+
+    Returns
+    -------
+    dict or None
+        Number of ``shards`` and ``utterances``, ``hours`` of speech, ``vocabulary`` (different words), number
+        of ``voices`` by synthesizer, ``sha256`` of the shards' manifests; and the sets ``texts``, ``words``
+        and ``speakers``. None if there is no shard.
+    """
+    manifests = [path for folder in folders for path in sorted(folder.glob("*.jsonl"))]
+    if not manifests:
+        return None
+    utterances, frames = 0, 0
+    texts: set[str] = set()
+    voices: dict[str, set[str]] = {}
+    for manifest in manifests:
+        for line in manifest.read_text(encoding="utf-8").splitlines()[1:]:  # the first names the phones
+            entry = json.loads(line)
+            utterances += 1
+            frames += entry["frames"]
+            texts.add(entry["text"])
+            voices.setdefault(entry["synthesizer"], set()).add(entry["voice"])
+    words = {word for text in texts for word in text.split()}
+    return {
+        "shards": len(manifests),
+        "utterances": utterances,
+        "hours": frames / FRAMES_PER_SECOND / 3600,
+        "vocabulary": len(words),
+        "voices": {synthesizer: len(names) for synthesizer, names in sorted(voices.items())},
+        "sha256": _sha256_of(manifests),
+        "texts": texts,
+        "words": words,
+        "speakers": {_speaker(f"{kind} {name}") for kind, names in voices.items() for name in names},
+    }
+
+
+def _recognizer(loaded: Loaded) -> Recognize:
+    return lambda waveform: transcribe(*loaded, waveform).text
+
+
+def _listen(
+    systems: dict[str, Recognize],
+    utterances: Sequence[Utterance],
+    limit: int | None,
+    report: Callable[..., None],
+) -> dict[str, Evaluation]:
+    """Give each clip to all systems in turn; clips beyond the limit to the first system alone."""
+    results: dict[str, list[Any]] = {name: [] for name in systems}
+    for number, utterance in enumerate(utterances):
+        for place, (name, recognize) in enumerate(systems.items()):
+            if place == 0 or limit is None or number < limit:
+                result = evaluate([utterance], recognize).results[0]
+                if result.failure is not None:
+                    raise ValueError(f"{utterance.audio}: {name} failed: {result.failure}")
+                results[name].append(result)
+                report(None)
+        if (number + 1) % LINE_EVERY == 0:
+            report(None, f"{utterance.audio.parent.name}: {number + 1} of {len(utterances)} clips", advance=0)
+    return {name: Evaluation(tuple(each)) for name, each in results.items()}
+
+
+def _rates(evaluation: Evaluation) -> dict[str, Any]:
+    low, high = evaluation.interval
+    errors = evaluation.errors
+    return {
+        "wer": errors.rate,
+        "wer_low": low,
+        "wer_high": high,
+        "cer": evaluation.character_error_rate,
+        **asdict(errors),
+        "utterances": len(evaluation.results),
+    }
+
+
+def _known_words(texts: Sequence[str]) -> float:
+    """Share of written words that are words of the training sentences, and not mere strings of letters."""
+    known = set(vocabulary())
+    words = [word for text in texts for word in text.split()]
+    return sum(word in known for word in words) / max(len(words), 1)
+
+
+def _compared(heard: dict[str, dict[str, Evaluation]], other: str) -> dict[str, Any]:
+    """Set the rates of the checkpoint beside those of another system on the clips that both have heard."""
+    pairs = {}
+    for name, by_system in heard.items():
+        theirs = by_system[other]
+        pairs[name] = (Evaluation(by_system["own"].results[: len(theirs.results)]), theirs)
+    together = [
+        Evaluation(tuple(result for pair in pairs.values() for result in pair[side].results))
+        for side in (0, 1)
+    ]
+    own, theirs = together
+    own_seconds, other_seconds = (sum(result.seconds for result in one.results) for one in together)
+    return {
+        "test_sets": {name: {"own": _rates(a), "other": _rates(b)} for name, (a, b) in pairs.items()},
+        "together": {"own": _rates(own), "other": _rates(theirs)},
+        "audio_seconds": sum(result.audio_seconds for result in own.results),
+        "own_seconds": own_seconds,
+        "other_seconds": other_seconds,
+        "times_faster": other_seconds / own_seconds,
+        "threads": THREADS,
+    }
+
+
+def _speed(systems: dict[str, Recognize]) -> dict[str, Any]:
+    """Time the shipped clip that comes nearest to three seconds; the others' first use is done here, too."""
+    samples = {sample.name: load_audio(sample.path) for sample in load_samples()}
+    name = min(samples, key=lambda name: abs(len(samples[name]) / SAMPLE_RATE - TIMED_SECONDS))
+    for recognize in systems.values():
+        recognize(samples[name])
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        systems["own"](samples[name])
+        times.append(time.perf_counter() - start)
+    return {
+        "clip": name,
+        "audio_seconds": len(samples[name]) / SAMPLE_RATE,
+        "seconds": statistics.median(times),
+        "repeats": REPEATS,
+        "threads": THREADS,
+    }
+
+
+def _describe_set(
+    manifest: Path, utterances: Sequence[Utterance], counted: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Say what a held-out set is made of, and what of it the training corpus has."""
+    source, _, voices = TEST_SETS.get(manifest.parent.name, (None, None, None))
+    spoken = {utterance.voice for utterance in utterances if utterance.voice}
+    words = [word for utterance in utterances for word in utterance.text.split()]
+    return {
+        "source": source,
+        "new_voices": None if voices is None else voices is HELD_OUT_VOICES,
+        "voices": len(spoken),
+        "voices_in_corpus": counted and sum(_speaker(voice) in counted["speakers"] for voice in spoken),
+        "sentences_in_corpus": counted and len(counted["texts"] & {u.text for u in utterances}),
+        "words_in_corpus": counted and sum(word in counted["words"] for word in words) / len(words),
+        "manifest_sha256": _sha256_of([manifest]),
+        "audio_sha256": _sha256_of([utterance.audio for utterance in utterances]),
+    }
+
+
+def _speaker(voice: str) -> str:
+    """Name who speaks: of ``espeak-ng en-us+linda`` the variant, whatever its accent."""
+    synthesizer, _, name = voice.partition(" ")
+    return f"{synthesizer} {name.rpartition('+')[2]}"
+
+
+def _commands(
+    target: Path,
+    counted: dict[str, Any] | None,
+    peer: Peer | None,
+    limit: int | None,
+    recordings: Path | None,
+) -> list[str]:
+    """Write down the commands that make such a checkpoint: recipes where they differ from their defaults."""
+    size = ""
+    if counted:
+        each = round(counted["utterances"] / counted["shards"])
+        size = f" --shards {counted['shards']}" + ("" if each == 1000 else f" --utterances {each}")
+    commands = [f"asrscope train data{size}"]
+    defaults = {
+        "encoder": encoder.EncoderRecipe(),
+        "decoder": decoder.DecoderRecipe(),
+        "projector": projector.ProjectorRecipe(),
+    }
+    for part, recipe in defaults.items():
+        made = read_claims(target).get(part, {}).get("made_with", {})
+        changes = [
+            f" --set {setting}={made[setting]}"
+            for setting, default in vars(recipe).items()
+            if made.get(setting, default) != default
+        ]
+        commands.append(f"asrscope train {part}{''.join(changes)}")
+    options = f" --compare {peer.name}" if peer else ""
+    options += f" --compare-limit {limit}" if limit else ""
+    options += " --recordings FOLDER" if recordings else ""
+    return [*commands, "asrscope train bundle", f"asrscope train card{options}"]
+
+
+def _machine() -> dict[str, Any]:
+    """Describe the machine that measured, and how busy it was with other things."""
+    return {
+        "processor": processor(),
+        "cores": cores(),
+        "threads": THREADS,
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "torch": version("torch"),
+        "python": platform.python_version(),
+    }
+
+
+def _sha256_of(paths: Sequence[Path]) -> str:
+    """Hash the bytes of files, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch compute on so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,558 @@
+"""The model card says what was measured, of the files it lies beside, and misses no miss."""
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from asrscope.audio import load_audio, wav_bytes
+from asrscope.cli import app
+from asrscope.presets import CHECKPOINTS
+from asrscope.samples import load_samples
+from asrscope.training import measuring
+from asrscope.training.card import aims, model_card, write_model_card
+from asrscope.training.comparison import Peer
+
+TINY = CHECKPOINTS / "tiny"
+SETS = ("hand-written", "new-espeak-voices", "new-flite-voice", "seen-voices")
+
+
+def sha256(*paths):
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def read_json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+# A card from made-up measurements ---------------------------------------------------------------------------
+
+
+def rates(wer, cer=0.01):
+    counts = {"words": 100, "substitutions": 1, "insertions": 1, "deletions": 1, "utterances": 10}
+    return {"wer": wer, "wer_low": wer / 2, "wer_high": wer * 2, "cer": cer, **counts}
+
+
+def pairs(own, other):
+    return {
+        "limit": None,
+        "test_sets": {name: {"own": rates(own), "other": rates(other)} for name in SETS},
+        "together": {"own": rates(own), "other": rates(other)},
+        "audio_seconds": 100.0,
+        "own_seconds": 4.0,
+        "other_seconds": 80.0,
+        "times_faster": 20.0,
+        "threads": 1,
+    }
+
+
+@pytest.fixture
+def metrics():
+    """Measurements that meet every aim."""
+    described = {
+        "source": "grammar",
+        "new_voices": True,
+        "voices": 3,
+        "voices_in_corpus": 0,
+        "sentences_in_corpus": 0,
+        "words_in_corpus": 0.875,
+    }
+    return {
+        "test_sets": {
+            name: {**rates(0.031), **described, "manifest_sha256": name * 2, "audio_sha256": name * 3}
+            for name in SETS
+        },
+        "random_projector": {"seed": 0, **pairs(0.031, 0.99)},
+        "peer": {
+            "name": "pocketsphinx",
+            "version": "9.8",
+            "model": "xx",
+            "model_bytes": 12_000_000,
+            **pairs(0.031, 0.5),
+        },
+        "quick": {"hours": 0.5, "known_words": 0.8, **pairs(0.031, 0.6)},
+        "recordings": {"clips": 40, "sha256": "f" * 64, "own_right": 21, "peer_right": 20},
+        "speed": {"clip": "piano", "audio_seconds": 3.0, "seconds": 0.1, "repeats": 5, "threads": 1},
+        "corpus": {
+            "shards": 2,
+            "utterances": 1234,
+            "hours": 5.67,
+            "vocabulary": 432,
+            "voices": {"flite": 3},
+            "sha256": "e" * 64,
+        },
+        "weights": {"bytes": 15_000_000, "sha256": "d" * 64},
+        "held_out_voices": {"flite": ["rms"]},
+        "parameters": {"encoder": 1_000, "projector": 20, "decoder": 300},
+        "stack_factor": 2,
+        "trained_seconds": 8.0,
+        "normalizer": "Lowercase",
+        "machine": {
+            "processor": "Abacus",
+            "cores": 2,
+            "threads": 1,
+            "load": 0.5,
+            "torch": "2.0",
+            "python": "3.11",
+        },
+        "commands": ["asrscope train data --shards 2", "asrscope train encoder --set steps=7"],
+    }
+
+
+@pytest.fixture
+def provenance():
+    part = {"trained": True, "sha256": "c" * 64}
+    made = {"steps": 4_321, "utterances": 99_000, "hours": 1.25}
+    return {
+        "encoder": {**part, "made_with": {**made, "notes": "Began twice."}},
+        "decoder": {**part, "made_with": {**made, "machine": "Abacus", "processes": 2, "threads": 3}},
+        "projector": {**part, "made_with": made},
+    }
+
+
+def verdicts(card):
+    """Read the first table back: what -> (measured, verdict)."""
+    table = card.split("| | aim | measured | verdict |\n")[1].split("\n\n")[0].splitlines()[1:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return {what: (measured, verdict) for what, _, measured, verdict in rows}
+
+
+# what is spoiled, how, and the start of the row that must change
+SPOILED = [
+    (("test_sets", "seen-voices", "wer"), 0.05, "WER, voices heard in training"),
+    (("test_sets", "new-espeak-voices", "wer"), 0.1, "WER, new espeak-ng voices"),
+    (("test_sets", "new-flite-voice", "wer"), 0.45, "WER, a new flite voice"),
+    (("test_sets", "hand-written", "wer"), 0.15, "WER, hand-written sentences"),
+    (("test_sets", "hand-written", "cer"), 0.07, "CER, hand-written sentences"),
+    (("random_projector", "together", "other", "wer"), 0.9, "WER with a random projector"),
+    (("peer", "test_sets", "hand-written", "other", "wer"), 0.031, "WER beside pocketsphinx"),
+    (("peer", "times_faster"), 9.9, "Speed beside pocketsphinx"),
+    (("recordings", "own_right"), 20, "Digits spoken by people"),
+    (("weights", "bytes"), 20_000_001, "Weights"),
+    (("speed", "seconds"), 0.5, "A clip of 3.0 s"),
+    (("quick", "hours"), 1.0, "A quick training run"),
+    (("quick", "known_words"), 0.4, "A quick training run"),
+]
+
+
+def test_every_aim_that_is_reached_is_met(metrics, provenance):
+    card = model_card(metrics, provenance)
+    found = {what: verdict for what, (_, verdict) in verdicts(card).items()}
+    assert found.pop("Training, all three stages") == "reported"
+    assert set(found.values()) == {"met"}
+    assert f"\n{len(found)} of {len(found)} aims are met.\n" in card
+    assert "Missed" not in card
+    assert "not measured" not in card
+
+
+@pytest.mark.parametrize(("where", "value", "row"), SPOILED)
+def test_one_measurement_changes_one_verdict(metrics, provenance, where, value, row):
+    before = verdicts(model_card(metrics, provenance))
+    *path, last = where
+    part = metrics
+    for key in path:
+        part = part[key]
+    part[last] = value
+    card = model_card(metrics, provenance)
+    after = verdicts(card)
+    changed = [what for what in before if before[what][1] != after[what][1]]
+    assert len(changed) == 1
+    assert changed[0].startswith(row)
+    assert after[changed[0]][1] == "**missed**"
+    assert f"**Missed:** {changed[0]}.\n" in card
+    assert f"\n{len(before) - 2} of {len(before) - 1} aims are met.\n" in card
+
+
+def test_the_set_on_which_the_peer_is_better_is_named(metrics, provenance):
+    metrics["peer"]["test_sets"]["new-flite-voice"]["other"]["wer"] = 0.02
+    measured, verdict = verdicts(model_card(metrics, provenance))["WER beside pocketsphinx, same clips"]
+    assert verdict == "**missed**"
+    assert measured == "lower on 3 of 4, not on new-flite-voice"
+
+
+@pytest.mark.parametrize(
+    ("key", "rows"),
+    [
+        ("peer", ["WER beside pocketsphinx, same clips", "Speed beside pocketsphinx, same clips"]),
+        ("recordings", ["Digits spoken by people, right"]),
+        ("quick", ["A quick training run"]),
+    ],
+)
+def test_what_was_left_out_is_said_to_be_not_measured(metrics, provenance, key, rows):
+    metrics[key] = None
+    if key == "peer":
+        del metrics["recordings"]["peer_right"]
+    card = model_card(metrics, provenance)
+    found = verdicts(card)
+    for row in rows:
+        assert found[row] == ("not measured", "not measured")
+        assert row in card.split("**Not measured:** ")[1].split("\n")[0]
+    assert "None" not in card
+
+
+def test_digits_without_a_peer_are_counted_and_not_judged(metrics, provenance):
+    metrics["peer"] = None
+    del metrics["recordings"]["peer_right"]
+    (row,) = [row for row in aims(metrics, provenance) if row.what.startswith("Digits")]
+    assert row.measured == "21 of 40; pocketsphinx: not measured"
+    assert row.met is None
+    assert row.verdict == "not measured"
+
+
+def test_a_missing_set_and_an_uncounted_corpus_are_said_to_be_not_measured(metrics, provenance):
+    del metrics["test_sets"]["seen-voices"]
+    metrics["corpus"] = None
+    for result in metrics["test_sets"].values():
+        result.update(voices_in_corpus=None, sentences_in_corpus=None, words_in_corpus=None)
+    card = model_card(metrics, provenance)
+    assert verdicts(card)["WER, voices heard in training"] == ("not measured", "not measured")
+    assert "Size of the spoken corpus: not measured." in card
+    assert "| hand-written | from the grammar | 3, not heard in training | not measured | not" in card
+
+
+def test_the_card_states_data_machine_commands_and_hashes(metrics, provenance):
+    card = model_card(metrics, provenance, "small")
+    assert card.startswith("# The `small` model\n")
+    for text in (
+        "1,320 parameters (15.0 MB",
+        "| utterances | 1,234 |",
+        "| hours of speech | 5.7 |",
+        "| different words | 432 |",
+        "| held out, flite | rms |",
+        "Abacus, 1 thread on 2 cores, load average 0.5",
+        "| encoder | 1,000 | 4,321 | 99,000 | 1.25 | not recorded | not recorded | not recorded |",
+        "| decoder | 300 | 4,321 | 99,000 | 1.25 | Abacus | 2 | 3 |",
+        "$ asrscope train encoder --set steps=7\n",
+        "- encoder: Began twice.\n",
+        "3.75 h (encoder 1.25, decoder 1.25, projector 1.25)",
+        "| seen-voices | 10 | 3.1% (1.6% to 6.2%) | 50.0% (25.0% to 100.0%) | 1.0% | 1.0% |",
+        "pocketsphinx 9.8",
+        "Lowercase",
+        *(f"`{letter * 64}`" for letter in "cdef"),
+    ):
+        assert text in card
+
+
+def test_the_tables_are_whole(metrics, provenance):
+    for block in re.findall(r"(?:^\|.*\n)+", model_card(metrics, provenance), re.MULTILINE):
+        head, rule, *rows = block.splitlines()
+        assert set(rule) <= set("|- ")
+        assert rows
+        assert {line.count("|") for line in (rule, *rows)} == {head.count("|")}
+        assert "||" not in block
+        assert all(line.endswith("|") for line in rows)
+
+
+# A card of real measurements --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Two small sets of the shipped clips, two digits, and one shard's manifest."""
+    root = tmp_path_factory.mktemp("cache")
+    samples = load_samples()
+    for name, chosen in (("first", samples[:3]), ("seen-voices", samples[3:5])):
+        folder = root / "test" / name
+        folder.mkdir(parents=True)
+        lines = []
+        for sample in chosen:
+            shutil.copy(sample.path, folder)
+            lines.append(json.dumps({"file": sample.path.name, "text": sample.text, "voice": sample.voice}))
+        (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (root / "people").mkdir()
+    for number, sample in enumerate(samples[:2]):
+        wave = wav_bytes(load_audio(sample.path)[: 4_000 * (1 + number)])
+        (root / "people" / f"{number}_anna.wav").write_bytes(wave)
+    (root / "shards").mkdir()
+    spoken = [
+        {"text": "the old sea", "synthesizer": "flite", "voice": "rms", "frames": 360},
+        {"text": "the sea", "synthesizer": "espeak-ng", "voice": "en+f1", "frames": 1800},
+        {"text": samples[0].text, "synthesizer": "espeak-ng", "voice": "en-gb-x-rp+Andy", "frames": 1440},
+    ]
+    lines = [json.dumps(line) for line in ({"phone_names": []}, *spoken)]
+    (root / "shards" / "00000.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    shutil.copytree(TINY, root / "tiny")
+    return root
+
+
+@pytest.fixture(scope="module")
+def heard():
+    return []
+
+
+@pytest.fixture(scope="module")
+def measured(cache, heard):
+    """Measurements of the bundled weights, with a peer that says "one" to whatever it hears."""
+
+    def recognize(waveform):
+        heard.append(len(waveform))
+        return "one"
+
+    said = []
+
+    def report(_output, *lines, advance=1, total=None):
+        said.append((lines, advance, total))
+
+    metrics = measuring.measure(
+        cache / "tiny",
+        cache / "test",
+        peer=Peer("echo", "1.2", "none", 5, recognize),
+        limit=2,
+        recordings=cache / "people",
+        corpus=[cache / "shards"],
+        quick=cache / "tiny",
+        report=report,
+    )
+    return metrics, said
+
+
+def test_hashes_and_sizes_are_those_of_the_files(measured, cache):
+    metrics, _ = measured
+    weights = cache / "tiny" / "model.safetensors"
+    assert metrics["weights"] == {"bytes": weights.stat().st_size, "sha256": sha256(weights)}
+    for name, result in metrics["test_sets"].items():
+        folder = cache / "test" / name
+        manifest = (folder / "manifest.jsonl").read_text(encoding="utf-8")
+        listed = [json.loads(line)["file"] for line in manifest.splitlines()]
+        assert result["manifest_sha256"] == sha256(folder / "manifest.jsonl")
+        assert result["audio_sha256"] == sha256(*(folder / file for file in listed))
+    assert metrics["recordings"]["sha256"] == sha256(*sorted((cache / "people").iterdir()))
+    assert metrics["corpus"]["sha256"] == sha256(cache / "shards" / "00000.jsonl")
+
+
+def test_the_rates_are_those_of_the_checkpoint(measured, bundled):
+    from asrscope.metrics import total_errors, word_errors
+    from asrscope.tracing import transcribe
+
+    metrics, _ = measured
+    chosen = load_samples()[:3]
+    errors = total_errors(
+        [word_errors(sample.text, transcribe(*bundled, sample.path).text) for sample in chosen]
+    )
+    result = metrics["test_sets"]["first"]
+    assert result["wer"] == errors.rate
+    assert (result["words"], result["utterances"]) == (errors.words, 3)
+
+
+def test_a_comparison_is_made_on_the_same_first_clips(measured):
+    metrics, _ = measured
+    for kind in ("peer", "random_projector"):
+        compared = metrics[kind]
+        assert compared["limit"] == 2
+        for pair in compared["test_sets"].values():
+            assert pair["own"]["utterances"] == pair["other"]["utterances"] == 2
+            assert pair["own"]["words"] == pair["other"]["words"]
+        assert compared["together"]["own"]["utterances"] == 4
+        assert compared["times_faster"] == compared["other_seconds"] / compared["own_seconds"]
+    peer = metrics["peer"]
+    assert (peer["name"], peer["version"], peer["model"], peer["model_bytes"]) == ("echo", "1.2", "none", 5)
+    assert peer["together"]["other"]["wer"] == 1.0  # "one" is in no sentence
+    assert peer["times_faster"] < 1  # saying one word takes no time
+
+
+def test_the_peer_hears_every_clip_once_in_order(measured, heard):
+    samples = [len(load_audio(sample.path)) for sample in load_samples()]
+    shown = [samples[0], samples[1], samples[3], samples[4], 4_000, 8_000]
+    assert heard[-len(shown) :] == shown  # before that, the clip that everything is warmed up with
+
+
+def test_a_random_projector_differs_and_the_trained_one_is_better(measured):
+    together = measured[0]["random_projector"]["together"]
+    assert together["own"]["wer"] < together["other"]["wer"]
+
+
+def test_a_quick_checkpoint_is_measured_on_the_same_clips(measured, cache):
+    quick = measured[0]["quick"]
+    assert quick["together"]["own"]["wer"] == quick["together"]["other"]["wer"]  # it is the same one here
+    made = read_json(cache / "tiny" / "provenance.json")
+    assert quick["hours"] == pytest.approx(sum(part["made_with"]["hours"] for part in made.values()))
+    assert 0 < quick["known_words"] <= 1
+
+
+def test_spoken_digits_are_counted_for_both(measured):
+    recordings = measured[0]["recordings"]
+    assert recordings["clips"] == 2
+    assert recordings["peer_right"] == 1  # of 0 and 1
+    assert recordings["own_right"] == 0  # the beginnings of sentences
+
+
+def test_the_corpus_is_counted(measured):
+    corpus = measured[0]["corpus"]
+    assert (corpus["shards"], corpus["utterances"]) == (1, 3)
+    assert corpus["hours"] == pytest.approx(0.01)  # 3,600 frames of 10 ms
+    assert corpus["voices"] == {"espeak-ng": 2, "flite": 1}
+    first = load_samples()[0].text
+    assert corpus["vocabulary"] == len({*first.split(), "the", "old", "sea"})
+
+
+def test_what_the_corpus_has_of_a_test_set_is_told(measured):
+    first = measured[0]["test_sets"]["first"]
+    samples = load_samples()[:3]
+    assert first["sentences_in_corpus"] == 1
+    known = {*samples[0].text.split(), "the", "old", "sea"}
+    words = [word for sample in samples for word in sample.text.split()]
+    assert first["words_in_corpus"] == sum(word in known for word in words) / len(words)
+    # rms is in the shard, and Andy with another accent.
+    heard = [sample.voice for sample in samples if sample.voice.endswith((" rms", "+Andy"))]
+    assert first["voices_in_corpus"] == len(heard) == 2
+    assert (first["source"], first["new_voices"]) == (None, None)
+    assert measured[0]["test_sets"]["seen-voices"]["new_voices"] is False
+
+
+def test_progress_comes_to_its_total(measured):
+    _, said = measured
+    (total,) = [total for _, _, total in said if total is not None]
+    assert sum(advance for _, advance, _ in said) == total
+    lines = " ".join(line for lines, _, _ in said for line in lines)
+    assert re.search(r"first: WER tiny [\d.]+% \(3 clips\), .*, echo 100\.0% \(2 clips\)", lines)
+
+
+def test_commands_tell_where_a_recipe_is_not_the_default(measured, cache, tmp_path):
+    from asrscope.training.encoder import EncoderRecipe
+
+    shutil.copytree(cache / "tiny", tmp_path / "tiny")
+    made = read_json(tmp_path / "tiny" / "provenance.json")
+    made["encoder"]["made_with"]["steps"] = EncoderRecipe().steps + 5
+    (tmp_path / "tiny" / "provenance.json").write_text(json.dumps(made), encoding="utf-8")
+    commands = measuring.measure(tmp_path / "tiny", cache / "test", limit=1)["commands"]
+    (command,) = [line for line in commands if line.startswith("asrscope train encoder")]
+    assert f" --set steps={EncoderRecipe().steps + 5}" in command
+    assert commands[-1] == "asrscope train card --compare-limit 1"
+    assert measured[0]["commands"][0] == "asrscope train data --shards 1 --utterances 3"
+    assert measured[0]["commands"][-1] == (
+        "asrscope train card --compare echo --compare-limit 2 --recordings FOLDER"
+    )
+
+
+def test_measurements_survive_their_file(measured, cache, tmp_path):
+    shutil.copytree(cache / "tiny", tmp_path / "tiny")
+    metrics, _ = measured
+    path = write_model_card(tmp_path / "tiny", metrics)
+    stored = read_json(tmp_path / "tiny" / "metrics.json")
+    assert stored == metrics
+    provenance = read_json(tmp_path / "tiny" / "provenance.json")
+    assert path.read_text(encoding="utf-8") == model_card(stored, provenance)
+
+
+def test_a_clip_that_cannot_be_read_ends_the_measurement(cache, tmp_path):
+    shutil.copytree(cache / "test", tmp_path / "test")
+    bad = next((tmp_path / "test" / "first").glob("*.flac"))
+    bad.write_bytes(b"no sound")
+    with pytest.raises(ValueError, match=bad.name):
+        measuring.measure(cache / "tiny", tmp_path / "test")
+
+
+# From the command line --------------------------------------------------------------------------------------
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["train", "card", *map(str, arguments)])
+
+
+def test_the_command_measures_and_writes(cache, tmp_path):
+    shutil.copytree(cache / "tiny", tmp_path / "small")
+    options = ("--compare", "pocketsphinx", "--compare-limit", 1, "--recordings", cache / "people")
+    result = run("--cache", cache, "-m", tmp_path / "small", *options)
+    assert result.exit_code == 0, result.output
+    assert "seen-voices: WER small" in result.stderr
+    metrics = read_json(tmp_path / "small" / "metrics.json")
+    assert metrics["peer"]["name"] == "pocketsphinx"
+    assert metrics["corpus"]["utterances"] == 3
+    card = (tmp_path / "small" / "README.md").read_text(encoding="utf-8")
+    assert "--compare pocketsphinx --compare-limit 1 --recordings FOLDER" in card
+    assert str(cache) not in card
+
+
+def test_a_card_can_be_written_again_without_measuring(cache, tmp_path, monkeypatch):
+    shutil.copytree(TINY, tmp_path / "tiny")
+    (tmp_path / "tiny" / "README.md").unlink()
+    monkeypatch.setitem(sys.modules, "asrscope.training.measuring", None)
+    assert run("-m", tmp_path / "tiny", "--only-write").exit_code == 0
+    written = (tmp_path / "tiny" / "README.md").read_text(encoding="utf-8")
+    assert written == (TINY / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--compare", "kaldi"], "expected a recognizer out of pocketsphinx, but found 'kaldi'"),
+        (["--recordings", "/nowhere"], "/nowhere: no recordings of digits found"),
+        (["--cache", "/nowhere"], "no held-out sets: make them with 'asrscope train data'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(cache, options, message):
+    result = run("--cache", cache, *options)
+    assert result.exit_code == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert message in line
+
+
+def test_a_missing_pocketsphinx_is_said_in_one_line(cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    result = run("--cache", cache, "--compare", "pocketsphinx")
+    assert result.exit_code == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert "install it with 'pip install pocketsphinx'" in line
+
+
+# The card in the package ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return read_json(TINY / "metrics.json"), read_json(TINY / "provenance.json")
+
+
+def test_the_bundled_card_follows_from_its_metrics(shipped):
+    assert (TINY / "README.md").read_text(encoding="utf-8") == model_card(*shipped)
+
+
+def test_the_bundled_metrics_are_of_the_bundled_weights(shipped, bundled):
+    metrics, _ = shipped
+    weights = TINY / "model.safetensors"
+    assert metrics["weights"] == {"bytes": weights.stat().st_size, "sha256": sha256(weights)}
+    model, _ = bundled
+    assert metrics["parameters"] == {
+        "encoder": sum(p.numel() for p in model.audio_tower.parameters()),
+        "projector": sum(p.numel() for p in model.multi_modal_projector.parameters()),
+        "decoder": sum(p.numel() for p in model.language_model.parameters()),
+    }
+    assert metrics["stack_factor"] == model.config.stack_factor
+    assert metrics["trained_seconds"] == model.config.trained_seconds
+
+
+def test_the_bundled_provenance_is_of_the_bundled_weights(shipped, bundled):
+    from asrscope.provenance import provenance_of
+
+    _, provenance = shipped
+    found = {part.part: (part.sha256, part.trained) for part in provenance_of(bundled[0])}
+    assert found == {part: (claim["sha256"], True) for part, claim in provenance.items()}
+
+
+def test_the_bundled_rates_are_their_counts(shipped):
+    metrics, _ = shipped
+    compared = [metrics["random_projector"], *filter(None, [metrics["peer"]])]
+    both = [pair for one in compared for pair in (*one["test_sets"].values(), one["together"])]
+    for result in [*metrics["test_sets"].values(), *(pair[who] for pair in both for who in ("own", "other"))]:
+        errors = sum(result[kind] for kind in ("substitutions", "insertions", "deletions"))
+        assert result["wer"] == errors / result["words"]
+        assert result["wer_low"] <= result["wer"] <= result["wer_high"]
+
+
+def test_the_bundled_model_has_heard_no_test_sentence_and_no_held_out_voice(shipped):
+    metrics, _ = shipped
+    for name, result in metrics["test_sets"].items():
+        assert result["sentences_in_corpus"] == 0, name
+        if result["new_voices"]:
+            assert result["voices_in_corpus"] == 0, name
+    assert any(result["new_voices"] for result in metrics["test_sets"].values())
+
+
+def test_the_bundled_random_projector_fails_as_it_should(shipped):
+    metrics, _ = shipped
+    wer = metrics["random_projector"]["together"]
+    assert wer["other"]["wer"] > 0.9 > wer["own"]["wer"]
