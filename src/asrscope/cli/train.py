@@ -2,22 +2,29 @@
 
 import json
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asrscope.cli.console import complain, expected_errors, progress
+from asrscope.cli.following import counted, followed, is_first, say
+
+if TYPE_CHECKING:
+    from asrscope.training.decoder import DecoderRecipe
+    from asrscope.training.encoder import EncoderRecipe
+    from asrscope.training.options import Options
+    from asrscope.training.plan import Plan
+    from asrscope.training.projector import ProjectorRecipe
 
 __all__ = ["app"]
 
 # Where the synthesized speech and the checkpoints lie: gigabytes, so never in a repository.
 DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "asrscope"
-LOG_SECONDS = 1.0  # between two looks at a stage's log
+
+CORES = os.cpu_count() or 1
 
 app = typer.Typer(
     help="Train the bundled model from zero. Stages go on where they were stopped. Needs espeak-ng, flite.",
@@ -29,69 +36,149 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the recipe.")
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch; default: its own.")]
-
-Recipe = TypeVar("Recipe")
+Workers = Annotated[int, typer.Option(min=1, help="Processes that synthesize.")]
+Precision = Annotated[
+    str, typer.Option(metavar="bf16|fp32|fp16", help="Numbers of the forward and backward passes.")
+]
+Accumulate = Annotated[
+    int, typer.Option(min=1, help="Work through a batch in so many turns: the same gradient, less memory.")
+]
+CheckpointLayers = Annotated[
+    bool, typer.Option("--checkpoint-layers", help="Compute layers again in the backward pass: less memory.")
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the model: a slower start, faster steps. Needs a compiler.")
+]
 
 
 @app.command()
 def data(
     cache: Cache = DEFAULT_CACHE,
-    shards: Annotated[int, typer.Option(min=1, help="Parts of the corpus, 1,000 utterances each.")] = 40,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    shards: Annotated[int, typer.Option(min=1, help="Parts of the corpus.")] = 40,
+    workers: Workers = CORES,
+    utterances: Annotated[int, typer.Option(min=1, help="In each part.")] = 1000,
     test_utterances: Annotated[int, typer.Option(min=1, help="In each held-out set.")] = 200,
 ) -> None:
     """Write sentences, have them spoken, keep features and times of every phone; make the held-out sets."""
     with expected_errors():
-        from asrscope.data.corpus import make_shards, make_test_sets
-
-        with _counted("synthesizing", shards) as count:
-            make_shards(cache / "shards", shards, workers, progress=count)
-        for split in ("dev", "test"):
-            make_test_sets(cache / split, split, test_utterances)
-        complain(f"the corpus is in {cache}")
+        _make_data(cache, shards, utterances, test_utterances, workers)
 
 
 @app.command()
-def encoder(cache: Cache = DEFAULT_CACHE, settings: Settings = None, threads: Threads = None) -> None:
+def encoder(
+    cache: Cache = DEFAULT_CACHE,
+    settings: Settings = None,
+    threads: Threads = None,
+    precision: Precision = "bf16",
+    accumulate: Accumulate = 1,
+    checkpoint_layers: CheckpointLayers = False,
+    compile_model: Compile = False,
+) -> None:
     """Train the encoder on phones and letters."""
-    with expected_errors():
-        _use_threads(threads)
-        from asrscope.training.encoder import EncoderRecipe, train_encoder
+    with expected_errors(), _processes(threads):
+        from asrscope.training.options import Options
+        from asrscope.training.plan import PLAN, changed
 
-        recipe = _changed(EncoderRecipe(), settings)
-        with _followed(cache / "encoder"):
-            train_encoder(cache, cache / "encoder", recipe)
+        options = Options(precision, accumulate, checkpoint_layers, compile_model)
+        _train_encoder(cache, changed(PLAN.encoder, settings or []), options)
 
 
 @app.command()
-def decoder(cache: Cache = DEFAULT_CACHE, settings: Settings = None, threads: Threads = None) -> None:
+def decoder(
+    cache: Cache = DEFAULT_CACHE,
+    settings: Settings = None,
+    threads: Threads = None,
+    precision: Precision = "bf16",
+    accumulate: Accumulate = 1,
+    checkpoint_layers: CheckpointLayers = False,
+    compile_model: Compile = False,
+) -> None:
     """Train the decoder on text alone."""
-    with expected_errors():
-        _use_threads(threads)
-        from asrscope.training.decoder import DecoderRecipe, train_decoder
+    with expected_errors(), _processes(threads):
+        from asrscope.training.options import Options
+        from asrscope.training.plan import PLAN, changed
 
-        recipe = _changed(DecoderRecipe(), settings)
-        with _followed(cache / "decoder"):
-            train_decoder(cache / "decoder", recipe)
+        options = Options(precision, accumulate, checkpoint_layers, compile_model)
+        _train_decoder(cache, changed(PLAN.decoder, settings or []), options)
 
 
 @app.command()
-def projector(cache: Cache = DEFAULT_CACHE, settings: Settings = None, threads: Threads = None) -> None:
-    """Train the projector between the finished encoder and decoder, which stay frozen."""
-    with expected_errors():
-        _use_threads(threads)
-        from transformers.models.whisper.modeling_whisper import WhisperEncoder
+def projector(
+    cache: Cache = DEFAULT_CACHE,
+    settings: Settings = None,
+    threads: Threads = None,
+    precision: Precision = "bf16",
+    accumulate: Accumulate = 1,
+    checkpoint_layers: CheckpointLayers = False,
+    compile_model: Compile = False,
+    corpus: Annotated[
+        str | None, typer.Option(help="Train on recordings: a dataset on the Hub, or a folder with one.")
+    ] = None,
+    corpus_config: Annotated[
+        str | None, typer.Option("--config", help="Part of the corpus, 'clean' for example.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of the corpus.")] = "train",
+    streaming: Annotated[
+        bool, typer.Option("--streaming", help="Do not store the corpus on this machine first.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Rows of the corpus; default: all.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Where the transcripts stand.")] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="Takes encoder and decoder from here: 'tiny', 'full', or a folder."
+        ),
+    ] = "tiny",
+    encoder_part: Annotated[
+        str | None, typer.Option("--encoder", help="With 'full': another encoder, name or folder.")
+    ] = None,
+    decoder_part: Annotated[
+        str | None, typer.Option("--decoder", help="With 'full': another decoder, name or folder.")
+    ] = None,
+) -> None:
+    """Train the projector between a finished encoder and decoder, which stay frozen.
 
-        from asrscope.training.projector import ProjectorRecipe, cache_encodings, train_projector
+    Without --corpus it is stage 3 of the bundled model. With it, encoder and decoder come from --model.
+    """
+    with expected_errors(), _processes(threads):
+        from asrscope.training.options import Options
+        from asrscope.training.plan import PLAN, changed
 
-        recipe = _changed(ProjectorRecipe(), settings)
-        encodings = cache / "encodings"
-        trained = WhisperEncoder.from_pretrained(_finished(cache, "encoder"))
-        decoder_folder = _finished(cache, "decoder")
-        with _counted("encoding", 1) as count:
-            cache_encodings(trained, cache / "shards", encodings, recipe.copies, recipe.seed, progress=count)
-        with _followed(cache / "projector"):
-            train_projector(encodings, decoder_folder, cache / "projector", recipe)
+        options = Options(precision, accumulate, checkpoint_layers, compile_model)
+        if corpus is None:
+            _train_projector(cache, changed(PLAN.projector, settings or []), options)
+            return
+
+        from asrscope.data.speech_corpus import SpeechCorpus
+        from asrscope.training.pair import load_pair, prepare_corpus, train_on_corpus, write_model
+
+        folder = cache / "pair"
+        loaded, processor, recipe = load_pair(model, folder, encoder=encoder_part, decoder=decoder_part)
+        recipe = changed(recipe, settings or [])
+        reader = SpeechCorpus(
+            corpus,
+            config=corpus_config,
+            split=split,
+            streaming=streaming,
+            limit=limit,
+            text_column=text_column,
+            max_seconds=loaded.config.window_seconds,
+            on_bad=lambda name, reason: complain(f"left out: {name}: {reason}"),
+        )
+        with counted("reading the corpus", None) as count:
+            shards, bad = prepare_corpus(reader, folder / "shards", processor, progress=count)
+        seconds = [utterance["seconds"] for shard in shards for utterance in shard.utterances]
+        say(f"{len(seconds)} utterances, {sum(seconds) / 3600:.2f} h; {len(bad)} rows cannot be used")
+        with counted("encoding", None) as count, followed(folder / "projector") as watch:
+            trained = train_on_corpus(
+                (loaded, processor), shards, folder, recipe, options=options, watch=watch, progress=count
+            )
+        if not is_first():
+            return
+        if model == "full":
+            say(f"the projector is {trained / 'model.safetensors'}: load('full', projector=...) takes it")
+        else:
+            say(f"the model is in {write_model(model, trained, folder / 'model', max(seconds))}")
 
 
 @app.command()
@@ -100,13 +187,8 @@ def bundle(cache: Cache = DEFAULT_CACHE) -> None:
     with expected_errors():
         from asrscope.training.bundle import bundle as join
 
-        target = join(
-            _finished(cache, "encoder"),
-            _finished(cache, "decoder"),
-            _finished(cache, "projector"),
-            cache / "tiny",
-        )
-        complain(f"the model is in {target}")
+        parts = {part: _finished(cache, part) for part in ("encoder", "decoder", "projector")}
+        complain(f"the model is in {join(**parts, target=cache / 'tiny')}")
 
 
 @app.command()
@@ -162,6 +244,18 @@ def card(
 
 
 @app.command()
+def curves(
+    cache: Cache = DEFAULT_CACHE,
+    html: Annotated[Path | None, typer.Option(help="The page; default: curves.html in the cache.")] = None,
+) -> None:
+    """Draw the curves of all stages so far, finished or not, on one page that works offline."""
+    with expected_errors():
+        from asrscope.training.curve_page import write_curves
+
+        complain(f"wrote {write_curves(cache, html or cache / 'curves.html')}")
+
+
+@app.command()
 def clips(folder: Annotated[Path, typer.Argument(help="Gets the files and clips.json.")]) -> None:
     """Synthesize the clips that come with the package."""
     with expected_errors():
@@ -171,21 +265,89 @@ def clips(folder: Annotated[Path, typer.Argument(help="Gets the files and clips.
 
 
 @app.command(name="all")
-def all_stages(cache: Cache = DEFAULT_CACHE, threads: Threads = None) -> None:
-    """Do all of it: data, encoder, decoder, projector, bundle, card."""
-    data(cache)
-    encoder(cache, threads=threads)
-    decoder(cache, threads=threads)
-    projector(cache, threads=threads)
+def all_stages(
+    cache: Cache = DEFAULT_CACHE,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Less of everything: in under an hour, in a folder of its own.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="[STAGE.]NAME=VALUE", help="Change a setting of the plan or a stage."),
+    ] = None,
+    threads: Threads = None,
+    workers: Workers = CORES,
+    precision: Precision = "bf16",
+    compile_model: Compile = False,
+) -> None:
+    """Do all of it: data, encoder, decoder, projector, bundle, card, curves."""
+    with expected_errors(), _processes(threads):
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ValueError(
+                "'train all' runs in one process: make the data first, then launch the stages one by one"
+            )
+        from asrscope.training.options import Options
+        from asrscope.training.plan import PLAN, QUICK, changed_plan
+
+        plan: Plan = changed_plan(QUICK if quick else PLAN, settings or [])
+        cache = cache / "quick" if quick else cache
+        options = Options(precision, compile=compile_model)
+        _make_data(cache, plan.shards, plan.utterances, plan.test_utterances, workers)
+        _train_encoder(cache, plan.encoder, options)
+        _train_decoder(cache, plan.decoder, options)
+        _train_projector(cache, plan.projector, options)
     bundle(cache)
     card(cache)
+    curves(cache)
 
 
-def _use_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
+def _make_data(cache: Path, shards: int, utterances: int, test_utterances: int, workers: int) -> None:
+    from asrscope.data.corpus import make_shards, make_test_sets
 
-        torch.set_num_threads(threads)
+    with counted("synthesizing", shards) as count:
+        make_shards(cache / "shards", shards, workers, utterances=utterances, progress=count)
+    for split in ("dev", "test"):
+        make_test_sets(cache / split, split, test_utterances)
+    say(f"the corpus is in {cache}")
+
+
+def _train_encoder(cache: Path, recipe: "EncoderRecipe", options: "Options") -> None:
+    from asrscope.training.encoder import train_encoder
+
+    with followed(cache / "encoder") as watch:
+        train_encoder(cache, cache / "encoder", recipe, options=options, watch=watch)
+
+
+def _train_decoder(cache: Path, recipe: "DecoderRecipe", options: "Options") -> None:
+    from asrscope.training.decoder import train_decoder
+
+    with followed(cache / "decoder") as watch:
+        train_decoder(cache / "decoder", recipe, options=options, watch=watch)
+
+
+def _train_projector(cache: Path, recipe: "ProjectorRecipe", options: "Options") -> None:
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    from asrscope.data.corpus import load_shards
+    from asrscope.training.encodings import EncoderPass, cache_encodings, read_held_out
+    from asrscope.training.projector import train_projector
+
+    trained = WhisperEncoder.from_pretrained(_finished(cache, "encoder"))
+    decoder_folder = _finished(cache, "decoder")
+    work = EncoderPass(trained, load_shards(cache / "shards"), recipe.seed)
+    with counted("encoding", None) as count:
+        cache_encodings(work, cache / "encodings", recipe.copies, progress=count)
+        if held_out := read_held_out(cache / "dev", trained.config.num_mel_bins):
+            cache_encodings(EncoderPass(trained, held_out), cache / "encodings" / "dev", copies=1)
+    with followed(cache / "projector") as watch:
+        train_projector(
+            cache / "encodings",
+            decoder_folder,
+            cache / "projector",
+            recipe,
+            work=work,
+            options=options,
+            watch=watch,
+        )
 
 
 def _finished(cache: Path, part: str) -> Path:
@@ -196,61 +358,15 @@ def _finished(cache: Path, part: str) -> Path:
     return folder
 
 
-def _changed(recipe: Recipe, settings: list[str] | None) -> Recipe:
-    """Replace settings of a recipe, each given as ``name=value``."""
-    known = {field.name: type(getattr(recipe, field.name)) for field in fields(recipe)}  # type: ignore[arg-type]
-    changes: dict[str, Any] = {}
-    for setting in settings or []:
-        name, _, value = setting.partition("=")
-        if name not in known:
-            raise ValueError(f"--set {setting}: expected one of {', '.join(known)}, but found {name!r}")
-        try:
-            changes[name] = known[name](value)
-        except ValueError as error:
-            raise ValueError(
-                f"--set {setting}: expected {known[name].__name__}, but found {value!r}"
-            ) from error
-    return type(recipe)(**{**vars(recipe), **changes})
-
-
 @contextmanager
-def _counted(what: str, total: int) -> Iterator[Any]:
-    """Show a bar for a function that reports how many of how many are done."""
-    complain(f"{what} ...")
-    seen = 0
-    with progress(total) as report:
+def _processes(threads: int | None) -> Iterator[None]:
+    """Set the threads of this process; part from the other processes in the end."""
+    import torch
 
-        def count(done: int, total: int) -> None:
-            nonlocal seen
-            report(None, advance=done - seen, total=total)
-            seen = done
+    if threads is not None:
+        torch.set_num_threads(threads)
+    yield
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from asrscope.training.processes import part_processes
 
-        yield count
-
-
-@contextmanager
-def _followed(folder: Path) -> Iterator[None]:
-    """Print what a stage writes into its log while it runs."""
-    log = folder / "log.jsonl"
-    complain(f"checkpoint and log are in {folder}; press Ctrl+C to stop, run the command again to go on")
-    seen = log.stat().st_size if log.exists() else 0
-    stop = threading.Event()
-
-    def follow() -> None:
-        nonlocal seen
-        last = False
-        while not last:
-            last = stop.wait(LOG_SECONDS)
-            new = log.read_bytes()[seen:] if log.exists() else b""
-            whole = new[: new.rfind(b"\n") + 1]  # a line may be half written
-            seen += len(whole)
-            for line in whole.splitlines():
-                complain("  ".join(f"{key} {value}" for key, value in json.loads(line).items()))
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+        part_processes()
