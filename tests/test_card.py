@@ -412,15 +412,15 @@ def test_progress_comes_to_its_total(measured):
 
 
 def test_commands_tell_where_a_recipe_is_not_the_default(measured, cache, tmp_path):
-    from asrscope.training.encoder import EncoderRecipe
+    from asrscope.training.plan import PLAN
 
     shutil.copytree(cache / "tiny", tmp_path / "tiny")
     made = read_json(tmp_path / "tiny" / "provenance.json")
-    made["encoder"]["made_with"]["steps"] = EncoderRecipe().steps + 5
+    made["encoder"]["made_with"]["steps"] = PLAN.encoder.steps + 5
     (tmp_path / "tiny" / "provenance.json").write_text(json.dumps(made), encoding="utf-8")
     commands = measuring.measure(tmp_path / "tiny", cache / "test", limit=1)["commands"]
     (command,) = [line for line in commands if line.startswith("asrscope train encoder")]
-    assert f" --set steps={EncoderRecipe().steps + 5}" in command
+    assert f" --set steps={PLAN.encoder.steps + 5}" in command
     assert commands[-1] == "asrscope train card --compare-limit 1"
     assert measured[0]["commands"][0] == "asrscope train data --shards 1 --utterances 3"
     assert measured[0]["commands"][-1] == (

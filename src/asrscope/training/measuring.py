@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from asrscope.audio import SAMPLE_RATE, load_audio
-from asrscope.data.corpus import TEST_SETS
+from asrscope.data.corpus import TEST_SETS, UTTERANCES_PER_SHARD
 from asrscope.data.sentences import vocabulary
 from asrscope.data.synthesis import HELD_OUT_VOICES
 from asrscope.evaluation import Evaluation, Recognize, Utterance, evaluate, read_utterances
@@ -26,9 +26,9 @@ from asrscope.presets import Loaded, load
 from asrscope.provenance import PARTS, read_claims
 from asrscope.samples import load_samples
 from asrscope.tracing import transcribe
-from asrscope.training import decoder, encoder, projector
 from asrscope.training.comparison import Peer, is_right, spoken_digits
 from asrscope.training.machine import cores, processor
+from asrscope.training.plan import PLAN
 
 __all__ = ["count_corpus", "measure"]
 
@@ -338,18 +338,15 @@ def _commands(
     size = ""
     if counted:
         each = round(counted["utterances"] / counted["shards"])
-        size = f" --shards {counted['shards']}" + ("" if each == 1000 else f" --utterances {each}")
+        size = f" --shards {counted['shards']}"
+        size += "" if each == UTTERANCES_PER_SHARD else f" --utterances {each}"
     commands = [f"asrscope train data{size}"]
-    defaults = {
-        "encoder": encoder.EncoderRecipe(),
-        "decoder": decoder.DecoderRecipe(),
-        "projector": projector.ProjectorRecipe(),
-    }
-    for part, recipe in defaults.items():
-        made = read_claims(target).get(part, {}).get("made_with", {})
+    claims = read_claims(target)
+    for part in ("encoder", "decoder", "projector"):
+        made = claims.get(part, {}).get("made_with", {})
         changes = [
             f" --set {setting}={made[setting]}"
-            for setting, default in vars(recipe).items()
+            for setting, default in vars(getattr(PLAN, part)).items()
             if made.get(setting, default) != default
         ]
         commands.append(f"asrscope train {part}{''.join(changes)}")
