@@ -169,7 +169,7 @@ def test_one_measurement_changes_one_verdict(metrics, provenance, where, value, 
 
 def test_the_set_on_which_the_peer_is_better_is_named(metrics, provenance):
     metrics["peer"]["test_sets"]["new-flite-voice"]["other"]["wer"] = 0.02
-    measured, verdict = verdicts(model_card(metrics, provenance))["WER beside pocketsphinx, same clips"]
+    measured, verdict = verdicts(model_card(metrics, provenance))["WER beside pocketsphinx"]
     assert verdict == "**missed**"
     assert measured == "lower on 3 of 4, not on new-flite-voice"
 
@@ -177,8 +177,8 @@ def test_the_set_on_which_the_peer_is_better_is_named(metrics, provenance):
 @pytest.mark.parametrize(
     ("key", "rows"),
     [
-        ("peer", ["WER beside pocketsphinx, same clips", "Speed beside pocketsphinx, same clips"]),
-        ("recordings", ["Digits spoken by people, right"]),
+        ("peer", ["WER beside pocketsphinx", "Speed beside pocketsphinx"]),
+        ("recordings", ["Digits spoken by people, beside pocketsphinx"]),
         ("quick", ["A quick training run"]),
     ],
 )
@@ -198,7 +198,7 @@ def test_digits_without_a_peer_are_counted_and_not_judged(metrics, provenance):
     metrics["peer"] = None
     del metrics["recordings"]["peer_right"]
     (row,) = [row for row in aims(metrics, provenance) if row.what.startswith("Digits")]
-    assert row.measured == "21 of 40; pocketsphinx: not measured"
+    assert row.measured == "21 of 40, other not measured"
     assert row.met is None
     assert row.verdict == "not measured"
 
