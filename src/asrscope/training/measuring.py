@@ -114,7 +114,7 @@ def measure(
                 for system, one in heard[name].items()
             )
             report(None, f"{name}: WER {', '.join(rates)}", advance=0)
-        spoken = {who: systems[who] for who in ("own", "peer") if who in systems}
+        spoken = {who: recognize for who, recognize in systems.items() if who in {"own", "peer"}}
         by_people = _listen(spoken, digits, None, report) if digits else {}
         right = {who: sum(map(is_right, one.results)) for who, one in by_people.items()}
         if right:
