@@ -17,9 +17,9 @@ from asrscope.data.synthesis import (
     HELD_OUT_VOICES,
     TRAIN_VOICES,
     Voice,
-    disguise,
     random_voice,
     synthesize,
+    training_voice,
 )
 from asrscope.samples import load_samples
 
@@ -72,13 +72,17 @@ def median_pitch(speech) -> float:
     return float(np.nanmedian(librosa.pyin(speech.waveform, fmin=60, fmax=400, sr=16_000)[0]))
 
 
-def test_most_voices_for_training_are_disguised_and_stay_in_range():
+def test_most_voices_for_training_are_disguised_and_none_is_held_out():
     rng = random.Random(0)
-    drawn = [disguise(rng, random_voice(rng, TRAIN_VOICES)) for _ in range(500)]
+    drawn = [training_voice(rng) for _ in range(1000)]
     changed = [voice for voice in drawn if voice.size != 1.0]
-    assert 200 < len(changed) < 400
+    assert len(changed) > 500
     assert {voice.synthesizer for voice in changed if voice.hertz} == {"flite"}
     assert all(80 <= voice.hertz <= 240 for voice in changed if voice.hertz)
+    assert all(voice.name in TRAIN_VOICES[voice.synthesizer] for voice in drawn)
+    flite = [voice.name for voice in drawn if voice.synthesizer == "flite"]
+    assert set(flite) == set(TRAIN_VOICES["flite"])
+    assert sum(name in synthesis.RECORDED_VOICES for name in flite) > len(flite) / 2
 
 
 def test_every_voice_is_known_to_its_synthesizer(synthesizers):

@@ -25,7 +25,7 @@ PROJECTOR = ProjectorRecipe(stack_factor=2, hidden_size=24, steps=6, positions_p
 FP32 = Options(precision="fp32")
 
 
-def buzz(rng, text, voices, **_how):
+def buzz(rng, text, _draw_voice):
     """Speak in noise: quick, and there on every machine."""
     generator = np.random.default_rng(rng.getrandbits(32))
     seconds = 0.15 * len(text.split())

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ from asrscope.data.synthesis import (
     TRAIN_VOICES,
     Speech,
     Voice,
-    disguise,
     random_voice,
     synthesize,
+    training_voice,
 )
 from asrscope.features import log_mel
 from asrscope.stages import SECONDS_PER_POSITION
@@ -63,14 +64,11 @@ class Shard:
 
 
 def draw_utterance(
-    rng: random.Random, text: str, voices: dict[str, tuple[str, ...]], *, for_training: bool = False
+    rng: random.Random, text: str, draw_voice: Callable[[random.Random], Voice]
 ) -> tuple[Voice, Speech]:
     """Speak a sentence in a random voice; voices that fail on it or take too long are drawn again."""
     for _ in range(20):
-        if for_training:
-            voice = disguise(rng, random_voice(rng, voices, flite_share=0.5))
-        else:
-            voice = random_voice(rng, voices)
+        voice = draw_voice(rng)
         try:
             speech = synthesize(text, voice)
         except ValueError:
@@ -97,7 +95,7 @@ def make_shard(folder: str, number: int, n_mels: int, utterances: int) -> str:
     rng = random.Random(f"voices-{number}")
     features, labels, lines, start = [], [], [], 0
     for sentence in itertools.islice(sentences("train", seed=number), utterances):
-        voice, speech = draw_utterance(rng, sentence, TRAIN_VOICES, for_training=True)
+        voice, speech = draw_utterance(rng, sentence, training_voice)
         text = " ".join(word for word, _, _ in speech.words)
         codec = random_codec(rng)
         waveform = compress(speech.waveform, *codec) if codec else speech.waveform
@@ -246,7 +244,8 @@ def make_test_sets(folder: Path, split: str = "test", utterances: int = 200) -> 
         lines = []
         for number, text in enumerate(texts):
             kind = kinds[number % len(kinds)]
-            voice, speech = draw_utterance(rng, text, {kind: voices[kind]})
+            own = {kind: voices[kind]}
+            voice, speech = draw_utterance(rng, text, partial(random_voice, voices=own))
             file = target / f"{number:03d}.flac"
             soundfile.write(file, speech.waveform, SAMPLE_RATE, subtype="PCM_16")
             line = {

@@ -24,7 +24,15 @@ from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
 
-__all__ = ["HELD_OUT_VOICES", "TRAIN_VOICES", "Speech", "Voice", "disguise", "random_voice", "synthesize"]
+__all__ = [
+    "HELD_OUT_VOICES",
+    "TRAIN_VOICES",
+    "Speech",
+    "Voice",
+    "random_voice",
+    "synthesize",
+    "training_voice",
+]
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,7 @@ VARIANTS = (
 )  # fmt: skip
 HELD_OUT_VARIANTS = ("Andy", "f5", "iven4", "klatt4", "linda", "m7", "michel", "steph3", "zac")
 FLITE_VOICES = ("awb", "kal", "kal16", "slt")
+RECORDED_VOICES = ("awb", "slt")  # the others are joined from single sounds
 HELD_OUT_FLITE_VOICES = ("rms",)
 
 # synthesizer -> names; an accent of a held-out variant may be known, its variant never is
@@ -123,26 +132,28 @@ def random_voice(rng: random.Random, voices: dict[str, tuple[str, ...]], flite_s
     return Voice(synthesizer, name, rate=rng.randint(125, 205), pitch=rng.randint(25, 75))
 
 
-def disguise(rng: random.Random, voice: Voice, share: float = 0.6) -> Voice:
-    """Make another speaker of a voice, so that no voice of the few becomes a cue.
+def training_voice(rng: random.Random, flite_share: float = 0.6) -> Voice:
+    """Draw a voice to train on, disguised more often than not, so that no voice of the few becomes a cue.
 
-    flite's are the only ones that sound human, and there are four to train on: their pitch is drawn anew
-    between a low man's and a high woman's.
+    Only two voices to train on were recorded from people as whole sentences, and they sound most like the
+    speech that matters: they come up most often, at any pitch between a low man's and a high woman's.
 
     Parameters
     ----------
     rng : random.Random
         The generator.
-    voice : Voice
-        The voice.
-    share : float
-        Of the voices that are changed.
+    flite_share : float
+        Share of flite.
     """
-    if rng.random() >= share:
+    own = {"flite": FLITE_VOICES} if rng.random() < flite_share else {"espeak-ng": TRAIN_VOICES["espeak-ng"]}
+    voice = random_voice(rng, own)
+    if voice.synthesizer == "flite" and rng.random() < 0.5:
+        voice = replace(voice, name=rng.choice(RECORDED_VOICES))
+    if rng.random() < 0.3:
         return voice
-    size = rng.uniform(0.86, 1.2)
+    size = round(rng.uniform(0.86, 1.2), 3)
     hertz = round(80 * (240 / 80) ** rng.random()) if voice.synthesizer == "flite" else None
-    return replace(voice, size=round(size, 3), hertz=hertz)
+    return replace(voice, size=size, hertz=hertz)
 
 
 def synthesize(text: str, voice: Voice) -> Speech:
