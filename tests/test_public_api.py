@@ -87,7 +87,20 @@ def test_what_needs_no_torch_imports_none(name):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-SHAPED_MODULES = ("audio", "features", "encoder", "projector", "model", "processing", "tracing", "traces")
+SHAPED_MODULES = (
+    "attention",
+    "audio",
+    "counterfactual",
+    "encoder",
+    "features",
+    "forcing",
+    "lens",
+    "model",
+    "processing",
+    "projector",
+    "traces",
+    "tracing",
+)
 
 
 def documented_shapes(docstring):

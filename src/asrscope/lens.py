@@ -1,0 +1,146 @@
+"""The logit lens: what the decoder would write if it stopped after each of its layers.
+
+Every layer adds to the vector of a position, and the last layer's vector is normed and compared with the
+table of tokens to give the scores of the next token. The lens does the same with the vectors in between. They
+were not made to be read so: what the lens shows is a way of looking, not a record of thoughts.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int64
+from torch import Tensor
+
+from asrscope.decoder import split_pieces
+from asrscope.forcing import forced_inputs
+from asrscope.model import AsrScopeForConditionalGeneration
+from asrscope.processing import AsrScopeProcessor
+
+__all__ = ["Lens", "layer_logits", "logit_lens"]
+
+N_TOP = 5  # tokens kept for each position and layer
+
+
+@dataclass(frozen=True, eq=False)
+class Lens:
+    """The most probable next tokens at each position, after each layer.
+
+    Row 0 of ``layers`` is the decoder's input, row ``n`` what its layer ``n`` gives.
+
+    Attributes
+    ----------
+    top_ids : np.ndarray [shape=(layers, positions, n_top)]
+        Token ids, most probable first.
+    top_probabilities : np.ndarray [shape=(layers, positions, n_top)]
+        Their probabilities.
+    top_texts : tuple of tuple of tuple of str
+        The same tokens as text, by layer and position.
+    entropy : np.ndarray [shape=(layers, positions)]
+        Entropy of all probabilities in bits: 0 where one token is certain.
+    is_audio : np.ndarray [shape=(positions,)]
+        True where the position holds an audio token.
+    """
+
+    top_ids: Int64[np.ndarray, "layers positions n_top"]
+    top_probabilities: Float32[np.ndarray, "layers positions n_top"]
+    top_texts: tuple[tuple[tuple[str, ...], ...], ...]
+    entropy: Float32[np.ndarray, "layers positions"]
+    is_audio: Bool[np.ndarray, " positions"]
+
+
+def layer_logits(
+    model: AsrScopeForConditionalGeneration, hidden: Float[Tensor, "*positions decoder_dim"]
+) -> Float[Tensor, "*positions vocabulary"]:
+    """Read vectors from between the decoder's layers as if they came from the last one.
+
+    Parameters
+    ----------
+    model : AsrScopeForConditionalGeneration
+        The model: its final norm and its output layer are used.
+    hidden : torch.Tensor, shape (..., decoder_dim)
+        The vectors.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., vocabulary)
+        Scores of the next token. Of the last layer's vectors they are the model's own.
+    """
+    logits: Float[Tensor, "*positions vocabulary"] = model.get_output_embeddings()(
+        model.language_model.model.norm(hidden)
+    )
+    return logits
+
+
+@torch.inference_mode()
+def logit_lens(
+    model: AsrScopeForConditionalGeneration,
+    processor: AsrScopeProcessor,
+    waveform: Float32[np.ndarray, " samples"],
+    ids: Sequence[int] = (),
+    n_top: int = N_TOP,
+) -> Lens:
+    """Look through the lens at every position of a clip's prompt, and of a transcript behind it.
+
+    Parameters
+    ----------
+    model : AsrScopeForConditionalGeneration
+        The model.
+    processor : AsrScopeProcessor
+        The processor saved with it.
+    waveform : np.ndarray, shape (samples,)
+        Mono audio at 16 kHz in [-1, 1].
+    ids : sequence of int
+        Tokens of a transcript; without them the decoder has read the prompt only.
+    n_top : int
+        How many tokens to keep for each position and layer.
+
+    Returns
+    -------
+    Lens
+        What stands closest to being written, layer by layer.
+
+    Raises
+    ------
+    ValueError
+        If the clip is empty, not finite or too long.
+    """
+    inputs, _ = forced_inputs(processor, waveform, ids)
+    with _between_layers(model) as hidden:
+        model(**inputs.to(model.device))
+    logits = layer_logits(model, torch.cat(hidden))  # (layers, positions, vocabulary)
+    log_probabilities = logits.float().log_softmax(dim=-1)
+    probabilities = log_probabilities.exp()
+    best = probabilities.topk(n_top, dim=-1)
+    entropy = -(probabilities * log_probabilities).sum(dim=-1) / np.log(2)
+    top_ids = best.indices.cpu().numpy()
+    return Lens(
+        top_ids=top_ids,
+        top_probabilities=best.values.cpu().numpy(),
+        top_texts=tuple(tuple(split_pieces(processor.tokenizer, row) for row in layer) for layer in top_ids),
+        entropy=entropy.cpu().numpy(),
+        is_audio=(inputs["input_ids"][0] == processor.audio_token_id).cpu().numpy(),
+    )
+
+
+@contextmanager
+def _between_layers(model: AsrScopeForConditionalGeneration) -> Iterator[list[Tensor]]:
+    """Collect what goes into the decoder's first layer and comes out of each, (1, positions, decoder_dim)."""
+    hidden: list[Tensor] = []
+
+    def before(_: object, inputs: tuple[Tensor, ...]) -> None:
+        hidden.append(inputs[0])
+
+    def after(_: object, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        hidden.append(output[0] if isinstance(output, tuple) else output)
+
+    layers = model.language_model.model.layers
+    handles = [layers[0].register_forward_pre_hook(before)]
+    handles += [layer.register_forward_hook(after) for layer in layers]
+    try:
+        yield hidden
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+
+from asrscope.forcing import forced_inputs
+from asrscope.lens import _between_layers, layer_logits, logit_lens
+
+
+@pytest.fixture
+def clip(rng):
+    return rng.normal(0, 0.1, 17_777).astype(np.float32)
+
+
+@pytest.fixture
+def run(make_model, clip):
+    """The model, its processor, the inputs, its logits, and what passed between its layers."""
+    model, processor = make_model()
+    inputs, _ = forced_inputs(processor, clip, [7, 21])
+    with torch.no_grad(), _between_layers(model) as hidden:
+        logits = model(**inputs).logits
+    return model, processor, inputs, logits, hidden
+
+
+def test_after_the_last_layer_the_lens_shows_the_models_own_scores(run):
+    model, _, _, logits, hidden = run
+    with torch.no_grad():
+        assert torch.equal(layer_logits(model, hidden[-1]), logits)
+        assert not torch.allclose(layer_logits(model, hidden[-2]), logits, atol=0.1)
+
+
+def test_layer_0_is_what_the_decoder_reads(run):
+    model, processor, inputs, _, hidden = run
+    assert len(hidden) == 1 + len(model.language_model.model.layers)
+    is_audio = inputs["input_ids"] == processor.audio_token_id
+    with torch.no_grad():
+        table = model.get_input_embeddings()(inputs["input_ids"])
+        audio = model.get_audio_features(inputs["input_features"]).pooler_output
+    torch.testing.assert_close(hidden[0][~is_audio], table[~is_audio])
+    torch.testing.assert_close(hidden[0][is_audio], audio)
+
+
+def test_hidden_states_between_layers_are_those_that_transformers_returns(run):
+    model, _, inputs, _, hidden = run
+    with torch.no_grad():
+        states = model(**inputs, output_hidden_states=True).hidden_states
+        normed = model.language_model.model.norm(hidden[-1])
+    assert len(states) == len(hidden)
+    for mine, state in zip([*hidden[:-1], normed], states, strict=True):
+        torch.testing.assert_close(mine, state)
+
+
+def test_the_lens_names_the_most_probable_tokens(make_model, clip):
+    model, processor = make_model()
+    lens = logit_lens(model, processor, clip, [7, 21], n_top=3)
+    inputs, prompt = forced_inputs(processor, clip, [7, 21])
+    with torch.no_grad():
+        probabilities = model(**inputs).logits[0].softmax(dim=-1).numpy()
+    assert lens.top_ids.shape == lens.top_probabilities.shape == (5, prompt + 2, 3)
+    order = np.argsort(-probabilities, axis=1)[:, :3]
+    np.testing.assert_array_equal(lens.top_ids[-1], order)
+    best = np.take_along_axis(probabilities, order, axis=1)
+    np.testing.assert_allclose(lens.top_probabilities[-1], best, rtol=1e-4)
+    entropy = -(probabilities * np.log2(np.maximum(probabilities, 1e-30))).sum(axis=1)
+    np.testing.assert_allclose(lens.entropy[-1], entropy, atol=1e-3)
+    expected = processor.tokenizer.decode([int(lens.top_ids[1, 4, 2])])
+    assert lens.top_texts[1][4][2] == expected
+    np.testing.assert_array_equal(lens.is_audio, (inputs["input_ids"][0] == processor.audio_token_id).numpy())
+
+
+def test_without_a_transcript_the_lens_covers_the_prompt(make_model, clip):
+    model, processor = make_model()
+    prompt = processor(audio=clip)["input_ids"].shape[1]
+    lens = logit_lens(model, processor, clip)
+    longer = logit_lens(model, processor, clip, [7])
+    assert lens.entropy.shape == (5, prompt)
+    # The decoder reads from left to right: what follows changes nothing before it.
+    np.testing.assert_allclose(longer.top_probabilities[:, :prompt], lens.top_probabilities, rtol=1e-3)
