@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from asrscope.decoder import (
     COMPRESSION_LIMIT,
+    LOW_CONFIDENCE,
+    LoopStop,
     Written,
     compression_ratio,
     confidence,
@@ -49,16 +51,59 @@ def test_the_compression_ratio_tells_loops_from_sentences():
 
 
 def test_a_good_text_has_no_warnings():
-    assert decoding_warnings("the old clock", finished=True, limit=40) == []
+    assert decoding_warnings("the old clock", finished=True, limit=40, confidence=0.9) == []
+    assert decoding_warnings("the old clock", finished=True, limit=40, confidence=LOW_CONFIDENCE) == []
 
 
 def test_each_oddity_has_its_warning():
-    assert decoding_warnings("the old", finished=False, limit=7) == [
+    assert decoding_warnings("the old", finished=False, limit=7, confidence=0.9) == [
         "the decoder was stopped after 7 tokens without having ended the text"
     ]
-    (loop,) = decoding_warnings("on and on " * 30, finished=True, limit=99)
-    assert "repeats itself" in loop
-    assert decoding_warnings("", finished=True, limit=9) == ["nothing was recognized"]
+    loop = "on and on " * 30
+    (ended,) = decoding_warnings(loop, finished=True, limit=99, confidence=0.9)
+    (stopped,) = decoding_warnings(loop, finished=False, limit=99, confidence=0.9)
+    assert "repeats itself" in ended
+    assert "repeats itself" in stopped
+    assert "was stopped" not in ended
+    assert "was stopped" in stopped
+    (unsure,) = decoding_warnings("the old", finished=True, limit=9, confidence=0.25)
+    assert "unsure (confidence 0.25, below 0.5)" in unsure
+    assert decoding_warnings("", finished=True, limit=9, confidence=0.0) == ["nothing was recognized"]
+
+
+def test_a_loop_ends_the_text_it_is_in_and_no_other(tokenizer):
+    prompt = tokenizer.encode("on and on " * 30, add_special_tokens=False)
+    stop = LoopStop(tokenizer, len(prompt))
+
+    def stops(*texts):
+        rows = [prompt + tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        length = max(map(len, rows))
+        padded = [row + [tokenizer.pad_token_id] * (length - len(row)) for row in rows]
+        return stop(torch.tensor(padded), None).tolist()
+
+    assert stops("the old clock in the hall", "on and " * 20, "") == [False, True, False]
+    repeats = [stops("on and " * count)[0] for count in range(1, 30)]
+    assert repeats == sorted(repeats)  # once in a loop, always in a loop
+    assert 3 < repeats.index(True) < 15
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_generate_ends_a_loop_long_before_the_limit(make_model, rng, num_beams):
+    model, processor = make_model()
+    word = processor.tokenizer.encode(" the", add_special_tokens=False)[0]
+    bias = torch.nn.functional.one_hot(torch.tensor(word), len(processor.tokenizer)) * 100.0
+    model.language_model.lm_head.register_forward_hook(lambda _module, _inputs, logits: logits + bias)
+    inputs = processor(audio=rng.normal(0, 0.1, 20_000).astype("float32"))
+    with torch.inference_mode():
+        endless = write(model, inputs, num_beams=num_beams, limit=60)
+        ended = write(model, inputs, num_beams=num_beams, limit=60, tokenizer=processor.tokenizer)
+    assert endless.ids == [word] * 60
+    assert set(ended.ids) == {word}
+    assert len(ended.ids) < 20
+    assert not ended.finished
+    text = text_of(processor.tokenizer, ended.ids)
+    found = decoding_warnings(text, finished=ended.finished, limit=60, confidence=0.9)
+    assert any("in a loop, and was stopped" in warning for warning in found)
 
 
 def test_confidence_is_the_geometric_mean():

@@ -130,7 +130,7 @@ def test_a_text_that_was_cut_off_has_a_warning(make_model, clip):
     found = trace(model, processor, clip, max_new_tokens=4)
     assert not found.finished
     assert found.eos_probability is None
-    assert found.warnings == ("the decoder was stopped after 4 tokens without having ended the text",)
+    assert "the decoder was stopped after 4 tokens without having ended the text" in found.warnings
 
 
 def test_silence_is_flagged_and_still_traced(make_model):

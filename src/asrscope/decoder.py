@@ -1,7 +1,7 @@
 """Let the decoder write, within limits, and join what it wrote to words.
 
-A language model that hears silence or noise goes on writing, often the same words over and over. Nothing is
-dropped here: the text is capped by the clip's length, and what looks wrong is said in a warning.
+A language model that hears silence or noise goes on writing, often the same words over and over. The text is
+capped by the clip's length and ends where it has become a loop; what looks wrong is said in a warning.
 """
 
 import math
@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import BatchFeature, PreTrainedModel
+from transformers import BatchFeature, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from asrscope.traces import Token, Word
 
 __all__ = [
     "COMPRESSION_LIMIT",
+    "LOW_CONFIDENCE",
+    "LoopStop",
     "WordTimes",
     "Written",
     "compression_ratio",
@@ -37,6 +39,7 @@ __all__ = [
 TOKENS_PER_SECOND = 12.0  # fast speech has 5 words a second, rare words take several tokens
 SPARE_TOKENS = 8  # for the end token, and for one long word in a very short clip
 COMPRESSION_LIMIT = 2.4  # above it openai/whisper takes a text for a loop (compression_ratio_threshold)
+LOW_CONFIDENCE = 0.5  # below it the decoder held what it wrote for less likely than not, token by token
 N_RUNNERS_UP = 5  # other tokens kept for each token written
 
 WordTimes = Sequence[tuple[str, float, float]]  # word, start and end in seconds
@@ -76,7 +79,38 @@ class Written:
         return [float(self.probabilities[step, token]) for step, token in enumerate(self.ids)]
 
 
-def write(model: PreTrainedModel, inputs: BatchFeature, *, num_beams: int, limit: int) -> Written:
+class LoopStop(StoppingCriteria):
+    """Ends a text once it repeats itself so much that it compresses more than `COMPRESSION_LIMIT` times.
+
+    In a beam search, a looping text ends by itself and the others go on.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+        The decoder's tokenizer.
+    prompt_tokens : int
+        Length of the prompt, which does not count.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self._prompt_tokens = prompt_tokens
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:  # noqa: ARG002
+        """Tell of each text, a row of `input_ids`, whether it has become a loop; shape (texts,)."""
+        written = input_ids[:, self._prompt_tokens :].tolist()
+        looping = [compression_ratio(text_of(self._tokenizer, ids)) > COMPRESSION_LIMIT for ids in written]
+        return torch.tensor(looping, device=input_ids.device)
+
+
+def write(
+    model: PreTrainedModel,
+    inputs: BatchFeature,
+    *,
+    num_beams: int,
+    limit: int,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> Written:
     """Let the decoder write its answer to one prompt.
 
     Parameters
@@ -89,21 +123,26 @@ def write(model: PreTrainedModel, inputs: BatchFeature, *, num_beams: int, limit
         Beams of the search; 1 is greedy.
     limit : int
         Most tokens to write, the end token included.
+    tokenizer : PreTrainedTokenizerBase, optional
+        The decoder's tokenizer; with it, a text that has become a loop ends there.
 
     Returns
     -------
     Written
         Tokens and their probabilities.
     """
+    prompt_tokens = inputs["input_ids"].shape[1]
+    stops = [] if tokenizer is None else [LoopStop(tokenizer, prompt_tokens)]
     output = model.generate(
         **inputs.to(model.device),
         do_sample=False,
         num_beams=num_beams,
         max_new_tokens=limit,
+        stopping_criteria=StoppingCriteriaList(stops),
         return_dict_in_generate=True,
         output_logits=True,
     )
-    ids = output.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    ids = output.sequences[0, prompt_tokens:].tolist()
     # With several beams, each token of the best text was chosen from the logits of some beam.
     beams = output.beam_indices[0].tolist() if num_beams > 1 else [0] * len(ids)
     logits = torch.stack([output.logits[step][beams[step]] for step in range(len(ids))])
@@ -165,7 +204,7 @@ def compression_ratio(text: str) -> float:
     return len(data) / len(zlib.compress(data))
 
 
-def decoding_warnings(text: str, *, finished: bool, limit: int) -> list[str]:
+def decoding_warnings(text: str, *, finished: bool, limit: int, confidence: float) -> list[str]:
     """Say what looks wrong with a transcript.
 
     Parameters
@@ -176,6 +215,8 @@ def decoding_warnings(text: str, *, finished: bool, limit: int) -> list[str]:
         Whether the decoder wrote its end token.
     limit : int
         Tokens it was allowed.
+    confidence : float
+        Geometric mean of the token probabilities.
 
     Returns
     -------
@@ -183,15 +224,21 @@ def decoding_warnings(text: str, *, finished: bool, limit: int) -> list[str]:
         One sentence for each oddity; empty if there is none.
     """
     found = []
-    if not finished:
-        found.append(f"the decoder was stopped after {limit} tokens without having ended the text")
     if (ratio := compression_ratio(text)) > COMPRESSION_LIMIT:
+        end = "probably in a loop" if finished else "in a loop, and was stopped"
         found.append(
             f"the text repeats itself (it compresses {ratio:.1f} times, above {COMPRESSION_LIMIT}): "
-            "the decoder is probably in a loop"
+            f"the decoder is {end}"
         )
+    elif not finished:
+        found.append(f"the decoder was stopped after {limit} tokens without having ended the text")
     if not text:
         found.append("nothing was recognized")
+    elif confidence < LOW_CONFIDENCE:
+        found.append(
+            f"the decoder was unsure (confidence {confidence:.2f}, below {LOW_CONFIDENCE}): "
+            "most of the text is probably wrong"
+        )
     return found
 
 

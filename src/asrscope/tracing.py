@@ -16,12 +16,13 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from asrscope import decoder
-from asrscope.audio import SAMPLE_RATE, check_waveform, load_audio
+from asrscope.audio import SAMPLE_RATE, SILENT_PEAK, check_waveform, load_audio
 from asrscope.decoder import WordTimes
 from asrscope.features import mel_filters
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.provenance import provenance_of
+from asrscope.speech import sound_warnings
 from asrscope.traces import Trace
 
 __all__ = ["Segment", "Transcript", "nearest_tokens", "trace", "transcribe", "windows"]
@@ -133,7 +134,9 @@ def trace(
     inputs = processor(audio=waveform)
     features_done = time.perf_counter()
     with _watch(model) as seen:
-        written = decoder.write(model, inputs, num_beams=num_beams, limit=limit)
+        written = decoder.write(
+            model, inputs, num_beams=num_beams, limit=limit, tokenizer=processor.tokenizer
+        )
     decoder_done = time.perf_counter()
 
     tokenizer = processor.tokenizer
@@ -141,6 +144,10 @@ def trace(
     nearest_ids, nearest_cosines = nearest_tokens(seen.audio_embeds, table, tokenizer.all_special_ids)
     tokens = decoder.describe_tokens(tokenizer, written)
     text = decoder.text_of(tokenizer, written.ids)
+    confidence = decoder.confidence(written.token_probabilities)
+    if not _is_silent(waveform):  # the loader has said that
+        warnings += sound_warnings(waveform)
+    warnings += decoder.decoding_warnings(text, finished=written.finished, limit=limit, confidence=confidence)
     prompt_ids = inputs["input_ids"][0].cpu().numpy()
     return Trace(
         name=name or (Path(source).stem if isinstance(source, str | Path) else "clip"),
@@ -159,7 +166,7 @@ def trace(
         eos_probability=written.eos_probability,
         words=decoder.join_words(tokenizer, tokens, reference_words or ()),
         text=text,
-        confidence=decoder.confidence(written.token_probabilities),
+        confidence=confidence,
         timings={
             "features": features_done - started,
             "encoder": seen.encoder_done - seen.encoder_started,
@@ -168,7 +175,7 @@ def trace(
         },
         provenance=provenance_of(model),
         stack_factor=model.config.stack_factor,
-        warnings=(*warnings, *decoder.decoding_warnings(text, finished=written.finished, limit=limit)),
+        warnings=tuple(warnings),
         reference=reference,
         reference_words=(
             None
@@ -218,20 +225,27 @@ def transcribe(
         If it is no audio.
     """
     waveform, warnings = _read(source)
+    silent = _is_silent(waveform)
     bounds = windows(waveform, min(model.config.trained_seconds, model.config.window_seconds))
     segments, probabilities = [], []
     for start, stop in bounds:
         begin, end = start / SAMPLE_RATE, stop / SAMPLE_RATE
         limit = decoder.max_new_tokens(end - begin)
         written = decoder.write(
-            model, processor(audio=waveform[start:stop]), num_beams=num_beams, limit=limit
+            *(model, processor(audio=waveform[start:stop])),
+            num_beams=num_beams,
+            limit=limit,
+            tokenizer=processor.tokenizer,
         )
         text = decoder.text_of(processor.tokenizer, written.ids)
         heard = written.token_probabilities
-        segments.append(Segment(begin, end, text, decoder.confidence(heard)))
+        confidence = decoder.confidence(heard)
+        segments.append(Segment(begin, end, text, confidence))
         probabilities += heard
         where = f"{begin:.1f} to {end:.1f} s: " if len(bounds) > 1 else ""
-        found = decoder.decoding_warnings(text, finished=written.finished, limit=limit)
+        found = decoder.decoding_warnings(text, finished=written.finished, limit=limit, confidence=confidence)
+        if not silent:  # the loader has said that of all of it
+            found = sound_warnings(waveform[start:stop]) + found
         warnings += [where + warning for warning in found]
     return Transcript(
         text=" ".join(segment.text for segment in segments if segment.text),
@@ -341,6 +355,11 @@ def _watch(model: AsrScopeForConditionalGeneration) -> Iterator[_Seen]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _is_silent(waveform: np.ndarray) -> bool:
+    """Whether the loader has warned of silence."""
+    return bool(np.abs(waveform - waveform.mean()).max() < SILENT_PEAK)
 
 
 def _read(source: Source) -> tuple[np.ndarray, list[str]]:
