@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NORMALIZER",
+    "RESAMPLES",
     "AlignedWord",
     "WordErrors",
     "align_words",
@@ -30,6 +31,8 @@ __all__ = [
 # Whisper's list of British spellings comes with its checkpoints and not with transformers. It is left out:
 # spellings count as written, and the word lists here are American.
 NORMALIZER = "Whisper's English text normalizer (transformers), without its spelling map"
+
+RESAMPLES = 1000  # collections drawn for an interval
 
 
 @dataclass(frozen=True)
@@ -215,7 +218,7 @@ def character_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -
 
 
 def bootstrap_interval(
-    each: Sequence[WordErrors], *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+    each: Sequence[WordErrors], *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
     """Interval of the word error rate if other utterances of the same kind had been drawn.
 

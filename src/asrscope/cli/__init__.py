@@ -51,6 +51,13 @@ class Format(StrEnum):
     srt = "srt"
 
 
+class Color(StrEnum):
+    """Noise that ``evaluate`` adds."""
+
+    white = "white"
+    pink = "pink"
+
+
 def main() -> None:
     """Run the command line; ends the process."""
     for stream in (sys.stdout, sys.stderr):
@@ -216,11 +223,26 @@ def evaluate(
     as_json: AsJson = False,
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst utterances to show.")] = 10,
     limit: Annotated[int | None, typer.Option(min=1, help="Only this many utterances, the first.")] = None,
+    noise: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="DB",
+            help="Measure also under noise of this signal-to-noise ratio in dB. May be given several times.",
+        ),
+    ] = None,
+    color: Annotated[
+        list[Color] | None,
+        typer.Option(help="Of the noise: equal power a hertz or an octave. Default: both."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page as well, all in one file.")] = None,
 ) -> None:
-    """Measure the word error rate, with its uncertainty and the utterances that went worst."""
+    """Measure the word error rate: its uncertainty, by voice, length and noise, and what went worst."""
     with expected_errors():
-        from asrscope.evaluation import Utterance, read_utterances
+        from asrscope.evaluation import Noise, Utterance, read_utterances, write_html
         from asrscope.evaluation import evaluate as run
+
+        _check_writable(html)
+        noises = [Noise(one.value, snr) for one in dict.fromkeys(color or Color) for snr in noise or ()]
 
         if collection == "samples" and not Path(collection).exists():
             utterances = tuple(Utterance(s.path.name, s.path, s.text, s.voice) for s in load_samples())
@@ -232,16 +254,21 @@ def evaluate(
         from asrscope.tracing import transcribe as recognize
 
         loaded = load(model)
-        with progress(len(utterances)) as report:
+        with progress(len(utterances) * (1 + len(noises))) as report:
             evaluation = run(
                 utterances,
                 lambda waveform: recognize(*loaded, waveform, num_beams=beams).text,
+                noises=noises,
                 on_result=lambda result: report(
                     None, *([f"error: {one_line(result.failure)}"] if result.failure else [])
                 ),
             )
         record = {"model": model, "beams": beams, "collection": collection, **evaluation.to_dict()}
         print(json.dumps(record, indent=2) if as_json else evaluation.to_text(worst))
+        if html is not None:
+            about = {"model": model, "search": "greedy" if beams == 1 else f"{beams} beams"}
+            write_html(evaluation, html, title=collection, about=about, worst=worst)
+            complain(f"wrote {html}")
     if evaluation.failures:
         raise typer.Exit(FAILED)
 
