@@ -246,7 +246,8 @@ def test_an_evaluation_under_noise_is_written_as_a_page_too(run, clip, tmp_path,
         *("--model", make_checkpoint(), "--beams", 2),
     )
     assert result.exit_code == 0
-    noises = [(row["color"], row["snr_db"], row["utterances"]) for row in json.loads(result.stdout)["by_noise"]]
+    rows = json.loads(result.stdout)["by_noise"]
+    noises = [(row["color"], row["snr_db"], row["utterances"]) for row in rows]
     assert noises == [("white", 20, 1), ("white", -5, 1), ("pink", 20, 1), ("pink", -5, 1)]
     assert "pink, -5 dB" in page.read_text(encoding="utf-8")
     assert "2 beams" in page.read_text(encoding="utf-8")
