@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import (
-    SmolLM3Config,
-    SmolLM3ForCausalLM,
-    WhisperConfig,
-    WhisperFeatureExtractor,
-    WhisperModel,
-)
+from transformers import WhisperModel
 
 from asrscope.presets import FULL_DECODER_REVISION, FULL_ENCODER_REVISION, load
 from asrscope.projector import AudioProjector
@@ -119,42 +113,10 @@ class TestFull:
     """The full preset, with very small random models in the places of the published ones."""
 
     @pytest.fixture
-    def parts(self, tmp_path, tokenizer):
-        torch.manual_seed(0)
-        whisper = WhisperConfig(
-            d_model=16,
-            encoder_layers=1,
-            decoder_layers=1,
-            encoder_attention_heads=2,
-            decoder_attention_heads=2,
-            encoder_ffn_dim=32,
-            decoder_ffn_dim=32,
-            num_mel_bins=128,
-            vocab_size=60_000,
-            max_source_positions=100,
-        )
-        WhisperModel(whisper).half().save_pretrained(tmp_path / "encoder")
-        WhisperFeatureExtractor(feature_size=128, chunk_length=2).save_pretrained(tmp_path / "encoder")
-        text = SmolLM3Config(
-            vocab_size=len(tokenizer) - 1,  # no room for one token more
-            hidden_size=24,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            intermediate_size=32,
-            pad_token_id=0,
-            bos_token_id=None,
-            eos_token_id=2,
-        )
-        SmolLM3ForCausalLM(text).bfloat16().save_pretrained(tmp_path / "decoder")
-        tokenizer.save_pretrained(tmp_path / "decoder")
+    def parts(self, tmp_path, full_parts):
         projector = AudioProjector(encoder_dim=16, decoder_dim=24, stack_factor=4, hidden_size=20)
         save_file(projector.state_dict(), tmp_path / "projector.safetensors")
-        return {
-            "projector": tmp_path / "projector.safetensors",
-            "encoder": tmp_path / "encoder",
-            "decoder": tmp_path / "decoder",
-        }
+        return {"projector": tmp_path / "projector.safetensors", **full_parts}
 
     def test_parts_of_any_size_are_put_together_and_run(self, parts, clip):
         model, processor = load("full", **parts, dtype=torch.float32)

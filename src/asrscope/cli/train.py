@@ -168,7 +168,7 @@ def projector(
         with counted("reading the corpus", None) as count:
             shards, bad = prepare_corpus(reader, folder / "shards", processor, progress=count)
         seconds = [utterance["seconds"] for shard in shards for utterance in shard.utterances]
-        say(f"{len(seconds)} utterances, {sum(seconds) / 3600:.2f} h; {len(bad)} rows cannot be used")
+        say(f"{len(seconds)} utterances, {sum(seconds) / 3600:.2f} h; rows that cannot be used: {len(bad)}")
         with counted("encoding", None) as count, followed(folder / "projector") as watch:
             trained = train_on_corpus(
                 (loaded, processor), shards, folder, recipe, options=options, watch=watch, progress=count

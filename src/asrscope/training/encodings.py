@@ -159,7 +159,8 @@ class EncoderPass:
     @torch.inference_mode()
     def encode(self, mels: list[ndarray]) -> list[ndarray]:
         """Encode spectrograms of similar length together; each result has its true length, in float16."""
-        features, mask = pad_batch(mels, multiple=32 if len(mels) > 1 else 2)
+        window = 2 * self.encoder.config.max_source_positions
+        features, mask = (padded[:, :window] for padded in pad_batch(mels, multiple=32))
         positions = position_mask(mask).sum(1).tolist()
         hidden = encode(
             self.encoder, features.to(self.device, torch.bfloat16).transpose(1, 2), mask.to(self.device)

@@ -1,0 +1,131 @@
+"""Only a projector is trained, on recordings, between the encoder and the decoder of any checkpoint."""
+
+import io
+import json
+import re
+
+import pytest
+import soundfile
+import torch
+from corpus_kit import good_rows, write_parquet
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from asrscope.cli import app
+from asrscope.presets import load
+from asrscope.provenance import provenance_of, read_tensors, select_part
+from asrscope.samples import load_sample, load_samples
+from asrscope.tracing import transcribe
+from asrscope.training.encodings import load_encodings
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning",  # pandas, in the reader of tables
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
+)
+STEPS = ("--set", "steps=3", "--set", "copies=2", "--set", "hidden_size=24")
+
+
+def train(cache, *arguments):
+    command = ["train", "projector", "--cache", cache, *arguments]
+    result = CliRunner().invoke(app, [str(argument) for argument in command])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    rows = good_rows()
+    rows.insert(2, {**rows[0], "id": "mute", "text": ""})
+    return write_parquet(tmp_path_factory.mktemp("corpus") / "speech", rows)
+
+
+@pytest.fixture(scope="module")
+def done(corpus, tmp_path_factory):
+    """What the command leaves and says, on the bundled model."""
+    cache = tmp_path_factory.mktemp("cache")
+    return cache, train(cache, "--corpus", corpus, "--streaming", "--model", "tiny", *STEPS)
+
+
+def test_the_new_model_loads_and_transcribes(done):
+    cache, result = done
+    assert result.exit_code == 0, result.stderr
+    assert f"the model is in {cache / 'pair' / 'model'}" in result.stderr
+    loaded = load(cache / "pair" / "model")
+    assert loaded[0].config.projector_hidden_size == 24
+    assert isinstance(transcribe(*loaded, load_sample("milk").path).text, str)
+
+
+def test_encoder_and_decoder_are_those_of_the_checkpoint_to_the_bit(done, bundled):
+    cache, _ = done
+    target = cache / "pair" / "model"
+    old = {part.part: part.sha256 for part in provenance_of(bundled[0])}
+    new = {part.part: part for part in provenance_of(load(target)[0])}
+    assert {part: new[part].sha256 == old[part] for part in new} == {
+        "encoder": True,
+        "projector": False,
+        "decoder": True,
+    }
+    assert all(part.trained for part in new.values())
+
+
+def test_the_trained_projector_is_the_one_in_the_model(done):
+    cache, _ = done
+    trained = load_file(cache / "pair" / "projector" / "projector" / "model.safetensors")
+    stored = select_part(read_tensors(cache / "pair" / "model"), "projector")
+    assert all(torch.equal(trained[name].half(), stored[name]) for name in stored)
+
+
+def test_rows_that_cannot_be_used_are_said_and_counted(done):
+    _, result = done
+    assert "left out: mute: no words in its text ''" in result.stderr
+    assert f"{len(load_samples())} utterances" in result.stderr
+    assert "rows that cannot be used: 1" in result.stderr
+
+
+def test_the_saving_of_the_cache_is_measured_on_recordings_too(done):
+    cache, _ = done
+    recipe = json.loads((cache / "pair" / "projector" / "projector" / "recipe.json").read_text("utf-8"))
+    assert recipe["cache"]["recomputed_seconds"] > recipe["cache"]["cached_seconds"] > 0
+
+
+def test_the_command_run_again_does_nothing_new(done, corpus):
+    cache, _ = done
+    log = (cache / "pair" / "projector" / "log.jsonl").read_bytes()
+    assert train(cache, "--corpus", corpus, "--streaming", *STEPS).exit_code == 0
+    assert (cache / "pair" / "projector" / "log.jsonl").read_bytes() == log
+
+
+def beginning(sound):
+    """The first second of a recording."""
+    samples, rate = soundfile.read(io.BytesIO(sound["bytes"]))
+    file = io.BytesIO()
+    soundfile.write(file, samples[:rate], rate, format="FLAC")
+    return {"bytes": file.getvalue(), "path": sound["path"]}
+
+
+def test_a_full_pair_gets_a_projector_that_its_preset_takes(full_parts, tmp_path):
+    rows = good_rows()  # of more than 2 s, which is all that this encoder takes
+    rows[1:] = [{**row, "audio": beginning(row["audio"])} for row in rows[1:]]
+    corpus = write_parquet(tmp_path / "short", rows)
+    result = train(
+        tmp_path,
+        *("--corpus", corpus, "--streaming", "--model", "full", "--set", "steps=2"),
+        *("--encoder", full_parts["encoder"], "--decoder", full_parts["decoder"]),
+        *("--set", "hidden_size=24"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert re.search(rf"left out: {rows[0]['id']}: .* s long, at most 2 s can be used", result.stderr)
+    encodings = load_encodings(tmp_path / "pair" / "encodings")
+    assert {clip.positions for clip in encodings.clips} == {100}  # padded, as the model pads
+    projector = tmp_path / "pair" / "projector" / "projector" / "model.safetensors"
+    model, _ = load("full", projector=projector, **full_parts)
+    assert model.config.projector_hidden_size == 24
+
+
+def test_going_on_between_other_parts_is_refused(done, corpus, make_checkpoint):
+    cache, _ = done
+    other = make_checkpoint()
+    result = train(cache, "--corpus", corpus, "--streaming", "--model", other, *STEPS)
+    assert result.exit_code == 2
+    assert "holds the output of another encoder" in result.stderr
