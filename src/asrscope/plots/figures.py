@@ -46,9 +46,16 @@ def plain_figure(
 
     Its text alternative goes with it as a tag, where a page finds it.
     """
+    return styled_figure(title, subtitles, name, height, describe(trace, name), left=left)
+
+
+def styled_figure(
+    title: str, subtitles: Sequence[str], name: str, height: int, description: str, *, left: int = LEFT_MARGIN
+) -> figure:
+    """Like `plain_figure`, with the text alternative given: for figures of something else than a trace."""
     fig = figure(
         name=name,
-        tags=[{"description": describe(trace, name)}],
+        tags=[{"description": description}],
         height=height,
         sizing_mode="stretch_width",
         toolbar_location=None,
@@ -91,11 +98,30 @@ def plain_figure(
 
 
 def time_figure(
-    trace: Trace, title: str, subtitles: Sequence[str], name: str, height: int, *, y_label: str
+    trace: Trace,
+    title: str,
+    subtitles: Sequence[str],
+    name: str,
+    height: int,
+    *,
+    y_label: str,
+    description: str | None = None,
+    left: int = LEFT_MARGIN,
 ) -> figure:
-    """Figure over the seconds of the clip, with zoom tools, the shared range ``"time"`` and a playhead."""
+    """Figure over the seconds of the clip, with zoom tools, the shared range ``"time"`` and a playhead.
+
+    A figure that is not one of `PLOTS` brings its own text alternative, `description`.
+    """
     end = clip_end(trace)
-    fig = plain_figure(trace, title, subtitles, name, height)
+    description = describe(trace, name) if description is None else description
+    fig = styled_figure(title, subtitles, name, height, description, left=left)
+    put_on_clock(fig, end)
+    fig.yaxis.axis_label = y_label
+    return fig
+
+
+def put_on_clock(fig: figure, end: float) -> None:
+    """Make the horizontal axis the clip's time up to `end` seconds, with tools to zoom and a playhead."""
     zoom, pan = BoxZoomTool(dimensions="width"), PanTool(dimensions="width")
     wheel = WheelZoomTool(dimensions="width")
     fig.add_tools(zoom, pan, wheel, ResetTool())
@@ -105,19 +131,22 @@ def time_figure(
     # One name: a page links all figures by pairing the ranges that carry it.
     fig.x_range = Range1d(start=0, end=end, bounds=(0, end), min_interval=0.05, name="time")
     fig.xaxis.axis_label = "time (s)"
-    fig.yaxis.axis_label = y_label
+    add_playhead(fig, "height")
+
+
+def add_playhead(fig: figure, dimension: str) -> None:
+    """Draw the line that a page moves with the sound: upright (``"height"``) or level (``"width"``)."""
     # "overlay" is a canvas of its own: moving the playhead repaints nothing below it.
     fig.add_layout(
         Span(
             location=0,
-            dimension="height",
+            dimension=dimension,
             name="playhead",
             level="overlay",
             line_color=PLAYHEAD,
             line_width=2,
         )
     )
-    return fig
 
 
 def clip_end(trace: Trace) -> float:
@@ -188,11 +217,24 @@ def add_image(
     )
     fig.y_range = Range1d(start=-0.5, end=rows - 0.5, bounds=(-0.5, rows - 0.5))
     fig.grid.visible = False
+    add_color_bar(fig, mapper, f"{value} ({number(float(low))} to {number(float(high))})")
+    name = row if merged == 1 else f"{merged} {row}s from"
+    y = "$y{0}" if merged == 1 else "@first"
+    if merged > 1:
+        source.data["first"] = [
+            np.repeat(np.arange(rows)[:, None] * merged, columns, axis=1).astype(np.uint16)
+        ]
+    hover(fig, [("time", "$x{0.000} s"), (name, y), (value, f"@image{{{digits}}}")], [image])
+    return None if merged == 1 else f"each row: the value of largest size among {merged} {row}s"
+
+
+def add_color_bar(fig: figure, mapper: LinearColorMapper, title: str) -> None:
+    """Explain the colors of an image below it."""
     bar = ColorBar(
         color_mapper=mapper,
         orientation="horizontal",
         height=8,
-        title=f"{value} ({number(float(low))} to {number(float(high))})",
+        title=title,
         title_text_font_size="11px",
         title_text_font_style="normal",
         title_text_color=NEUTRAL_TEXT,
@@ -205,14 +247,6 @@ def add_image(
         background_fill_color=None,
     )
     fig.add_layout(bar, "below")
-    name = row if merged == 1 else f"{merged} {row}s from"
-    y = "$y{0}" if merged == 1 else "@first"
-    if merged > 1:
-        source.data["first"] = [
-            np.repeat(np.arange(rows)[:, None] * merged, columns, axis=1).astype(np.uint16)
-        ]
-    hover(fig, [("time", "$x{0.000} s"), (name, y), (value, f"@image{{{digits}}}")], [image])
-    return None if merged == 1 else f"each row: the value of largest size among {merged} {row}s"
 
 
 def merge_rows(
