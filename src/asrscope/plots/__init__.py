@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from bokeh.plotting import figure
 
+from asrscope.plots.charts import chart, legend, time_chart, time_map
 from asrscope.plots.descriptions import describe
 from asrscope.plots.measures import Statistics, statistics
 from asrscope.plots.pages import show
@@ -27,10 +28,12 @@ __all__ = [
     "Statistics",
     "Table",
     "audio_embeds",
+    "chart",
     "decoder_tokens",
     "decoder_words",
     "describe",
     "encoder_output",
+    "legend",
     "log_mel",
     "nearest_tokens",
     "player",
@@ -39,6 +42,8 @@ __all__ = [
     "statistics",
     "table",
     "theme_css",
+    "time_chart",
+    "time_map",
     "waveform",
 ]
 
