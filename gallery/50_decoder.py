@@ -135,5 +135,5 @@ plots.show(groups)
 # at work. Each token comes with a probability and runners-up. They show where the model hesitated. They do
 # not show the truth: look at the words that are not as spoken and yet probable.
 #
-# Before: :ref:`the projector <gallery-projector>`. Next: :ref:`the full trace <gallery-trace>`. The
-# lecture: :doc:`Class 2, section 6 </course/class-2>`.
+# Before: :ref:`the projector <gallery-projector>`. Next: :ref:`does it listen?
+# <gallery-attention>` The lecture: :doc:`Class 2, section 6 </course/class-2>`.

@@ -160,3 +160,50 @@ def test_trained_and_random_projectors_are_compared_on_the_same_clip(traces):
     ]
     assert spelled[0] > 0.9
     assert spelled[1] < 0.5
+
+
+def test_sixteen_bits_hold_a_clip_and_each_bit_less_costs_6_db():
+    import asrscope
+
+    waveform = load_audio(asrscope.load_samples()[0].path).astype(np.float64)
+    errors = []
+    for bits in (16, 12, 11, 10, 9, 8):
+        step = 2.0 ** (1 - bits)
+        errors.append(np.mean((np.round(waveform / step) * step - waveform) ** 2))
+    assert errors[0] == 0
+    assert 10 * np.log10(np.array(errors[2:]) / errors[1:-1]) == pytest.approx(np.full(4, 6.0), abs=0.5)
+
+
+def test_tones_that_differ_by_the_sampling_rate_have_equal_samples():
+    moments = np.arange(400) / 4000
+    tones = [np.cos(2 * np.pi * hertz * moments) for hertz in (1000, 3000, 5000, 7000)]
+    for tone in tones[1:]:
+        assert tone == pytest.approx(tones[0], abs=1e-9)
+
+
+def test_a_head_of_the_decoder_looks_at_the_word_that_is_written():
+    import asrscope
+    from asrscope.attention import attend, clockwork, share_inside, word_mask
+
+    model, processor = asrscope.load("tiny")
+    control, _ = asrscope.load("tiny", random_projector=True)
+    scores = {"trained": [], "random": [], "clockwork": []}
+    for clip in asrscope.load_samples()[:4]:
+        trace = asrscope.trace(model, processor, clip.path, reference_words=clip.words)
+        rows = [row for row, word in enumerate(trace.words) if word.start is not None]
+        words = [trace.words[row] for row in rows]
+        times = [(word.text, word.start, word.end) for word in words]
+        inside = word_mask(times, len(trace.audio_embeds), trace.seconds_per_audio_token)
+        ids = [token.id for token in trace.tokens]
+        for label, network in (("trained", model), ("random", control)):
+            attention = attend(network, processor, trace.waveform, ids).of_words(words)
+            scores[label].append(share_inside(attention, inside).mean(axis=-1))
+        order = clockwork(len(trace.words), inside.shape[1])[rows]
+        scores["clockwork"].append(share_inside(order, inside).mean())
+    # The head is chosen on two clips and scored on the others.
+    chosen = np.unravel_index(np.mean(scores["trained"][:2], axis=0).argmax(), scores["trained"][0].shape)
+    share = {
+        label: np.mean([score[chosen] for score in scores[label][2:]]) for label in ("trained", "random")
+    }
+    assert share["trained"] > np.mean(scores["clockwork"][2:])
+    assert share["trained"] > 2 * share["random"]

@@ -14,7 +14,7 @@ import pytest
 
 GALLERY = Path(__file__).parents[1] / "gallery"
 SCRIPTS = sorted(GALLERY.glob("[0-9]*.py"))
-TRACE_DATA = GALLERY / "60_trace_data.py"
+TRACE_DATA = GALLERY / "90_trace_data.py"
 
 
 def run(script: Path, folder: Path, *arguments: str) -> str:
@@ -51,13 +51,14 @@ def narration(script: Path) -> str:
     return (ast.get_docstring(ast.parse(source)) or "") + "\n" + "\n".join(comments)
 
 
-def test_the_gallery_has_one_page_for_each_stage_and_the_full_trace():
+def test_the_gallery_has_these_pages_in_this_order():
     assert [script.stem.partition("_")[2] for script in SCRIPTS] == [
         "from_air_to_numbers",
         "log_mel",
         "encoder",
         "projector",
         "decoder",
+        "attention",
         "trace_data",
     ]
 

@@ -14,7 +14,7 @@ PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"
 ON_DISK = [page for page in PAGES if page != "404.html"]  # only a server shows it, for any address
 ON_DISK_BASE = SITE.as_uri() + "/"
 VIEWS = [(1280, "light"), (390, "light"), (390, "dark"), (1280, "dark")]  # two steps on is the opposite
-FIGURES_WANTED = {"index.html": 1, "course/class-2.html": 1, "gallery/60_trace_data.html": 7}
+FIGURES_WANTED = {"index.html": 1, "course/class-2.html": 1, "gallery/90_trace_data.html": 7}
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +61,7 @@ def test_the_main_pages_have_their_figures_and_a_player(page):
     assert "<audio controls" in text
 
 
-@pytest.mark.parametrize("page", ["course/class-2.html", "gallery/60_trace_data.html"])
+@pytest.mark.parametrize("page", ["course/class-2.html", "gallery/90_trace_data.html"])
 def test_the_sound_moves_the_playheads(browser, page):
     places = (
         "() => Bokeh.documents.flatMap((each) => each.roots()).flatMap((root) => root.select('playhead'))"

@@ -12,7 +12,7 @@ two files: ``data_trace.html``, a page that you can open, play and send to someo
 
 Run it with a recording of your own::
 
-    python 60_trace_data.py my-recording.wav
+    python 90_trace_data.py my-recording.wav
 """
 
 # %%
