@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asrscope.plots.player import player
+from asrscope.plots.player import listen, player
 
 
 def test_the_page_holds_the_sound_itself(make_trace):
@@ -32,3 +32,17 @@ def test_silence_without_samples_is_refused(make_trace):
     )
     with pytest.raises(ValueError, match="nothing to play in 'clock-flite-slt'"):
         player(trace)
+
+
+def test_samples_of_any_rate_can_be_heard(rng):
+    samples = rng.uniform(-1, 1, 4_800).astype(np.float32)
+    shown = listen(samples, "a hiss", 48_000)
+    heard, rate = soundfile.read(io.BytesIO(shown.wav), dtype="float32")
+    assert rate == 48_000
+    np.testing.assert_allclose(heard, samples, atol=2 / 32_768)
+    assert "a hiss, 0.10 s" in shown._repr_html_()
+
+
+def test_no_samples_cannot_be_heard():
+    with pytest.raises(ValueError, match="nothing to play in 'a hiss'"):
+        listen(np.zeros(0, np.float32), "a hiss")

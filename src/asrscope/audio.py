@@ -158,13 +158,15 @@ def find_audio(folder: str | Path) -> list[Path]:
     )
 
 
-def wav_bytes(waveform: Float32[np.ndarray, " samples"]) -> bytes:
+def wav_bytes(waveform: Float32[np.ndarray, " samples"], sampling_rate: int = SAMPLE_RATE) -> bytes:
     """Encode a waveform as a 16-bit PCM WAV file, for embedding in a page.
 
     Parameters
     ----------
     waveform : numpy.ndarray
-        Samples of shape (samples,) at 16 kHz; values beyond [-1, 1] are clipped.
+        Samples of shape (samples,); values beyond [-1, 1] are clipped.
+    sampling_rate : int
+        Samples a second.
 
     Returns
     -------
@@ -176,7 +178,7 @@ def wav_bytes(waveform: Float32[np.ndarray, " samples"]) -> bytes:
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
+        file.setframerate(sampling_rate)
         file.writeframes(pcm.tobytes())
     return buffer.getvalue()
 

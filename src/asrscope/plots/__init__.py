@@ -12,7 +12,8 @@ from asrscope.plots.charts import chart, legend, time_chart, time_map
 from asrscope.plots.descriptions import describe
 from asrscope.plots.measures import Statistics, statistics
 from asrscope.plots.pages import show
-from asrscope.plots.player import Player, player
+from asrscope.plots.pictures import similarity, spectrogram
+from asrscope.plots.player import Player, listen, player
 from asrscope.plots.sound import log_mel, waveform
 from asrscope.plots.tables import Table, table
 from asrscope.plots.theme import PALETTE, theme_css
@@ -34,11 +35,14 @@ __all__ = [
     "describe",
     "encoder_output",
     "legend",
+    "listen",
     "log_mel",
     "nearest_tokens",
     "player",
     "prompt",
     "show",
+    "similarity",
+    "spectrogram",
     "statistics",
     "table",
     "theme_css",

@@ -1,13 +1,16 @@
-"""The sound of a trace as an HTML player, for notebooks and for pages of the gallery."""
+"""A sound as an HTML player, for notebooks and for pages of the gallery."""
 
 import base64
 from dataclasses import dataclass
 from html import escape
 
-from asrscope.audio import wav_bytes
+import numpy as np
+from jaxtyping import Float32
+
+from asrscope.audio import SAMPLE_RATE, wav_bytes
 from asrscope.traces import Trace
 
-__all__ = ["Player", "player"]
+__all__ = ["Player", "listen", "player"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,31 @@ def player(trace: Trace) -> Player:
     ValueError
         If the trace has no samples.
     """
-    if trace.waveform.size == 0:
-        raise ValueError(f"There is nothing to play in {trace.name!r}: its waveform has no samples.")
-    return Player(name=trace.name, seconds=trace.duration, wav=wav_bytes(trace.waveform))
+    return listen(trace.waveform, trace.name)
+
+
+def listen(waveform: Float32[np.ndarray, " samples"], name: str, sampling_rate: int = SAMPLE_RATE) -> Player:
+    """Make a player for samples that belong to no trace.
+
+    Parameters
+    ----------
+    waveform : np.ndarray, shape (samples,)
+        Mono audio; values beyond [-1, 1] are clipped.
+    name : str
+        What the reader hears.
+    sampling_rate : int
+        Samples a second. Browsers play 8000 to 48000.
+
+    Returns
+    -------
+    Player
+        Shows itself in a notebook and in the gallery; the sound is part of the page.
+
+    Raises
+    ------
+    ValueError
+        If there are no samples.
+    """
+    if waveform.size == 0:
+        raise ValueError(f"There is nothing to play in {name!r}: its waveform has no samples.")
+    return Player(name=name, seconds=waveform.size / sampling_rate, wav=wav_bytes(waveform, sampling_rate))
