@@ -48,12 +48,12 @@ PLAN = Plan(
 
 # Under an hour on two cores. What an hour buys is updates: batches are half as large, and there are more.
 QUICK = Plan(
-    shards=8,
+    shards=6,
     utterances=1_000,
     test_utterances=50,
-    encoder=EncoderRecipe(steps=8_000, frames_per_batch=2_500, phone_steps=800),
-    decoder=DecoderRecipe(steps=4_000, tokens_per_batch=1_500),
-    projector=ProjectorRecipe(steps=1_600, positions_per_batch=1_750),
+    encoder=EncoderRecipe(steps=5_000, frames_per_batch=2_500, phone_steps=800),
+    decoder=DecoderRecipe(steps=7_000, tokens_per_batch=1_500),
+    projector=ProjectorRecipe(steps=1_000, positions_per_batch=1_750),
 )
 
 
