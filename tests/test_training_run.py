@@ -57,6 +57,48 @@ def test_turns_and_checkpointed_layers_change_nothing_but_rounding(trained, plai
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_turns_draw_the_same_random_numbers(trained, tmp_path, monkeypatch, stage):
+    drawn = []
+    whole = Run.generator
+
+    def generator(self, item):
+        drawn.append((self.step, item))
+        return whole(self, item)
+
+    monkeypatch.setattr(Run, "generator", generator)
+    found = []
+    for accumulate in (1, 3):
+        drawn.clear()
+        STAGES[stage](trained, tmp_path / str(accumulate), options=Options(accumulate=accumulate))
+        found.append(list(drawn))
+    assert found[0] == found[1]
+    assert len(set(found[0])) == len(found[0])
+    assert bool(found[0]) == (stage != "projector")  # which draws nothing
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_loss_is_a_mean_over_what_is_to_be_predicted(trained, plain, stage):
+    """Before anything is learned every class is about as likely as any other."""
+    phones = json.loads((trained["encoder"].parent / "phones.json").read_text("utf-8"))
+    classes = {"encoder": len(phones), "decoder": 400, "projector": 400}[stage]
+    first = plain[stage][0][1]
+    # The frozen decoder has learned a little; the encoder's phone head starts with small random logits.
+    assert first == pytest.approx(math.log(classes), rel=0.25)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_turns_in_bfloat16_add_up(trained, tmp_path, stage):
+    found = []
+    for accumulate in (1, 3):
+        folder = tmp_path / str(accumulate)
+        STAGES[stage](trained, folder, options=Options(accumulate=accumulate))
+        found.append([json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()])
+    for key, closeness in (("loss", 0.02), ("gradient_norm", 0.1)):
+        one, three = ([line[key] for line in lines if key in line] for lines in found)
+        assert three == pytest.approx(one, rel=closeness)
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_bfloat16_learns_about_the_same_with_full_precision_weights(trained, plain, tmp_path, stage):
     weights = load_file(STAGES[stage](trained, tmp_path) / "model.safetensors")
     expected, full = plain[stage]

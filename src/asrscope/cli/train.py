@@ -150,10 +150,11 @@ def projector(
             return
 
         from asrscope.data.speech_corpus import SpeechCorpus
-        from asrscope.training.pair import load_pair, prepare_corpus, train_on_corpus, write_model
+        from asrscope.training import pair
 
         folder = cache / "pair"
-        loaded, processor, recipe = load_pair(model, folder, encoder=encoder_part, decoder=decoder_part)
+        loaded, processor, recipe = pair.load_pair(model, folder, encoder=encoder_part, decoder=decoder_part)
+        both = (loaded, processor)
         recipe = changed(recipe, settings or [])
         reader = SpeechCorpus(
             corpus,
@@ -166,19 +167,19 @@ def projector(
             on_bad=lambda name, reason: complain(f"left out: {name}: {reason}"),
         )
         with counted("reading the corpus", None) as count:
-            shards, bad = prepare_corpus(reader, folder / "shards", processor, progress=count)
+            shards, bad = pair.prepare_corpus(reader, folder / "shards", processor, progress=count)
         seconds = [utterance["seconds"] for shard in shards for utterance in shard.utterances]
         say(f"{len(seconds)} utterances, {sum(seconds) / 3600:.2f} h; rows that cannot be used: {len(bad)}")
-        with counted("encoding", None) as count, followed(folder / "projector") as watch:
-            trained = train_on_corpus(
-                (loaded, processor), shards, folder, recipe, options=options, watch=watch, progress=count
-            )
+        with counted("encoding", None) as count:
+            work = pair.encode_corpus(both, shards, folder, recipe, progress=count)
+        with followed(folder / "projector") as watch:
+            trained = pair.train_on_corpus(both, work, folder, recipe, options=options, watch=watch)
         if not is_first():
             return
         if model == "full":
             say(f"the projector is {trained / 'model.safetensors'}: load('full', projector=...) takes it")
         else:
-            say(f"the model is in {write_model(model, trained, folder / 'model', max(seconds))}")
+            say(f"the model is in {pair.write_model(model, trained, folder / 'model', max(seconds))}")
 
 
 @app.command()

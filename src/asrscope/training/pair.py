@@ -32,7 +32,14 @@ from asrscope.training.processes import agree, join_processes
 from asrscope.training.projector import FrozenDecoder, ProjectorRecipe, train_projector
 from asrscope.training.run import Watch
 
-__all__ = ["FULL_RECIPE", "load_pair", "prepare_corpus", "train_on_corpus", "write_model"]
+__all__ = [
+    "FULL_RECIPE",
+    "encode_corpus",
+    "load_pair",
+    "prepare_corpus",
+    "train_on_corpus",
+    "write_model",
+]
 
 # Between Whisper-large-v3-turbo and SmolLM3-3B: an audio token for each 80 ms of the padded window.
 FULL_RECIPE = ProjectorRecipe(stack_factor=4, hidden_size=2048, learning_rate=5e-4, copies=1)
@@ -121,34 +128,65 @@ def prepare_corpus(
     return load_speech(folder)
 
 
-def train_on_corpus(
+def encode_corpus(
     loaded: Loaded,
     shards: list[SpeechShard],
     folder: Path,
     recipe: ProjectorRecipe,
     *,
-    options: Options | None = None,
-    watch: Watch | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Path:
-    """Cache what the encoder makes of the corpus, and train a projector from the cache.
+) -> EncoderPass:
+    """Cache in ``folder/encodings`` what the encoder makes of a corpus.
 
     Parameters
     ----------
     loaded : (AsrScopeForConditionalGeneration, AsrScopeProcessor)
-        The model that lends encoder and decoder.
+        The model that lends its encoder.
     shards : list of SpeechShard
         What `prepare_corpus` returned.
     folder : Path
-        Gets ``encodings`` and ``projector``; what is finished in them is kept.
+        Of the run; what is finished in it is kept.
+    recipe : ProjectorRecipe
+        Says how many copies of every clip to make.
+    progress : callable, optional
+        Called with (done, total).
+
+    Returns
+    -------
+    EncoderPass
+        The encoder at work on the corpus.
+    """
+    model, processor = loaded
+    work = EncoderPass(model.audio_tower, shards, recipe.seed, fixed_length=processor.pad_audio)
+    cache_encodings(work, folder / "encodings", recipe.copies, progress=progress)
+    return work
+
+
+def train_on_corpus(
+    loaded: Loaded,
+    work: EncoderPass,
+    folder: Path,
+    recipe: ProjectorRecipe,
+    *,
+    options: Options | None = None,
+    watch: Watch | None = None,
+) -> Path:
+    """Train a projector from what `encode_corpus` has cached.
+
+    Parameters
+    ----------
+    loaded : (AsrScopeForConditionalGeneration, AsrScopeProcessor)
+        The model that lends its decoder.
+    work : EncoderPass
+        What `encode_corpus` returned.
+    folder : Path
+        Of the run; the projector is trained in ``projector`` in it, or goes on there.
     recipe : ProjectorRecipe
         What to train.
     options : Options, optional
         How to compute it.
     watch : callable, optional
         See `asrscope.training.run.Run`.
-    progress : callable, optional
-        Called with (done, total) while the encoder runs.
 
     Returns
     -------
@@ -156,8 +194,6 @@ def train_on_corpus(
         The folder of the finished projector.
     """
     model, processor = loaded
-    work = EncoderPass(model.audio_tower, shards, recipe.seed, fixed_length=processor.pad_audio)
-    cache_encodings(work, folder / "encodings", recipe.copies, progress=progress)
     frozen = FrozenDecoder(model.language_model, processor.tokenizer, processor.prompt())
     return train_projector(
         folder / "encodings", frozen, folder / "projector", recipe, work=work, options=options, watch=watch

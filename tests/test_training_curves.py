@@ -1,0 +1,191 @@
+"""Curves of training: read from logs as they are, thinned out, and drawn on one page."""
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from asrscope.cli import following
+from asrscope.training.curve_page import write_curves
+from asrscope.training.curves import compact, read_log, read_stages, scores_of
+
+
+def line(step, **values):
+    return {
+        "step": step,
+        "seconds": 2.0 * step,
+        "utterances": 10 * step,
+        "utterances_per_second": 5.0,
+        **values,
+    }
+
+
+def train_line(step, loss):
+    return line(step, loss=loss, gradient_norm=1.5, learning_rate=1e-3)
+
+
+def write_log(folder, lines, torn=""):
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(one) + "\n" for one in lines) + torn
+    (folder / "log.jsonl").write_text(text, encoding="utf-8")
+    return folder / "log.jsonl"
+
+
+def test_a_missing_log_is_an_empty_one(tmp_path):
+    assert read_log(tmp_path / "log.jsonl") == []
+
+
+def test_steps_done_again_after_a_break_count_once(tmp_path):
+    lines = [train_line(step, step / 100) for step in (50, 100, 150, 200)]
+    lines[2:2] = [line(100, wer_dev=0.5)]
+    again = [train_line(step, 9.0) for step in (150, 200, 250)]
+    found = read_log(write_log(tmp_path, lines + again, torn='{"step": 300, "lo'))
+    assert [(one["step"], one.get("loss"), one.get("wer_dev")) for one in found] == [
+        (50, 0.5, None),
+        (100, 1.0, None),
+        (100, None, 0.5),
+        (150, 9.0, None),
+        (200, 9.0, None),
+        (250, 9.0, None),
+    ]
+
+
+def test_a_run_that_broke_right_after_a_line_repeats_that_line_only_once(tmp_path):
+    found = read_log(write_log(tmp_path, [train_line(50, 2.0), train_line(50, 3.0)]))
+    assert [one["loss"] for one in found] == [3.0]
+
+
+def test_scores_are_what_an_evaluation_found():
+    assert scores_of(line(5, wer_dev=0.25, dev_accuracy=1)) == {"wer_dev": 0.25, "dev_accuracy": 1.0}
+    assert scores_of(train_line(5, 1.0)) == {}
+    assert scores_of(line(5, cache_ratio=3.0)) == {}
+
+
+def test_a_thin_curve_is_small_and_keeps_means_and_ends():
+    lines = [train_line(50 * n, 100.0 + n % 2) for n in range(1, 1001)]
+    lines += [line(50_000, wer_dev=0.125)]
+    thin = compact(lines, points=50)
+    assert thin["curve"]["step"] == [1000 * n for n in range(1, 51)]
+    assert thin["curve"]["loss"] == [100.5] * 50
+    assert thin["curve"]["hours"][-1] == pytest.approx(100_000 / 3600, rel=1e-3)
+    assert (thin["steps"], thin["utterances"]) == (50_000, 500_000)
+    assert thin["evaluations"] == [
+        {"step": 50_000, "hours": pytest.approx(27.7778, abs=1e-3), "wer_dev": 0.125}
+    ]
+    assert len(json.dumps(compact(lines))) < 4_000
+
+
+def test_skipped_and_infinite_values_leave_a_gap():
+    lines = [line(1, learning_rate=0.1, skipped=1), line(2, learning_rate=0.1, loss=float("nan"))]
+    assert compact(lines)["curve"]["loss"] == [None, None]
+
+
+def test_a_run_that_has_not_begun_has_an_empty_curve():
+    assert compact([])["steps"] == 0
+    assert compact([])["curve"]["loss"] == []
+
+
+def test_stages_are_read_from_their_parts_or_from_the_log_beside(tmp_path):
+    write_log(tmp_path / "encoder", [train_line(1, 4.0)])
+    (tmp_path / "decoder" / "decoder").mkdir(parents=True)
+    (tmp_path / "decoder" / "decoder" / "training.json").write_text('{"steps": 7}')
+    found = read_stages({part: tmp_path / part / part for part in ("encoder", "decoder", "projector")})
+    assert found["encoder"]["curve"]["loss"] == [4.0]
+    assert found["decoder"] == {"steps": 7}
+    assert "projector" not in found
+
+
+@pytest.fixture
+def page(tmp_path):
+    """The page of a finished encoder, a decoder at work, and a projector to come."""
+    lines = [train_line(50 * n, 5.0 / n) for n in range(1, 41)]
+    for n in (10, 20):
+        lines.insert(n, line(50 * n, **{"wer_<b>voices</b>": 1 / n, "wer_other": 2 / n}))
+    write_log(tmp_path / "encoder", lines)
+    (tmp_path / "encoder" / "encoder").mkdir()
+    (tmp_path / "encoder" / "encoder" / "recipe.json").write_text("{}")
+    write_log(tmp_path / "decoder", [train_line(50, 3.0), line(50, dev_accuracy=0.1)], torn='{"st')
+    return write_curves(tmp_path, tmp_path / "curves.html")
+
+
+def test_the_page_tells_how_far_each_stage_is(page):
+    text = re.sub(r"\s+", " ", page.read_text(encoding="utf-8"))
+    assert "2,000 steps in 1.11 hours, 20,000 utterances; finished. The last loss is 0.125." in text
+    assert "50 steps in 0.03 hours, 500 utterances; not finished. The last loss is 3.000." in text
+    assert text.count("Not begun: there is no log.") == 1
+    assert "<b>voices" not in text
+
+
+def test_the_page_draws_everything_and_asks_no_host(page, browser):
+    context = browser.new_context()
+    tab = context.new_page()
+    asked, complaints = [], []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on(
+        "console", lambda message: message.type in ("error", "warning") and complaints.append(message.text)
+    )
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(page.as_uri())
+    tab.wait_for_function("() => window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].is_idle")
+    titles = tab.evaluate(
+        "() => Bokeh.documents.flatMap((d) => d.roots().map((figure) => figure.title.text)).sort()"
+    )
+    width = tab.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
+    context.close()
+    assert asked == [page.as_uri()]
+    assert complaints == []
+    curves = ["Loss over steps", "Loss over hours", "Learning rate", "Gradient norm before clipping"]
+    curves += ["Throughput since the start"]
+    assert titles == sorted([*curves * 2, "Evaluation: word error rate", "Evaluation: dev accuracy"])
+    assert width <= 0
+
+
+def test_no_log_at_all_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no stage has begun"):
+        write_curves(tmp_path, tmp_path / "curves.html")
+
+
+def at(step, steps=100):
+    return SimpleNamespace(step=step, steps=steps, loss=1.25, utterances=30 * step, seconds=2.0 * step)
+
+
+def test_a_terminal_shows_a_bar_with_loss_throughput_and_evaluations(monkeypatch, tmp_path):
+    console = Console(force_terminal=True, force_interactive=True, width=120, record=True, file=None)
+    monkeypatch.setattr(following, "Console", lambda **_: console)
+    with following.followed(Path("run")) as watch:
+        watch(at(40), None)
+        watch(at(41), train_line(41, 1.0))
+        watch(at(50), line(50, wer_dev=0.5))
+    text = console.export_text()
+    assert "wer_dev 0.5" in text
+    assert "50/100" in text
+    assert "loss 1.250  15 utterances/s" in text
+    assert "learning_rate" not in text  # lines of the log would push the bar away
+
+
+def test_elsewhere_every_line_of_the_log_is_shown_with_the_time_left(monkeypatch, capsys):
+    now = iter([0.0, 0.0, 60.0, 60.0])
+    monkeypatch.setattr(following.time, "perf_counter", lambda: next(now))
+    with following.followed(Path("run")) as watch:
+        watch(at(1), None)
+        watch(at(11), None)
+        watch(at(11), train_line(11, 1.0))
+        watch(at(11), line(11, wer_dev=0.5))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("asrscope: checkpoint and log are in run")
+    assert lines[1] == (
+        "asrscope: step 11/100  seconds 22.0  utterances 110  utterances_per_second 5.0  loss 1.0  "
+        "gradient_norm 1.5  learning_rate 0.001  9 min left"
+    )
+    assert "wer_dev 0.5" in lines[2]
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(20.0, "20 s"), (59 * 60.0, "59 min"), (100 * 60.0, "1 h 40 min")]
+)
+def test_durations_are_rounded_to_what_a_person_wants_to_know(seconds, text):
+    assert following._duration(seconds) == text
