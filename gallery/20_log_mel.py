@@ -7,19 +7,18 @@ The log-mel spectrogram
 **What does the encoder get to see?**
 
 Not the samples. It gets a picture: how strong each band of frequencies is, every ten milliseconds. This
-page makes one column of that picture step by step, then the whole picture, and checks it against the one
-that ``transformers`` makes.
+page makes one column of it step by step, then the whole, and sets it beside the pictures of two libraries.
 """
 
 # %%
 # One window
 # ----------
-# We take the clip's loudest place and cut out one window, faded in and out. **Predict:** is the window
-# longer or shorter than the step to the next one?
+# We cut one window out of the clip's loudest place. **Predict:** is it longer or shorter than the step to
+# the next one?
 
-# sphinx_gallery_thumbnail_number = 4
+# sphinx_gallery_thumbnail_number = 5
+import librosa
 import numpy as np
-from bokeh.plotting import figure
 from transformers import WhisperFeatureExtractor
 
 import asrscope
@@ -32,109 +31,124 @@ sample = asrscope.load_samples()[0]
 trace = asrscope.trace(
     model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words
 )
-n_mels, frames = trace.log_mel.shape
+waveform, n_mels = trace.waveform, len(trace.log_mel)
+for name, samples in (("window", N_FFT), ("hop", HOP_LENGTH)):
+    print(f"{name:6} {samples} samples = {1000 * samples / SAMPLE_RATE:g} ms")
 
-print(f"window: {N_FFT} samples = {1000 * N_FFT / SAMPLE_RATE:g} ms")
-print(f"hop:    {HOP_LENGTH} samples = {1000 * HOP_LENGTH / SAMPLE_RATE:g} ms")
-
-# %%
-
-plots.player(trace)
-
-# %%
-
-middle = int(np.abs(trace.waveform).argmax())
-middle = min(max(middle, N_FFT // 2), trace.waveform.size - N_FFT // 2)
-piece = trace.waveform[middle - N_FFT // 2 : middle + N_FFT // 2]
-hann = np.hanning(N_FFT + 1)[:-1]
+middle = int(np.clip(np.abs(waveform).argmax(), N_FFT // 2, waveform.size - N_FFT // 2))
+piece = waveform[middle - N_FFT // 2 :][:N_FFT]
+faded = piece * np.hanning(N_FFT + 1)[:-1]
 milliseconds = 1000 * np.arange(N_FFT) / SAMPLE_RATE
-
-window = figure(
-    name="window", height=240, sizing_mode="stretch_width", title="One window, before and after fading"
-)
-window.tags = [{"description": f"{N_FFT} samples, and the same faded to zero at both ends."}]
-window.line(milliseconds, piece, alpha=0.4, legend_label="samples")
-window.line(milliseconds, piece * hann, color="#d9822b", line_width=2, legend_label="faded in and out")
+window = plots.chart("window", "One window", description="Samples, and the same faded to zero at both ends.")
+window.line(milliseconds, piece, color="#7b8794", legend_label="samples")
+window.line(milliseconds, faded, color="#d9822b", line_width=2, legend_label="faded in and out")
 window.xaxis.axis_label, window.yaxis.axis_label = "time (ms)", "amplitude"
-window.legend.background_fill_alpha, window.legend.label_text_color = 0, "#7a7a7a"
+plots.legend(window, "below")
 plots.show(window)
 
 # %%
-# The window is longer than the hop, so neighboring windows overlap and no sound is lost in the fading.
+# The window is longer than the hop, so neighbors overlap and no sound is lost in the fading.
 #
 # Its frequencies
 # ---------------
-# The FFT tells how much power the window has at each frequency. **Predict:** the place is loud, so
-# probably a vowel. Is its power spread evenly, or does it stand in a few places?
+# The FFT tells how much power the window has at each frequency. **Predict:** in a vowel, is the power spread
+# evenly, or does it stand in a few places?
 
-power = np.abs(np.fft.rfft(piece * hann)) ** 2
+power = np.abs(np.fft.rfft(faded)) ** 2
 hertz = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
-print(f"{power.size} frequencies, {hertz[1]:g} Hz apart, up to {hertz[-1]:g} Hz")
-
-spectrum = figure(name="spectrum", height=240, sizing_mode="stretch_width", title="Power at each frequency")
-spectrum.tags = [{"description": f"{power.size} values; the strongest is at {hertz[power.argmax()]:g} Hz."}]
-spectrum.line(hertz, 10 * np.log10(power + 1e-10), line_width=2)
+text = f"{power.size} frequencies {hertz[1]:g} Hz apart, strongest {hertz[power.argmax()]:g} Hz"
+spectrum = plots.chart("spectrum", "Power at each frequency", description=text, height=220)
+spectrum.line(hertz, 10 * np.log10(power + 1e-10), line_width=2, color="#3b82c4")
 spectrum.xaxis.axis_label, spectrum.yaxis.axis_label = "frequency (Hz)", "power (dB)"
 plots.show(spectrum)
+print(text)
 
 # %%
-# The broad humps are the resonances of the mouth, and they make a vowel what it is. The pitch of the voice
-# would show as a comb of fine peaks on top of them. A window this short resolves the comb of a high voice
-# and blurs that of a low one.
+# The broad humps are the resonances of the mouth, and they make a vowel what it is. The comb of fine peaks
+# on top of them is the pitch of the voice, where the window is long enough to resolve it.
 #
 # From frequencies to mel bands
 # -----------------------------
-# Triangular filters sum neighboring frequencies. We draw every eighth of them. **Predict:** why are the
-# triangles for high frequencies so wide and so low?
+# Triangular filters sum neighboring frequencies. **Predict:** will the triangles for high frequencies be
+# as wide as those for low ones?
 
 filters = mel_filters(n_mels)
-print(f"filters: {filters.shape[0]} bands x {filters.shape[1]} frequencies")
-widths = (filters > 0).sum(axis=1)
-print(f"the lowest band sums {widths[0]} frequencies, the highest {widths[-1]}")
-
-triangles = figure(name="filters", height=240, sizing_mode="stretch_width", title="Every eighth mel filter")
-triangles.tags = [{"description": "Triangles, narrow and high on the left, wide and low on the right."}]
+text = f"{n_mels} bands: the lowest sums {(filters[0] > 0).sum()} bins, the highest {(filters[-1] > 0).sum()}"
+triangles = plots.chart("filters", "Every eighth mel filter", description=text, height=220)
 for triangle in filters[::8]:
-    triangles.line(hertz, triangle)
+    triangles.line(hertz, triangle, color="#3b82c4")
 triangles.xaxis.axis_label, triangles.yaxis.axis_label = "frequency (Hz)", "weight"
 plots.show(triangles)
+print(text)
 
 # %%
 # The ear tells low tones apart better than high ones, and the bands follow it. Each triangle has the same
-# area, so a wide one must be low. Whatever there is of the pitch's comb is blurred away at the top.
-#
-# The whole picture
-# -----------------
-# Take the logarithm, raise what is far below the loudest value to a floor, and scale. One column is done;
-# the picture has one for every hop. **Predict:** how many columns, for a clip of this length?
+# area. **Predict:** in how many bands will you see anything before the logarithm, and in how many after it?
 
-print(f"{trace.duration:.2f} s -> {frames} frames of {n_mels} bands")
-print(f"{trace.waveform.size} samples became {trace.log_mel.size} values")
+bands = filters @ power
+column = trace.log_mel[:, round(middle / HOP_LENGTH)]
+text = f"{(bands > 0.1 * bands.max()).sum()} of {n_mels} bands have over a tenth of the strongest's power"
+logarithm = plots.chart("logarithm", "One column, before and after", description=text, height=220)
+logarithm.line(np.arange(n_mels), bands / bands.max(), color="#d9822b", legend_label="before, strongest = 1")
+logarithm.line(np.arange(n_mels), column, line_width=2, color="#3b82c4", legend_label="after")
+logarithm.xaxis.axis_label, logarithm.yaxis.axis_label = "mel band", "value"
+plots.legend(logarithm, "below")
+plots.show(logarithm)
+print(text)
+
+# %%
+# Loudness is heard in ratios, and a logarithm turns ratios into steps. What is far below the loudest value
+# of the clip is raised to a floor. **Predict:** how many columns, for a clip of this length?
+
+print(f"{trace.duration:.2f} s gave {trace.log_mel.shape[1]} columns of {n_mels} bands")
 plots.show(plots.log_mel(trace))
+plots.player(trace)
 
 # %%
-# Play the clip above and follow it in the picture. Vowels are bands in the lower half, *s* and *f* are
-# clouds at the top, and a *t* is a short blank followed by a burst.
+# Vowels are bands in the lower half, *s* and *f* clouds at the top, a *t* is a blank followed by a burst.
 #
-# The same as Whisper's?
-# ----------------------
-# A model trained on one kind of picture cannot read another. So ours has to equal the one that
-# ``transformers`` computes for Whisper. That one fills up to 30 seconds; we compare the frames that belong
-# to the clip.
+# librosa's picture
+# -----------------
+# librosa is the usual library for this, and its defaults suit music. **Predict:** what will be different?
 
-extractor = WhisperFeatureExtractor(feature_size=n_mels)
-theirs = extractor(trace.waveform, sampling_rate=SAMPLE_RATE, return_tensors="np").input_features[0]
-ours = log_mel(trace.waveform, n_mels)
-difference = np.abs(ours - theirs[:, :frames])
-print(f"theirs has {theirs.shape[1]} frames, ours {ours.shape[1]}")
-print(f"largest difference in the clip: {difference.max():.1e}, in values that span {np.ptp(ours):.2f}")
+theirs = librosa.power_to_db(librosa.feature.melspectrogram(y=waveform, sr=SAMPLE_RATE))
+text = f"{len(theirs)} bands, {theirs.shape[1]} columns, {theirs.min():.0f} to {theirs.max():.0f} dB"
+music = plots.time_chart(trace, "librosa", "librosa's defaults", description=text, y_label="mel band")
+music.image([theirs], x=0, y=0, dw=trace.duration, dh=len(theirs), palette=plots.PALETTE)
+plots.show(music)
+print(text)
 
 # %%
+# Its windows are longer: frequencies are seen more finely, and times less so. Now Whisper's settings, then
+# one of them changed at a time, all in Whisper's unit. Silence would hide what happens at the edges, so the
+# sound begins at the loudest place of the clip. **Predict:** which change matters most?
+
+sound = waveform[middle:]
+whisper = WhisperFeatureExtractor(feature_size=n_mels)(sound, sampling_rate=SAMPLE_RATE)
+decades = {"transformers": 4 * whisper.input_features[0] - 4}
+settings = {"n_fft": N_FFT, "hop_length": HOP_LENGTH, "n_mels": n_mels, "pad_mode": "reflect"}
+for change in ({"htk": True}, {"norm": None}, {"power": 1}, {"center": False}, {"pad_mode": "constant"}, {}):
+    mel = librosa.feature.melspectrogram(y=sound, sr=SAMPLE_RATE, **settings | change)
+    decades["librosa " + str(change or "as Whisper")] = librosa.power_to_db(mel) / 10
+decades["no floor"] = librosa.power_to_db(mel, top_db=None) / 10
+decades["natural logarithm"] = decades["librosa as Whisper"] * np.log(10)
+ours = log_mel(sound, n_mels)
+for name, values in decades.items():
+    common = min(values.shape[1], ours.shape[1])
+    off = np.abs((values[:, :common] + 4) / 4 - ours[:, :common])
+    differ = f"{(off.max(axis=0) > 0.01).sum()} of {common} columns differ"
+    print(f"{name:32} {values.shape[1]:4} columns, off by up to {off.max():.0e}, {differ}")
+
+# %%
+# ``transformers`` fills up to 30 seconds; on the clip, it and librosa with Whisper's settings give our
+# picture. ``htk`` and ``norm`` are other triangles, ``power`` sums amplitudes. ``center=False`` starts half
+# a window late. ``pad_mode`` says what was before the beginning, the sound mirrored or nothing; through the
+# loudest value it moves the floor of every column. A model trained on one of them cannot read another.
+#
 # Summary
 # -------
 # The encoder sees power in mel bands, one column a hop, on a logarithmic scale. Phase is gone and so is
-# fine detail in frequency. The picture is not much smaller than the sound; it is a better form of it. Ours
-# agrees with the one that Whisper was trained on.
+# fine detail in frequency. The picture is not much smaller than the sound; it is a better form of it.
 #
 # Before: :ref:`from air to numbers <gallery-air>`. Next: :ref:`the encoder <gallery-encoder>`. The
 # lecture: :doc:`Class 2, section 3 </course/class-2>`.

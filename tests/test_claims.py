@@ -207,3 +207,22 @@ def test_a_head_of_the_decoder_looks_at_the_word_that_is_written():
     }
     assert share["trained"] > np.mean(scores["clockwork"][2:])
     assert share["trained"] > 2 * share["random"]
+
+
+def test_librosa_makes_whispers_picture_with_whispers_settings_only(rng):
+    import librosa
+
+    from asrscope.features import N_FFT
+
+    waveform = np.pad(0.1 * rng.standard_normal(16_000), (0, 1600)).astype(np.float32)
+    ours = log_mel(waveform, 80)
+    settings = {"n_fft": N_FFT, "hop_length": HOP_LENGTH, "n_mels": 80, "pad_mode": "reflect"}
+    changes = ({}, {"htk": True}, {"norm": None}, {"power": 1}, {"center": False}, {"pad_mode": "constant"})
+    off = []
+    for change in changes:
+        mel = librosa.feature.melspectrogram(y=waveform, sr=SAMPLE_RATE, **settings | change)
+        scaled = (librosa.power_to_db(mel) / 10 + 4) / 4
+        common = min(scaled.shape[1], ours.shape[1])
+        off.append(np.abs(scaled[:, :common] - ours[:, :common]).max())
+    assert off[0] < 1e-5
+    assert min(off[1:]) > 0.01
