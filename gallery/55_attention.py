@@ -150,5 +150,5 @@ plots.show(best)
 # cannot tell. The encoder has spread every sound over its neighbors, so an audio token within a word is not
 # that word alone. And to look is not to need: only a change of the sound tells what the decoder uses.
 #
-# Before: :ref:`the decoder <gallery-decoder>`. Next: :ref:`the full trace <gallery-trace>`. The
-# lecture: :doc:`Class 2, section 6 </course/class-2>`.
+# Before: :ref:`the decoder <gallery-decoder>`. Next: :ref:`the logit lens <gallery-lens>`. The lecture:
+# :doc:`Class 2, section 6 </course/class-2>`.

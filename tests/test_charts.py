@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from bokeh.embed import json_item
 from bokeh.models import ColorBar, ColumnDataSource, HoverTool, Image, Span, Title
+from bokeh.palettes import Cividis256
 
 from asrscope import plots
 
@@ -101,3 +102,19 @@ def test_a_legend_below_leaves_the_frame_to_the_data():
     plots.legend(inside, "top_left")
     assert inside.legend[0].location == "top_left"
     assert inside.legend[0] not in inside.below
+
+
+def test_a_grid_of_tokens_has_each_at_its_place_colored_by_its_probability():
+    texts = [["a", " b"], ["c", "</script>$$x$$"], ["e", "f"]]
+    chances = np.array([[0.0, 1.0], [0.25, 0.5], [0.1, 0.9]])
+    fields = {"name": "grid", "title": "Grid", "description": "Six tokens."}
+    fig = plots.token_grid(texts, chances, ["0", "1", "2"], ["written", "other"], **fields)
+    cells = fig.select_one(ColumnDataSource).data
+    assert cells["token"] == ["a", "␣b", "c", "</script>$$x$$", "e", "f"]
+    assert list(zip(cells["row"], cells["column"], strict=True))[3] == (1, 1)
+    assert (cells["row_name"][4], cells["column_name"][4]) == ("2", "written")
+    assert (cells["fill"][0], cells["fill"][1]) == (Cividis256[0], Cividis256[255])
+    assert all(len(text) <= 8 for text in cells["shown"])
+    assert fig.y_range.start > fig.y_range.end
+    with pytest.raises(ValueError, match=r"Expected names and tokens for \(3, 2\) cells, but found \(3, 1\)"):
+        plots.token_grid(texts, chances, ["0", "1", "2"], ["written"], **fields)

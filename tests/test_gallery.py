@@ -59,6 +59,7 @@ def test_the_gallery_has_these_pages_in_this_order():
         "projector",
         "decoder",
         "attention",
+        "logit_lens",
         "trace_data",
     ]
 

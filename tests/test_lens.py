@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from asrscope.forcing import forced_inputs
-from asrscope.lens import _between_layers, layer_logits, logit_lens
+from asrscope.lens import Lens, _between_layers, layer_logits, logit_lens, more_within
+from asrscope.traces import Word
 
 
 @pytest.fixture
@@ -62,6 +63,7 @@ def test_the_lens_names_the_most_probable_tokens(make_model, clip):
     np.testing.assert_allclose(lens.top_probabilities[-1], best, rtol=1e-4)
     entropy = -(probabilities * np.log2(np.maximum(probabilities, 1e-30))).sum(axis=1)
     np.testing.assert_allclose(lens.entropy[-1], entropy, atol=1e-3)
+    np.testing.assert_allclose(lens.of_transcript[-1], np.log(probabilities[:, [7, 21]]), atol=1e-3)
     expected = processor.tokenizer.decode([int(lens.top_ids[1, 4, 2])])
     assert lens.top_texts[1][4][2] == expected
     np.testing.assert_array_equal(lens.is_audio, (inputs["input_ids"][0] == processor.audio_token_id).numpy())
@@ -71,7 +73,32 @@ def test_without_a_transcript_the_lens_covers_the_prompt(make_model, clip):
     model, processor = make_model()
     prompt = processor(audio=clip)["input_ids"].shape[1]
     lens = logit_lens(model, processor, clip)
+    assert lens.of_transcript.shape == (5, prompt, 0)
     longer = logit_lens(model, processor, clip, [7])
     assert lens.entropy.shape == (5, prompt)
     # The decoder reads from left to right: what follows changes nothing before it.
     np.testing.assert_allclose(longer.top_probabilities[:, :prompt], lens.top_probabilities, rtol=1e-3)
+
+
+def test_words_are_more_readable_within_if_their_pieces_are_more_probable_there():
+    of_transcript = np.zeros((2, 5, 3), np.float32)  # the first position is text
+    of_transcript[0, 1:, 0] = [
+        -1,
+        -5,
+        -2,
+        -9,
+    ]  # the first word: both within beat both outside, but for one pair
+    of_transcript[0, 1:, 1] = [-1, -1, -1, -1]
+    of_transcript[1, 1:, 1] = [-9, -9, -1, -1]
+    of_transcript[0, 1:, 2] = [-4, -3, -2, -1]
+    of_transcript[1, 1:, 2] = [-1, -2, -3, -4]
+    is_audio = np.array([False, True, True, True, True])
+    empty = np.zeros((2, 5, 0))
+    lens = Lens(empty.astype(np.int64), empty.astype(np.float32), (), of_transcript,
+                np.zeros((2, 5), np.float32), is_audio)  # fmt: skip
+    words = [Word("ab", 1.0, 0, 1, 0.0, 0.2), Word("c", 1.0, 2, 2, 0.3, 0.4)]
+    inside = np.array([[True, True, False, False], [False, False, False, True]])
+    shares = more_within(lens, words, inside)
+    np.testing.assert_allclose(shares, [[0.75, 0.5, 1.0], [0.5, 0.0, 0.0]])
+    with pytest.raises(ValueError, match="within and outside of each word"):
+        more_within(lens, words, np.ones_like(inside))

@@ -18,8 +18,9 @@ from asrscope.decoder import split_pieces
 from asrscope.forcing import forced_inputs
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
+from asrscope.traces import Word
 
-__all__ = ["Lens", "layer_logits", "logit_lens"]
+__all__ = ["Lens", "layer_logits", "logit_lens", "more_within"]
 
 N_TOP = 5  # tokens kept for each position and layer
 
@@ -38,6 +39,8 @@ class Lens:
         Their probabilities.
     top_texts : tuple of tuple of tuple of str
         The same tokens as text, by layer and position.
+    of_transcript : np.ndarray [shape=(layers, positions, tokens)]
+        Natural logarithm of the probability of each token of the transcript, at every position.
     entropy : np.ndarray [shape=(layers, positions)]
         Entropy of all probabilities in bits: 0 where one token is certain.
     is_audio : np.ndarray [shape=(positions,)]
@@ -47,6 +50,7 @@ class Lens:
     top_ids: Int64[np.ndarray, "layers positions n_top"]
     top_probabilities: Float32[np.ndarray, "layers positions n_top"]
     top_texts: tuple[tuple[tuple[str, ...], ...], ...]
+    of_transcript: Float32[np.ndarray, "layers positions tokens"]
     entropy: Float32[np.ndarray, "layers positions"]
     is_audio: Bool[np.ndarray, " positions"]
 
@@ -120,9 +124,45 @@ def logit_lens(
         top_ids=top_ids,
         top_probabilities=best.values.cpu().numpy(),
         top_texts=tuple(tuple(split_pieces(processor.tokenizer, row) for row in layer) for layer in top_ids),
+        of_transcript=log_probabilities[..., list(ids)].cpu().numpy(),
         entropy=entropy.cpu().numpy(),
         is_audio=(inputs["input_ids"][0] == processor.audio_token_id).cpu().numpy(),
     )
+
+
+def more_within(
+    lens: Lens, words: Sequence[Word], inside: Bool[np.ndarray, "words audio_tokens"]
+) -> Float[np.ndarray, "layers pieces"]:
+    """Measure whether the words can be read where they were spoken.
+
+    Parameters
+    ----------
+    lens : Lens
+        Of a clip with its transcript.
+    words : sequence of Word
+        Words of the transcript.
+    inside : np.ndarray, shape (words, audio_tokens)
+        True within each word, as `asrscope.attention.word_mask` tells.
+
+    Returns
+    -------
+    np.ndarray, shape (layers, pieces)
+        For each token of each word, in order: take one audio token within the word and one outside; how often
+        is the token of the transcript more probable within? One half is chance. Ties count half.
+
+    Raises
+    ------
+    ValueError
+        If a word fills the whole clip or none of it: there is nothing to compare.
+    """
+    if not (inside.any(axis=1) & ~inside.all(axis=1)).all():
+        raise ValueError("Expected audio tokens within and outside of each word, but found only one kind.")
+    shares = []
+    for word, within in zip(words, inside, strict=True):
+        pieces = lens.of_transcript[:, lens.is_audio, word.first_token : word.last_token + 1]
+        here, there = pieces[:, within, None], pieces[:, None, ~within]  # (layers, audio_tokens, 1, pieces)
+        shares.append(((here > there) + 0.5 * (here == there)).mean(axis=(1, 2)))
+    return np.concatenate(shares, axis=1)
 
 
 @contextmanager

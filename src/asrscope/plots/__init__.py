@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from bokeh.plotting import figure
 
-from asrscope.plots.charts import chart, legend, time_chart, time_map
+from asrscope.plots.charts import chart, legend, time_chart, time_map, token_grid
 from asrscope.plots.descriptions import describe
 from asrscope.plots.measures import Statistics, statistics
 from asrscope.plots.pages import show
@@ -48,6 +48,7 @@ __all__ = [
     "theme_css",
     "time_chart",
     "time_map",
+    "token_grid",
     "waveform",
 ]
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from bokeh.models import ColumnDataSource, FixedTicker, LinearColorMapper, Range1d
+from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 from jaxtyping import Float
 
@@ -18,10 +19,12 @@ from asrscope.plots.figures import (
     title_height,
 )
 from asrscope.plots.theme import NEUTRAL_TEXT, PALETTE
+from asrscope.plots.wording import visible
 from asrscope.traces import Trace
 
-__all__ = ["chart", "legend", "time_chart", "time_map"]
+__all__ = ["chart", "legend", "time_chart", "time_map", "token_grid"]
 
+LONGEST_TOKEN = 8  # characters in one cell
 ROW_HEIGHT = 24  # pixels
 SPAN = "#ffffff"  # outlines within a map: most of the palette is dark, and the playhead is red
 
@@ -211,6 +214,103 @@ def time_map(
             }
         )
         fig.quad(source=outlines, fill_alpha=0, line_color=SPAN, line_width=1.5, name="spans")
+    return fig
+
+
+def token_grid(
+    texts: Sequence[Sequence[str]],
+    probabilities: Float[np.ndarray, "rows columns"],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    name: str,
+    title: str,
+    description: str,
+    subtitles: Sequence[str] = (),
+    corner: tuple[str, str] = ("row", "column"),
+) -> figure:
+    """Draw a table of tokens, each cell with a token and colored by its probability, the first row on top.
+
+    Parameters
+    ----------
+    texts : sequence of sequence of str
+        The token in each cell, by row.
+    probabilities : np.ndarray, shape (rows, columns)
+        Its probability.
+    rows, columns : sequence of str
+        Names of the rows and the columns.
+    name : str
+        Name of the figure, and of its file where a script saves it.
+    title : str
+        Title.
+    description : str
+        What there is to see, in words and numbers, for readers who do not see it.
+    subtitles : sequence of str
+        Lines below the title.
+    corner : (str, str)
+        What a row and what a column is, for the hover text.
+
+    Returns
+    -------
+    figure
+        Yellow is a probability near 1, dark blue near 0.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many tokens or names as probabilities.
+    """
+    found = (len(rows), len(columns)), (len(texts), *{len(row) for row in texts})
+    if not found[0] == found[1] == probabilities.shape:
+        raise ValueError(
+            f"Expected names and tokens for {probabilities.shape} cells, but found {found[0]} and {found[1]}."
+        )
+    left = max(LEFT_MARGIN, 20 + 7 * max(map(len, rows)))
+    height = ROW_HEIGHT * len(rows) + 30
+    fig = chart(name, title, description=description, subtitles=subtitles, height=height, left=left)
+    flat = probabilities.ravel().astype(float)
+    shown = [visible(text) for row in texts for text in row]
+    cells = ColumnDataSource(
+        {
+            "row": np.repeat(np.arange(len(rows)), len(columns)),
+            "column": np.tile(np.arange(len(columns)), len(rows)),
+            "row_name": np.repeat(np.asarray(rows), len(columns)).tolist(),
+            "column_name": list(columns) * len(rows),
+            "token": shown,
+            "shown": [
+                text if len(text) <= LONGEST_TOKEN else text[: LONGEST_TOKEN - 1] + "…" for text in shown
+            ],
+            "probability": flat,
+            "fill": [Cividis256[round(p * 255)] for p in flat],
+            "ink": ["#ffffff" if p < 0.5 else "#1b1b1b" for p in flat],
+        }
+    )
+    rects = fig.rect(
+        x="column", y="row", width=0.96, height=0.9, source=cells, fill_color="fill", line_color=None
+    )
+    fig.text(
+        x="column",
+        y="row",
+        text="shown",
+        source=cells,
+        text_align="center",
+        text_baseline="middle",
+        text_color="ink",
+        text_font_size="10px",
+    )
+    tooltips = [
+        (corner[0], "@row_name"),
+        (corner[1], "@column_name"),
+        ("token", "@token"),
+        ("probability", "@probability{0.0000}"),
+    ]
+    hover(fig, tooltips, [rects])
+    fig.x_range = Range1d(start=-0.5, end=len(columns) - 0.5)
+    fig.y_range = Range1d(start=len(rows) - 0.5, end=-0.5)
+    for axis, names in ((fig.xaxis, columns), (fig.yaxis, rows)):
+        axis.ticker = FixedTicker(ticks=list(range(len(names))))
+        axis.major_label_overrides = literal(range(len(names)), names)
+    fig.grid.visible = False
     return fig
 
 

@@ -1,0 +1,155 @@
+"""
+.. _gallery-lens:
+
+The logit lens
+==============
+
+**What would the decoder write if it stopped after its first layer, or its second?**
+
+Each layer of the decoder adds something to the vector of each position. After the last one, a norm and the
+table of tokens turn the vector into probabilities. The logit lens does this with the vectors in between.
+We look through it at two places: where the decoder writes, and where it has read the sound.
+"""
+
+# %%
+# The lens
+# --------
+# The decoder reads the prompt with the clip and the transcript that it wrote. After each layer we keep the
+# vectors. **Predict:** what does the lens show after the last layer?
+
+# sphinx_gallery_thumbnail_number = 1
+import textwrap
+
+import numpy as np
+
+import asrscope
+from asrscope import plots
+from asrscope.attention import word_mask
+from asrscope.lens import logit_lens, more_within
+
+model, processor = asrscope.load("tiny")
+control, _ = asrscope.load("tiny", random_projector=True)
+networks = {"trained": model, "random": control}
+sample = asrscope.load_samples()[0]
+trace = asrscope.trace(
+    model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words
+)
+ids = [token.id for token in trace.tokens]
+lenses = {label: logit_lens(network, processor, trace.waveform, ids) for label, network in networks.items()}
+lens = lenses["trained"]
+layers, positions = lens.entropy.shape
+rows = ["input", *(f"layer {layer}" for layer in range(1, layers))]
+print(f"{positions} positions, seen {layers} times: as the decoder reads them, and after each of its layers")
+plots.player(trace)
+
+# %%
+# After the last layer the lens is no lens: it is the model itself.
+#
+# Where it writes
+# ---------------
+# Each row is a token that was written, each column what the lens shows at the position *before* it, where
+# it was chosen. **Predict:** does a word appear early and grow, or only at the end?
+
+places = np.arange(positions - len(ids) - 1, positions - 1)
+tops = [[lens.top_texts[layer][place][0] for layer in range(layers)] for place in places]
+said = [f"{token.text!r}: {', '.join(top)}" for token, top in zip(trace.tokens, tops, strict=True)]
+grid = plots.token_grid(
+    *(tops, lens.top_probabilities[:, places, 0].T, [token.text.strip() for token in trace.tokens], rows),
+    name="lens_written",
+    title="The most probable next token, by layer",
+    subtitles=["one row for each token written", "yellow: probability near 1 · dark blue: near 0"],
+    description=f"For each token written, what comes first, layer by layer: {'; '.join(said)}.",
+    corner=("written", "after"),
+)
+plots.show(grid)
+
+# %%
+# **Predict:** with a random projector and the same transcript, how far does it come without the sound?
+
+for label, result in lenses.items():
+    logs = result.of_transcript[:, places, np.arange(len(ids))].mean(axis=1)
+    first = (result.top_ids[:, places, 0] == ids).mean(axis=1)
+    line = [f"{row} {log:.1f} ({share:.0%})" for row, log, share in zip(rows, logs, first, strict=True)]
+    print(f"{label}:", ", ".join(line))
+
+# %%
+# The numbers: the mean logarithm of the probability of the token written, and how often it came first. What
+# the random projector reaches is grammar, learned from text. The rest is the sound.
+#
+# Where it has heard
+# ------------------
+# Now the same lens at the audio tokens. Each line is what comes first after one layer; ``#`` is the end of
+# the text. **Predict:** the trained audio tokens enter as letters. Do they leave as words?
+
+heard = np.flatnonzero(lens.is_audio)
+for row, texts in zip(rows, lens.top_texts, strict=True):
+    line = " ".join(texts[place][0].strip() or "_" for place in heard).replace("<|im_end|>", "#")
+    print(f"{row}:", textwrap.fill(line, width=76, initial_indent="    ", subsequent_indent="    "), sep="\n")
+
+# %%
+# As a picture, with the runners-up in the hover; below it the same with the random projector:
+
+maps = {}
+for label, result in lenses.items():
+    bits = ", ".join(f"{value:.1f}" for value in result.entropy[:, heard].mean(axis=1))
+    maps[label] = plots.time_map(
+        *(trace, result.top_probabilities[:, heard, 0], rows),
+        name=f"lens_{label}",
+        title=f"Lens at the audio tokens, {label} projector",
+        value="probability of what comes first",
+        description=f"Lens at the audio tokens, {label} projector. Entropy by layer, in bits: {bits}.",
+        limits=(0.0, 1.0),
+        texts=[[", ".join(texts[place]) for place in heard] for texts in result.top_texts],
+    )
+plots.show(maps["trained"])
+plots.show(maps["random"])
+
+# %%
+# Is the word there?
+# ------------------
+# Words can be read *into* such lines. So we measure, on all clips. For each piece of a word written as
+# spoken, take one audio token within the word and one outside: how often is the piece more probable
+# *within*? Chance is one half. **Predict:** after which layer are the words most readable?
+
+shares = {label: [] for label in networks}  # one entry a clip: (layers, pieces)
+for clip in asrscope.load_samples():
+    written = asrscope.trace(model, processor, clip.path, reference_words=clip.words)
+    words = [word for word in written.words if word.start is not None]
+    times = [(word.text, word.start, word.end) for word in words]
+    inside = word_mask(times, len(written.audio_embeds), written.seconds_per_audio_token)
+    for label, network in networks.items():
+        result = logit_lens(network, processor, written.waveform, [token.id for token in written.tokens])
+        shares[label].append(more_within(result, words, inside))
+
+means, findings = {}, []
+for label, values in shares.items():
+    together = np.concatenate(values, axis=1)
+    means[label], error = together.mean(axis=1), together.std(axis=1).max() / together.shape[1] ** 0.5
+    findings.append(f"{label}: {', '.join(f'{mean:.2f}' for mean in means[label])} (each ±{error:.2f})")
+print(*findings, sep="\n")
+lines = plots.chart(
+    "lens_words",
+    "Pieces of the spoken word, within it and outside",
+    description=f"How often a piece is more probable within its word, by layer. {'; '.join(findings)}.",
+    x_label="after layer (0: the input)",
+    y_label="more probable within",
+)
+for label, marker, color in (("trained", "circle", "#3b82c4"), ("random", "diamond", "#d9822b")):
+    look = {"color": color, "legend_label": f"{label} projector"}
+    lines.line(np.arange(layers), means[label], line_width=2, **look)
+    lines.scatter(np.arange(layers), means[label], size=9, marker=marker, **look)
+lines.line([0, layers - 1], [0.5, 0.5], color="#8c8c8c", line_dash="dashed")
+lines.xaxis.ticker, lines.y_range.start, lines.y_range.end = list(range(layers)), 0, 1
+plots.legend(lines, "below")
+plots.show(lines)
+
+# %%
+# Summary
+# -------
+# Where the decoder writes, the lens shows the token arrive. Where it has heard, read the last figure: a
+# line near one half says that the lens finds no words there, and not that there are none. At an audio token
+# this decoder was never asked for the next token, so nothing trained its vectors to be read this way. They
+# only have to hold what later positions fetch by :ref:`attention <gallery-attention>`.
+#
+# Before: :ref:`does it listen? <gallery-attention>` Next: :ref:`the full trace <gallery-trace>`. The
+# lecture: :doc:`Class 2, section 6 </course/class-2>`.
