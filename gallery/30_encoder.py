@@ -7,7 +7,7 @@ The encoder
 **What happens to time, and what does one position know?**
 
 The encoder turns spectrogram frames into vectors. It makes them fewer, and it lets each of them take in
-the whole clip. This page measures both.
+the whole clip. This page measures both, layer by layer.
 """
 
 # %%
@@ -19,21 +19,18 @@ the whole clip. This page measures both.
 # sphinx_gallery_thumbnail_number = 2
 import numpy as np
 import torch
-from bokeh.layouts import column
-from bokeh.models import LinearColorMapper
-from bokeh.plotting import figure
 
 import asrscope
 from asrscope import plots
-from asrscope.encoder import SECONDS_PER_POSITION, encode
-from asrscope.features import HOP_LENGTH, log_mel
+from asrscope.context import STRETCH, change_by_distance, change_by_layer, layer_states
+from asrscope.encoder import SECONDS_PER_POSITION
+from asrscope.features import SECONDS_PER_FRAME
 
 model, processor = asrscope.load("tiny")
 encoder = model.audio_tower
 sample = asrscope.load_samples()[0]
-trace = asrscope.trace(
-    model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words
-)
+words = {"reference": sample.text, "reference_words": sample.words}
+trace = asrscope.trace(model, processor, sample.path, name=sample.name, **words)
 
 features = torch.from_numpy(trace.log_mel)[None]  # (1, n_mels, frames)
 with torch.no_grad():
@@ -45,10 +42,6 @@ print(f"second convolution: {tuple(after_second.shape[1:])}  stride {encoder.con
 print(f"one position each {1000 * SECONDS_PER_POSITION:g} ms")
 
 # %%
-
-plots.player(trace)
-
-# %%
 # The output
 # ----------
 # After the convolutions come the transformer layers. They keep the shape and change the content.
@@ -56,6 +49,7 @@ plots.player(trace)
 
 print(f"{len(encoder.layers)} layers; output {trace.encoder_hidden_states.shape}, positions x dimensions")
 plots.show(plots.encoder_output(trace))
+plots.player(trace)
 
 # %%
 # The vertical axis has no order: dimension 7 is no neighbor of dimension 8. So look for columns that
@@ -63,87 +57,97 @@ plots.show(plots.encoder_output(trace))
 #
 # Which moments are alike?
 # ------------------------
-# We take the vectors before the first layer and after the last, and compute the cosine between every two
-# positions. The mean vector is subtracted first; otherwise all cosines are high. **Predict:** where will
-# the first picture have bright squares, and what will the layers do to them?
+# The cosine between every two positions, at the entrance and after some of the layers. The mean vector is
+# subtracted first; otherwise all cosines are high. **Predict:** where will the first picture have bright
+# squares, and what will the layers do to them?
 
-layers = {}
-with torch.no_grad():
-    encode(encoder, features, collect=lambda number, hidden: layers.update({number: hidden[0].numpy()}))
-
-panels = []
-for number, title in ((0, "Before the first layer"), (len(encoder.layers), "After the last layer")):
-    centered = layers[number] - layers[number].mean(axis=0)
-    unit = centered / np.linalg.norm(centered, axis=1, keepdims=True)
-    cosines = unit @ unit.T  # (positions, positions)
-    neighbors = f"cosine {np.diagonal(cosines, offset=1).mean():.2f} between neighbors"
-    print(f"{title}: {neighbors} on average")
-    panel = figure(height=300, sizing_mode="stretch_width", title=title)
-    panel.tags = [{"description": f"{title}: {neighbors}."}]
-    panel.x_range.range_padding = panel.y_range.range_padding = 0
-    mapper = LinearColorMapper(palette=plots.PALETTE, low=-1, high=1)
-    panel.image([cosines], x=0, y=0, dw=trace.duration, dh=trace.duration, color_mapper=mapper)
-    panel.xaxis.axis_label = panel.yaxis.axis_label = "time (s)"
-    panels.append(panel)
-plots.show(column(*panels, name="similarity", sizing_mode="stretch_width"))
+states = layer_states(encoder, trace.log_mel)  # (levels, positions, encoder_dim)
+last, step = len(encoder.layers), SECONDS_PER_POSITION
+titles = {0: "Before the layers", 1: "After layer 1", last // 2: f"After layer {last // 2}"}
+titles[last] = f"After layer {last}, the last"
+plots.show(
+    plots.similarity({title: states[level] for level, title in titles.items()}, step, name="similarity")
+)
 
 # %%
-# A bright square along the diagonal is a stretch of sound that the encoder treats as one. A bright spot
-# away from it means that two moments are alike although they are far apart: the same sound spoken twice,
-# say, or two silences.
+# Play the clip: the lines cross at the moment that you hear. A bright square on the diagonal is a stretch
+# of sound that the encoder treats as one. A bright spot elsewhere means that two moments are alike although
+# they are far apart: the same sound spoken twice, say, or two silences.
 #
 # How far does a position look?
 # -----------------------------
-# Does the whole clip matter to each position? We silence the second half of the *picture* and see which
-# vectors of the first half change. **Predict:** none, those near the cut, or all?
+# We silence a tenth of a second of the *picture* in the middle of the clip and see which vectors move, and
+# how far, compared with their length. **Predict:** how many positions move before the first layer, and how
+# many after it?
 
-half = features.shape[2] // 4 * 2
-silenced = features.clone()
-silenced[:, :, half:] = features.min()
-with torch.no_grad():
-    changed = encode(encoder, silenced)[0].numpy()
-original = trace.encoder_hidden_states
-shift = np.linalg.norm(changed - original, axis=1) / np.linalg.norm(original, axis=1)
-seconds = (np.arange(len(shift)) + 0.5) * trace.duration / len(shift)
-
-first_half, second_half = shift[: half // 2], shift[half // 2 :]
-medians = f"median change: first half {np.median(first_half):.3f}, second half {np.median(second_half):.3f}"
-reach = figure(
-    name="reach", height=260, sizing_mode="stretch_width", title="Second half silenced: the change"
+start = features.shape[2] // 4 * 2
+change = change_by_layer(encoder, trace.log_mel, start, start + STRETCH)
+names = ["convolutions", *[f"layer {number}" for number in range(1, last + 1)]]
+counts = [f"{name}: {(row > 0).sum()} of {row.size} move" for name, row in zip(names, change, strict=True)]
+print(*counts, sep="\n")
+span = (start * SECONDS_PER_FRAME, (start + STRETCH) * SECONDS_PER_FRAME)
+reach = plots.time_map(
+    trace,
+    np.log10(np.maximum(change, 1e-4)),
+    names,
+    name="reach",
+    title="What moves if the outlined stretch is silenced",
+    value="relative change, log10",
+    description="; ".join(counts),
+    limits=(-3.0, 0.0),
+    seconds_per_column=step,
+    spans=[(row, *span) for row in range(len(names))],
 )
-reach.tags = [{"description": medians}]
-reach.line(seconds, shift, line_width=2)
-reach.xaxis.axis_label, reach.yaxis.axis_label = "time (s)", "relative change"
 plots.show(reach)
-print(f"changed by more than 0.01 %: {(first_half > 1e-4).sum()} of {first_half.size} in the first half")
-print(medians)
 
 # %%
-# Attention carries information from anywhere to anywhere, in one step. The strongest changes are where the
-# sound itself was taken away, but a position far from the cut is not safe from it.
+# Before the layers only the neighbors move: that is how far two convolutions see. Attention carries
+# information from anywhere to anywhere in one step, so after the first layer nothing stands still. How much
+# it moves is another matter. **Predict:** how far away do vectors still move by a tenth of their length? We
+# silence stretches all over the clip, one at a time, and average by distance.
+
+by_distance = change_by_distance(encoder, trace.log_mel)
+milliseconds = 1000 * step * np.arange(by_distance.shape[1])
+far = []
+for name, row in zip(names, by_distance, strict=True):
+    tenth, hundredth = (milliseconds[np.flatnonzero(row > least)[-1]] for least in (0.1, 0.01))
+    far.append(f"{name:12} a tenth of the length up to {tenth:.0f} ms, a hundredth up to {hundredth:.0f} ms")
+print(*far, sep="\n")
+decay = plots.chart("decay", "Change by distance from the silenced stretch", description="; ".join(far))
+colors = ("#7b8794", "#d9822b", "#9a6fc4", "#3fa66b", "#3b82c4")
+for name, row, color in zip(names, by_distance, colors, strict=True):
+    decay.line(milliseconds[:31], 100 * row[:31], line_width=2, color=color, legend_label=name)
+decay.xaxis.axis_label, decay.yaxis.axis_label = "distance (ms)", "change (% of the vector's length)"
+plots.legend(decay)
+plots.show(decay)
+
+# %%
+# Each layer takes in what the ones before it have gathered, so reach can add up with depth.
 #
 # True length or the full window?
 # -------------------------------
 # Whisper pads every clip with silence up to its window. This model was trained at true length.
-# **Predict:** if we pad all the same, do the vectors of the clip stay as they were?
+# **Predict:** if we pad all the same, do the vectors of the clip stay as they were? And the text?
 
-window = 2 * encoder.config.max_source_positions  # frames
-padded_clip = np.pad(trace.waveform, (0, window * HOP_LENGTH - trace.waveform.size))
-with torch.no_grad():
-    padded = encode(encoder, torch.from_numpy(log_mel(padded_clip, features.shape[1]))[None])[0].numpy()
-moved = np.linalg.norm(padded[: len(original)] - original, axis=1) / np.linalg.norm(original, axis=1)
-print(f"true length: {len(original)} positions; padded: {len(padded)}")
-print(f"the clip's own positions moved by {np.median(moved):.2f} (median, relative to their length)")
+processor.pad_audio = True
+padded = asrscope.trace(model, processor, sample.path, name=f"{sample.name}, padded", **words)
+processor.pad_audio = False
+short, long = trace.encoder_hidden_states, padded.encoder_hidden_states
+moved = np.linalg.norm(long[: len(short)] - short, axis=1) / np.linalg.norm(short, axis=1)
+print(f"positions: {len(short)} and {len(long)}, {len(long) / len(short):.1f} times as many to compute")
+print(f"pairs that attend: {(len(long) / len(short)) ** 2:.0f} times as many")
+print(f"audio tokens for the decoder: {len(trace.audio_embeds)} and {len(padded.audio_embeds)}")
+print(f"the clip's own positions moved by {100 * np.median(moved):.0f} % of their length (median)")
+print(f"spoken:      {sample.text}\ntrue length: {trace.text}\npadded:      {padded.text}")
 
 # %%
-# They do move, because the silence takes part in the attention. So a projector must be trained on the kind
-# of input that it will get in use. Running at true length also costs less.
+# They move, because the silence takes part in the attention, and the rest of the model has never seen such
+# vectors. So a projector must be trained on the kind of input that it will get in use.
 #
 # Summary
 # -------
 # The encoder halves the number of columns, keeps that length through its layers, and gives each position a
-# view of the whole clip. What the dimensions mean is not written on them; comparisons between positions
-# show some of it.
+# view of the whole clip: sharp nearby, faint far away. Running at true length costs less.
 #
 # Before: :ref:`the log-mel spectrogram <gallery-log-mel>`. Next: :ref:`the projector <gallery-projector>`.
 # The lecture: :doc:`Class 2, section 4 </course/class-2>`.

@@ -226,3 +226,17 @@ def test_librosa_makes_whispers_picture_with_whispers_settings_only(rng):
         off.append(np.abs(scaled[:, :common] - ours[:, :common]).max())
     assert off[0] < 1e-5
     assert min(off[1:]) > 0.01
+
+
+def test_an_encoder_position_sees_the_whole_clip_but_its_neighborhood_most():
+    import asrscope
+    from asrscope.context import change_by_distance
+
+    model, _ = asrscope.load("tiny")
+    mel = log_mel(load_audio(asrscope.load_samples()[0].path), model.config.audio_config.num_mel_bins)
+    change = change_by_distance(model.audio_tower, mel)
+    assert (change[0, 2:] == 0).all()  # the convolutions see one position further and no more
+    assert (change[1:] > 0).all()
+    second = round(1 / SECONDS_PER_POSITION)
+    for level in change[1:]:
+        assert level[:3].mean() > 5 * level[second:].mean()

@@ -90,6 +90,7 @@ def test_what_needs_no_torch_imports_none(name):
 SHAPED_MODULES = (
     "attention",
     "audio",
+    "context",
     "counterfactual",
     "encoder",
     "features",
