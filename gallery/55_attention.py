@@ -67,11 +67,11 @@ by_head = {label: attention.of_words(spoken) for label, attention in attentions.
 averages = {label: attention.mean(axis=(0, 1)) for label, attention in by_head.items()}
 maps = {}
 for label, average in averages.items():
-    finding = (
-        f"{share_inside(average, inside).mean():.1%} within the word; spread evenly: {inside.mean():.1%}"
-    )
-    title, limits = f"Mean of all heads, {label} projector", (0.0, float(averages["trained"].max()))
-    text = {"title": title, "subtitles": [finding], "description": f"Words over time. {title}: {finding}."}
+    shares, title = share_inside(average, inside), f"Mean of all heads, {label} projector"
+    finding = f"{shares.mean():.1%} within the word; spread evenly: {inside.mean():.1%}"
+    each = ", ".join(map("{} {:.0%}".format, names, shares))
+    text = {"title": title, "subtitles": [finding], "description": f"{title}: {finding}. By word: {each}."}
+    limits = (0.0, float(averages["trained"].max()))
     maps[label] = plots.time_map(trace, average, name=f"attention_{label}", limits=limits, **text, **shared)
 plots.show(maps["trained"])
 plots.show(maps["random"])
@@ -101,7 +101,7 @@ for clip in asrscope.load_samples():
 
 means = {label: np.mean(values, axis=0) for label, values in scores.items()}
 findings = [f"{label} {mean.max():.2f}" for label, mean in means.items()]
-print("the best head, or the control:", ", ".join(findings))
+print("share within the word, of the best head or of the control:", *findings, sep="\n    ")
 dots = plots.chart(
     "attention_heads",
     "Attention within the word, head by head",
@@ -111,10 +111,8 @@ dots = plots.chart(
     height=60 + 45 * layers,
 )
 numbers = np.repeat(np.arange(1, layers + 1), heads)
-for label, marker, color, by in (
-    ("trained", "circle", "#3b82c4", -0.1),
-    ("random", "diamond", "#d9822b", 0.1),
-):
+for label, color in (("trained", "#3b82c4"), ("random", "#d9822b")):
+    marker, by = ("circle", -0.1) if label == "trained" else ("diamond", 0.1)
     look = {"marker": marker, "color": color, "size": 10, "legend_label": f"{label} projector"}
     dots.scatter(means[label].ravel(), numbers + by, **look)
 for label, dash in (("evenly spread", "solid"), ("clockwork", "dashed")):
@@ -135,11 +133,11 @@ layer, head = np.unravel_index(np.mean(scores["trained"][1:], axis=0).argmax(), 
 one = by_head["trained"][layer, head]
 middles = (inside * np.arange(inside.shape[1])).sum(axis=1) / inside.sum(axis=1)
 late = float(np.mean(one @ np.arange(one.shape[1]) - middles)) * seconds * 1000
-finding = f"{share_inside(one, inside).mean():.0%} within the word; on average {late:+.0f} ms from its middle"
+shares = share_inside(one, inside)
+finding = f"{shares.mean():.0%} within the word; on average {late:+.0f} ms from its middle"
 text = {"title": f"Layer {layer + 1}, head {head + 1}", "subtitles": [finding]}
-best = plots.time_map(
-    trace, one, name="attention_best", description=f"Words over time, one head: {finding}.", **text, **shared
-)
+text["description"] = f"One head: {finding}. By word: {', '.join(map('{} {:.0%}'.format, names, shares))}."
+best = plots.time_map(trace, one, name="attention_best", **text, **shared)
 plots.show(best)
 
 # %%

@@ -70,24 +70,25 @@ for label, result in lenses.items():
     logs = result.of_transcript[:, places, np.arange(len(ids))].mean(axis=1)
     first = (result.top_ids[:, places, 0] == ids).mean(axis=1)
     line = [f"{row} {log:.1f} ({share:.0%})" for row, log, share in zip(rows, logs, first, strict=True)]
-    print(f"{label}:", ", ".join(line))
+    print(f"{label}:", *line, sep="\n    ")
 
 # %%
-# The numbers: the mean logarithm of the probability of the token written, and how often it came first. What
-# the random projector reaches is grammar, learned from text. The rest is the sound.
+# That is: the mean logarithm of the probability of the token written, and how often it came first. What the
+# random projector reaches is grammar, learned from text. The rest is the sound.
 #
 # Where it has heard
 # ------------------
 # Now the same lens at the audio tokens. Each line is what comes first after one layer; ``#`` is the end of
-# the text. **Predict:** the trained audio tokens enter as letters. Do they leave as words?
+# the text, ``_`` a space. **Predict:** the trained audio tokens enter as letters. Do they leave as words?
 
 heard = np.flatnonzero(lens.is_audio)
 for row, texts in zip(rows, lens.top_texts, strict=True):
-    line = " ".join(texts[place][0].strip() or "_" for place in heard).replace("<|im_end|>", "#")
+    firsts = [texts[place][0].replace("<|im_end|>", "#").strip(" ") or "_" for place in heard]
+    line = " ".join(first if first.isascii() and first.isprintable() else "·" for first in firsts)
     print(f"{row}:", textwrap.fill(line, width=76, initial_indent="    ", subsequent_indent="    "), sep="\n")
 
 # %%
-# As a picture, with the runners-up in the hover; below it the same with the random projector:
+# As a picture, with the runners-up in the hover, and below it the same with the random projector:
 
 maps = {}
 for label, result in lenses.items():
@@ -138,7 +139,7 @@ for label, marker, color in (("trained", "circle", "#3b82c4"), ("random", "diamo
     look = {"color": color, "legend_label": f"{label} projector"}
     lines.line(np.arange(layers), means[label], line_width=2, **look)
     lines.scatter(np.arange(layers), means[label], size=9, marker=marker, **look)
-lines.line([0, layers - 1], [0.5, 0.5], color="#8c8c8c", line_dash="dashed")
+lines.line([0, layers - 1], [0.5, 0.5], color="#8c8c8c", line_dash="dashed", legend_label="chance")
 lines.xaxis.ticker, lines.y_range.start, lines.y_range.end = list(range(layers)), 0, 1
 plots.legend(lines, "below")
 plots.show(lines)
@@ -146,10 +147,9 @@ plots.show(lines)
 # %%
 # Summary
 # -------
-# Where the decoder writes, the lens shows the token arrive. Where it has heard, read the last figure: a
-# line near one half says that the lens finds no words there, and not that there are none. At an audio token
-# this decoder was never asked for the next token, so nothing trained its vectors to be read this way. They
-# only have to hold what later positions fetch by :ref:`attention <gallery-attention>`.
+# A line near one half in the last figure says that the lens finds no words there, not that there are none.
+# At an audio token this decoder was never asked for the next token, so nothing trained its vectors to be
+# read this way. They only hold what later positions fetch by :ref:`attention <gallery-attention>`.
 #
 # Before: :ref:`does it listen? <gallery-attention>` Next: :ref:`the full trace <gallery-trace>`. The
 # lecture: :doc:`Class 2, section 6 </course/class-2>`.
