@@ -15,9 +15,13 @@ TESTS = Path(__file__).parent
 STAGES = ("encoder", "decoder", "projector")
 
 
-def launch(*arguments):
-    """Start two processes that talk to each other through gloo."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ACCELERATE = ("-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--num_processes", "1")
+
+
+def launch(*arguments, launcher=TORCHRUN, status=0):
+    """Start two processes that talk to each other through gloo, or what another launcher starts."""
+    command = [sys.executable, *launcher]
     path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
     done = subprocess.run(
@@ -28,7 +32,7 @@ def launch(*arguments):
         text=True,
         timeout=600,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert (done.returncode != 0) == (status != 0), done.stderr[-3000:]
     return done
 
 
@@ -80,7 +84,8 @@ def test_two_processes_that_resume_equal_two_that_never_stopped(together, stage)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_the_command_runs_unchanged_under_a_launcher(cache, tmp_path):
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
+def test_the_command_runs_unchanged_under_a_launcher(cache, tmp_path, launcher):
     sizes = (
         "d_model=32",
         "layers=1",
@@ -93,7 +98,27 @@ def test_the_command_runs_unchanged_under_a_launcher(cache, tmp_path):
     settings = [part for size in sizes for part in ("--set", size)]
     (tmp_path / "shards").symlink_to(cache / "shards")
     command = ("encoder", "--cache", tmp_path, "--precision", "fp32", *settings)
-    done = launch("-m", "asrscope", "train", *command)
+    done = launch("-m", "asrscope", "train", *command, launcher=launcher)
     assert sorted(losses(tmp_path / "encoder")) == [1, 2, 3]
     assert (tmp_path / "encoder" / "encoder" / "model.safetensors").is_file()
-    assert done.stderr.count("step 1/3") == 1  # only one of the two processes speaks
+    assert done.stderr.count("step 1/3") == 1  # only one of the processes speaks
+    recipe = json.loads((tmp_path / "encoder" / "encoder" / "recipe.json").read_text(encoding="utf-8"))
+    assert recipe["processes"] == (2 if launcher is TORCHRUN else 1)
+
+
+def test_processes_that_see_different_data_do_not_train(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, pathlib, torch\n"
+        "from asrscope.training.run import Run\n"
+        f"run = Run(pathlib.Path({str(tmp_path / 'run')!r}), torch.nn.Linear(2, 1), 2, 0.1, 0)\n"
+        "next(run.batches([3, 4, 5 + int(os.environ['RANK'])], 10))\n",
+        encoding="utf-8",
+    )
+    done = launch(script, status=1)
+    assert "process 1 sees other data than the first (3 against 3 items)" in done.stderr
+
+
+def test_all_stages_at_once_are_not_for_a_launcher(tmp_path):
+    done = launch("-m", "asrscope", "train", "all", "--cache", tmp_path, status=1)
+    assert "'train all' runs in one process" in done.stderr

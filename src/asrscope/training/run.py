@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -374,7 +376,19 @@ class Run:
         ------
         list of int
             Indices into ``lengths``.
+
+        Raises
+        ------
+        ValueError
+            If this process sees other items than the first one.
         """
+        own = zlib.crc32(np.asarray(lengths, dtype=np.int64).tobytes())
+        count, theirs = agree(lambda: (len(lengths), own))
+        if own != theirs:
+            raise ValueError(
+                f"process {self.accelerator.process_index} sees other data than the first "
+                f"({len(lengths)} against {count} items). Make sure that all hosts share the folder"
+            )
         for number, batch in enumerate(even_batches(lengths, budget, self.seed)):
             if self.step >= self.steps:
                 return
