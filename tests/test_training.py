@@ -15,11 +15,12 @@ from asrscope.data import corpus
 from asrscope.presets import load
 from asrscope.provenance import provenance_of
 from asrscope.training.bundle import bundle
-from asrscope.training.decoder import Examples, make_tokenizer, spelled_context, train_decoder
+from asrscope.training.decoder import make_tokenizer, train_decoder
 from asrscope.training.encoder import read_letters, spell, train_encoder
 from asrscope.training.encodings import EncoderPass, cache_encodings
 from asrscope.training.projector import train_projector
 from asrscope.training.run import Run, learning_rate_factor
+from asrscope.training.spelling import Examples, spelled_context
 
 STAGES = {
     "encoder": lambda trained, folder: train_encoder(

@@ -17,12 +17,13 @@ from asrscope.data.synthesis import HELD_OUT_VOICES
 from asrscope.training import decoder as decoder_stage
 from asrscope.training import options as options_module
 from asrscope.training.batches import even_batches, fill_batches
-from asrscope.training.decoder import Examples, draw_batches, train_decoder
+from asrscope.training.decoder import draw_batches, train_decoder
 from asrscope.training.encoder import train_encoder
 from asrscope.training.encodings import cache_encodings, load_encodings
 from asrscope.training.options import Options, working_copy
 from asrscope.training.projector import load_decoder, make_projector, train_projector
 from asrscope.training.run import Run
+from asrscope.training.spelling import Examples
 
 STAGES = {
     "encoder": lambda trained, folder, **more: train_encoder(

@@ -23,16 +23,9 @@ from asrscope.training.batches import fill_batches, seeded_generator
 from asrscope.training.options import Options
 from asrscope.training.processes import agree
 from asrscope.training.run import Run, Watch
-from asrscope.training.spelling import (
-    INSTRUCTION,
-    SPECIALS,
-    Example,
-    Examples,
-    mixed_embeddings,
-    spelled_context,
-)
+from asrscope.training.spelling import INSTRUCTION, SPECIALS, Example, Examples, mixed_embeddings
 
-__all__ = ["INSTRUCTION", "DecoderRecipe", "Examples", "make_tokenizer", "spelled_context", "train_decoder"]
+__all__ = ["DecoderRecipe", "make_tokenizer", "train_decoder"]
 
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
