@@ -6,70 +6,40 @@ The decoder writes
 
 **How does text come out, and how sure was the model of each piece?**
 
-The decoder is a language model. It reads a prompt in which some positions are text and the others are
-audio tokens, and then it writes one token at a time. This page follows it.
+The decoder has read its prompt. Now it writes one token at a time, and each choice has a probability. This
+page follows it, looks for the places where it hesitates, and tries to do better by looking further ahead.
 """
 
 # %%
-# The prompt
-# ----------
-# **Predict:** how many positions of the prompt are audio? Which text surrounds them?
-
-# sphinx_gallery_thumbnail_number = 2
-import numpy as np
-import torch
-from bokeh.plotting import figure
-
-import asrscope
-from asrscope import plots
-
-model, processor = asrscope.load("tiny")
-sample = asrscope.load_samples()[0]
-trace = asrscope.trace(
-    model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words
-)
-
-is_audio = trace.prompt_is_audio
-print(f"{is_audio.size} positions: {is_audio.sum()} audio, {(~is_audio).sum()} text")
-print("the text positions:", [trace.prompt_texts[position] for position in np.flatnonzero(~is_audio)])
-
-# %%
-
-plots.player(trace)
-
-# %%
-
-plots.show(plots.prompt(trace))
-
-# %%
-# Every audio position held a placeholder token. Its embedding was thrown away, and an audio token took its
-# place. There must be exactly one placeholder for each audio token. **Predict:** what happens if there is
-# one too few?
-
-inputs = processor(audio=trace.waveform)
-first_placeholder = int(np.flatnonzero(is_audio)[0])
-keep = torch.arange(inputs["input_ids"].shape[1]) != first_placeholder
-try:
-    model(input_ids=inputs["input_ids"][:, keep], input_features=inputs["input_features"])
-except ValueError as error:
-    print("ValueError:", error)
-
-# %%
-# A silent mismatch would shift every later audio token by one place, so the model refuses.
-#
 # The first step by hand
 # ----------------------
 # Before it writes anything, the decoder has read the whole prompt once. Its last position gives a score
 # for each token of the vocabulary; a softmax makes them probabilities. **Predict:** is the first word
 # certain, or close?
 
+# sphinx_gallery_thumbnail_number = 1
+import numpy as np
+import torch
+
+import asrscope
+from asrscope import plots
+from asrscope.forcing import force
+from asrscope.metrics import total_errors, word_errors
+
+model, processor = asrscope.load("tiny")
+samples = asrscope.load_samples()
+sample = samples[0]
+trace = asrscope.trace(
+    model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words
+)
+inputs = processor(audio=trace.waveform)
 with torch.no_grad():
-    logits = model(**inputs).logits[0, -1]  # (vocabulary,)
-probabilities = logits.softmax(dim=-1)
+    probabilities = model(**inputs).logits[0, -1].softmax(dim=-1)  # (vocabulary,)
 best = probabilities.topk(5)
 for probability, index in zip(best.values, best.indices, strict=True):
     print(f"{probability:8.4f}  {processor.tokenizer.decode(index)!r}")
 print(f"these {len(best.values)} of {probabilities.numel()} tokens hold {best.values.sum():.2%} in all")
+plots.player(trace)
 
 # %%
 # Greedy decoding takes the first line, appends it to the prompt, and asks again.
@@ -79,61 +49,107 @@ print(f"these {len(best.values)} of {probabilities.numel()} tokens hold {best.va
 # The trace has done so to the end. **Predict:** at which token does the model hesitate most? Will its
 # second choice *sound* like the first, or *fit* like it?
 
-print(f"{'step':>4}  {'probability':>11}  written       runners-up")
-for step, token in enumerate(trace.tokens):
-    others = ", ".join(f"{text!r} {probability:.3f}" for text, probability in token.runners_up[:3])
-    print(f"{step:4}  {token.probability:11.4f}  {token.text!r:12}  {others}")
-if trace.finished:
-    print(f"{len(trace.tokens):4}  {trace.eos_probability:11.4f}  end of sequence")
-
-# %%
-
 plots.show(plots.decoder_tokens(trace))
+for token in sorted(trace.tokens, key=lambda token: token.probability)[:4]:
+    others = ", ".join(f"{text!r} {probability:.3f}" for text, probability in token.runners_up[:3])
+    print(f"{token.probability:.3f} for {token.text!r}, at token {trace.tokens.index(token)}; else {others}")
+print(f"end of text: {trace.eos_probability or 0.0:.3f}")
 
 # %%
+# Reading everything once
+# -----------------------
+# To append a token and ask again sounds as if the prompt were read anew for each token. **Predict:** how
+# many positions pass through the decoder, for the prompt and the tokens printed below?
+
+counts, layer = {}, model.language_model.model.layers[0]
+for cached in (True, False):
+    passed = []
+    handle = layer.register_forward_pre_hook(lambda _, given, passed=passed: passed.append(given[0].shape[1]))
+    ids = model.generate(**inputs, do_sample=False, use_cache=cached, max_new_tokens=len(trace.tokens) + 1)
+    handle.remove()
+    counts[cached] = passed
+prompt = inputs["input_ids"].shape[1]
+print(f"{prompt} positions of prompt, {ids.shape[1] - prompt} tokens written; positions that passed through:")
+print(f"with cache {sum(counts[True])}, without {sum(counts[False])}")
+cost = plots.chart(
+    "decoder_cache",
+    "Positions read in each step",
+    description=f"With cache {sum(counts[True])} in all, most of them first; without, {sum(counts[False])}.",
+    x_label="step",
+    y_label="positions",
+)
+for n, color, label in ((counts[False], "#d9822b", "without cache"), (counts[True], "#3b82c4", "with cache")):
+    cost.step(np.arange(len(n)), n, mode="center", color=color, line_width=2, legend_label=label)
+plots.legend(cost, "below")
+plots.show(cost)
+
+# %%
+# What a position leaves behind are its keys and values, one pair a layer. They never change, since no
+# position looks ahead, and so they are kept. **Predict:** which of these numbers grows while it writes?
+
+with torch.no_grad():
+    cache = model(**inputs, use_cache=True).past_key_values
+keys = cache.layers[0].keys
+print(f"keys of one of {len(cache.layers)} layers: (clips, heads, positions, width) {tuple(keys.shape)}")
+print(f"keys and values of all layers: {2 * len(cache.layers) * keys.numel() // prompt} numbers a position")
+
+# %%
+# Looking further ahead
+# ---------------------
+# Greedy takes the best token and never returns. A beam search follows several texts and keeps those that
+# are most probable as a whole. **Predict:** does it find a more probable text? A *better* one?
+
+for beams in (1, 2, 4, 8):
+    result = asrscope.trace(model, processor, trace.waveform, num_beams=beams)
+    forced = force(model, processor, trace.waveform, [token.id for token in result.tokens])
+    logs = np.log([*forced.token_probabilities, forced.eos_probability])
+    print(f"{beams} beams, log-probability {logs.sum():7.2f}, {logs.mean():.2f} a token: {result.text}")
+print("spoken:", sample.text)
+
+errors, right, wrong = {1: [], 4: []}, [], []
+for clip in samples:
+    for beams, counted in errors.items():
+        result = asrscope.trace(model, processor, clip.path, num_beams=beams, reference_words=clip.words)
+        counted.append(word_errors(clip.text, result.text))
+        if beams == 1:
+            for word in result.words:
+                (right if word.start is not None else wrong).append(word.probability)
+for beams, counted in errors.items():
+    together = total_errors(counted)
+    print(f"{beams} beams, {len(samples)} clips: {together.rate:.1%} of {together.words} words wrong")
+
+# %%
+# More probable is what the search is after. Whether it is more often right, the last lines say, on few clips.
+#
 # From tokens to words
 # --------------------
-# A word can take several tokens. Its probability is the product of theirs, so long words have a handicap.
+# A word's probability is the product of its tokens', so long words have a handicap. **Predict:** are the
+# words that are not as spoken (their times are unknown) the improbable ones?
 
-print("spoken: ", trace.reference)
-print("written:", trace.text)
-for word in trace.words:
-    pieces = [token.text for token in trace.tokens[word.first_token : word.last_token + 1]]
-    print(f"{word.probability:8.4f}  {word.text:14} {pieces}")
 plots.show(plots.decoder_words(trace))
 
 # %%
-# Can the probabilities be trusted?
-# ---------------------------------
-# We trace all clips of the package and sort each written word: is it a word of the reference or not?
-# **Predict:** will the two groups be apart?
+# The same for all clips:
 
-right, wrong = [], []
-for clip in asrscope.load_samples():
-    result = asrscope.trace(model, processor, clip.path, reference=clip.text, reference_words=clip.words)
-    for word in result.words:
-        (right if word.start is not None else wrong).append(word.probability)
-print(f"{len(right)} words as spoken, {len(wrong)} words not as spoken")
-
-bins = np.linspace(0, 1, 21)
-groups = figure(name="groups", height=280, sizing_mode="stretch_width", title="Probability of written words")
-groups.tags = [
-    {"description": f"{len(right)} words as spoken and {len(wrong)} others, by their probability."}
-]
-for label, values, color in (("as spoken", right, "#3b82c4"), ("not as spoken", wrong, "#d9822b")):
-    counts, _ = np.histogram(values, bins=bins)
-    groups.step(bins[:-1], counts, mode="after", color=color, line_width=2, legend_label=label)
-groups.xaxis.axis_label, groups.yaxis.axis_label = "probability", "words"
-groups.legend.background_fill_alpha, groups.legend.label_text_color = 0, "#7a7a7a"
-groups.legend.location = "top_center"
+bins = np.linspace(0, 1, 11)
+parts = [np.histogram(values, bins)[0] for values in (right, wrong)]
+groups = plots.chart(
+    "decoder_confidence",
+    "Probability of written words",
+    description=f"Words by tenths of probability. As spoken: {parts[0]}. Not as spoken: {parts[1]}.",
+    x_label="probability",
+    y_label="words",
+)
+for count, color, label in zip(parts, ("#3b82c4", "#d9822b"), ("as spoken", "not as spoken"), strict=True):
+    groups.step(bins, [*count, count[-1]], mode="after", color=color, line_width=2, legend_label=label)
+plots.legend(groups, "below")
 plots.show(groups)
 
 # %%
 # Summary
 # -------
-# Audio enters the decoder as vectors in the places of placeholders; from there on it is a language model
-# at work. Each token comes with a probability and runners-up. They show where the model hesitated. They do
-# not show the truth: look at the words that are not as spoken and yet probable.
+# Each token comes with a probability and runners-up. They show where the model hesitated. They do not show
+# the truth: look at the words that are not as spoken and yet probable.
 #
-# Before: :ref:`the projector <gallery-projector>`. Next: :ref:`does it listen?
-# <gallery-attention>` The lecture: :doc:`Class 2, section 6 </course/class-2>`.
+# Before: :ref:`prompt anatomy <gallery-prompt>`. Next: :ref:`does it listen? <gallery-attention>` The
+# lecture: :doc:`Class 2, section 6 </course/class-2>`.

@@ -57,6 +57,7 @@ def test_the_gallery_has_these_pages_in_this_order():
         "log_mel",
         "encoder",
         "projector",
+        "prompt_anatomy",
         "decoder",
         "attention",
         "logit_lens",
