@@ -60,7 +60,7 @@ class DecoderRecipe:
     kv_heads: int = 2
     ffn: int = 768
     vocab_size: int = 1024
-    steps: int = 3_900
+    steps: int = 12_400
     tokens_per_batch: int = 3_000
     learning_rate: float = 1.5e-3
     text_share: float = 0.1

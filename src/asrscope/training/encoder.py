@@ -61,7 +61,7 @@ class EncoderRecipe:
     heads: int = 4
     ffn: int = 768
     n_mels: int = 80
-    steps: int = 13_000
+    steps: int = 28_000
     frames_per_batch: int = 5_000
     learning_rate: float = 1.2e-3
     phone_steps: int = 1_000

@@ -38,7 +38,7 @@ class Plan:
 
 
 PLAN = Plan(
-    shards=40,
+    shards=60,
     utterances=1_000,
     test_utterances=200,
     encoder=EncoderRecipe(),
