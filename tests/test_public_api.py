@@ -95,6 +95,7 @@ SHAPED_MODULES = (
     "encoder",
     "features",
     "forcing",
+    "gap",
     "lens",
     "model",
     "processing",
