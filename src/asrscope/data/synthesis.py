@@ -145,8 +145,8 @@ def training_voice(rng: random.Random, flite_share: float = 0.6) -> Voice:
     flite_share : float
         Share of flite.
     """
-    own = {"flite": FLITE_VOICES} if rng.random() < flite_share else {"espeak-ng": TRAIN_VOICES["espeak-ng"]}
-    voice = random_voice(rng, own)
+    synthesizer = "flite" if rng.random() < flite_share else "espeak-ng"
+    voice = random_voice(rng, {synthesizer: TRAIN_VOICES[synthesizer]})
     if voice.synthesizer == "flite" and rng.random() < 0.5:
         voice = replace(voice, name=rng.choice(RECORDED_VOICES))
     if rng.random() < 0.3:
