@@ -240,3 +240,11 @@ def test_an_encoder_position_sees_the_whole_clip_but_its_neighborhood_most():
     second = round(1 / SECONDS_PER_POSITION)
     for level in change[1:]:
         assert level[:3].mean() > 5 * level[second:].mean()
+
+
+def test_the_normalizer_misreads_o_clock():
+    from asrscope.metrics import normalize
+    from asrscope.samples import load_samples
+
+    assert any("seven o'clock" in sample.text for sample in load_samples())
+    assert normalize("seven o'clock") == "70 clock"

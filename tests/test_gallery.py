@@ -61,6 +61,8 @@ def test_the_gallery_has_these_pages_in_this_order():
         "decoder",
         "attention",
         "logit_lens",
+        "robustness",
+        "evaluation",
         "trace_data",
     ]
 
@@ -76,7 +78,7 @@ def test_a_page_asks_one_question_predicts_and_links_on(script):
     summary = text.rpartition("\nSummary\n")[2]
     assert ":ref:`" in summary
     assert ":doc:`" in summary
-    assert "plots.player(" in source
+    assert re.search(r"\bplots\.(player|listen)\(", source), "something to hear"
     assert 80 <= len(source.splitlines()) <= 155
 
 

@@ -100,6 +100,7 @@ SHAPED_MODULES = (
     "model",
     "processing",
     "projector",
+    "prosody",
     "traces",
     "tracing",
 )

@@ -10,10 +10,12 @@ from bokeh.plotting import figure
 
 from asrscope.plots.charts import chart, legend, time_chart, time_map, token_grid
 from asrscope.plots.descriptions import describe
+from asrscope.plots.distances import distance_table
 from asrscope.plots.measures import Statistics, statistics
 from asrscope.plots.pages import show
 from asrscope.plots.pictures import similarity, spectrogram
 from asrscope.plots.player import Player, listen, player
+from asrscope.plots.rates import Rate, rates_by_name, rates_over
 from asrscope.plots.sound import log_mel, waveform
 from asrscope.plots.tables import Table, table
 from asrscope.plots.theme import PALETTE, theme_css
@@ -26,6 +28,7 @@ __all__ = [
     "PALETTE",
     "PLOTS",
     "Player",
+    "Rate",
     "Statistics",
     "Table",
     "audio_embeds",
@@ -33,6 +36,7 @@ __all__ = [
     "decoder_tokens",
     "decoder_words",
     "describe",
+    "distance_table",
     "encoder_output",
     "legend",
     "listen",
@@ -40,6 +44,8 @@ __all__ = [
     "nearest_tokens",
     "player",
     "prompt",
+    "rates_by_name",
+    "rates_over",
     "show",
     "similarity",
     "spectrogram",
