@@ -22,7 +22,9 @@ Run it with a recording of your own::
 # training, and its transcript is known.
 
 # sphinx_gallery_thumbnail_number = 2
+import json
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import asrscope
@@ -77,33 +79,23 @@ for stage in STAGES:
 plots.player(trace)
 
 # %%
-# **The waveform**: what the microphone delivers.
+# **The waveform**, what the microphone delivers, and **the log-mel spectrogram**, what the encoder reads.
 
 plots.show(plots.waveform(trace))
-
-# %%
-# **The log-mel spectrogram**: what the encoder reads.
-
 plots.show(plots.log_mel(trace))
 
 # %%
-# **The encoder's output**: one vector each position, with the whole clip in view.
+# **The encoder's output**, one vector each position with the whole clip in view, and **the projector's**,
+# fewer vectors of the decoder's width.
 
 plots.show(plots.encoder_output(trace))
-
-# %%
-# **The projector's output**: fewer vectors, of the decoder's width.
-
 plots.show(plots.audio_embeds(trace))
 
 # %%
-# **Nearest text tokens**: a way of looking at the audio tokens. The decoder does not use them.
+# **Nearest text tokens**, a way of looking at the audio tokens that the decoder does not use, and **the
+# prompt**, which is what it reads.
 
 plots.show(plots.nearest_tokens(trace))
-
-# %%
-# **The prompt**: what the decoder reads.
-
 plots.show(plots.prompt(trace))
 
 # %%
@@ -112,12 +104,27 @@ plots.show(plots.prompt(trace))
 plots.show(plots.decoder_words(trace))
 
 # %%
-# Where the time went
-# -------------------
-# **Predict:** the encoder runs once, the decoder once for each token. Which takes longer? The report has
-# the times that were measured on the machine that made it.
+# Where the work is
+# -----------------
+# **Predict:** the encoder runs once, the decoder once for each token. Which computes more? As a rule of
+# thumb, every weight is used once for every position that passes it.
 
-print("slowest step:", max(trace.timings, key=trace.timings.get))
+passed = {"encoder": len(trace.encoder_hidden_states), "projector": len(trace.audio_embeds)}
+passed["decoder"] = len(trace.prompt_ids) + len(trace.tokens)
+for part in trace.provenance:
+    millions = passed[part.part] * part.parameters / 1e6
+    print(f"{part.part:10} {passed[part.part]:4} positions, {millions:6.0f} million multiplications")
+
+# %%
+# How long that takes depends on the machine. This was recorded with the model card; for a recording of
+# your own, the times of your machine are added.
+
+metrics = json.loads((files("asrscope") / "checkpoints" / "tiny" / "metrics.json").read_text("utf-8"))
+speed, machine = metrics["speed"], metrics["machine"]
+print(f"{speed['clip']}: {speed['audio_seconds']:.2f} s of sound in {speed['seconds']:.2f} s")
+print(f"median of {speed['repeats']} runs, {machine['processor']}, threads: {speed['threads']}")
+if own:
+    print("this run:", ", ".join(f"{step} {seconds:.3f} s" for step, seconds in trace.timings.items()))
 
 # %%
 # Keep it
@@ -127,7 +134,7 @@ print("slowest step:", max(trace.timings, key=trace.timings.get))
 write_html(trace, "data_trace.html")
 write_json(trace, "data_trace.json")
 for name in ("data_trace.html", "data_trace.json"):
-    print(f"{name}: {Path(name).stat().st_size / 1024:.0f} KiB")
+    print(f"{name}: {Path(name).stat().st_size / 1e6:.1f} MB")
 
 # %%
 # Your own recording

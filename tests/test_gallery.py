@@ -15,6 +15,7 @@ import pytest
 GALLERY = Path(__file__).parents[1] / "gallery"
 SCRIPTS = sorted(GALLERY.glob("[0-9]*.py"))
 TRACE_DATA = GALLERY / "90_trace_data.py"
+METRICS = GALLERY.parent / "src" / "asrscope" / "checkpoints" / "tiny" / "metrics.json"
 
 
 def run(script: Path, folder: Path, *arguments: str) -> str:
@@ -57,6 +58,7 @@ def test_the_gallery_has_these_pages_in_this_order():
         "log_mel",
         "encoder",
         "projector",
+        "modality_gap",
         "prompt_anatomy",
         "decoder",
         "attention",
@@ -192,3 +194,14 @@ def test_a_page_runs_from_top_to_bottom_as_a_notebook(script, tmp_path, monkeypa
     assert len(drawn) >= shown
     players = [output for output in outputs if "<audio" in output.get("data", {}).get("text/html", "")]
     assert len(players) == script.read_text(encoding="utf-8").count("plots.player(")
+
+
+def test_a_page_prints_no_time_of_the_clock_that_built_it(tmp_path):
+    source = TRACE_DATA.read_text(encoding="utf-8")
+    printed = run(TRACE_DATA, tmp_path)
+    assert "this run:" in source
+    assert "this run:" not in printed  # of a clip of the package, only what was recorded
+    speed = json.loads(METRICS.read_text(encoding="utf-8"))["speed"]
+    assert (
+        f"{speed['clip']}: {speed['audio_seconds']:.2f} s of sound in {speed['seconds']:.2f} s\n" in printed
+    )
