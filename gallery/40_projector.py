@@ -151,5 +151,5 @@ for label, rows in vectors.items():
 # the sentence at the end of the chain. Whether the trained vectors also moved *towards* the text
 # embeddings is what the medians above say. Here they did, because the decoder was taught to read letters.
 #
-# Before: :ref:`the encoder <gallery-encoder>`. Next: :ref:`prompt anatomy <gallery-prompt>`. The
+# Before: :ref:`the encoder <gallery-encoder>`. Next: :ref:`the modality gap <gallery-gap>`. The
 # lecture: :doc:`Class 2, section 5 </course/class-2>`.

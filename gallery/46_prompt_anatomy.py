@@ -151,5 +151,5 @@ for moved in (0, 5, 20):
 # A prompt is text with places in it, as many as the length formula says, and what stands in them is sound.
 # A wrong sum is noticed, a wrong place is not. Let the processor saved with a model prepare both.
 #
-# Before: :ref:`the projector <gallery-projector>`. Next: :ref:`the decoder <gallery-decoder>`. The lecture:
+# Before: :ref:`the modality gap <gallery-gap>`. Next: :ref:`the decoder <gallery-decoder>`. The lecture:
 # :doc:`Class 2, section 6 </course/class-2>`.

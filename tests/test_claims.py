@@ -248,3 +248,34 @@ def test_the_normalizer_misreads_o_clock():
 
     assert any("seven o'clock" in sample.text for sample in load_samples())
     assert normalize("seven o'clock") == "70 clock"
+
+
+def test_the_gap_does_not_say_which_projector_is_understood_and_closing_it_by_force_does_not_help():
+    import asrscope
+    from asrscope.gap import centroid_distance, told_apart
+    from asrscope.metrics import total_errors, word_errors
+
+    model, processor = asrscope.load("tiny")
+    control, _ = asrscope.load("tiny", random_projector=True)
+    clips = asrscope.load_samples()[:4]
+
+    def run(network):
+        return [asrscope.trace(network, processor, clip.path) for clip in clips]
+
+    def error_rate(traces):
+        each = [word_errors(clip.text, trace.text) for clip, trace in zip(clips, traces, strict=True)]
+        return total_errors(each).rate
+
+    trained, random = run(model), run(control)
+    crowds = [np.concatenate([trace.audio_embeds for trace in traces]) for traces in (trained, random)]
+    ids = sorted({token for clip in clips for token in processor.tokenizer(clip.text)["input_ids"]})
+    text = model.get_input_embeddings().weight.detach().numpy()[ids]
+    assert all(told_apart(crowd, text) > 0.8 for crowd in crowds)
+    assert error_rate(trained) < error_rate(random)
+    shift = torch.from_numpy(text.mean(axis=0) - crowds[0].mean(axis=0))
+    handle = model.multi_modal_projector.register_forward_hook(lambda _, __, output: output + shift)
+    closed = run(model)
+    handle.remove()
+    moved = np.concatenate([trace.audio_embeds for trace in closed])
+    assert centroid_distance(moved, text) < 1e-3 < centroid_distance(crowds[0], text)
+    assert error_rate(closed) > error_rate(trained)

@@ -59,6 +59,7 @@ def test_the_gallery_has_these_pages_in_this_order():
         "encoder",
         "projector",
         "modality_gap",
+        "modality_gap",
         "prompt_anatomy",
         "decoder",
         "attention",
