@@ -146,7 +146,8 @@ plots.show(best)
 # Compare the best head with the controls. Beyond *clockwork*, a head knows more than the order of the
 # words; beyond the *random projector*, it gets that from what the audio tokens say. Two things the score
 # cannot tell. The encoder has spread every sound over its neighbors, so an audio token within a word is not
-# that word alone. And to look is not to need: only a change of the sound tells what the decoder uses.
+# that word alone. And to look is not to need. What the decoder needs, :ref:`what if?
+# <gallery-what-if>` finds out.
 #
 # Before: :ref:`the decoder <gallery-decoder>`. Next: :ref:`the logit lens <gallery-lens>`. The lecture:
 # :doc:`Class 2, section 6 </course/class-2>`.

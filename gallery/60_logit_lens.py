@@ -151,5 +151,5 @@ plots.show(lines)
 # At an audio token this decoder was never asked for the next token, so nothing trained its vectors to be
 # read this way. They only hold what later positions fetch by :ref:`attention <gallery-attention>`.
 #
-# Before: :ref:`does it listen? <gallery-attention>` Next: :ref:`the full trace <gallery-trace>`. The
-# lecture: :doc:`Class 2, section 6 </course/class-2>`.
+# Before: :ref:`does it listen? <gallery-attention>` Next: :ref:`what if? <gallery-what-if>` The lecture:
+# :doc:`Class 2, section 6 </course/class-2>`.

@@ -279,3 +279,29 @@ def test_the_gap_does_not_say_which_projector_is_understood_and_closing_it_by_fo
     moved = np.concatenate([trace.audio_embeds for trace in closed])
     assert centroid_distance(moved, text) < 1e-3 < centroid_distance(crowds[0], text)
     assert error_rate(closed) > error_rate(trained)
+
+
+def test_a_word_needs_its_own_sound_and_only_if_the_projector_is_trained():
+    import asrscope
+    from asrscope.counterfactual import mask_span
+    from asrscope.forcing import force, word_log_probabilities
+
+    model, processor = asrscope.load("tiny")
+    control, _ = asrscope.load("tiny", random_projector=True)
+    changes = {"trained": [], "random": []}  # of each word: itself, the mean of those before, of those after
+    for clip in asrscope.load_samples()[:3]:
+        trace = asrscope.trace(model, processor, clip.path, reference_words=clip.words)
+        ids, words = [token.id for token in trace.tokens], trace.words
+        for label, network in (("trained", model), ("random", control)):
+            usual = word_log_probabilities(force(network, processor, trace.waveform, ids), words)
+            for place in range(1, len(words) - 1):
+                if words[place].start is None:
+                    continue
+                masked = mask_span(trace.waveform, words[place].start, words[place].end)
+                change = word_log_probabilities(force(network, processor, masked, ids), words) - usual
+                changes[label].append((change[place], change[:place].mean(), change[place + 1 :].mean()))
+    own, before, after = np.mean(changes["trained"], axis=0)
+    assert own < after < before
+    assert own < -3
+    assert abs(before) < 0.5
+    assert np.abs(np.mean(changes["random"], axis=0)).max() < 1

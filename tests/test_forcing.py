@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from asrscope.forcing import force, forced_inputs, transcript_ids
+from asrscope.forcing import force, forced_inputs, transcript_ids, word_log_probabilities
 from asrscope.tracing import trace
 
 
@@ -68,3 +68,14 @@ def test_tokens_of_a_transcript_are_those_the_decoder_writes(bundled):
 def test_an_empty_transcript_is_refused(bundled):
     with pytest.raises(ValueError, match="at least one token, but found ''"):
         transcript_ids(bundled[1], "")
+
+
+def test_words_have_the_probabilities_of_their_trace(bundled):
+    from asrscope.samples import load_samples
+
+    written = trace(*bundled, load_samples()[1].path)
+    forced = force(*bundled, written.waveform, [token.id for token in written.tokens])
+    assert any(word.last_token > word.first_token for word in written.words)
+    found = np.exp(word_log_probabilities(forced, written.words))
+    np.testing.assert_allclose(found, [word.probability for word in written.words], rtol=1e-3)
+    assert word_log_probabilities(forced, []).shape == (0,)

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from transformers import BatchFeature
 
 from asrscope.decoder import Written
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
+from asrscope.traces import Word
 
-__all__ = ["force", "forced_inputs", "transcript_ids"]
+__all__ = ["force", "forced_inputs", "transcript_ids", "word_log_probabilities"]
 
 
 def transcript_ids(processor: AsrScopeProcessor, text: str) -> list[int]:
@@ -117,3 +118,24 @@ def force(
         eos_id=processor.tokenizer.eos_token_id,
         probabilities=logits.double().softmax(dim=-1).cpu(),
     )
+
+
+def word_log_probabilities(written: Written, words: Sequence[Word]) -> Float64[np.ndarray, " words"]:
+    """Add up the logarithms of the probabilities of each word's tokens.
+
+    Parameters
+    ----------
+    written : Written
+        What `force` returned for a transcript.
+    words : sequence of Word
+        Words of the transcript, from a trace for example: which tokens they consist of counts, and not the
+        probabilities that they carry.
+
+    Returns
+    -------
+    np.ndarray, shape (words,)
+        Natural logarithms; 0 is certain.
+    """
+    logs = np.log(written.token_probabilities)
+    sums = [logs[word.first_token : word.last_token + 1].sum() for word in words]
+    return np.array(sums, dtype=np.float64)
