@@ -11,7 +11,7 @@ word, cuts it out, adds noise, moves the clip, and asks every stage for its answ
 """
 
 # %%
-# The clip and four others
+# The clip and five others
 # ------------------------
 # All changes are made around one word: the longest that was written as it was spoken.
 
@@ -127,8 +127,8 @@ for label, network in (("trained", model), ("random", control)):
 place = np.arange(len(words)) - np.array([words.index(word) for word in spoken])[:, None]
 where = {"the word": place == 0, "words before it": place < 0, "words after it": place > 0}
 for label, change in logs.items():
-    means = ", ".join(f"{name} {change[chosen].mean():+.2f}" for name, chosen in where.items())
-    print(f"{label} projector, mean change of log-probability: {means}")
+    means = [f"{name} {change[chosen].mean():+.2f}" for name, chosen in where.items()]
+    print(f"{label} projector, mean change of log-probability:", *means, sep="\n    ")
 
 ratios = np.exp(logs["trained"])
 least = [f"{word.text} masked: least {names[row.argmin()]}" for word, row in zip(spoken, ratios, strict=True)]
