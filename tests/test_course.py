@@ -1,5 +1,6 @@
 """What the pages tell a reader to do works, and every objective of a class is asked about."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -106,7 +107,7 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A folder with what a reader has at hand: a recording, and the data of its trace."""
+    """A folder with what a reader has at hand: a recording, a list with it, and the data of its trace."""
     import soundfile
 
     import asrscope
@@ -114,6 +115,8 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("reader")
     sample = asrscope.load_samples()[2]
     soundfile.write(folder / "recording.wav", asrscope.load_audio(sample.path), asrscope.SAMPLE_RATE)
+    line = {"file": "recording.wav", "text": sample.text, "voice": sample.voice}
+    (folder / "manifest.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
     asrscope.write_json(asrscope.trace(*asrscope.load("tiny"), sample.path), folder / "data_trace.json")
     return folder
 
