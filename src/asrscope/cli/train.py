@@ -269,7 +269,10 @@ def clips(folder: Annotated[Path, typer.Argument(help="Gets the files and clips.
 def all_stages(
     cache: Cache = DEFAULT_CACHE,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Less of everything: in under an hour, in a folder of its own.")
+        bool,
+        typer.Option(
+            "--quick", help="Less of everything, in a folder of its own; planned for an hour on two cores."
+        ),
     ] = False,
     settings: Annotated[
         list[str] | None,

@@ -1,4 +1,4 @@
-"""How the bundled model is made, and how one is made in less than an hour: sizes and steps as data."""
+"""How the bundled model is made, and how one is to be made in an hour: sizes and steps as data."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -46,7 +46,7 @@ PLAN = Plan(
     projector=ProjectorRecipe(),
 )
 
-# Under an hour on two cores. What an hour buys is updates: batches are half as large, and there are more.
+# Planned for an hour on two cores. What an hour buys is updates: batches are half as large, and more.
 QUICK = Plan(
     shards=6,
     utterances=1_000,
