@@ -20,7 +20,8 @@ import numpy as np
 
 import asrscope
 from asrscope import plots
-from asrscope.counterfactual import add_noise, cut, mask_span, shift
+from asrscope.counterfactual import cut, mask_span, shift
+from asrscope.evaluation import Noise, add_noise
 from asrscope.forcing import force, word_log_probabilities
 from asrscope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION
 
@@ -36,8 +37,7 @@ clips = {
     "as it is": sound,
     "masked": mask_span(sound, word.start, word.end),
     "cut": cut(sound, word.start, word.end),
-    "10 dB": add_noise(sound, 10.0),
-    "0 dB": add_noise(sound, 0.0),
+    **{f"{snr:g} dB": add_noise(sound, Noise("white", snr), sample.name) for snr in (10.0, 0.0)},
     "later": shift(sound, 0.5),
 }
 traces = {label: asrscope.trace(model, processor, clip, name=label) for label, clip in clips.items()}

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
 
-__all__ = ["FADE", "add_noise", "cut", "mask_span", "shift"]
+__all__ = ["FADE", "cut", "mask_span", "shift"]
 
 FADE = 0.005  # seconds
 
@@ -47,43 +47,6 @@ def mask_span(
     masked[first : first + fade.size] = waveform[first : first + fade.size] * fade[::-1]
     masked[last - fade.size : last] += waveform[last - fade.size : last] * fade
     return masked
-
-
-def add_noise(
-    waveform: Float32[ndarray, " samples"], snr: float, seed: int = 0
-) -> Float32[ndarray, " samples"]:
-    """Add white noise, which has equal power in every hertz.
-
-    Parameters
-    ----------
-    waveform : np.ndarray, shape (samples,)
-        Mono audio at 16 kHz in [-1, 1].
-    snr : float
-        Power of the clip, pauses included, over that of the noise, in dB.
-    seed : int
-        Of the noise. The same seed gives the same noise, louder or softer.
-
-    Returns
-    -------
-    np.ndarray, shape (samples,)
-        Clip and noise, scaled down together if they exceed full scale.
-
-    Raises
-    ------
-    ValueError
-        If the ratio is not a finite number, or the clip is silent: no noise has that ratio to it.
-    """
-    signal = waveform.astype(np.float64)
-    power = float(np.mean(np.square(signal))) if signal.size else 0.0
-    if power == 0 or not math.isfinite(snr):
-        raise ValueError(
-            f"Expected a clip that is not silent and a finite ratio in dB, but found a power of {power:g} "
-            f"and {snr} dB."
-        )
-    noise = np.random.default_rng(seed).standard_normal(signal.size)
-    noise *= math.sqrt(power / np.mean(np.square(noise))) * 10 ** (-snr / 20)
-    mixed = signal + noise
-    return (mixed / max(1.0, float(np.abs(mixed).max()))).astype(np.float32)
 
 
 def cut(waveform: Float32[ndarray, " samples"], start: float, end: float) -> Float32[ndarray, " shorter"]:
