@@ -66,6 +66,7 @@ def metrics():
             name: {**rates(0.031), **described, "manifest_sha256": name * 2, "audio_sha256": name * 3}
             for name in SETS
         },
+        "beam_search": {"beams": 4, "test_sets": {name: rates(0.0291) for name in SETS}},
         "random_projector": {"seed": 0, **pairs(0.031, 0.99)},
         "peer": {
             "name": "pocketsphinx",
@@ -358,6 +359,19 @@ def test_the_peer_hears_every_clip_once_in_order(measured, heard):
     samples = [len(load_audio(sample.path)) for sample in load_samples()]
     shown = [samples[0], samples[1], samples[3], samples[4], 4_000, 8_000]
     assert heard[-len(shown) :] == shown  # before that, the clip that everything is warmed up with
+
+
+def test_every_clip_is_heard_with_beams_too(measured):
+    metrics, _ = measured
+    greedy, beams = metrics["test_sets"], metrics["beam_search"]["test_sets"]
+    assert list(beams) == list(greedy)
+    assert all(beams[name]["words"] == greedy[name]["words"] for name in greedy)  # every clip
+
+
+def test_the_bundled_model_gains_by_beams(shipped):
+    metrics = shipped[0]
+    greedy, beams = metrics["test_sets"], metrics["beam_search"]["test_sets"]
+    assert all(beams[name]["wer"] < greedy[name]["wer"] for name in greedy)
 
 
 def test_a_random_projector_differs_and_the_trained_one_is_better(measured):

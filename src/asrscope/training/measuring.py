@@ -36,6 +36,8 @@ THREADS = 1  # of torch while measuring: pocketsphinx has one, and a busy machin
 REPEATS = 5  # of the timed clip; the median counts
 TIMED_SECONDS = 3.0  # length of the clip that is timed, about
 SEED = 0  # of the random projector
+WHOLE = ("own", "beams")  # who hears every clip, whatever the limit
+BEAMS = 4  # of the beam search that is measured beside greedy decoding
 NOT_STATED = ("texts", "words", "speakers")  # of a counted corpus: too much for a card
 LINE_EVERY = 50  # clips, between two lines for a person
 
@@ -94,15 +96,18 @@ def measure(
     loaded = load(target)
     systems = {
         "own": _recognizer(loaded),
+        "beams": _recognizer(loaded, BEAMS),
         "random": _recognizer(load(target, random_projector=True, seed=SEED)),
     }
     if peer:
         systems["peer"] = peer.recognize
     if quick:
         systems["quick"] = _recognizer(load(quick))
-    labels = {"own": target.name, "random": "random projector", "peer": peer and peer.name, "quick": "quick"}
-    compared = sum(len(utterances[:limit]) for utterances in sets.values()) * (len(systems) - 1)
-    report(None, advance=0, total=sum(map(len, sets.values())) + compared + len(digits) * (1 + bool(peer)))
+    labels = {"own": target.name, "beams": f"with {BEAMS} beams", "random": "random projector"}
+    labels |= {"peer": peer.name if peer else "", "quick": "quick"}
+    compared = sum(len(utterances[:limit]) for utterances in sets.values()) * (len(systems) - len(WHOLE))
+    whole = sum(map(len, sets.values())) * len(WHOLE)
+    report(None, advance=0, total=whole + compared + len(digits) * (1 + bool(peer)))
     counted = count_corpus(corpus)
     with _threads(THREADS):
         speed = _speed(systems)
@@ -129,6 +134,10 @@ def measure(
                 **_describe_set(manifest, sets[manifest.parent.name], counted),
             }
             for manifest in manifests
+        },
+        "beam_search": {
+            "beams": BEAMS,
+            "test_sets": {name: _rates(by_system["beams"]) for name, by_system in heard.items()},
         },
         "random_projector": {"seed": SEED, "limit": limit, **_compared(heard, "random")},
         "peer": peer
@@ -214,8 +223,8 @@ def count_corpus(folders: Sequence[Path]) -> dict[str, Any] | None:
     }
 
 
-def _recognizer(loaded: Loaded) -> Recognize:
-    return lambda waveform: transcribe(*loaded, waveform).text
+def _recognizer(loaded: Loaded, beams: int = 1) -> Recognize:
+    return lambda waveform: transcribe(*loaded, waveform, num_beams=beams).text
 
 
 def _listen(
@@ -224,11 +233,11 @@ def _listen(
     limit: int | None,
     report: Callable[..., None],
 ) -> dict[str, Evaluation]:
-    """Give each clip to all systems in turn; clips beyond the limit to the first system alone."""
+    """Give each clip to all systems in turn; clips beyond the limit only to those that hear every clip."""
     results: dict[str, list[Any]] = {name: [] for name in systems}
     for number, utterance in enumerate(utterances):
-        for place, (name, recognize) in enumerate(systems.items()):
-            if place == 0 or limit is None or number < limit:
+        for name, recognize in systems.items():
+            if name in WHOLE or limit is None or number < limit:
                 result = evaluate([utterance], recognize).results[0]
                 if result.failure is not None:
                     raise ValueError(f"{utterance.audio}: {name} failed: {result.failure}")
