@@ -158,3 +158,18 @@ def test_the_shipped_clips_can_be_made_again(synthesizers, tmp_path):
     assert run("clips", tmp_path).exit_code == 0
     manifest = json.loads((tmp_path / "clips.json").read_text(encoding="utf-8"))
     assert [clip["text"] for clip in manifest["clips"]] == [sample.text for sample in load_samples()]
+
+
+def test_data_takes_from_the_plan_what_is_not_given(tmp_path, monkeypatch):
+    from asrscope.training.plan import PLAN
+
+    made = []
+    monkeypatch.setattr(
+        corpus, "make_shards", lambda _folder, shards, *_, utterances, **__: made.append((shards, utterances))
+    )
+    monkeypatch.setattr(corpus, "make_test_sets", lambda _folder, _split, utterances: made.append(utterances))
+    assert run("data", "--cache", tmp_path).exit_code == 0
+    assert made == [(PLAN.shards, PLAN.utterances), PLAN.test_utterances, PLAN.test_utterances]
+    made.clear()
+    assert run("data", "--cache", tmp_path, "--shards", 7, "--test-utterances", 9).exit_code == 0
+    assert made == [(7, PLAN.utterances), 9, 9]

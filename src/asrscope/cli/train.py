@@ -54,14 +54,26 @@ Compile = Annotated[
 @app.command()
 def data(
     cache: Cache = DEFAULT_CACHE,
-    shards: Annotated[int, typer.Option(min=1, help="Parts of the corpus.")] = 40,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Parts of the corpus; default: as planned.")
+    ] = None,
     workers: Workers = CORES,
-    utterances: Annotated[int, typer.Option(min=1, help="In each part.")] = 1000,
-    test_utterances: Annotated[int, typer.Option(min=1, help="In each held-out set.")] = 200,
+    utterances: Annotated[int | None, typer.Option(min=1, help="In each part; default: as planned.")] = None,
+    test_utterances: Annotated[
+        int | None, typer.Option(min=1, help="In each held-out set; default: as planned.")
+    ] = None,
 ) -> None:
     """Write sentences, have them spoken, keep features and times of every phone; make the held-out sets."""
     with expected_errors():
-        _make_data(cache, shards, utterances, test_utterances, workers)
+        from asrscope.training.plan import PLAN
+
+        _make_data(
+            cache,
+            shards or PLAN.shards,
+            utterances or PLAN.utterances,
+            test_utterances or PLAN.test_utterances,
+            workers,
+        )
 
 
 @app.command()

@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 __all__ = ["INSTRUCTION", "Example", "Examples", "Prompt", "mixed_embeddings", "spelled_context"]
 
 PAUSE = "-"  # the ordinary token that stands for a stretch without a new letter
-SPECIALS = ("<|pad|>", "<|im_start|>", "<|im_end|>", "<|audio|>")
 AUDIO = "<|audio|>"
+SPECIALS = ("<|pad|>", "<|im_start|>", "<|im_end|>", AUDIO)
 INSTRUCTION = "transcribe: "
 MIXED = 3  # at most so many embeddings make up one context position
 SLIPS = 0.1  # share of the tokens already written that are wrong, in half of the examples
