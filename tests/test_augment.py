@@ -86,3 +86,11 @@ def test_clips_of_equal_length_stay_so(rng):
     mels, labels = [np.zeros((40, 80), np.float32)] * 3, [np.zeros(20, int)] * 3
     lengths = {len(mel) for mel in stretch(mels, labels, rng, share=1.0)[0]}
     assert len(lengths) == 1
+
+
+def test_a_scaled_augmentation_goes_less_far_and_leaves_the_loudness_of_noise():
+    half = Augmentation().scaled(0.5)
+    assert half.vocal_tract == Augmentation.vocal_tract / 2
+    assert half.noise_share == Augmentation.noise_share / 2
+    assert half.noise_snr == Augmentation.noise_snr
+    assert Augmentation().scaled(1.0) == Augmentation()

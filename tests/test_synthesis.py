@@ -117,6 +117,15 @@ def test_a_shard_is_the_same_each_time_it_is_made(synthesizers, tmp_path):
     assert one.log_mel.shape[0] == 2 * len(one.phones) == sum(u["frames"] for u in one.utterances)
 
 
+def test_a_clear_corpus_has_no_disguise_and_no_codec(synthesizers, tmp_path):
+    for name in ("clear", "usual"):
+        corpus.make_shards(tmp_path / name, 1, utterances=30, clear=name == "clear")
+    clear, usual = (corpus.load_shards(tmp_path / name)[0].utterances for name in ("clear", "usual"))
+    how = [{(line["size"], line["hertz"], line["codec"]) for line in lines} for lines in (clear, usual)]
+    assert how[0] == {(1.0, None, None)} < how[1]
+    assert {line["synthesizer"] for line in clear} == {"espeak-ng", "flite"}
+
+
 def test_finished_shards_are_kept(synthesizers, tmp_path):
     corpus.make_shards(tmp_path, 1, utterances=2)
     before = (tmp_path / "00000.mel.npy").stat().st_mtime_ns

@@ -1,6 +1,7 @@
 """The three stages of training on very small models: exact resuming, frozen parts, a bundle that loads."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from asrscope.training.encoder import read_letters, spell, train_encoder
 from asrscope.training.encodings import EncoderPass, cache_encodings
 from asrscope.training.projector import train_projector
 from asrscope.training.run import Run, learning_rate_factor
-from asrscope.training.spelling import Examples, spelled_context
+from asrscope.training.spelling import Examples, mixed_embeddings, spelled_context
 
 STAGES = {
     "encoder": lambda trained, folder: train_encoder(
@@ -128,6 +129,31 @@ def test_an_undisturbed_spelling_holds_every_letter_in_order():
 def test_a_disturbed_spelling_differs():
     clean, wrong = (spelled_context("old captain", np.random.default_rng(2), harm) for harm in (0.0, 1.0))
     assert clean != wrong
+
+
+def test_spellings_are_disturbed_as_far_as_the_recipe_says():
+    def wrong(disturbance):
+        streams = [
+            spelled_context("old captain", np.random.default_rng(seed), disturbance=disturbance)
+            for seed in range(200)
+        ]
+        heard = [Counter(letter for position in stream for letter, _ in position) for stream in streams]
+        return sum(bool(Counter("old captain") - letters) for letters in heard)
+
+    # A few are lost undisturbed: a position holds three letters.
+    assert wrong(0.0) < 20 < wrong(0.3) < wrong(1.0)
+
+
+def test_the_noise_on_a_spelling_is_as_loud_as_asked():
+    table = torch.nn.Embedding(4, 64)
+    ids, weights = torch.ones(1, 5, 1, dtype=torch.long), torch.tensor([0.5, 0.0]).expand(1, 5, 2)
+    ids = ids.expand(1, 5, 2)
+    quiet, some, loud = (
+        mixed_embeddings(table, ids, weights, [torch.Generator().manual_seed(3)], noise)
+        for noise in (0.0, 0.1, 0.7)
+    )
+    assert torch.allclose((loud - quiet).abs().mean(), 7 * (some - quiet).abs().mean(), rtol=1e-4)
+    assert (some - quiet).abs().mean() > 0
 
 
 def test_the_prompt_of_training_is_the_prompt_of_the_processor(trained, tmp_path, rng):

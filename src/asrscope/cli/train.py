@@ -65,15 +65,11 @@ def data(
 ) -> None:
     """Write sentences, have them spoken, keep features and times of every phone; make the held-out sets."""
     with expected_errors():
-        from asrscope.training.plan import PLAN
+        from asrscope.training.plan import PLAN, changed_plan
 
-        _make_data(
-            cache,
-            shards or PLAN.shards,
-            utterances or PLAN.utterances,
-            test_utterances or PLAN.test_utterances,
-            workers,
-        )
+        sizes = {"shards": shards, "utterances": utterances, "test_utterances": test_utterances}
+        plan = changed_plan(PLAN, [f"{name}={size}" for name, size in sizes.items() if size is not None])
+        _make_data(cache, plan, workers)
 
 
 @app.command()
@@ -307,7 +303,7 @@ def all_stages(
         plan: Plan = changed_plan(QUICK if quick else PLAN, settings or [])
         cache = cache / "quick" if quick else cache
         options = Options(precision, compile=compile_model)
-        _make_data(cache, plan.shards, plan.utterances, plan.test_utterances, workers)
+        _make_data(cache, plan, workers)
         _train_encoder(cache, plan.encoder, options)
         _train_decoder(cache, plan.decoder, options)
         _train_projector(cache, plan.projector, options)
@@ -316,13 +312,20 @@ def all_stages(
     curves(cache)
 
 
-def _make_data(cache: Path, shards: int, utterances: int, test_utterances: int, workers: int) -> None:
+def _make_data(cache: Path, plan: "Plan", workers: int) -> None:
     from asrscope.data.corpus import make_shards, make_test_sets
 
-    with counted("synthesizing", shards) as count:
-        make_shards(cache / "shards", shards, workers, utterances=utterances, progress=count)
+    with counted("synthesizing", plan.shards) as count:
+        make_shards(
+            cache / "shards",
+            plan.shards,
+            workers,
+            utterances=plan.utterances,
+            clear=plan.clear,
+            progress=count,
+        )
     for split in ("dev", "test"):
-        make_test_sets(cache / split, split, test_utterances)
+        make_test_sets(cache / split, split, plan.test_utterances)
     say(f"the corpus is in {cache}")
 
 

@@ -4,7 +4,7 @@ Everything works on whole batches of spectrograms, so speech is synthesized once
 it is drawn. Noise and echo are added as power; one unit of the normalized log-mel is four decades, or 40 dB.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import librosa
 import numpy as np
@@ -52,6 +52,11 @@ class Augmentation:
     band_share: float = 0.05
     mask_bands: float = 6.0
     mask_frames: float = 6.0
+
+    def scaled(self, by: float) -> "Augmentation":
+        """Go ``by`` times as far, in ``by`` times as many clips; noise stays as loud as it is."""
+        changes = {name: by * value for name, value in vars(self).items() if name != "noise_snr"}
+        return replace(self, **changes)
 
 
 def stretch(

@@ -90,14 +90,15 @@ def label_positions(phones: tuple[tuple[str, float, float], ...], positions: int
     return labels
 
 
-def make_shard(folder: str, number: int, n_mels: int, utterances: int) -> str:
+def make_shard(folder: str, number: int, n_mels: int, utterances: int, *, clear: bool = False) -> str:
     """Write one shard; its manifest comes last and marks it complete."""
     rng = random.Random(f"voices-{number}")
+    draw = partial(random_voice, voices=TRAIN_VOICES) if clear else training_voice
     features, labels, lines, start = [], [], [], 0
     for sentence in itertools.islice(sentences("train", seed=number), utterances):
-        voice, speech = draw_utterance(rng, sentence, training_voice)
+        voice, speech = draw_utterance(rng, sentence, draw)
         text = " ".join(word for word, _, _ in speech.words)
-        codec = random_codec(rng)
+        codec = None if clear else random_codec(rng)
         waveform = compress(speech.waveform, *codec) if codec else speech.waveform
         mel = log_mel(waveform, n_mels).T.astype(np.float16)  # (frames, n_mels)
         features.append(mel)
@@ -144,6 +145,7 @@ def make_shards(
     n_mels: int = 80,
     utterances: int = UTTERANCES_PER_SHARD,
     *,
+    clear: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Synthesize the training corpus; finished shards are kept.
@@ -160,6 +162,8 @@ def make_shards(
         Mel bands.
     utterances : int
         In each shard.
+    clear : bool
+        Whether voices are undisguised and no codec compresses them: less to learn.
     progress : callable, optional
         Called with (done, total).
     """
@@ -174,7 +178,10 @@ def make_shards(
     # process.
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=fresh, max_tasks_per_child=1) as pool:
-        jobs = [pool.submit(make_shard, str(folder), number, n_mels, utterances) for number in missing]
+        jobs = [
+            pool.submit(make_shard, str(folder), number, n_mels, utterances, clear=clear)
+            for number in missing
+        ]
         for job in as_completed(jobs):
             job.result()
             done += 1

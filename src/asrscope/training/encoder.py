@@ -31,6 +31,7 @@ __all__ = ["EncoderRecipe", "EncoderWithHeads", "train_encoder"]
 
 LETTERS = " 'abcdefghijklmnopqrstuvwxyz"  # CTC label 0 is the blank, letter n is label n + 1
 IGNORE = -100
+STRETCHED = 0.6  # of the batches
 TOGETHER = 4  # neighbors of a batch that are disturbed together
 
 
@@ -52,6 +53,8 @@ class EncoderRecipe:
         Steps on phones alone before CTC joins.
     dropout : float
         In every layer.
+    disturbance : float
+        How far clips are disturbed and stretched, as a part of the usual.
     seed : int
         Of everything.
     """
@@ -66,6 +69,7 @@ class EncoderRecipe:
     learning_rate: float = 1.2e-3
     phone_steps: int = 1_000
     dropout: float = 0.0
+    disturbance: float = 1.0
     seed: int = 0
 
 
@@ -158,7 +162,8 @@ def train_encoder(
     index = [_phone_index(shard, inventory) for shard in shards]
     # Phones of the two synthesizers are different sets: a frame is scored within its own.
     flite = torch.tensor([name.startswith("flite") for name in inventory])
-    how = Augmentation()
+    how = Augmentation().scaled(recipe.disturbance)
+    stretched = STRETCHED * recipe.disturbance
     model.train()
     run.compute.train()
     for batch in run.batches(lengths, recipe.frames_per_batch):
@@ -172,7 +177,7 @@ def train_encoder(
             labels.append(index[number][shard.phones[start // 2 : (start + frames) // 2]])
             texts.append(spell(utterance["text"]))
             is_flite.append(utterance["synthesizer"] == "flite")
-        mels, labels = stretch(mels, labels, np.random.default_rng((recipe.seed, run.step)))
+        mels, labels = stretch(mels, labels, np.random.default_rng((recipe.seed, run.step)), stretched)
         named = max(1, sum(int((phones != IGNORE).sum()) for phones in labels))
         own = flite == torch.tensor(is_flite)[:, None]  # (batch, phones)
         for part in run.parts(len(batch), TOGETHER):
