@@ -136,6 +136,7 @@ def test_a_stage_can_be_told_to_go_on(quick):
         (["bundle"], "run 'asrscope train encoder' to its end first"),
         (["encoder", "--set", "width=3"], "expected one of d_model, .* but found 'width'"),
         (["decoder", "--set", "steps=many"], "expected int, but found 'many'"),
+        (["all", "--set", "clear=perhaps"], "expected true or false, but found 'perhaps'"),
         (["all", "--set", "decoder.width=3"], "expected one of hidden_size, .* but found 'width'"),
         (["all", "--quick", "--set", "listener.steps=3"], "expected a stage of encoder, decoder, projector"),
         (["decoder", "--precision", "fp16"], "precision fp16 needs a CUDA GPU"),

@@ -11,6 +11,7 @@ from asrscope.training.projector import ProjectorRecipe
 __all__ = ["PLAN", "QUICK", "Plan", "changed", "changed_plan"]
 
 Recipe = TypeVar("Recipe")
+EXPECTED = {bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,17 @@ def changed(recipe: Recipe, settings: Iterable[str]) -> Recipe:
         if name not in known:
             raise ValueError(f"--set {setting}: expected one of {', '.join(known)}, but found {name!r}")
         try:
-            changes[name] = known[name](value)
+            changes[name] = _truth(value) if known[name] is bool else known[name](value)
         except ValueError as error:
-            raise ValueError(
-                f"--set {setting}: expected {known[name].__name__}, but found {value!r}"
-            ) from error
+            expected = EXPECTED.get(known[name], known[name].__name__)
+            raise ValueError(f"--set {setting}: expected {expected}, but found {value!r}") from error
     return type(recipe)(**{**vars(recipe), **changes})
+
+
+def _truth(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise ValueError
+    return value == "true"
 
 
 def changed_plan(plan: Plan, settings: Iterable[str]) -> Plan:
