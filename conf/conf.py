@@ -111,7 +111,8 @@ nitpick_ignore_regex = [
 
 html_theme = "furo"
 html_title = "asrscope"
-html_static_path = ["static"]
+html_static_path = ["static", "../src/asrscope/plots/clock"]
+bokeh_gallery_page_files = ["clock.css", "clock.js"]  # of the second folder, on pages with figures
 html_favicon = "static/icon.svg"
 html_css_files = ["site.css"]
 pygments_dark_style = "github-dark"

@@ -19,8 +19,9 @@ What a page gets:
 - A figure is drawn when it is scrolled into view, follows the theme's light and dark colors while the reader
   switches, and fills the width it finds.
 - A text alternative: ``figure.tags = [{"description": "..."}]``, or a sentence made of the titles and axes.
-- ``Range1d`` models of equal ``name`` move together on a page. Every ``Span`` named ``playhead`` follows the
-  page's ``<audio>`` element, and a click in a figure that has one moves the sound there.
+- ``Range1d`` models of equal ``name`` move together on a page.
+- Scripts and style sheets of your own beside the extension's: files in ``html_static_path`` that
+  ``bokeh_gallery_page_files`` names. A figure sends the event ``bokeh-figure-drawn`` when it can be used.
 - Names of models are renumbered, so that two builds give the same bytes.
 
 In MyST and reStructuredText pages the directive ``bokeh-figure`` runs a callable or a few lines of Python.

@@ -229,6 +229,11 @@ def add_page_files(app: Any, pagename: str, _template: str, _context: dict[str, 
         app.add_css_file(f"{assets.STATIC_FOLDER}/bokeh-gallery.css")
         version = {"data-bokeh-version": bokeh.__version__}
         app.add_js_file(f"{assets.STATIC_FOLDER}/bokeh-gallery.js", loading_method="defer", **version)
+        for name in app.config.bokeh_gallery_page_files:
+            if name.endswith(".css"):
+                app.add_css_file(name)
+            else:
+                app.add_js_file(name, loading_method="defer")
 
 
 def copy_files(app: Any, error: Exception | None) -> None:
@@ -263,6 +268,7 @@ def merge(_app: Any, env: Any, docnames: set[str], other: Any) -> None:
 
 def setup(app: Any) -> None:
     """Register everything in this module."""
+    app.add_config_value("bokeh_gallery_page_files", [], "html", (list, tuple))
     app.add_node(
         bokeh_figure,
         html=(visit_html, depart_html),

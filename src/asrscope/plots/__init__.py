@@ -1,7 +1,9 @@
 """One Bokeh figure for each stage of a trace, with its content as text. Needs no torch.
 
 Each function takes a `Trace` and returns a figure that fits its page from a phone to a wide screen. Figures
-over time carry a range named ``"time"`` and a line named ``"playhead"``: a page can put them on one clock.
+over time carry a range named ``"time"`` and a line named ``"playhead"``; glyphs that stand for a stretch of
+the sound have the columns ``plays_from`` and ``plays_to``. The script ``clock/clock.js`` puts all of them and
+the players of a page on one clock; the site, saved figures, reports and notebooks bring it.
 """
 
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from asrscope.plots.tables import Table, table
 from asrscope.plots.theme import PALETTE, theme_css
 from asrscope.plots.tokens import nearest_tokens, prompt
 from asrscope.plots.vectors import audio_embeds, encoder_output
-from asrscope.plots.words import decoder_tokens, decoder_words
+from asrscope.plots.words import decoder_tokens, decoder_words, token_times
 from asrscope.traces import Trace
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "time_chart",
     "time_map",
     "token_grid",
+    "token_times",
     "waveform",
 ]
 

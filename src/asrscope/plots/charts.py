@@ -14,6 +14,9 @@ from asrscope.plots.figures import (
     add_color_bar,
     hover,
     literal,
+    plays,
+    rests,
+    sound_with,
     styled_figure,
     time_figure,
     title_height,
@@ -213,7 +216,8 @@ def time_map(
                 "bottom": [row + 0.5 for row, *_ in spans],
             }
         )
-        fig.quad(source=outlines, fill_alpha=0, line_color=SPAN, line_width=1.5, name="spans")
+        marked = fig.quad(source=outlines, fill_alpha=0, line_color=SPAN, line_width=1.5, name="spans")
+        plays(marked, [(start, end) for _, start, end in spans])
     return fig
 
 
@@ -228,6 +232,8 @@ def token_grid(
     description: str,
     subtitles: Sequence[str] = (),
     corner: tuple[str, str] = ("row", "column"),
+    row_times: Sequence[tuple[float, float] | None] | None = None,
+    trace: Trace | None = None,
 ) -> figure:
     """Draw a table of tokens, each cell with a token and colored by its probability, the first row on top.
 
@@ -249,6 +255,10 @@ def token_grid(
         Lines below the title.
     corner : (str, str)
         What a row and what a column is, for the hover text.
+    row_times : sequence of (float, float) or None, optional
+        For each row the stretch of the sound that it stands for, in seconds, or None.
+    trace : Trace, optional
+        The clip of these times, which a page saved by a script plays.
 
     Returns
     -------
@@ -288,7 +298,7 @@ def token_grid(
     rects = fig.rect(
         x="column", y="row", width=0.96, height=0.9, source=cells, fill_color="fill", line_color=None
     )
-    fig.text(
+    written = fig.text(
         x="column",
         y="row",
         text="shown",
@@ -305,6 +315,11 @@ def token_grid(
         ("probability", "@probability{0.0000}"),
     ]
     hover(fig, tooltips, [rects])
+    if row_times is not None:
+        plays(rects, [time for time in row_times for _ in columns])
+        rests(written)
+    if trace is not None:
+        sound_with(fig, trace)
     fig.x_range = Range1d(start=-0.5, end=len(columns) - 0.5)
     fig.y_range = Range1d(start=len(rows) - 0.5, end=-0.5)
     for axis, names in ((fig.xaxis, columns), (fig.yaxis, rows)):

@@ -1,6 +1,9 @@
 """What all figures share: size, margins, titles, the time axis with its playhead, images, words on top."""
 
+import math
 from collections.abc import Sequence
+from functools import partial
+from typing import cast
 
 import numpy as np
 from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out annotations
@@ -9,6 +12,7 @@ from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out a
     ColumnDataSource,
     DataRenderer,
     FixedTicker,
+    GlyphRenderer,
     HoverTool,
     LinearAxis,
     LinearColorMapper,
@@ -27,6 +31,7 @@ from jaxtyping import Float
 
 from asrscope.plots.descriptions import describe
 from asrscope.plots.measures import number
+from asrscope.plots.player import give_sound, player
 from asrscope.plots.theme import BOUNDARY, NEUTRAL_TEXT, PALETTE, PLAYHEAD
 from asrscope.plots.wording import spoken_words
 from asrscope.stages import SECONDS_PER_FRAME
@@ -46,7 +51,9 @@ def plain_figure(
 
     Its text alternative goes with it as a tag, where a page finds it.
     """
-    return styled_figure(title, subtitles, name, height, describe(trace, name), left=left)
+    fig = styled_figure(title, subtitles, name, height, describe(trace, name), left=left)
+    sound_with(fig, trace)
+    return fig
 
 
 def styled_figure(
@@ -115,13 +122,20 @@ def time_figure(
     end = clip_end(trace)
     description = describe(trace, name) if description is None else description
     fig = styled_figure(title, subtitles, name, height, description, left=left)
-    put_on_clock(fig, end)
+    put_on_clock(fig, end, trace.duration)
+    sound_with(fig, trace)
     fig.yaxis.axis_label = y_label
     return fig
 
 
-def put_on_clock(fig: figure, end: float) -> None:
-    """Make the horizontal axis the clip's time up to `end` seconds, with tools to zoom and a playhead."""
+def sound_with(fig: figure, trace: Trace) -> None:
+    """Let a saved page of the figure play the clip, if there is anything to play."""
+    if trace.waveform.size:
+        give_sound(fig, partial(player, trace))
+
+
+def put_on_clock(fig: figure, end: float, seconds: float) -> None:
+    """Make the horizontal axis the time of a sound up to `end` seconds, with tools to zoom and a playhead."""
     zoom, pan = BoxZoomTool(dimensions="width"), PanTool(dimensions="width")
     wheel = WheelZoomTool(dimensions="width")
     fig.add_tools(zoom, pan, wheel, ResetTool())
@@ -131,22 +145,54 @@ def put_on_clock(fig: figure, end: float) -> None:
     # One name: a page links all figures by pairing the ranges that carry it.
     fig.x_range = Range1d(start=0, end=end, bounds=(0, end), min_interval=0.05, name="time")
     fig.xaxis.axis_label = "time (s)"
-    add_playhead(fig, "height")
+    add_playhead(fig, "height", seconds)
 
 
-def add_playhead(fig: figure, dimension: str) -> None:
-    """Draw the line that a page moves with the sound: upright (``"height"``) or level (``"width"``)."""
+def add_playhead(fig: figure, dimension: str, seconds: float | None) -> None:
+    """Draw the line that a page moves with a sound: upright (``"height"``) or level (``"width"``).
+
+    It follows sounds of the length given in seconds, so that no other sound of the page moves it; without a
+    length, every sound.
+    """
     # "overlay" is a canvas of its own: moving the playhead repaints nothing below it.
     fig.add_layout(
         Span(
             location=0,
             dimension=dimension,
             name="playhead",
+            tags=[] if seconds is None else [{"seconds": seconds}],
             level="overlay",
             line_color=PLAYHEAD,
             line_width=2,
         )
     )
+
+
+def plays(renderer: GlyphRenderer, times: Sequence[tuple[float, float] | None]) -> None:
+    """Let each glyph stand for a stretch of the sound, or for none: pages play it, and light it when heard.
+
+    Parameters
+    ----------
+    renderer : GlyphRenderer
+        What was drawn.
+    times : sequence of (float, float) or None
+        Start and end in seconds, one for each row of its data.
+    """
+    lit = renderer.glyph.clone()
+    lit.update(line_color=PLAYHEAD, line_width=3, line_alpha=1)
+    renderer.selection_glyph = lit
+    rests(renderer)
+    edges = [(math.nan, math.nan) if time is None else time for time in times]
+    source = cast(ColumnDataSource, renderer.data_source)
+    source.data["plays_from"] = np.array([start for start, _ in edges], np.float64)
+    source.data["plays_to"] = np.array([end for _, end in edges], np.float64)
+
+
+def rests(renderer: GlyphRenderer) -> None:
+    """Let glyphs look as always while others are lit, where Bokeh would fade them."""
+    renderer.nonselection_glyph = None
+    if renderer.selection_glyph == "auto":
+        renderer.selection_glyph = None
 
 
 def clip_end(trace: Trace) -> float:

@@ -11,6 +11,7 @@ from bokeh.models import LayoutDOM
 from bokeh.resources import INLINE
 from jinja2 import Template
 
+from asrscope.plots.player import clock_css, clock_js, in_jupyter, sound_of
 from asrscope.plots.theme import theme_css
 
 __all__ = ["show"]
@@ -25,13 +26,15 @@ PAGE = Template(
 <style>
 :root { color-scheme: light dark; }
 body { margin: 1rem; font-family: system-ui, sans-serif; }
-{{ theme_css }}
-</style>
+{{ css }}</style>
 {{ bokeh_js }}
 </head>
 <body>
+{{ player }}
 {{ plot_div }}
 {{ plot_script }}
+<script>
+{{ clock_js }}</script>
 </body>
 </html>
 """
@@ -42,6 +45,8 @@ _written: set[Path] = set()
 
 def show(figure: LayoutDOM, filename: str | Path | None = None) -> Path | None:
     """Show a figure in the notebook or gallery page that runs this code; else save it and say where.
+
+    A saved page has the figure's sound, if it shows one, and its playhead follows it.
 
     Parameters
     ----------
@@ -56,7 +61,7 @@ def show(figure: LayoutDOM, filename: str | Path | None = None) -> Path | None:
     Path or None
         The file written: one page that needs no network. None in a notebook or gallery.
     """
-    if _in_jupyter() and not curstate().notebook:
+    if in_jupyter() and not curstate().notebook:
         output_notebook(resources=INLINE, hide_banner=True)
     if curstate().notebook:
         bokeh_show(figure)
@@ -67,20 +72,16 @@ def show(figure: LayoutDOM, filename: str | Path | None = None) -> Path | None:
         resources=INLINE,
         title=figure.name or "figure",
         template=PAGE,
-        template_variables={"theme_css": theme_css()},
+        template_variables={
+            "css": theme_css() + clock_css(),
+            "player": sound.to_html() if (sound := sound_of(figure)) else "",
+            "clock_js": clock_js(),
+        },
     )
     path.write_text(html, encoding="utf-8")
     _written.add(path.resolve())
     sys.stdout.write(f"wrote {path}\n")
     return path
-
-
-def _in_jupyter() -> bool:
-    """Tell whether a notebook kernel runs this code, without importing IPython for the question."""
-    if "IPython" not in sys.modules:
-        return False
-    shell = sys.modules["IPython"].get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
 
 
 def _free_path(name: str) -> Path:

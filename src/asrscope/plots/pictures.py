@@ -1,6 +1,7 @@
 """Pictures of matrices that are not stages of a trace: any sound's spectrogram, likeness of vectors."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from bokeh.models import FixedTicker, GridBox, LinearColorMapper, Range1d
@@ -14,17 +15,23 @@ from asrscope.plots.figures import (
     hover,
     literal,
     put_on_clock,
+    sound_with,
     styled_figure,
     title_height,
 )
+from asrscope.plots.player import give_sound, listen
 from asrscope.plots.theme import PALETTE
+from asrscope.traces import Trace
 
 __all__ = ["cosines", "similarity", "spectrogram"]
 
 WINDOW = 256  # samples; the step is half of it, or more if there would be more columns than a screen shows
 MOST_COLUMNS = 700
 RANGE = 60.0  # decibels kept below the loudest value: as far down as the window's own side lobes are
-PANEL_MARGIN = 40  # pixels left of a panel: two of them share a phone's width
+PANEL_MARGIN = 40  # pixels left of a panel: two of them share a tablet's width
+# Bokeh gives each child of a grid its row and column. Here they flow: two in a row where there is room.
+TWO_OR_ONE = ":host { grid-template-columns: repeat(auto-fit, minmax(max(17rem, 40%), 1fr)); }"
+PLACED_BY_PAGE: dict[str, str | None] = {"grid-row": "auto", "grid-column": "auto"}
 
 
 def spectrogram(
@@ -74,7 +81,9 @@ def spectrogram(
     decibels = 10 * np.log10(np.maximum(power / max(power.max(), 1e-12), 10 ** (-RANGE / 10)))
     fig = styled_figure(title, [], name, 250 + title_height(title, []), description)
     fig.title.standoff = 10  # type: ignore[union-attr] # room for the topmost tick's label
-    put_on_clock(fig, waveform.size / sampling_rate)
+    end = waveform.size / sampling_rate
+    put_on_clock(fig, end, end)
+    give_sound(fig, partial(listen, waveform, title, sampling_rate))
     fig.yaxis.axis_label = "frequency (kHz)"
     add_image(fig, decibels, step / sampling_rate, row="frequency bin", value="level (dB)", digits="0")
     kilohertz = range(0, int(highest / 1000) + 1, max(1, round(highest / 6000)))
@@ -112,6 +121,7 @@ def similarity(
     *,
     name: str,
     height: int = 250,
+    trace: Trace | None = None,
 ) -> GridBox:
     """Draw which moments of a clip are alike: the cosine of every vector with every other.
 
@@ -125,12 +135,14 @@ def similarity(
         Name of the picture, and of its file where a script saves it.
     height : int
         Height of a panel in pixels.
+    trace : Trace, optional
+        The clip, which a page saved by a script plays.
 
     Returns
     -------
     GridBox
-        Two panels a row, one color scale from -1 to 1; time runs along both axes, and so do two playheads
-        in each panel, which cross at the moment that is heard.
+        Two panels a row, one on a phone, and one color scale from -1 to 1; time runs along both axes, and so
+        do two playheads in each panel, which cross at the moment that is heard.
     """
     mapper = LinearColorMapper(palette=PALETTE, low=-1, high=1)
     drawn: list[figure] = []
@@ -146,14 +158,17 @@ def similarity(
             image=[matrix.astype(np.float32)], x=0, y=0, dw=end, dh=end, color_mapper=mapper
         )
         hover(fig, [("moments", "$x{0.00} s and $y{0.00} s"), ("cosine", "@image{0.00}")], [image])
-        add_playhead(fig, "height")
-        add_playhead(fig, "width")
+        for dimension in ("height", "width"):
+            add_playhead(fig, dimension, None if trace is None else trace.duration)
+        if trace is not None:
+            sound_with(fig, trace)
+        fig.styles = PLACED_BY_PAGE
         fig.grid.visible = False
         fig.xaxis.axis_label = fig.yaxis.axis_label = "time (s)"
         drawn.append(fig)
     for fig in drawn[-2:]:
         fig.height = height + 44
         add_color_bar(fig, mapper, "cosine")
-    together = GridBox(name=name, sizing_mode="stretch_width")
+    together = GridBox(name=name, sizing_mode="stretch_width", stylesheets=[TWO_OR_ONE])
     together.children = [(fig, *divmod(index, 2)) for index, fig in enumerate(drawn)]
     return together

@@ -13,8 +13,9 @@ PALETTE: tuple[str, ...] = Viridis256  # perceptually uniform, and readable with
 BAR = "#3b82c4"
 PLAYHEAD = "#f0483e"
 BOUNDARY = "#8c8c8c"
-# As legible on white as on near-black: for pages that set no variables, and for color bars, which read none.
-NEUTRAL_TEXT = "#7a7a7a"
+# Legible on white, and nearly so on near-black: for pages that set no variables. Color bars read none, so a
+# page's script gives them the ink.
+NEUTRAL_TEXT = "#757575"
 
 # Cells with text inside: fill and text belong together, whatever the page looks like around them.
 TEXT_CELL, TEXT_CELL_INK = "#cfe3f7", "#0f2d47"

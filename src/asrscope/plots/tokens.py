@@ -12,6 +12,8 @@ from asrscope.plots.figures import (
     add_names,
     hover,
     plain_figure,
+    plays,
+    rests,
     time_figure,
     title_height,
 )
@@ -133,7 +135,7 @@ def prompt(trace: Trace) -> figure:
     rects = fig.rect(
         x="center", y="line", width="width", height=0.84, source=source, fill_color="fill", line_color=None
     )
-    fig.text(
+    texts = fig.text(
         x="center",
         y="line",
         text="shown",
@@ -146,6 +148,15 @@ def prompt(trace: Trace) -> figure:
     )
     tooltips = [("position", "@position"), ("kind", "@kind"), ("token", "@token"), ("token id", "@id")]
     hover(fig, tooltips, [rects])
+    seconds, number_of = trace.seconds_per_audio_token, np.cumsum(is_audio) - 1
+    plays(
+        rects,
+        [
+            (float(number * seconds), float((number + 1) * seconds)) if audible else None
+            for number, audible in zip(number_of, is_audio, strict=True)
+        ],
+    )
+    rests(texts)
     return fig
 
 

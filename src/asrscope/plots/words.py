@@ -4,13 +4,22 @@ from bokeh.models import ColumnDataSource, FixedTicker, Range1d
 from bokeh.palettes import Cividis256
 from bokeh.plotting import figure
 
-from asrscope.plots.figures import LEFT_MARGIN, add_names, hover, literal, plain_figure, title_height
+from asrscope.plots.figures import (
+    LEFT_MARGIN,
+    add_names,
+    hover,
+    literal,
+    plain_figure,
+    plays,
+    rests,
+    title_height,
+)
 from asrscope.plots.measures import stage_named
 from asrscope.plots.theme import BAR
 from asrscope.plots.wording import chance, title_lines, visible
-from asrscope.traces import Token, Trace
+from asrscope.traces import Token, Trace, Word
 
-__all__ = ["decoder_tokens", "decoder_words"]
+__all__ = ["decoder_tokens", "decoder_words", "token_times"]
 
 LONGEST_NAME = 14  # characters of a word beside its bar
 MOST_ALTERNATIVES = 4  # beside the written token: five in all
@@ -41,6 +50,7 @@ def decoder_words(trace: Trace) -> figure:
     left = max(LEFT_MARGIN, 20 + 7 * max(map(len, names), default=0))
     fig = plain_figure(trace, title, subtitles, stage.key, height, left=left)
     tokens = [trace.tokens[word.first_token : word.last_token + 1] for word in words]
+    times = [_stretch(word) for word in words]
     source = ColumnDataSource(
         {
             "row": list(range(len(words))),
@@ -50,15 +60,14 @@ def decoder_words(trace: Trace) -> figure:
                 " ".join(f"{visible(t.text)} {chance(t.probability)}" for t in group) for group in tokens
             ],
             "instead": ["; ".join(_instead(token) for token in group) for group in tokens],
-            "time": [
-                "not known"
-                if word.start is None or word.end is None
-                else f"{word.start:.2f} to {word.end:.2f} s"
-                for word in words
-            ],
+            "time": ["not known" if time is None else f"{time[0]:.2f} to {time[1]:.2f} s" for time in times],
         }
     )
     bars = fig.hbar(y="row", height=0.72, right="probability", source=source, fill_color=BAR, line_color=None)
+    rests(bars)
+    # A whole row can be pressed, and shows which word is heard: a bar may be too short for either.
+    row = fig.hbar(y="row", height=0.9, left=0, right=1, source=source, fill_alpha=0, line_alpha=0)
+    plays(row, times)
     tooltips = [
         ("word", "@word"),
         ("probability", "@probability{0.000}"),
@@ -123,7 +132,7 @@ def decoder_tokens(trace: Trace) -> figure:
     rects = fig.rect(
         x="column", y="row", width=0.96, height=0.88, source=source, fill_color="fill", line_color=None
     )
-    fig.text(
+    texts = fig.text(
         x="column",
         y="row",
         text="shown",
@@ -133,6 +142,9 @@ def decoder_tokens(trace: Trace) -> figure:
         text_color="ink",
         text_font_size="10px",
     )
+    heard = token_times(trace)
+    plays(rects, [heard[row] if column == 0 else None for row, column, *_ in cells])
+    rests(texts)
     tooltips = [
         ("token number", "@row"),
         ("place", "@place"),
@@ -148,6 +160,30 @@ def decoder_tokens(trace: Trace) -> figure:
     }
     fig.grid.visible = False
     return fig
+
+
+def token_times(trace: Trace) -> tuple[tuple[float, float] | None, ...]:
+    """Find when each written token was spoken: with its word, if that was written as it was spoken.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace.
+
+    Returns
+    -------
+    tuple of (float, float) or None
+        Start and end of the token's word in seconds, one for each token; None where they are not known.
+    """
+    times: list[tuple[float, float] | None] = [None] * len(trace.tokens)
+    for word in trace.words:
+        for index in range(word.first_token, word.last_token + 1):
+            times[index] = _stretch(word)
+    return tuple(times)
+
+
+def _stretch(word: Word) -> tuple[float, float] | None:
+    return None if word.start is None or word.end is None else (word.start, word.end)
 
 
 def _row_height(rows: int) -> int:

@@ -1,13 +1,11 @@
-/* Draws the Bokeh figures of a page when they come into view, keeps them in the theme's colors, links their ranges,
-   and lets one clock, the page's sound, move the playheads in all of them. Nothing is fetched: figures and BokehJS
-   are script files of the site, so that a page also works from file://. Nothing is evaluated from text. */
+/* Draws the Bokeh figures of a page when they come into view, keeps them in the theme's colors and links their ranges.
+   Each that is drawn says so with an event, "bokeh-figure-drawn". Nothing is fetched: figures and BokehJS are script
+   files of the site, so that a page also works from file://. Nothing is evaluated from text. */
 "use strict"
 ;(() => {
   const own = document.currentScript
   const folder = new URL(".", own.src)
   const version = own.dataset.bokehVersion
-  const PLAYHEAD = "playhead" // name of a Span that shows the time of the sound
-  const FRAME = 1000 / 30 // milliseconds between two places of a playhead: a canvas is painted for each
   const AHEAD = "400px" // how far outside the window a figure begins to draw
 
   /* ---- scripts: each is loaded once, by a script element ---- */
@@ -35,8 +33,7 @@
   /* ---- drawing ---- */
 
   const begun = new Set() // figures whose drawing has begun
-  const drawn = new Set() // {figure, view, plots, playheads}
-  const on_screen = new Set() // figures that are in view
+  const drawn = new Set() // views
 
   async function draw(figure) {
     if (begun.has(figure)) {
@@ -53,19 +50,16 @@
       }
       const views = await window.Bokeh.embed.embed_item(items.get(url.split("/").pop()), canvas)
       const view = [...views][0]
-      const root = view.model
-      const plots = [...root.references()].filter((model) => model.type === "Figure" || model.type === "Plot")
-      const entry = { figure, view, plots, playheads: root.select(PLAYHEAD) }
-      drawn.add(entry)
-      link_ranges(root)
-      follow_clock(entry)
-      await idle(root.document)
+      drawn.add(view)
+      link_ranges(view.model)
+      await idle(view.model.document)
       canvas.style.minHeight = ""
       name_tools(canvas)
       for (const event of ["click", "keyup"]) {
         canvas.addEventListener(event, () => requestAnimationFrame(() => name_tools(canvas))) // which are pressed
       }
       figure.dataset.drawn = "true"
+      figure.dispatchEvent(new Event("bokeh-figure-drawn", { bubbles: true }))
     } catch (error) {
       figure.dataset.drawn = "failed"
       console.error(error)
@@ -122,7 +116,7 @@
   }
 
   function repaint() {
-    for (const { view } of drawn) {
+    for (const view of drawn) {
       for (const each of plot_views(view)) {
         each.request_repaint?.()
       }
@@ -158,74 +152,6 @@
     }
   }
 
-  /* ---- one clock: the sound moves every playhead, and a click in a figure with one moves the sound ---- */
-
-  let clock = null // the sound that played last
-
-  const sounds = () => [...document.querySelectorAll("audio")]
-  const current_sound = () => clock ?? sounds()[0] ?? null
-
-  function place_playheads() {
-    const seconds = current_sound()?.currentTime ?? 0
-    for (const { figure, playheads } of drawn) {
-      if (on_screen.has(figure)) {
-        for (const span of playheads) {
-          span.location = seconds
-        }
-      }
-    }
-  }
-
-  function follow_clock({ plots, playheads }) {
-    if (playheads.length === 0) {
-      return
-    }
-    place_playheads()
-    for (const plot of plots.filter((each) => each.select(PLAYHEAD).length > 0)) {
-      plot.on_event("tap", ({ x }) => {
-        const sound = current_sound()
-        if (sound != null && Number.isFinite(sound.duration)) {
-          sound.currentTime = Math.min(Math.max(x, 0), sound.duration)
-          place_playheads()
-        }
-      })
-      plot.document.event_manager.subscribed_models.add(plot) // the callback came after the document
-    }
-  }
-
-  let last = 0
-  function tick(now) {
-    if (now - last >= FRAME) {
-      last = now
-      place_playheads()
-    }
-    if (clock != null && !clock.paused && !clock.ended) {
-      requestAnimationFrame(tick)
-    }
-  }
-
-  function start_clock(event) {
-    for (const other of sounds()) {
-      if (other !== event.target) {
-        other.pause()
-      }
-    }
-    clock = event.target
-    if (!window.matchMedia("(prefers-reduced-motion: reduce)").matches) {
-      requestAnimationFrame(tick)
-    }
-  }
-
-  function watch_sounds() {
-    for (const sound of sounds()) {
-      sound.addEventListener("play", start_clock)
-      sound.addEventListener("seeking", () => (clock = sound))
-      for (const name of ["timeupdate", "seeked", "ended"]) {
-        sound.addEventListener(name, () => sound === current_sound() && place_playheads())
-      }
-    }
-  }
-
   /* ---- what the page does ---- */
 
   const figures = [...document.querySelectorAll(".bokeh-figure")]
@@ -240,18 +166,10 @@
     },
     { rootMargin: `${AHEAD} 0px` },
   )
-  const seen = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) {
-      on_screen[isIntersecting ? "add" : "delete"](target)
-    }
-    place_playheads()
-  })
   for (const figure of figures) {
     near.observe(figure)
-    seen.observe(figure)
   }
   window.addEventListener("beforeprint", () => {
     figures.forEach(draw)
   })
-  watch_sounds()
 })()
