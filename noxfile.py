@@ -1,4 +1,4 @@
-"""Chores of the project: ``nox -s docs``, ``tests``, ``lint``, ``types``, ``train``.
+"""Chores of the project: ``nox -s docs``, ``tests``, ``lint``, ``types``, ``reproduce``, ``train``.
 
 Every session has an environment of its own under ``.nox``, which is kept and brought up to date. They are
 made with pip: uv resolves torch to its CUDA build unless told otherwise.
@@ -19,6 +19,8 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = "requirements/constraints.txt"
 TORCH = "torch==2.13.0"  # raised by hand: a version whose CPU build the index in use offers
 SITE = Path("build/site")
+DOCTREES = Path("build/doctrees")
+SPHINX = ("sphinx-build", "-n", "-W", "--keep-going", "-b", "html", "-c", "conf")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 # Threads that spin while they wait slow each other down on a machine with few cores.
@@ -39,14 +41,39 @@ def docs(session: nox.Session) -> None:
     install(session, "docs", "test")
     serve = "--serve" in session.posargs
     options = [argument for argument in session.posargs if argument != "--serve"]
-    session.run(
-        *("sphinx-build", "-n", "-W", "--keep-going", "-b", "html"),
-        *("-c", "conf", "-d", "build/doctrees", *options, "docs", str(SITE)),
-    )
-    # Every page in a browser, where there is one: figures drawn, no request to other hosts, no broken link.
+    session.run(*SPHINX, "-d", str(DOCTREES), *options, "docs", str(SITE))
+    # Every page in a browser, where there is one: figures drawn, no request to other hosts, no broken link,
+    # no barrier; and every notebook from top to bottom.
     session.run("pytest", "tests/site", env={"ASRSCOPE_SITE": str(SITE)})
+    session.run("python", "conf/extensions/page_times.py", str(DOCTREES))
     if serve:
         session.run("python", "-m", "http.server", "--directory", str(SITE), "8000")
+
+
+@nox.session(default=False)
+def reproduce(session: nox.Session) -> None:
+    """Build the site twice, from copies in two places, and list each file that differs."""
+    install(session, "docs")
+    tracked = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    names = str(session.run(*tracked, external=True, silent=True)).split("\0")
+    work = Path("build/reproduce").resolve()
+    shutil.rmtree(work, ignore_errors=True)
+    # What must not matter differs: the place, the hour of the day, the order of sets.
+    surroundings = {
+        "first": {"TZ": "UTC", "PYTHONHASHSEED": "1"},
+        "in/another/place": {"TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "2"},
+    }
+    for place, environment in surroundings.items():
+        for name in filter(os.path.isfile, names):
+            copy = work / place / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(name, copy)
+        with session.chdir(work / place):
+            # The package is taken from the copy, not from where it is installed.
+            environment["PYTHONPATH"] = str(work / place / "src")
+            session.run(*SPHINX, "-q", "-d", str(DOCTREES), "docs", str(SITE), env=environment)
+    sites = [str(work / place / SITE) for place in surroundings]
+    session.run("python", "conf/extensions/reproducible.py", *sites)
 
 
 @nox.session

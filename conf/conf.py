@@ -6,6 +6,8 @@ A build asks nothing of the network. These variables of the environment are read
 
 - ``ASRSCOPE_CHROMIUM``: browser that makes the gallery's thumbnails (``none``: draw them without one);
 - ``ASRSCOPE_SITE_URL``: where the site will stand; gives it a sitemap and absolute addresses for previews;
+- ``ASRSCOPE_REPOSITORY``: ``https://github.com/owner/name``; gives gallery pages links to Colab and Binder,
+  which read the built site from its branch ``ASRSCOPE_SITE_BRANCH`` (``gh-pages``);
 - ``SOURCE_DATE_EPOCH``: the time that a build states; it has a default, so that builds can be compared.
 """
 
@@ -24,6 +26,7 @@ CONF = Path(__file__).resolve().parent
 ROOT = CONF.parent
 sys.path.insert(0, str(CONF / "extensions"))
 site_url = os.environ.get("ASRSCOPE_SITE_URL", "")
+repository = os.environ.get("ASRSCOPE_REPOSITORY", "").rstrip("/")
 
 # -- project ---------------------------------------------------------------------------------------------
 
@@ -33,10 +36,14 @@ copyright = "2026, asrscope contributors"
 release = version = version_of("asrscope")
 
 extensions = [
+    "accessible",
     "stale",  # before sphinx-gallery: it decides which scripts run again
     "sphinx_gallery.gen_gallery",
+    "launch",
     "notebooks",
+    "page_times",
     "reproducible",
+    "uses",
     "bokeh_gallery",
     "facts",
     "course",
@@ -45,6 +52,7 @@ extensions = [
     "notfound.extension",
     "numpydoc",
     "sphinx.ext.autodoc",
+    "sphinx.ext.githubpages",  # a file that lets such hosts show folders like _static
     "sphinx_copybutton",
     "sphinx_design",
     "sphinxext.opengraph",
@@ -66,11 +74,23 @@ json_schema_file = str(ROOT / "src" / "asrscope" / "trace.schema.json")
 
 # What the captured figures and numbers depend on, beside the scripts themselves.
 stale_sources = ["../src", "extensions", "model_configs"]
+stale_packages = ["bokeh", "librosa", "numpy", "scipy", "torch", "transformers"]
 
-NOTEBOOK_SETUP = """\
+# The package as pip finds it: in the repository, where the site knows it.
+requirement = f"asrscope @ git+{repository}" if repository else "asrscope"
+launch_repository = repository
+launch_branch = os.environ.get("ASRSCOPE_SITE_BRANCH", "gh-pages")
+launch_binder = {
+    "requirements.txt": ["--extra-index-url https://download.pytorch.org/whl/cpu", requirement],
+    "runtime.txt": ["python-3.11"],
+}
+
+NOTEBOOK_SETUP = f"""\
 # Install the package where it is missing; see the page "Install" for the small CPU build of torch.
-%pip install --quiet asrscope
+import importlib.util
 import os
+if importlib.util.find_spec("asrscope") is None:
+    %pip install --quiet "{requirement}"
 os.environ.setdefault("BOKEH_RESOURCES", "inline")  # figures without a connection to the network"""
 
 sphinx_gallery_conf = {
@@ -115,6 +135,7 @@ html_static_path = ["static", "../src/asrscope/plots/clock"]
 bokeh_gallery_page_files = ["clock.css", "clock.js"]  # of the second folder, on pages with figures
 html_favicon = "static/icon.svg"
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
 pygments_dark_style = "github-dark"
 html_show_sourcelink = False
 html_copy_source = False

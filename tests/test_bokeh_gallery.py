@@ -18,6 +18,7 @@ CLOCK = MINI_SITE.parents[1] / "src" / "asrscope" / "plots" / "clock"
 OWN_FILES = ("-D", f"html_static_path={CLOCK}", "-D", "bokeh_gallery_page_files=clock.css,clock.js")
 TALL = 3000  # pixels: all of a page is in view
 LECTURE, WAVE, LAYOUT = "index.html", "gallery/10_wave.html", "gallery/20_layout.html"
+FORMULA = "formula.html"
 COLOR_AT_THE_EDGE = """() => {
   const canvas = (node) => [...node.querySelectorAll("*")].flatMap((element) => [
     ...(element instanceof HTMLCanvasElement ? [element] : []),
@@ -25,6 +26,11 @@ COLOR_AT_THE_EDGE = """() => {
   ])
   const first = canvas(document.querySelector(".bokeh-figure-canvas"))[0]
   return [...first.getContext("2d").getImageData(2, 2, 1, 1).data].slice(0, 3)
+}"""
+FOCUSED = """() => {
+  let element = document.activeElement
+  while (element.shadowRoot?.activeElement) element = element.shadowRoot.activeElement
+  return element.getAttribute("aria-label")
 }"""
 MODELS = """(name) => Bokeh.documents.flatMap((each) => each.roots()).flatMap((root) => root.select(name))"""
 
@@ -70,7 +76,7 @@ def base(request, site):
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_every_figure_is_drawn_and_nothing_is_fetched_elsewhere(browser, base, theme, width):
     with Visit(browser, base, width=width, theme=theme) as visit:
-        for path, count in ((LECTURE, 3), (WAVE, 2), (LAYOUT, 1)):
+        for path, count in ((LECTURE, 3), (WAVE, 2), (LAYOUT, 1), (FORMULA, 1)):
             visit.open(path)
             figures = visit.figures()
             assert [figure["drawn"] for figure in figures] == ["true"] * count, path
@@ -91,6 +97,37 @@ def test_a_figure_waits_until_it_is_scrolled_into_view(browser, site):
 def test_pages_without_figures_load_no_script_for_them(site):
     assert "bokeh" not in (site / "plain.html").read_text(encoding="utf-8")
     assert "bokeh-gallery.js" in (site / LECTURE).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [(WAVE, ["bokeh"]), (LAYOUT, ["bokeh", "bokeh-widgets"]), (FORMULA, ["bokeh", "bokeh-mathjax"])],
+)
+def test_a_page_loads_only_the_parts_of_bokehjs_that_its_figures_need(browser, site, path, parts):
+    with Visit(browser, site.as_uri() + "/") as visit:
+        asked = []
+        visit.page.on("request", lambda request: asked.append(request.url))
+        visit.open(path)
+    names = [re.search(r"/(bokeh[a-z-]*)-[0-9][\w.]*\.min\.js$", url) for url in asked]
+    assert sorted(match[1] for match in names if match) == parts
+    assert list((site / "_static" / "bokeh-gallery").glob("bokeh-tables*")) == []  # no page needs them
+
+
+def test_a_model_with_a_script_of_its_own_is_refused(tmp_path):
+    page = """
+```{bokeh-figure}
+from bokeh.models import LayoutDOM
+
+class Dial(LayoutDOM):
+    __implementation__ = "export class Dial {}"
+
+Dial()
+```
+"""
+    with pytest.raises(
+        AssertionError, match="TypeError: A page draws with BokehJS alone, but found Dial, which brings"
+    ):
+        build(tmp_path / "foreign", more=page)
 
 
 def test_figures_follow_the_theme_while_the_reader_switches(browser, site):
@@ -157,7 +194,14 @@ def test_every_figure_has_a_text_alternative_and_named_tools(browser, site):
         assert {"Pan", "Wheel Zoom", "Reset"} <= set(names)
         wheel = visit.page.locator(".bokeh-figure").first.get_by_role("button", name="Wheel Zoom")
         assert wheel.get_attribute("aria-pressed") == "false"
-        wheel.focus()
+        # With the keyboard alone: the Tab key gets there from the place before the figure.
+        visit.page.evaluate("document.querySelector('.bokeh-figure').previousElementSibling.tabIndex = 0")
+        visit.page.evaluate("document.querySelector('.bokeh-figure').previousElementSibling.focus()")
+        reached = []
+        while "Wheel Zoom" not in reached:
+            visit.page.keyboard.press("Tab")
+            reached.append(visit.page.evaluate(FOCUSED))
+            assert len(reached) < 12, reached
         visit.page.keyboard.press("Enter")
         visit.page.wait_for_function("(tool) => tool.ariaPressed === 'true'", arg=wheel.element_handle())
         visit.open(LECTURE)

@@ -1,11 +1,16 @@
 """What a build may keep from the one before it, and what it must make again.
 
 sphinx-gallery runs a script again only if the script itself has changed. Figures and numbers also depend on
-the package, its weights and the extensions that capture them. When the files below ``stale_sources`` change,
-the checksums of the gallery are dropped, so that every script runs again, and every page is read again.
+the package, its weights, the extensions that capture them, and the libraries that compute and draw. When the
+files below ``stale_sources`` or the versions of ``stale_packages`` change, the checksums of the gallery are
+dropped, so that every script runs again, and every page is read again.
+
+What the gallery made of a script that is gone, or has another name now, is deleted: it would stay in the site
+and in its archives.
 """
 
 import hashlib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +44,34 @@ def hash_of(folders: list[Path]) -> str:
     return digest.hexdigest()
 
 
+def galleries(app: Any) -> dict[Path, Path]:
+    """Return the folders of scripts, and for each of them the folder of generated pages."""
+    conf = app.config.sphinx_gallery_conf
+    folders = [
+        [conf[key]] if isinstance(conf[key], str) else conf[key] for key in ("examples_dirs", "gallery_dirs")
+    ]
+    return {Path(app.srcdir, one): Path(app.srcdir, other) for one, other in zip(*folders, strict=True)}
+
+
+def delete_orphans(app: Any) -> None:
+    """Delete what the gallery made of scripts that are gone."""
+    for scripts, gallery in galleries(app).items():
+        for copy in gallery.glob("*.py"):
+            if not (scripts / copy.name).is_file():
+                logger.info("stale: %s is gone; its pages are deleted", copy.name)
+                made = [*gallery.glob(f"{copy.stem}.*"), *gallery.glob(f"images/**/sphx_glr_{copy.stem}_*")]
+                for path in made:
+                    path.unlink()
+
+
 def drop_stale_results(app: Any) -> None:
     """Drop the gallery's checksums if the sources are not those of the last build."""
-    confdir, srcdir = Path(app.confdir), Path(app.srcdir)
-    now = hash_of([(confdir / folder).resolve() for folder in app.config.stale_sources])
+    confdir = Path(app.confdir)
+    versions = "".join(f"{name} {version(name)}\n" for name in sorted(app.config.stale_packages))
+    files = hash_of([(confdir / folder).resolve() for folder in app.config.stale_sources])
+    now = hashlib.sha256((files + versions).encode()).hexdigest()
     app.config.stale_state = now  # in the environment: another value means that all pages are read again
-    gallery_dirs = app.config.sphinx_gallery_conf["gallery_dirs"]
-    for name in [gallery_dirs] if isinstance(gallery_dirs, str) else gallery_dirs:
-        gallery = srcdir / name
+    for gallery in galleries(app).values():
         record = gallery / RECORD
         if record.is_file() and record.read_text(encoding="ascii") == now:
             continue
@@ -62,6 +87,8 @@ def drop_stale_results(app: Any) -> None:
 def setup(app: Any) -> dict[str, Any]:
     """Look at the sources before sphinx-gallery does its work."""
     app.add_config_value("stale_sources", [], "", list)
+    app.add_config_value("stale_packages", [], "", list)
     app.add_config_value("stale_state", "", "env", str)
+    app.connect("config-inited", lambda app, _config: delete_orphans(app), priority=100)
     app.connect("config-inited", lambda app, _config: drop_stale_results(app), priority=100)
     return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+sys.modules["asrscope"] = None  # the extension stands on its own: an import of the package would fail
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "conf" / "extensions")]
 

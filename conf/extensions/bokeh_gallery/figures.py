@@ -8,17 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bokeh.embed import json_item
-from bokeh.models import (
-    DataTable,
-    GlyphRenderer,
-    GridPlot,
-    LayoutDOM,
-    Plot,
-    Range1d,
-    Row,
-    Title,
-    Widget,
-)
+from bokeh.embed.bundle import bundle_for_objs_and_resources
+from bokeh.models import GlyphRenderer, GridPlot, LayoutDOM, Plot, Range1d, Row, Title
+from bokeh.resources import Resources
 
 DEFAULT_HEIGHT = 300  # pixels, of a figure that states none
 MODEL_ID = re.compile(r"p\d+$|[0-9a-f]{8}-[0-9a-f-]{27}$")
@@ -152,16 +144,20 @@ def _height(model: Any) -> int:
 
 
 def _bundles(model: LayoutDOM) -> tuple[str, ...]:
-    """Return the parts of BokehJS that are needed beside ``bokeh``."""
-    refs = model.references()
-    needed = []
-    if any(isinstance(ref, Plot) and ref.output_backend == "webgl" for ref in refs):
-        needed.append("bokeh-gl")
-    if any(isinstance(ref, Widget) for ref in refs):
-        needed.append("bokeh-widgets")
-    if any(isinstance(ref, DataTable) for ref in refs):
-        needed.append("bokeh-tables")
-    return tuple(needed)
+    """Return the parts of BokehJS that are needed beside ``bokeh``, by Bokeh's own rules, in order."""
+    foreign = {
+        type(ref).__name__
+        for ref in model.references()
+        if hasattr(ref, "__implementation__") or ref.__view_module__.partition(".")[0] != "bokeh"
+    }
+    if foreign:
+        raise TypeError(
+            f"A page draws with BokehJS alone, but found {', '.join(sorted(foreign))}, which brings a script"
+            " of its own. Leave it out or replace it by a model of Bokeh."
+        )
+    files = bundle_for_objs_and_resources([model], Resources(mode="server", root_url="/")).js_files
+    names = [Path(str(file)).name.removesuffix(".min.js") for file in files]
+    return tuple(name for name in names if name != "bokeh")
 
 
 def _renumbered(item: Any) -> dict[str, Any]:

@@ -1,0 +1,28 @@
+"""Mend what stands in the way of people who use a screen reader, in markup of the theme and of docutils."""
+
+from typing import Any
+
+# Captions between the parts of the navigation are headings, of a level that the theme does not state.
+NAVIGATION = {'role="heading"': 'role="heading" aria-level="2"'}
+# docutils puts references in a list and gives them a role that is none of a list's and is out of use.
+BODY = {'role="doc-biblioentry"': 'role="listitem"'}
+
+
+def mended(text: str, changes: dict[str, str]) -> str:
+    """Return `text` with some attributes replaced by others."""
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    return text
+
+
+def mend(_app: Any, _pagename: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Mend a page before it is written."""
+    for name, changes in (("furo_navigation_tree", NAVIGATION), ("body", BODY)):
+        if name in context:
+            context[name] = mended(context[name], changes)
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Run after the theme, which makes the navigation at this moment too."""
+    app.connect("html-page-context", mend, priority=900)
+    return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}

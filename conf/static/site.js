@@ -1,0 +1,19 @@
+/* What does not fit scrolls sideways: code, tables, formulas. Those that do can be reached with the Tab key, so that
+   the arrow keys scroll them. Which ones do depends on the width of the window. */
+"use strict"
+;(() => {
+  const observer = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      if (target.scrollWidth > target.clientWidth) {
+        target.tabIndex = 0
+      } else {
+        target.removeAttribute("tabindex")
+      }
+    }
+  })
+  document.addEventListener("DOMContentLoaded", () => {
+    for (const element of document.querySelectorAll("article pre, article .table-wrapper, article div.math")) {
+      observer.observe(element)
+    }
+  })
+})()

@@ -1,0 +1,108 @@
+"""What the built site gives away: scripts, notebooks and archives, and each notebook from top to bottom."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import pytest
+from pages import Visit
+
+SITE = Path(os.environ["ASRSCOPE_SITE"]).resolve()
+GALLERY = Path(__file__).resolve().parents[2] / "gallery"
+SCRIPTS = {path.stem: path for path in sorted(GALLERY.glob("[0-9]*.py"))}
+DOWNLOADS = {path.name: path for path in (SITE / "_downloads").glob("*/*")}
+AT_A_TIME = 2  # notebooks that run at once: each uses one core
+# Of a page made of a notebook's outputs: how many figures have been drawn.
+DRAWN = """() => [...document.querySelectorAll("*")].filter((element) =>
+  [...(element.shadowRoot?.querySelectorAll(".bk-Figure") ?? [])].some((figure) =>
+    figure.shadowRoot.querySelector(".bk-CanvasPanel, canvas, .bk-Canvas"))).length"""
+
+
+def execute(notebook: Path, folder: Path) -> Path:
+    """Run a copy of a notebook without a window, as `jupyter execute` does, and return the copy."""
+    copy = folder / notebook.name
+    shutil.copyfile(notebook, copy)
+    finished = subprocess.run(
+        [sys.executable, "-c", "from nbclient.cli import main; main()", "--inplace", "--timeout=900", copy],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "IPYTHONDIR": str(folder / "ipython")},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-4000:]
+    return copy
+
+
+@pytest.fixture(scope="module")
+def executed(request, tmp_path_factory):
+    """Run the notebooks that the chosen tests ask for, some at a time; gives a future for each of them."""
+    params = [getattr(item, "callspec", None) for item in request.session.items]
+    wanted = {each.params["stem"] for each in params if each is not None and "stem" in each.params}
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        yield {
+            stem: pool.submit(execute, DOWNLOADS[f"{stem}.ipynb"], tmp_path_factory.mktemp(stem))
+            for stem in SCRIPTS
+            if stem in wanted
+        }
+
+
+@pytest.mark.parametrize("stem", SCRIPTS)
+def test_a_notebook_runs_from_top_to_bottom_and_draws_its_figures(browser, executed, stem):
+    notebook = nbformat.read(executed[stem].result(), as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert "pip install" in cells[0].source
+    assert [output for output in outputs if output.output_type == "error"] == []
+    players = [output for output in outputs if "<audio" in output.get("data", {}).get("text/html", "")]
+    assert len(players) >= 1
+    # What Jupyter would put on its page: markup, and the scripts that belong to it.
+    parts = []
+    for output in outputs:
+        data = output.get("data", {})
+        parts.append(data.get("text/html", ""))
+        if "application/javascript" in data:
+            parts.append(f"<script>{data['application/javascript']}</script>")
+    page = executed[stem].result().with_suffix(".html")
+    page.write_text('<!doctype html><meta charset="utf-8">' + "\n".join(parts), encoding="utf-8")
+    shown = SCRIPTS[stem].read_text(encoding="utf-8").count("plots.show(")
+    with Visit(browser, page.parent.as_uri() + "/", height=20_000) as visit:
+        visit.page.goto(page.as_uri())
+        visit.page.wait_for_function(f"() => ({DRAWN})() >= {shown}", timeout=60_000)
+        assert [complaint for complaint in visit.complaints if "foreign" in complaint] == []
+
+
+@pytest.mark.parametrize("stem", SCRIPTS)
+def test_the_script_of_a_page_is_the_one_that_is_tested(stem):
+    assert DOWNLOADS[f"{stem}.py"].read_bytes() == SCRIPTS[stem].read_bytes()
+    with zipfile.ZipFile(DOWNLOADS[f"{stem}.zip"]) as archive:
+        assert {f"{stem}.py", f"{stem}.ipynb"} <= set(archive.namelist())
+
+
+@pytest.mark.parametrize(
+    ("archive", "suffix"), [("gallery_python.zip", ".py"), ("gallery_jupyter.zip", ".ipynb")]
+)
+def test_the_gallery_links_archives_that_hold_every_page(archive, suffix):
+    index = (SITE / "gallery" / "index.html").read_text(encoding="utf-8")
+    assert re.search(rf'href="\.\./_downloads/\w+/{re.escape(archive)}"', index)
+    with zipfile.ZipFile(DOWNLOADS[archive]) as packed:
+        assert sorted(packed.namelist()) == sorted(f"{stem}{suffix}" for stem in SCRIPTS)
+        for name in packed.namelist():
+            assert packed.read(name) == DOWNLOADS[name].read_bytes()
+            assert packed.getinfo(name).date_time == packed.getinfo(packed.namelist()[0]).date_time
+
+
+@pytest.mark.parametrize("stem", SCRIPTS)
+def test_links_to_colab_and_binder_are_there_where_the_site_knows_a_repository_and_only_there(stem):
+    page = (SITE / "gallery" / f"{stem}.html").read_text(encoding="utf-8")
+    hosts = re.findall(r'href="https://(colab\.research\.google\.com|mybinder\.org)/[^"]*"', page)
+    known = bool(os.environ.get("ASRSCOPE_REPOSITORY"))
+    assert hosts == (["colab.research.google.com", "mybinder.org"] if known else [])
+    assert (SITE / "notebooks" / f"{stem}.ipynb").is_file() == known
