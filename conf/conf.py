@@ -89,9 +89,11 @@ NOTEBOOK_SETUP = f"""\
 # Install the package where it is missing; see the page "Install" for the small CPU build of torch.
 import importlib.util
 import os
+import warnings
 if importlib.util.find_spec("asrscope") is None:
     %pip install --quiet "{requirement}"
-os.environ.setdefault("BOKEH_RESOURCES", "inline")  # figures without a connection to the network"""
+os.environ["BOKEH_RESOURCES"] = "inline"  # figures without a connection to the network
+warnings.filterwarnings("ignore", message="IProgress not found")  # a bar of plain text will do"""
 
 sphinx_gallery_conf = {
     "examples_dirs": ["../gallery"],

@@ -1,4 +1,4 @@
-"""Every gallery script runs by itself, and the workshop's script as a notebook too."""
+"""Every gallery script runs by itself; ``tests/site`` runs the notebooks that the built site gives away."""
 
 import ast
 import json
@@ -163,38 +163,6 @@ def test_notebooks_say_in_words_what_a_role_links_to(monkeypatch):
     assert plain("Next: :ref:`the encoder <gallery-encoder>`.") == "Next: *the encoder*."
     for script in SCRIPTS:
         assert not re.search(r":[a-z]+:`", plain(narration(script)))
-
-
-@pytest.mark.parametrize("script", [TRACE_DATA, GALLERY / "40_projector.py"], ids=lambda script: script.stem)
-def test_a_page_runs_from_top_to_bottom_as_a_notebook(script, tmp_path, monkeypatch):
-    import nbformat
-    from nbclient import NotebookClient
-
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    copy = tmp_path / script.name
-    shutil.copyfile(script, copy)
-    subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from sphinx_gallery.notebook import python_to_jupyter_cli as main; main()",
-            copy,
-        ],
-        check=True,
-        capture_output=True,
-    )
-    notebook = nbformat.read(copy.with_suffix(".ipynb"), as_version=4)
-    NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
-    ).execute()
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert not [output for output in outputs if output.output_type == "error"]
-    drawn = [output for output in outputs if "application/vnd.bokehjs_exec.v0+json" in output.get("data", {})]
-    shown = script.read_text(encoding="utf-8").count("plots.show(")
-    assert len(drawn) >= shown
-    players = [output for output in outputs if "<audio" in output.get("data", {}).get("text/html", "")]
-    assert len(players) == script.read_text(encoding="utf-8").count("plots.player(")
 
 
 def test_a_page_prints_no_time_of_the_clock_that_built_it(tmp_path):

@@ -35,7 +35,7 @@ def load_uses(app: Any) -> Uses:
 def uses_of(module_name: str, uses: Uses, package: str) -> dict[str, list[str]]:
     """Return which scripts use the public names of a module.
 
-    A function or a constant counts where it is named. A class counts where one of its methods or attributes
+    A function counts where it is named. A class counts where one of its methods or attributes
     is named: that an instance is handed on says little.
 
     Parameters
@@ -55,16 +55,18 @@ def uses_of(module_name: str, uses: Uses, package: str) -> dict[str, list[str]]:
     module = importlib.import_module(module_name)
     found = {}
     for name in getattr(module, "__all__", ()):
-        scripts: set[str] = set()
-        for prefix in {module_name, package}:
-            full = f"{prefix}.{name}"
-            for used, where in uses.items():
-                if used.startswith(full + ".") or (
-                    used == full and not isinstance(getattr(module, name), type)
-                ):
-                    scripts.update(where)
-        if scripts:
-            found[name] = sorted(scripts)
+        value = getattr(module, name)
+        if not callable(value):
+            continue  # a constant has no entry of its own to link from
+        fulls = {f"{prefix}.{name}" for prefix in (module_name, package)}
+        parts = tuple(f"{full}." for full in fulls)
+        counted = [
+            where
+            for used, where in uses.items()
+            if used.startswith(parts) or (used in fulls and not isinstance(value, type))
+        ]
+        if counted:
+            found[name] = sorted({script for where in counted for script in where})
     return found
 
 

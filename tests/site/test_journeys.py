@@ -1,0 +1,107 @@
+"""What a reader does on the built site: play, turn the light off, read instead of look, use the keys."""
+
+import os
+from pathlib import Path
+
+import pytest
+from pages import Visit
+
+SITE = Path(os.environ["ASRSCOPE_SITE"]).resolve()
+BASE = SITE.as_uri() + "/"
+GALLERY = sorted(path.relative_to(SITE).as_posix() for path in (SITE / "gallery").glob("[0-9]*.html"))
+LECTURE = "course/class-2.html"
+TALL = 30_000  # pixels: figures out of view would rest
+FIRST = ".bokeh-figure >> nth=0"
+PLACES = """() => Bokeh.documents.flatMap((each) => each.roots()).flatMap((root) => root.select("playhead"))
+  .filter((span) => span.dimension === "height").map((span) => span.location)"""
+FOCUSED = """() => {
+  let element = document.activeElement
+  while (element.shadowRoot?.activeElement) element = element.shadowRoot.activeElement
+  return { tag: element.tagName, name: element.getAttribute("aria-label"), pressed: element.ariaPressed }
+}"""
+COLOR_AT_THE_EDGE = """(figure) => {
+  const canvases = (node) => [...node.querySelectorAll("*")].flatMap((element) => [
+    ...(element instanceof HTMLCanvasElement ? [element] : []),
+    ...(element.shadowRoot ? canvases(element.shadowRoot) : []),
+  ])
+  return [...canvases(figure)[0].getContext("2d").getImageData(2, 2, 1, 1).data].slice(0, 3)
+}"""
+
+
+@pytest.fixture
+def visit(browser):
+    with Visit(browser, BASE) as visit:
+        yield visit
+
+
+@pytest.mark.parametrize("page", [LECTURE, "gallery/40_projector.html", "gallery/90_trace_data.html"])
+def test_a_reader_plays_the_clip_with_a_key_and_the_line_moves_in_every_figure_over_time(browser, page):
+    with Visit(browser, BASE, height=TALL) as visit:
+        visit.open(page)
+        before = visit.page.evaluate(PLACES)
+        assert len(before) >= 2
+        assert set(before) == {0}
+        visit.page.locator("audio").first.focus()
+        visit.page.keyboard.press("Space")
+        visit.page.wait_for_function(f"() => ({PLACES})().every((place) => place > 0.2)")
+        visit.page.keyboard.press("Space")
+        assert visit.page.evaluate("document.querySelector('audio').paused")
+        assert visit.complaints == []
+
+
+def test_a_reader_turns_the_light_off_and_the_figures_follow(visit):
+    visit.open(LECTURE)
+    figure = visit.page.locator(FIRST).element_handle()
+    assert visit.page.evaluate(COLOR_AT_THE_EDGE, figure) == [255, 255, 255]
+    button = visit.page.locator("button.theme-toggle:visible").first
+    for _ in range(3):  # light, dark, and as the system has it
+        button.click()
+        if visit.page.evaluate("document.body.dataset.theme") == "dark":
+            break
+    visit.page.wait_for_function(f"(figure) => ({COLOR_AT_THE_EDGE})(figure)[0] < 60", arg=figure)
+    visit.page.reload()
+    visit.open(LECTURE)
+    assert visit.page.evaluate(COLOR_AT_THE_EDGE, visit.page.locator(FIRST).element_handle())[0] < 60
+
+
+@pytest.mark.parametrize("page", [LECTURE, *GALLERY])
+def test_a_reader_opens_the_words_of_a_figure_with_a_key_and_reads_them(visit, page):
+    visit.open(page)
+    figures = visit.page.locator(".bokeh-figure")
+    assert figures.count() >= 1
+    for figure in figures.all():
+        words = figure.locator(".bokeh-figure-description p")
+        assert not words.is_visible()
+        figure.locator("summary").focus()
+        visit.page.keyboard.press("Enter")
+        assert words.is_visible()
+        assert len(words.inner_text().split()) >= 5
+
+
+@pytest.mark.parametrize("page", [LECTURE, *GALLERY])
+def test_a_reader_reaches_the_tools_of_the_first_figure_with_the_tab_key(visit, page):
+    visit.open(page)
+    figure = visit.page.locator(FIRST)
+    figure.evaluate("(figure) => { figure.tabIndex = -1; figure.focus() }")
+    tools = []
+    for _ in range(12):
+        visit.page.keyboard.press("Tab")
+        found = visit.page.evaluate(FOCUSED)
+        if found["tag"] == "SUMMARY":  # behind the tools
+            break
+        tools.append(found["name"])
+        if found["pressed"] == "false":  # it can be switched on, with a key
+            visit.page.keyboard.press("Enter")
+            visit.page.wait_for_function(f"() => ({FOCUSED})().pressed === 'true'")
+    assert tools
+    assert all(tools), tools
+    assert visit.complaints == []
+
+
+def test_the_keys_scroll_code_that_is_wider_than_a_phone(browser):
+    with Visit(browser, BASE, width=390) as visit:
+        visit.open("gallery/40_projector.html")
+        wide = visit.page.locator("article pre[tabindex='0']").first
+        wide.focus()
+        visit.page.keyboard.press("ArrowRight")
+        visit.page.wait_for_function("(pre) => pre.scrollLeft > 0", arg=wide.element_handle())
