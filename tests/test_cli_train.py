@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from asrscope.cli import app
 from asrscope.data import corpus
+from asrscope.training.machine import add_hours, hours
 
 SETTINGS = (
     *("shards=2", "utterances=2", "test_utterances=2"),
@@ -117,6 +118,23 @@ def test_a_finished_stage_run_again_trains_no_further(quick):
     assert again("all", "--quick", "--cache", cache.parent, *SMALL).exit_code == 0
     assert (cache / "encoder" / "log.jsonl").read_text(encoding="utf-8") == log
     assert (cache / "encoder" / "encoder" / "recipe.json").read_text(encoding="utf-8") == recipe
+
+
+def test_the_hours_of_a_run_are_those_of_all_its_turns(tmp_path):
+    assert hours(tmp_path) is None
+    with pytest.raises(KeyboardInterrupt), add_hours(tmp_path):
+        raise KeyboardInterrupt
+    (tmp_path / "hours.json").write_text('{"hours": 1.5}', encoding="utf-8")
+    with add_hours(tmp_path):
+        pass
+    assert hours(tmp_path) == pytest.approx(1.5, abs=0.01)
+
+
+def test_a_quick_run_tells_its_hours_with_its_data(quick):
+    cache, _, _ = quick
+    stages = [cache / stage / stage / "recipe.json" for stage in ("encoder", "decoder", "projector")]
+    trained = sum(json.loads(path.read_text(encoding="utf-8"))["hours"] for path in stages)
+    assert hours(cache) > trained
 
 
 def test_a_stage_can_be_told_to_go_on(quick):

@@ -3,6 +3,8 @@
 import itertools
 import random
 
+import pytest
+
 from asrscope.data.clips import CLIPS
 from asrscope.data.sentences import (
     hand_written,
@@ -15,6 +17,12 @@ from asrscope.data.sentences import (
     written,
 )
 from asrscope.data.synthesis import HELD_OUT_VOICES, TRAIN_VOICES
+
+
+def word_runs(text: str) -> set[tuple[str, ...]]:
+    """Return all five words in a row."""
+    words = text.split()
+    return {tuple(words[first : first + 5]) for first in range(len(words) - 4)}
 
 
 def test_the_vocabulary_has_at_least_a_thousand_words():
@@ -51,12 +59,9 @@ def test_sentences_for_training_are_of_all_three_kinds_and_filled():
 
 
 def test_no_sentence_written_for_training_shares_five_words_in_a_row_with_a_test_sentence():
-    def runs(text: str) -> set[tuple[str, ...]]:
-        words = text.split()
-        return {tuple(words[first : first + 5]) for first in range(len(words) - 4)}
-
-    tested = set().union(*(runs(sentence) for sentence in hand_written()))
-    assert not any(runs(line) & tested for line in written())
+    held_out = [*hand_written("dev"), *hand_written("test")]
+    tested = set().union(*(word_runs(sentence) for sentence in held_out))
+    assert not any(word_runs(line) & tested for line in written())
 
 
 def test_equal_seeds_draw_equal_sentences_and_others_do_not():
@@ -69,12 +74,19 @@ def test_no_test_sentence_is_ever_drawn_for_training():
     trained = set(itertools.islice(sentences("train", 0), 5000))
     assert not trained & set(itertools.islice(sentences("test", 0), 300))
     assert not trained & set(itertools.islice(sentences("dev", 0), 300))
-    assert not trained & set(hand_written())
+    assert not trained & {*hand_written("dev"), *hand_written("test")}
 
 
-def test_hand_written_sentences_are_held_out_whatever_their_hash():
-    assert len(hand_written()) == len(set(hand_written())) == 100
-    assert {split_of(sentence) for sentence in hand_written()} == {"test"}
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_hand_written_sentences_are_held_out_whatever_their_hash(split):
+    assert len(hand_written(split)) == len(set(hand_written(split))) == 100
+    assert {split_of(sentence) for sentence in hand_written(split)} == {split}
+    assert {word for sentence in hand_written(split) for word in sentence.split()} <= {*vocabulary(), "gets"}
+
+
+def test_hand_written_sentences_to_measure_on_share_no_five_words_in_a_row_with_those_to_choose_by():
+    shared = [word_runs(sentence) for sentence in hand_written("dev")]
+    assert not any(word_runs(sentence) & set().union(*shared) for sentence in hand_written("test"))
 
 
 def test_no_voice_for_testing_is_heard_in_training():
@@ -86,7 +98,7 @@ def test_no_voice_for_testing_is_heard_in_training():
 
 def test_shipped_clips_are_held_out_sentences_in_at_least_two_held_out_voices():
     assert len(CLIPS) >= 6
-    assert all(split_of(text) == "test" for _, text, _ in CLIPS)
+    assert all(split_of(text) == "dev" for _, text, _ in CLIPS)
     assert len({voice.name for _, _, voice in CLIPS}) >= 2
     assert all(voice.name in HELD_OUT_VOICES[voice.synthesizer] for _, _, voice in CLIPS)
 

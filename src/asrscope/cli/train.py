@@ -297,16 +297,18 @@ def all_stages(
             raise ValueError(
                 "'train all' runs in one process: make the data first, then launch the stages one by one"
             )
+        from asrscope.training.machine import add_hours
         from asrscope.training.options import Options
         from asrscope.training.plan import PLAN, QUICK, changed_plan
 
         plan: Plan = changed_plan(QUICK if quick else PLAN, settings or [])
         cache = cache / "quick" if quick else cache
         options = Options(precision, compile=compile_model)
-        _make_data(cache, plan, workers)
-        _train_encoder(cache, plan.encoder, options)
-        _train_decoder(cache, plan.decoder, options)
-        _train_projector(cache, plan.projector, options)
+        with add_hours(cache):
+            _make_data(cache, plan, workers)
+            _train_encoder(cache, plan.encoder, options)
+            _train_decoder(cache, plan.decoder, options)
+            _train_projector(cache, plan.projector, options)
     bundle(cache)
     card(cache)
     curves(cache)

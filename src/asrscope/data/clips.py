@@ -48,7 +48,7 @@ def make_clips(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     clips = []
     for name, text, voice in CLIPS:
-        if split_of(text) != "test" or voice.name not in HELD_OUT_VOICES[voice.synthesizer]:
+        if split_of(text) == "train" or voice.name not in HELD_OUT_VOICES[voice.synthesizer]:
             raise ValueError(f"clip {name!r} is not held out of training: choose another sentence or voice")
         speech = synthesize(text, voice)
         edge = np.zeros(round(EDGE_SECONDS * SAMPLE_RATE), np.float32)

@@ -232,7 +232,7 @@ def make_test_sets(folder: Path, split: str = "test", utterances: int = 200) -> 
         ``test`` for figures to publish; ``dev``, on other sentences of the grammar, for choices made on the
         way.
     utterances : int
-        How many in each generated set. The hand-written set has its own number of sentences.
+        How many in each set; of the sentences written by hand, ``test`` takes all.
 
     Returns
     -------
@@ -241,11 +241,12 @@ def make_test_sets(folder: Path, split: str = "test", utterances: int = 200) -> 
     """
     manifests = []
     for name, (source, synthesizer, voices) in TEST_SETS.items():
-        if source == "hand" and split != "test":
-            continue
         target = folder / name
         target.mkdir(parents=True, exist_ok=True)
-        texts = hand_written() if source == "hand" else _distinct(split, name, utterances)
+        if source == "hand":  # for figures to publish, all of them
+            texts = list(hand_written(split))[: None if split == "test" else utterances]
+        else:
+            texts = _distinct(split, name, utterances)
         rng = random.Random(f"{split}-{name}")
         kinds = list(voices) if synthesizer == "both" else [synthesizer]
         lines = []

@@ -1,12 +1,16 @@
-"""Name the machine that trains or measures."""
+"""Name the machine that trains or measures, and the hours it took."""
 
+import json
 import os
 import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-__all__ = ["cores", "processor"]
+__all__ = ["add_hours", "cores", "hours", "processor"]
 
 
 def processor(device: torch.device | None = None) -> str:
@@ -36,3 +40,27 @@ def cores() -> int:
     """Count the cores that this process may use."""
     available = getattr(os, "sched_getaffinity", None)
     return len(available(0)) if available else os.cpu_count() or 1
+
+
+@contextmanager
+def add_hours(folder: Path) -> Iterator[None]:
+    """Add the time that the block takes to that of earlier runs in a folder, if it is broken off as well.
+
+    Parameters
+    ----------
+    folder : Path
+        Keeps the sum in ``hours.json``.
+    """
+    before, start = hours(folder) or 0.0, time.perf_counter()
+    try:
+        yield
+    finally:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = {"hours": round(before + (time.perf_counter() - start) / 3600, 4)}
+        (folder / "hours.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
+
+
+def hours(folder: Path) -> float | None:
+    """Read what `add_hours` added up in a folder; None if nothing."""
+    path = folder / "hours.json"
+    return float(json.loads(path.read_text(encoding="utf-8"))["hours"]) if path.exists() else None

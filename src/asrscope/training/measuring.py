@@ -27,7 +27,7 @@ from asrscope.provenance import PARTS, read_claims
 from asrscope.samples import load_samples
 from asrscope.tracing import transcribe
 from asrscope.training.comparison import Peer, is_right, spoken_digits
-from asrscope.training.machine import cores, processor
+from asrscope.training.machine import cores, hours, processor
 from asrscope.training.plan import PLAN
 
 __all__ = ["count_corpus", "measure"]
@@ -148,7 +148,9 @@ def measure(
         },
         "quick": quick
         and {
-            "hours": sum(claim["made_with"].get("hours", 0.0) for claim in read_claims(quick).values()),
+            # With its data, where the model lies beside them; else of the three stages.
+            "hours": hours(quick.parent)
+            or sum(claim["made_with"].get("hours", 0.0) for claim in read_claims(quick).values()),
             "known_words": _known_words(
                 [result.text for one in heard.values() for result in one["quick"].results]
             ),
