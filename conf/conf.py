@@ -73,7 +73,7 @@ json_schema_file = str(ROOT / "src" / "asrscope" / "trace.schema.json")
 # -- gallery ---------------------------------------------------------------------------------------------
 
 # What the captured figures and numbers depend on, beside the scripts themselves.
-stale_sources = ["../src", "extensions", "model_configs"]
+stale_sources = ["../src", "extensions"]
 stale_packages = ["bokeh", "librosa", "numpy", "scipy", "torch", "transformers"]
 
 # The package as pip finds it: in the repository, where the site knows it.

@@ -1,6 +1,5 @@
 """What the page "Claims we corrected" says holds, and each test that it names exists."""
 
-import json
 import re
 from pathlib import Path
 
@@ -15,13 +14,14 @@ from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import SECONDS_PER_POSITION, encode
 from asrscope.features import HOP_LENGTH, log_mel
 from asrscope.projector import AudioProjector
+from asrscope.sizes import published_config
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "corrections.md"
 
 
 def config(name: str) -> dict:
-    return json.loads((ROOT / "conf" / "model_configs" / f"{name}.json").read_text(encoding="utf-8"))
+    return published_config(name)
 
 
 def test_every_test_named_on_the_page_exists():

@@ -1,11 +1,11 @@
 """Every number that the pages state about models, clip and measurements, computed from its origin.
 
-``full.*`` describes the large pair: its published configurations stand in ``conf/model_configs``, and its
-parameters are counted in models that are built from them without weights. Everything else describes the
-bundled model, *tiny*, and the first sample clip, which the lecture follows.
+``full.*`` describes the large pair: its published configurations come with the package, and its parameters
+are counted in models that are built from them without weights. ``tiny.*`` describes the bundled model, and
+``clip.*`` the first sample clip, which the lectures follow. What was measured is in ``facts_measured``, what
+follows from sizes by formulas in ``facts_scaling``.
 """
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,17 @@ from typing import Any
 import soundfile
 import torch
 from facts import Fact
-from transformers import SmolLM3Config, SmolLM3ForCausalLM, WhisperConfig, WhisperModel
+from facts_measured import measured
+from facts_scaling import others, scaling, stacking
+from transformers import WhisperConfig, WhisperModel
 
 import asrscope
+from asrscope import sizes
 from asrscope.audio import SAMPLE_RATE
-from asrscope.data.corpus import TEST_SETS
-from asrscope.data.synthesis import HELD_OUT_VOICES
 from asrscope.features import DYNAMIC_RANGE, FRAMES_PER_SECOND, HOP_LENGTH, N_FFT
 from asrscope.projector import AudioProjector
 from asrscope.traces import STAGES, Trace
 
-CONFIGS = Path(__file__).resolve().parents[1] / "model_configs"
-BYTES_OF_BF16 = 2
 K2_HIDDEN_FACTOR = 4  # the lecture's projector: hidden size = 4 x encoder width, at its default k
 K2 = 2
 
@@ -33,7 +32,16 @@ Facts = dict[str, Fact]
 
 def load_facts() -> Facts:
     """Return all facts by name, in the order of the table."""
-    return {**_audio(), **_model_facts("tiny", tiny()[0]), **_tiny(), **_clip(), **full()}
+    return {
+        **_audio(),
+        **_clip(),
+        **_model_facts("tiny", tiny()[0]),
+        **_tiny(),
+        **scaling("tiny", tiny()[0]),
+        **stacking(),
+        **full(),
+        **others(),
+    }
 
 
 @cache
@@ -77,7 +85,7 @@ def _model_facts(name: str, model: Any) -> Facts:
     k = projector.stack_factor
     token_ms = k * position_ms
     nope = [layer for layer, rope in enumerate(text.no_rope_layers) if not rope]
-    counts = {part: _count(module) for part, module in _parts(model).items()}
+    counts = {part: sizes.count_parameters(module) for part, module in _parts(model).items()}
     total = sum(counts.values())
     read = f"configuration of {name}"
     counted = f"counted in the {{}} of {name}"
@@ -128,11 +136,6 @@ def _parts(model: Any) -> dict[str, torch.nn.Module]:
     }
 
 
-def _count(module: torch.nn.Module) -> int:
-    """Count parameters; embeddings shared by input and output count once."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def _tiny() -> Facts:
     """Return what was measured of the bundled model, from the files that come with its weights."""
     config = tiny()[0].config
@@ -141,26 +144,8 @@ def _tiny() -> Facts:
     return {
         "tiny.trained_seconds": Fact(config.trained_seconds, "configuration: trained_seconds", "g"),
         "tiny.size_mb": Fact(weights.stat().st_size / 1e6, "size of the weights' file, in MB", ".1f"),
-        **_measurements(folder / "metrics.json"),
+        **measured(folder),
     }
-
-
-def _measurements(path: Path) -> Facts:
-    """Return the word error rates beside the weights, and the one over all voices that no training heard."""
-    sets = json.loads(path.read_text(encoding="utf-8"))["test_sets"]
-    facts = {}
-    for name, result in sets.items():
-        source = (
-            f"metrics.json of tiny, test set {name}: {result['utterances']} clips, "
-            f"95 % interval {result['wer_low']:.2f} to {result['wer_high']:.2f}"
-        )
-        facts[f"tiny.wer.{name}"] = Fact(result["wer"], source, ".2f")
-    held_out = [name for name, (_, _, voices) in TEST_SETS.items() if voices is HELD_OUT_VOICES]
-    kinds = ("substitutions", "insertions", "deletions")
-    errors = sum(sets[name][kind] for name in held_out for kind in kinds)
-    words = sum(sets[name]["words"] for name in held_out)
-    source = f"metrics.json of tiny: {errors} errors in {words} words of the test sets {', '.join(held_out)}"
-    return {"tiny.wer.heldout": Fact(errors / words, source, ".2f"), **facts}
 
 
 def _clip() -> Facts:
@@ -195,7 +180,24 @@ def _clip() -> Facts:
             ".2f",
         ),
     }
-    return {f"clip.{key}": Fact(*value) for key, value in values.items()}
+    return {f"clip.{key}": Fact(*value) for key, value in (values | _clip_work(model, trace)).items()}
+
+
+def _clip_work(model: Any, trace: Trace) -> dict[str, tuple[Any, str, str]]:
+    """What the clip costs in operations, at its true length and padded to the window."""
+    positions, window = len(trace.encoder_hidden_states), model.config.audio_config.max_source_positions
+    read, written = len(trace.prompt_ids), len(trace.tokens) + 1
+    true, padded = (sizes.encoder_flops(model.audio_tower, count) for count in (positions, window))
+    projector = sizes.projector_flops(model.multi_modal_projector, len(trace.audio_embeds))
+    decoder = sizes.decoder_flops(model.language_model, read, written)
+    by = "by the formulas in asrscope.sizes, in billions"
+    return {
+        "flops.encoder_gflop": (true / 1e9, f"encoder, {positions} positions, {by}", ".2f"),
+        "flops.padded_encoder_gflop": (padded / 1e9, f"encoder, padded to {window} positions, {by}", ".1f"),
+        "flops.padded_times": (padded / true, "work of the padded encoder / at true length", ".0f"),
+        "flops.projector_gflop": (projector / 1e9, f"projector, {by}", ".2f"),
+        "flops.decoder_gflop": (decoder / 1e9, f"decoder, {read} read, {written} written, {by}", ".2f"),
+    }
 
 
 def _size(trace: Trace, stage: Any) -> int:
@@ -214,55 +216,33 @@ def _projector_origin(trace: Trace) -> str:
 @cache
 def full() -> Facts:
     """Sizes of the large pair, in models built from the published configurations without weights."""
-    audio = WhisperConfig.from_dict(_config("whisper-large-v3-turbo"))
-    text = SmolLM3Config.from_dict(_config("smollm3-3b"))
-    chain = _config("full-pair")
+    pair = sizes.full_pair()
+    audio, text = pair.config.audio_config, pair.config.text_config
     with torch.device("meta"):
-        whisper = WhisperModel(audio)
-        decoder = SmolLM3ForCausalLM(text)
-        projector = AudioProjector(
-            audio.d_model,
-            text.hidden_size,
-            stack_factor=chain["stack_factor"],
-            hidden_size=chain["projector_hidden_size"],
-        )
+        whisper = WhisperModel(WhisperConfig.from_dict(sizes.published_config("whisper-large-v3-turbo")))
         lecture = AudioProjector(
             audio.d_model, text.hidden_size, stack_factor=K2, hidden_size=K2_HIDDEN_FACTOR * audio.d_model
         )
-    decoder.tie_weights()
-    pair = _Pair(whisper.encoder, projector, decoder)
-    facts = _model_facts("full", pair)
-    parameters = facts["full.parameters"].value
-    head_dim = decoder.model.layers[0].self_attn.head_dim
-    cache_bytes = 2 * text.num_hidden_layers * text.num_key_value_heads * head_dim * BYTES_OF_BF16
-    return facts | {
-        "full.whisper.parameters": Fact(_count(whisper), "counted in the whole of Whisper large-v3-turbo"),
-        "full.memory.bfloat16_gb": Fact(
-            BYTES_OF_BF16 * parameters / 1e9, "2 bytes x all parameters of full", ".1f"
+    halves = {
+        part: sizes.weight_bytes(sizes.count_parameters(module), 16) / 1e9
+        for part, module in _parts(pair).items()
+    }
+    return {
+        **_model_facts("full", pair),
+        **scaling("full", pair),
+        "full.whisper.parameters": Fact(
+            sizes.count_parameters(whisper), "counted in the whole of Whisper large-v3-turbo"
         ),
-        "full.memory.encoder_gb": Fact(
-            BYTES_OF_BF16 * _count(whisper.encoder) / 1e9, "2 bytes x parameters of the encoder", ".2f"
-        ),
-        "full.memory.decoder_gb": Fact(
-            BYTES_OF_BF16 * _count(decoder) / 1e9, "2 bytes x parameters of the decoder", ".2f"
-        ),
+        "full.memory.encoder_gb": Fact(halves["encoder"], "2 bytes x parameters of the encoder", ".2f"),
+        "full.memory.projector_gb": Fact(halves["projector"], "2 bytes x parameters of the projector", ".2f"),
+        "full.memory.decoder_gb": Fact(halves["decoder"], "2 bytes x parameters of the decoder", ".2f"),
         "full.memory.kv_kb_per_token": Fact(
-            cache_bytes / 1e3, "keys and values of a token: 2 x layers x kv heads x head_dim x 2 bytes", ".0f"
+            sizes.cache_bytes_per_token(text) / 1e3,
+            "keys and values of a token: 2 x layers x kv heads x head_dim x 2 bytes",
+            ".0f",
         ),
         "full.projector.k2.parameters": Fact(
-            _count(lecture),
+            sizes.count_parameters(lecture),
             f"AudioProjector with k = {K2} and hidden size = {K2_HIDDEN_FACTOR} x encoder width",
         ),
     }
-
-
-class _Pair:
-    """The three parts under the names that the composed model gives them."""
-
-    def __init__(self, encoder: Any, projector: Any, decoder: Any) -> None:
-        self.audio_tower, self.multi_modal_projector, self.language_model = encoder, projector, decoder
-
-
-def _config(name: str) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
-    return config

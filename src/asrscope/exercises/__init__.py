@@ -1,0 +1,46 @@
+"""Exercises that answer: predictions, small programs and designs, checked on your own machine.
+
+>>> from asrscope.exercises import check, hint, list_exercises, solution, task
+>>> task("2.2")
+>>> check("2.2", 75)
+
+What `check` expects is computed from the package, its model and its clips. A wrong answer is met with the
+idea that usually leads to it, and with a hint; the solution comes only when it is asked for. Nothing is sent
+anywhere, and nothing is stored.
+"""
+
+from asrscope.exercises.coding import Function
+from asrscope.exercises.engine import (
+    Entry,
+    Feedback,
+    Listing,
+    Note,
+    check,
+    find,
+    hint,
+    list_exercises,
+    solution,
+    task,
+)
+from asrscope.exercises.kinds import Choice, Design, Exercise, Mistake, Number, Option, Point
+
+__all__ = [
+    "Choice",
+    "Design",
+    "Entry",
+    "Exercise",
+    "Feedback",
+    "Function",
+    "Listing",
+    "Mistake",
+    "Note",
+    "Number",
+    "Option",
+    "Point",
+    "check",
+    "find",
+    "hint",
+    "list_exercises",
+    "solution",
+    "task",
+]

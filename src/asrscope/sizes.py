@@ -1,0 +1,253 @@
+"""What a model of given sizes holds, weighs and computes: from its configuration, without its weights.
+
+The published configurations of the large pair are kept beside this module. A model built from them on
+torch's ``meta`` device has every shape and no numbers, so that it can be counted on any machine.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import SmolLM3Config, WhisperConfig
+
+from asrscope.audio import SAMPLE_RATE
+from asrscope.features import HOP_LENGTH
+from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
+from asrscope.projector import count_audio_tokens
+
+__all__ = [
+    "Lengths",
+    "cache_bytes_per_token",
+    "count_parameters",
+    "decoder_flops",
+    "encoder_flops",
+    "full_pair",
+    "lengths",
+    "linear_weights",
+    "projector_flops",
+    "published_config",
+    "weight_bytes",
+]
+
+CONFIGS = Path(__file__).parent / "model_configs"
+STRIDE = 2  # frames to a position: the encoder's second convolution skips every other one
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long a clip is at each stage.
+
+    Attributes
+    ----------
+    samples, frames, positions, audio_tokens : int
+        Of the waveform, the log-mel spectrogram, the encoder's output and the projector's output.
+    """
+
+    samples: int
+    frames: int
+    positions: int
+    audio_tokens: int
+
+
+def published_config(name: str) -> dict[str, Any]:
+    """Read a configuration that is kept with the package.
+
+    Parameters
+    ----------
+    name : str
+        ``whisper-large-v3-turbo``, ``smollm3-3b``, or ``full-pair``: what joins them here.
+
+    Returns
+    -------
+    dict
+        The configuration.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    path = CONFIGS / f"{name}.json"
+    if not path.is_file():
+        names = ", ".join(sorted(config.stem for config in CONFIGS.glob("*.json")))
+        raise ValueError(f"expected one of the configurations {names}, but found {name!r}")
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return config
+
+
+@cache
+def full_pair() -> AsrScopeForConditionalGeneration:
+    """Build the large pair, Whisper large-v3-turbo and SmolLM3-3B, without weights.
+
+    Returns
+    -------
+    AsrScopeForConditionalGeneration
+        On the device ``meta``: every shape, no numbers. Its stack factor and its projector's hidden size are
+        a choice of this package.
+    """
+    config = AsrScopeConfig(
+        audio_config=WhisperConfig.from_dict(published_config("whisper-large-v3-turbo")),
+        text_config=SmolLM3Config.from_dict(published_config("smollm3-3b")),
+        **published_config("full-pair"),
+        pad_audio=True,
+    )
+    with torch.device("meta"):
+        model = AsrScopeForConditionalGeneration(config)
+    model.language_model.tie_weights()
+    return model
+
+
+def lengths(seconds: float, config: AsrScopeConfig, *, pad: bool | None = None) -> Lengths:
+    """Count what each stage makes of a clip.
+
+    Parameters
+    ----------
+    seconds : float
+        Duration of the clip.
+    config : AsrScopeConfig
+        Of the model.
+    pad : bool, optional
+        Whether the clip is filled up to the encoder's window; default: as the configuration says.
+
+    Returns
+    -------
+    Lengths
+        At every stage.
+
+    Raises
+    ------
+    ValueError
+        If the clip is longer than the encoder's window.
+    """
+    window = config.audio_config.max_source_positions
+    samples = round(seconds * SAMPLE_RATE)
+    positions = max(1, -(-samples // (STRIDE * HOP_LENGTH)))
+    if positions > window:
+        raise ValueError(
+            f"expected a clip of at most {config.window_seconds:g} s, but found {seconds:g} s. "
+            "Cut it into windows first"
+        )
+    if config.pad_audio if pad is None else pad:
+        positions = window
+        samples = window * STRIDE * HOP_LENGTH
+    audio_tokens = count_audio_tokens(positions, config.stack_factor)
+    return Lengths(samples, STRIDE * positions, positions, audio_tokens)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Count parameters; a tensor that is used twice, such as tied embeddings, counts once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def weight_bytes(parameters: int, bits: int) -> int:
+    """Give the memory of the weights alone.
+
+    Parameters
+    ----------
+    parameters : int
+        How many numbers.
+    bits : int
+        Of each: 16 for bfloat16, 8 for int8, 4 for int4.
+
+    Returns
+    -------
+    int
+        Bytes. What a quantized format stores beside the numbers, such as scales, is not counted.
+    """
+    return parameters * bits // 8
+
+
+def cache_bytes_per_token(text_config: SmolLM3Config, bits: int = 16) -> int:
+    """Give the memory that one position takes in the decoder's cache.
+
+    Parameters
+    ----------
+    text_config : SmolLM3Config
+        Of the decoder.
+    bits : int
+        Of each number.
+
+    Returns
+    -------
+    int
+        Bytes: a key and a value, in each layer, for each of the heads that keep their own.
+    """
+    width = text_config.num_key_value_heads * _head_dim(text_config)
+    return 2 * text_config.num_hidden_layers * width * bits // 8
+
+
+def linear_weights(module: nn.Module) -> int:
+    """Count the weights of the linear layers in a module."""
+    return sum(layer.weight.numel() for layer in module.modules() if isinstance(layer, nn.Linear))
+
+
+def encoder_flops(encoder: nn.Module, positions: int) -> int:
+    """Estimate the floating-point operations of the encoder for one clip.
+
+    Two for each weight and each vector that it is applied to, and four for each pair of positions and each
+    dimension in attention: two for the score, two for the weighted sum. Norms, activations and the softmax
+    are left out; they are far smaller.
+
+    Parameters
+    ----------
+    encoder : WhisperEncoder
+        The encoder; it may be on the device ``meta``.
+    positions : int
+        Encoder positions.
+
+    Returns
+    -------
+    int
+        Operations.
+    """
+    conv1, conv2, layers = _child(encoder, "conv1"), _child(encoder, "conv2"), _child(encoder, "layers")
+    width: int = conv2.weight.shape[0]  # type: ignore[assignment]  # a tensor's shape is made of integers
+    convolutions = STRIDE * positions * conv1.weight.numel() + positions * conv2.weight.numel()  # type: ignore[operator]
+    attention = 4 * positions**2 * width * len(layers)  # type: ignore[arg-type]
+    return 2 * int(convolutions) + 2 * positions * linear_weights(layers) + attention
+
+
+def projector_flops(projector: nn.Module, audio_tokens: int) -> int:
+    """Estimate the operations of the projector for one clip: two for each weight and each audio token."""
+    return 2 * audio_tokens * linear_weights(projector)
+
+
+def decoder_flops(decoder: nn.Module, read: int, written: int) -> int:
+    """Estimate the operations of the decoder for one prompt and its answer, with a cache.
+
+    Two for each weight and each position, four for each pair of a position and one it looks at and each
+    dimension of the heads. Scores of the vocabulary are counted once for each written token.
+
+    Parameters
+    ----------
+    decoder : SmolLM3ForCausalLM
+        The decoder; it may be on the device ``meta``.
+    read : int
+        Positions of the prompt.
+    written : int
+        Tokens of the answer, the one that ends it included; the last is not read again.
+
+    Returns
+    -------
+    int
+        Operations.
+    """
+    config: Any = decoder.config
+    positions = read + written - 1
+    pairs = positions * (positions + 1) // 2  # no position looks ahead
+    heads = config.num_attention_heads * _head_dim(config)
+    attention = 4 * pairs * heads * config.num_hidden_layers
+    scores = 2 * written * config.vocab_size * config.hidden_size
+    return 2 * positions * linear_weights(_child(decoder, "model")) + attention + scores
+
+
+def _head_dim(config: SmolLM3Config) -> int:
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def _child(module: nn.Module, name: str) -> nn.Module:
+    return module.get_submodule(name)
