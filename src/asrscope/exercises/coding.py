@@ -70,16 +70,15 @@ class Function(Exercise):
         cases = self.cases(np.random.default_rng(0))
         answers = [_run(answer, case) for case in cases]
         expected = [_run(self.reference, case) for case in cases]
-        wrong = [
-            index for index, (own, real) in enumerate(zip(answers, expected, strict=True)) if own != real
-        ]
+        pairs = zip(answers, expected, strict=True)
+        wrong = [index for index, (own, real) in enumerate(pairs) if not _agree(own, real)]
         if not wrong:
             return Feedback(f"Right, on {len(cases)} random inputs.", True)
         first = wrong[0]
         told = _difference(answers[first], expected[first], cases[first])
         for mistake in self.mistakes:
             as_mistaken = [_run(mistake.answer, case) for case in cases]
-            if all(map(_agree, answers, as_mistaken)):
+            if all(map(_agree, answers, [_run(mistake.answer, case) for case in cases])):
                 return Feedback(f"Not yet. {mistake.why}\n\n{told}", False)
         return Feedback(f"Not yet. {told}", False)
 
