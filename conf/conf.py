@@ -47,6 +47,7 @@ extensions = [
     "bokeh_gallery",
     "facts",
     "course",
+    "questions",
     "mathml",
     "myst_parser",
     "notfound.extension",

@@ -87,7 +87,7 @@ def _memory(name: str, model: Any, parameters: int) -> Facts:
             every_head, f"the same if each of the {text.num_attention_heads} heads kept keys of its own"
         ),
         f"{name}.memory.train_projector_{unit}": Fact(
-            only / divisor, f"{recipe} of the projector, {FROZEN_BYTES} bytes of the rest; no activations", ".1f"
+            only / divisor, f"{recipe} of the projector, {FROZEN_BYTES} of the rest; no activations", ".1f"
         ),
         f"{name}.memory.train_all_{unit}": Fact(
             TRAINED_BYTES * parameters / divisor, f"{recipe} of all of {name}; no activations", ".1f"

@@ -5,11 +5,12 @@ import torch
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
+from asrscope.exercises.arrays import grouped, stacked
 from asrscope.exercises.coding import Case, Function
 from asrscope.exercises.engine import exercise
 from asrscope.exercises.kinds import Choice, Design, Mistake, Number, Option, Point
 from asrscope.exercises.material import random_array, tiny
-from asrscope.projector import count_audio_tokens, stack_frames
+from asrscope.projector import count_audio_tokens
 from asrscope.sizes import lengths
 
 __all__: list[str] = []
@@ -133,7 +134,7 @@ def _stack() -> Function:
             "    tokens = positions // k\n"
             "    return hidden[: tokens * k].reshape(tokens, k * width)"
         ),
-        reference=_stacked,
+        reference=stacked,
         cases=lambda rng: [
             (random_array(rng, int(k) * 6 + rest, 4), int(k)) for k, rest in ((2, 0), (2, 1), (5, 0), (5, 3))
         ],
@@ -144,16 +145,16 @@ def _stack() -> Function:
         ),
         mistakes=(
             Mistake(
-                lambda hidden, k: _grouped(hidden, k).mean(axis=1),
+                lambda hidden, k: grouped(hidden, k).mean(axis=1),
                 "You averaged the positions of a group. That is pooling: the vector stays as wide as "
                 "before, and what differs within the group is lost.",
             ),
             Mistake(
-                lambda hidden, k: _grouped(hidden, k)[:, 0],
+                lambda hidden, k: grouped(hidden, k)[:, 0],
                 "You kept one position of each group. Stacking loses none.",
             ),
             Mistake(
-                lambda hidden, k: _grouped(hidden, k).transpose(0, 2, 1).reshape(len(hidden) // k, -1),
+                lambda hidden, k: grouped(hidden, k).transpose(0, 2, 1).reshape(len(hidden) // k, -1),
                 "The numbers of the positions are interleaved: first the first number of each, then the "
                 "second. The projector expects one whole position after the other.",
             ),
@@ -353,19 +354,8 @@ def _is_it_trained() -> Design:
     )
 
 
-def _stacked(hidden: ndarray, k: int) -> ndarray:
-    stacked: ndarray = stack_frames(torch.from_numpy(hidden)[None], k)[0].numpy()
-    return stacked
-
-
-def _grouped(hidden: ndarray, k: int) -> ndarray:
-    """Cut into groups of neighbors: shape (groups, k, width)."""
-    groups = len(hidden) // k
-    return hidden[: groups * k].reshape(groups, k, hidden.shape[1])
-
-
 def _padded_stack(hidden: ndarray, k: int) -> ndarray:
-    return _stacked(np.pad(hidden, ((0, -len(hidden) % k), (0, 0))), k)
+    return stacked(np.pad(hidden, ((0, -len(hidden) % k), (0, 0))), k)
 
 
 def _spliced(embeds: ndarray, is_audio: ndarray, audio: ndarray) -> ndarray:

@@ -77,7 +77,6 @@ class Function(Exercise):
         first = wrong[0]
         told = _difference(answers[first], expected[first], cases[first])
         for mistake in self.mistakes:
-            as_mistaken = [_run(mistake.answer, case) for case in cases]
             if all(map(_agree, answers, [_run(mistake.answer, case) for case in cases])):
                 return Feedback(f"Not yet. {mistake.why}\n\n{told}", False)
         return Feedback(f"Not yet. {told}", False)

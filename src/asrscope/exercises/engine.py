@@ -165,7 +165,7 @@ def task(number: str) -> Note:
     entry = find(number)
     made = entry.exercise
     options = f"\n\n{listed_options(made)}" if isinstance(made, Choice) else ""
-    call = f'check("{entry.number}", {made.answer_name})'
+    call = f'print(check("{entry.number}", {made.answer_name}))'
     code = f"```python\n{made.starter}\n\n{call}\n```"
     return Note(f"**Exercise {entry.number}: {entry.title}** ({made.kind})\n\n{made.task}{options}\n\n{code}")
 
@@ -228,7 +228,7 @@ def solution_text(made: Exercise) -> str:
         What is right, the explanation, and the program or rubric that belongs to it.
     """
     if isinstance(made, Number):
-        return f"**{made.written(made.answer)}.** {made.solution}\n\n```python\n{made.code}\n```"
+        return f"**Answer: {made.written(made.answer)}.** {made.solution}\n\n```python\n{made.code}\n```"
     if isinstance(made, Function):
         return f"{made.solution}\n\n```python\n{made.code}\n```"
     if isinstance(made, Choice):
