@@ -1,5 +1,7 @@
 """The numbers that pages state, held against the values that are known from elsewhere."""
 
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -87,3 +89,65 @@ def test_an_unknown_name_is_an_error_that_suggests_a_known_one():
     told = r"no fact is called 'full\.encoder\.layer'; did you mean 'full\.encoder\.layers'"
     with pytest.raises(KeyError, match=told):
         facts.find("facts_asrscope", "full.encoder.layer")
+
+
+def test_every_fact_that_a_page_or_a_picture_names_is_computed():
+    docs = EXTENSIONS.parents[1] / "docs"
+    named = set()
+    for page in docs.rglob("*.md"):
+        named |= set(re.findall(r"\{fact\}`([^`]+)`", page.read_text(encoding="utf-8")))
+    for picture in docs.rglob("*.svg"):
+        named |= set(re.findall(r"@([a-z0-9_.]+)@", picture.read_text(encoding="utf-8")))
+    assert len(named) > 40
+    assert sorted(named - set(facts_asrscope.load_facts())) == []
+
+
+def test_memory_and_cache_of_the_large_pair_in_fewer_bits():
+    values = {name: fact.value for name, fact in facts_asrscope.full().items()}
+    parameters = 636_968_960 + 3_075_098_624 + values["full.projector.parameters"]
+    assert values["full.memory.int8_gb"] == parameters / 1e9
+    assert values["full.memory.int4_gb"] == parameters / 2e9
+    assert values["full.kv.bytes_per_token"] == 2 * 36 * 4 * 128 * 2
+    assert values["full.kv.kb_per_second"] == pytest.approx(737.28)
+    assert values["full.kv.bytes_per_token_every_head"] == 4 * values["full.kv.bytes_per_token"]
+
+
+@pytest.mark.parametrize("name", ["tiny", "full"])
+def test_the_matrices_of_a_projector_make_up_the_projector(name):
+    values = {key: fact.value for key, fact in facts_asrscope.load_facts().items()}
+    matrices = [
+        values[f"{name}.projector.{part}.parameters"]
+        for part in ("norm_in", "gate", "up", "down", "norm_out")
+    ]
+    assert sum(matrices) == values[f"{name}.projector.parameters"]
+
+
+def test_what_stacking_makes_of_a_second_and_of_a_window():
+    facts_of_stacking = facts_asrscope.load_facts()
+    made = {k: facts_of_stacking[f"stacking.k{k}.1s"].value for k in (1, 2, 4, 5, 8)}
+    assert made == {1: 50, 2: 25, 4: 12, 5: 10, 8: 6}
+    assert facts_of_stacking["stacking.k4.30s"].value == 375
+    assert facts_of_stacking["stacking.k8.30s"].value == 187  # 1500 positions: a remainder of 4 is cut
+
+
+def test_measurements_are_those_of_the_checkpoint():
+    path = EXTENSIONS.parents[1] / "src" / "asrscope" / "checkpoints" / "tiny" / "metrics.json"
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    values = {name: fact.value for name, fact in facts_asrscope.load_facts().items()}
+    for name, result in metrics["test_sets"].items():
+        errors = sum(
+            values[f"tiny.wer.{name}.{kind}"] for kind in ("substitutions", "insertions", "deletions")
+        )
+        assert values[f"tiny.wer.{name}"] == pytest.approx(errors / result["words"])
+        assert values[f"tiny.wer.{name}.low"] <= values[f"tiny.wer.{name}"] <= values[f"tiny.wer.{name}.high"]
+    assert values["random.wer"] == metrics["random_projector"]["together"]["other"]["wer"]
+    assert values["random.wer.tiny"] == metrics["random_projector"]["together"]["own"]["wer"]
+
+
+def test_models_of_the_same_design_come_from_transformers():
+    values = {name: fact.value for name, fact in facts_asrscope.load_facts().items()}
+    for name in ("voxtral", "glmasr"):
+        parts = [values[f"{name}.{part}.parameters"] for part in ("encoder", "projector", "decoder")]
+        assert sum(parts) == values[f"{name}.parameters"]
+        assert values[f"{name}.projector.tokens_per_second"] == 12.5
+    assert values["voxtral.encoder.parameters"] == values["full.encoder.parameters"]  # the same architecture

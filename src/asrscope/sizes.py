@@ -177,7 +177,7 @@ def cache_bytes_per_token(text_config: SmolLM3Config, bits: int = 16) -> int:
         Bytes: a key and a value, in each layer, for each of the heads that keep their own.
     """
     width = text_config.num_key_value_heads * _head_dim(text_config)
-    return 2 * text_config.num_hidden_layers * width * bits // 8
+    return int(2 * text_config.num_hidden_layers * width * bits // 8)
 
 
 def linear_weights(module: nn.Module) -> int:

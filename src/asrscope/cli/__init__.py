@@ -1,7 +1,8 @@
 """The command line: the one place that prints and exits.
 
 Results go to standard output; progress, warnings and errors to standard error. Expected errors are one line,
-and the exit status is then 2. What needs torch is imported inside the commands, so that ``--help`` is quick.
+and the exit status is then 2. What is large is imported inside the commands, so that ``--help`` is quick, and
+``doctor`` has something to say where an import fails.
 """
 
 import json
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrscope.audio import find_audio
 from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress
+from asrscope.cli.doctor import doctor
 from asrscope.cli.train import app as train_app
 from asrscope.samples import CLIPS, Sample, load_samples
-from asrscope.traces import Provenance
 
 if TYPE_CHECKING:
+    from asrscope.traces import Provenance
     from asrscope.tracing import Segment
 
 __all__ = ["app", "main"]
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 
 app.add_typer(train_app, name="train")
+app.command()(doctor)
 
 Model = Annotated[
     str, typer.Option("--model", "-m", help="'tiny' (bundled), 'full', or a folder with a saved model.")
@@ -273,7 +275,7 @@ def evaluate(
         raise typer.Exit(FAILED)
 
 
-def _describe(name: str, config: Any, provenance: tuple[Provenance, ...]) -> dict[str, Any]:
+def _describe(name: str, config: Any, provenance: "tuple[Provenance, ...]") -> dict[str, Any]:
     """Collect what ``info`` shows, in the order in which it shows it."""
     audio, text = config.audio_config, config.text_config
     parts = {part.part: part for part in provenance}
@@ -306,7 +308,7 @@ def _describe(name: str, config: Any, provenance: tuple[Provenance, ...]) -> dic
     }
 
 
-def _origin(part: Provenance) -> dict[str, Any]:
+def _origin(part: "Provenance") -> dict[str, Any]:
     return {
         "parameters": part.parameters,
         "weights": part.label,
@@ -329,6 +331,8 @@ def _recording(clip: str) -> tuple[Path, Sample | None]:
 
 def _recordings(clips: list[str]) -> tuple[list[Path], bool]:
     """List the recordings asked for; the flag says whether one of the arguments held none."""
+    from asrscope.audio import find_audio
+
     found: list[Path] = []
     failed = False
     for clip in clips:
