@@ -62,9 +62,7 @@ def prose(text: str) -> str:
         fence = re.match(r"(`{3,}|:{3,}) *(?:\{([\w-]+)\}|([\w-]*))", line)
         if closing:
             closing = "" if line.rstrip() == closing else closing
-        elif (fence and fence[1][0] == "`" and (fence[2] in CODE or (not fence[2] and not fence[3]))) or (
-            fence and fence[1][0] == "`" and fence[3]
-        ):
+        elif fence and fence[1][0] == "`" and (fence[2] in CODE or fence[2] is None):
             closing = fence[1]
         elif not fence and not line.startswith("#"):  # claims stand in headings as they were made
             lines.append(line)

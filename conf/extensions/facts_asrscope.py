@@ -30,6 +30,7 @@ K2 = 2
 Facts = dict[str, Fact]
 
 
+@cache
 def load_facts() -> Facts:
     """Return all facts by name, in the order of the table."""
     return {
