@@ -65,9 +65,8 @@ states = layer_states(encoder, trace.log_mel)  # (levels, positions, encoder_dim
 last, step = len(encoder.layers), SECONDS_PER_POSITION
 titles = {0: "Before the layers", 1: "After layer 1", last // 2: f"After layer {last // 2}"}
 titles[last] = f"After layer {last}, the last"
-plots.show(
-    plots.similarity({title: states[level] for level, title in titles.items()}, step, name="similarity")
-)
+panels = {title: states[level] for level, title in titles.items()}
+plots.show(plots.similarity(panels, step, name="similarity", trace=trace))
 
 # %%
 # Play the clip: the lines cross at the moment that you hear. A bright square on the diagonal is a stretch

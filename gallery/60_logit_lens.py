@@ -17,7 +17,6 @@ We look through it at two places: where the decoder writes, and where it has rea
 # The decoder reads the prompt with the clip and the transcript that it wrote. After each layer we keep the
 # vectors. **Predict:** what does the lens show after the last layer?
 
-# sphinx_gallery_thumbnail_number = 1
 import textwrap
 
 import numpy as np
@@ -60,6 +59,7 @@ grid = plots.token_grid(
     subtitles=["one row for each token written", "yellow: probability near 1 · dark blue: near 0"],
     description=f"For each token written, what comes first, layer by layer: {'; '.join(said)}.",
     corner=("written", "after"),
+    clip=(trace, plots.token_times(trace)),
 )
 plots.show(grid)
 

@@ -73,7 +73,6 @@ reach = plots.time_chart(
     f"What changes when {word.text!r} is silent",
     description=f"Silence from {word.start:.2f} to {word.end:.2f} s. {'; '.join(findings)}.",
     y_label="change (vector lengths)",
-    height=240,
 )
 for (label, (x, y)), color in zip(lines.items(), ("#7b8794", "#d9822b", "#3b82c4"), strict=True):
     reach.line(x, y, color=color, line_width=2, legend_label=label)
@@ -101,6 +100,7 @@ grid = plots.token_grid(
     subtitles=[f"masked and cut: {word.text!r} · dB: speech over noise"],
     description=f"The words {', '.join(names)}. {'; '.join(said)}.",
     corner=("word", "clip"),
+    clip=(trace, plots.word_times(trace)),
 )
 plots.show(grid)
 
@@ -118,8 +118,7 @@ for label, result in traces.items():
 # **Predict:** will only the diagonal be dark?
 
 control, _ = asrscope.load("tiny", random_projector=True)
-masked_clips = [sound, *(mask_span(sound, word.start, word.end) for word in spoken)]
-logs = {}
+masked_clips, logs = [sound, *(mask_span(sound, word.start, word.end) for word in spoken)], {}
 for label, network in (("trained", model), ("random", control)):
     forced = [force(network, processor, clip, ids) for clip in masked_clips]
     sums = np.array([word_log_probabilities(each, words) for each in forced])
@@ -140,6 +139,7 @@ matrix = plots.token_grid(
     subtitles=["rows: the word that is masked · columns: the words", "1: as probable as before · 0: lost"],
     description=f"Words by their probability relative to the unchanged clip. {'; '.join(least)}.",
     corner=("masked", "word"),
+    clip=(trace, [(word.start, word.end) for word in spoken]),
 )
 matrix.xaxis.major_label_orientation, matrix.height = 1.0, matrix.height + 40
 plots.show(matrix)

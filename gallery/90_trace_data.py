@@ -6,20 +6,19 @@ The full trace, and your own recording
 
 **What happens to one sentence, from wave to words?**
 
-This is the script of the workshop. It runs one clip through the whole chain, shows every stage, and writes
-two files: ``data_trace.html``, a page that you can open, play and send to someone, and
-``data_trace.json``, the same data for programs.
+This script runs one clip through the whole chain, shows every stage, and writes two files:
+``data_trace.html``, a page to open, play and send, and ``data_trace.json``, the same data for programs.
 
-Run it with a recording of your own::
+Run it with a recording of your own, or speak into the microphone for five seconds::
 
     python 90_trace_data.py my-recording.wav
+    python 90_trace_data.py microphone
 """
 
 # %%
 # The clip
 # --------
-# Without an argument the script takes a clip of the package. Its sentence and voice were kept from all
-# training, and its transcript is known.
+# Without an argument: a clip of the package. Its sentence and voice were kept from all training.
 
 # sphinx_gallery_thumbnail_number = 2
 import json
@@ -29,29 +28,27 @@ from pathlib import Path
 
 import asrscope
 from asrscope import plots
+from asrscope.microphone import record
 from asrscope.report import write_html, write_json
 from asrscope.traces import STAGES
 
 sample = asrscope.load_samples()[0]
 own = len(sys.argv) == 2 and not sys.argv[1].startswith("-")  # a notebook has arguments of its own
-path = sys.argv[1] if own else sample.path
+source = sys.argv[1] if own else sample.path
+if source == "microphone":
+    print("Speak now, for five seconds.")
+    source = record(seconds=5.0)
 
 # %%
 # One call
 # --------
-# ``trace`` loads the clip, runs features, encoder, projector and decoder, and keeps what each of them
-# gives.
+# ``trace`` runs features, encoder, projector and decoder, and keeps what each of them gives.
 
 model, processor = asrscope.load("tiny")
-if own:
-    trace = asrscope.trace(model, processor, path)
-else:
-    trace = asrscope.trace(
-        model, processor, path, name=sample.name, reference=sample.text, reference_words=sample.words
-    )
+known = {"name": sample.name, "reference": sample.text, "reference_words": sample.words}
+trace = asrscope.trace(model, processor, source, **({} if own else known))
 
-print("spoken: ", trace.reference or "not known")
-print("written:", trace.text)
+print(f"spoken:  {trace.reference or 'not known'}\nwritten: {trace.text}")
 print(f"confidence {trace.confidence:.2f}, {trace.duration:.2f} s of sound")
 for warning in trace.warnings:
     print("warning:", warning)
@@ -129,9 +126,13 @@ if own:
 # %%
 # Keep it
 # -------
-# The report holds everything above in one file, with the sound, and asks nothing of the network.
+# The report holds everything above in one file, with the sound, and asks nothing of the network. Beside the
+# projector's output it draws that of a random projector. **Predict:** what will that one lead to?
 
-write_html(trace, "data_trace.html")
+untrained = asrscope.load("tiny", random_projector=True)
+control = asrscope.trace(*untrained, trace.waveform, name=trace.name)
+print("random projector:", control.text)
+write_html(trace, "data_trace.html", control=control)
 write_json(trace, "data_trace.json")
 for name in ("data_trace.html", "data_trace.json"):
     print(f"{name}: {Path(name).stat().st_size / 1e6:.1f} MB")
@@ -139,14 +140,16 @@ for name in ("data_trace.html", "data_trace.json"):
 # %%
 # Your own recording
 # ------------------
-# Save a short sentence from your phone or computer as WAV, FLAC, OGG or MP3 and give its path to the
-# script. In a notebook, set ``path`` and call ``asrscope.trace(model, processor, path)``. This model
-# learned from synthesizers, so expect a poor transcript from a human voice. Then use the stages above to
-# find out where it went wrong.
+# Save a short sentence as WAV, FLAC, OGG or MP3 and give its path to the script, or use the microphone; in a
+# notebook, set ``source``. :doc:`How to record </using/your-recording>`. This model learned from
+# synthesizers, so expect a poor transcript from a human voice. The stages show where it went wrong.
 #
 # Summary
 # -------
-# One sentence has gone from samples to frames, positions, audio tokens and words, and every intermediate
-# result is in your hands. The pages before this one take the stages apart: :ref:`samples <gallery-air>`,
-# :ref:`spectrogram <gallery-log-mel>`, :ref:`encoder <gallery-encoder>`, :ref:`projector
-# <gallery-projector>`, :ref:`decoder <gallery-decoder>`. The lecture: :doc:`Class 2 </course/class-2>`.
+# One sentence has gone from samples to frames, positions, audio tokens and words. The pages before this one
+# take the stages apart: :ref:`samples <gallery-air>`, :ref:`spectrogram <gallery-log-mel>`, :ref:`encoder
+# <gallery-encoder>`, :ref:`projector <gallery-projector>`, :ref:`prompt <gallery-prompt>`, :ref:`decoder
+# <gallery-decoder>`. Others ask what the pictures prove: :ref:`modality gap <gallery-gap>`, :ref:`attention
+# <gallery-attention>`, :ref:`logit lens <gallery-lens>`, :ref:`what if? <gallery-what-if>` And two count
+# errors: :ref:`robustness <gallery-robustness>`, :ref:`evaluation <gallery-evaluation>`. The lecture:
+# :doc:`Class 2 </course/class-2>`.

@@ -197,6 +197,24 @@ def test_an_untrained_projector_is_named_in_the_trace(run, clip, tmp_path, make_
     assert parts["projector"] is False
 
 
+def test_the_page_of_a_small_model_shows_an_untrained_projector_beside_it(
+    run, clip, tmp_path, make_checkpoint
+):
+    recording, checkpoint = clip("noise.wav"), make_checkpoint()
+    for options, beside in ((), True), (("--no-control",), False), (("--random-projector",), True):
+        page = tmp_path / "page.html"
+        result = run("trace", recording, "-m", checkpoint, "--html", page, *options)
+        assert result.exit_code == 0
+        text = page.read_text(encoding="utf-8")
+        assert ('id="control"' in text) is beside
+        if beside:
+            labels = re.findall(
+                r'<th scope="row"><span class="badge (\w+)">\w+</span></th><td class="long">', text
+            )
+            assert len(set(labels)) == 2
+            assert "random" in labels
+
+
 def test_a_recording_that_cannot_be_traced_is_one_line(run, tmp_path, make_checkpoint):
     result = run("trace", tmp_path / "nothing.wav", "--model", make_checkpoint())
     assert_one_error(result, r"nothing\.wav: there is no such file")

@@ -1,109 +1,91 @@
-// One clock for the whole page: the sound's position moves every playhead, and a click anywhere seeks and plays.
+// Unpacks the page and draws each figure when it comes near the window. The sound moves it all: see clock.js.
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const audio = document.getElementById("audio");
-  const clock = document.getElementById("clock");
-  const buttons = [...document.querySelectorAll("button[data-start]")].map((element) => ({
-    element,
-    start: Number(element.dataset.start),
-    end: Number(element.dataset.end),
-  }));
-  let playheads = []; // {model, plot}: the plot is the element on the page
-  let visible = new Set(); // plots on screen: the others are brought up to date when they come into view
-  let stopAt = Infinity;
+  const AHEAD = "300px"; // how far outside the window a figure begins to be drawn
+  const root = document.documentElement;
+  const plots = [...document.querySelectorAll(".plot")];
+  const ranges = new Map(); // name -> ranges that move together
+  const drawn = new Map(); // element -> promise of its view
 
-  function showTime(everywhere) {
-    const now = audio.currentTime;
-    clock.textContent = `${now.toFixed(2)} s`;
-    for (const { model, plot } of playheads) {
-      if (everywhere || visible.has(plot)) model.location = now;
-    }
-    for (const { element, start, end } of buttons) {
-      element.classList.toggle("now", now >= start && now < end && !(audio.paused && now === 0));
-    }
+  /* ---- unpacking ---- */
+
+  async function unpack(id) {
+    const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (each) => each.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
   }
 
-  function tick() {
-    if (audio.currentTime >= stopAt) audio.pause();
-    showTime(false);
-    if (!audio.paused && !audio.ended) requestAnimationFrame(tick);
-  }
+  const text = (bytes) => new TextDecoder().decode(bytes);
 
-  function playFrom(start, end) {
-    stopAt = end === undefined ? Infinity : end;
-    audio.currentTime = Math.max(0, Math.min(start, audio.duration || start));
-    showTime(true);
-    audio.play().catch((error) => {
-      clock.textContent = `cannot play: ${error.name}`;
-    });
-  }
-
-  audio.addEventListener("play", () => requestAnimationFrame(tick));
-  audio.addEventListener("pause", () => {
-    stopAt = Infinity; // the next press on the player's own button plays to the end
-    showTime(true);
-  });
-  audio.addEventListener("seeked", () => showTime(true));
-  for (const { element, start, end } of buttons) element.addEventListener("click", () => playFrom(start, end));
-
-  // Where in the sound a click on a figure points: a moment, a stretch, or nowhere.
-  function target(key, figure, x, y) {
-    if (data.timeFigures.includes(key)) return [x, undefined];
-    if (key === "decoder_words") return data.words[Math.round(y)];
-    if (key === "decoder_tokens") return data.words[data.wordOfToken[Math.round(y)]];
-    if (key === "prompt") {
-      const cells = figure.renderers[0].data_source;
-      const [centers, widths, lines, kinds] = ["center", "width", "line", "kind"].map((name) => cells.get(name));
-      let audioToken = -1;
-      for (let i = 0; i < centers.length; i++) {
-        if (kinds[i] === "audio token") audioToken++;
-        const hit = lines[i] === Math.round(y) && Math.abs(x - centers[i]) <= widths[i] / 2;
-        if (hit && kinds[i] === "audio token") {
-          const start = audioToken * data.secondsPerAudioToken;
-          return [start, start + data.secondsPerAudioToken];
-        }
-      }
-    }
-    return undefined;
-  }
-
-  async function draw() {
-    const plots = Object.fromEntries(
-      Object.keys(data.roots).map((key) => [key, document.getElementById(`plot-${key}`)]),
+  // A figure is the length of its JSON, the JSON, and the numbers of its arrays: see asrscope/plots/packing.py.
+  function restore(bytes) {
+    const end = 4 + new DataView(bytes.buffer).getUint32(0, true);
+    const numbers = (place) => bytes.slice(end + place.at, end + place.at + place.size);
+    return JSON.parse(text(bytes.subarray(4, end)), (_, value) =>
+      value?.type === "bytes" ? { type: "bytes", data: value.step ? values(numbers(value), value) : numbers(value) } : value,
     );
-    const roots = Object.fromEntries(Object.entries(data.roots).map(([key, id]) => [id, plots[key]]));
-    const [views] = await Bokeh.embed.embed_items({ document: data.document }, [
-      { docid: "document", roots, root_ids: Object.keys(roots) },
-    ]);
-    const figures = [];
-    for (const [key, id] of Object.entries(data.roots)) {
-      const view = views.get_by_id(id);
-      figures.push(view);
-      const playhead = view.model.center.find((model) => model.name === "playhead");
-      if (playhead !== undefined) playheads.push({ model: playhead, plot: plots[key] });
-      view.model.on_event("tap", ({ x, y }) => {
-        const stretch = target(key, view.model, x, y);
-        if (stretch) playFrom(...stretch);
-      });
-      // A finger that moves up or down scrolls the page, not the figure.
-      view.canvas_view.events_el.style.touchAction = "pan-y";
-      nameButtons(view.shadow_el);
-    }
-    const watcher = new IntersectionObserver((entries) => {
-      for (const { target: plot, isIntersecting } of entries) {
-        if (isIntersecting) visible.add(plot);
-        else visible.delete(plot);
-      }
-      showTime(false);
+  }
+
+  // Whole steps, stored as all their lowest bytes, then the next ones; the highest byte has the sign.
+  function values(bytes, { ranks, step }) {
+    const count = bytes.length / ranks;
+    const shift = 32 - 8 * ranks;
+    return Float32Array.from({ length: count }, (_, i) => {
+      let whole = 0;
+      for (let rank = 0; rank < ranks; rank++) whole |= bytes[rank * count + i] << (8 * rank);
+      return ((whole << shift) >> shift) * step;
     });
-    for (const { plot } of playheads) watcher.observe(plot);
-    return figures;
+  }
+
+  // As text of an element, because the page's policy knows the script by its hash, and forbids eval.
+  const bokeh = unpack("bokeh").then((bytes) => {
+    const script = document.createElement("script");
+    script.textContent = text(bytes);
+    document.head.append(script);
+  });
+
+  /* ---- drawing ---- */
+
+  function draw(plot) {
+    if (!drawn.has(plot)) drawn.set(plot, begin(plot));
+    return drawn.get(plot);
+  }
+
+  async function begin(plot) {
+    const [item] = await Promise.all([unpack(`packed-${plot.id}`).then(restore), bokeh]);
+    const [view] = [...(await Bokeh.embed.embed_item(item, plot))];
+    link(view.model);
+    await idle(view.model.document);
+    // A finger that moves up or down scrolls the page, not the figure.
+    view.canvas_view.events_el.style.touchAction = "pan-y";
+    nameButtons(view.shadow_el);
+    plot.dataset.drawn = "true";
+    if (drawn.size === 1) performance.mark("first-figure");
+    plot.dispatchEvent(new Event("bokeh-figure-drawn", { bubbles: true }));
+    return view;
+  }
+
+  const idle = (model) => (model.is_idle ? undefined : new Promise((done) => model.idle.connect(done)));
+
+  function link(figure) {
+    const range = figure.x_range;
+    if (range.name == null) return;
+    const group = ranges.get(range.name) ?? [];
+    if (group.length) range.setv({ start: group[0].start, end: group[0].end });
+    group.push(range);
+    ranges.set(range.name, group);
+    const spread = () => {
+      for (const other of group) {
+        if (other.start !== range.start || other.end !== range.end) other.setv({ start: range.start, end: range.end });
+      }
+    };
+    range.properties.start.change.connect(spread);
+    range.properties.end.change.connect(spread);
   }
 
   // Bokeh's tool buttons have a tooltip but neither role nor name, and it makes them anew when their space changes.
-  function nameButtons(root) {
-    for (const element of root.querySelectorAll("*")) {
+  function nameButtons(parent) {
+    for (const element of parent.querySelectorAll("*")) {
       if (!element.shadowRoot) continue;
       nameButtons(element.shadowRoot);
       if (!element.classList.contains("bk-Toolbar")) continue;
@@ -118,26 +100,37 @@
     }
   }
 
-  function followTheme(figures) {
-    const root = document.documentElement;
-    const button = document.getElementById("theme");
-    const system = matchMedia("(prefers-color-scheme: dark)");
-    const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-    const update = () => {
-      button.setAttribute("aria-pressed", String(isDark()));
-      for (const view of figures) view.request_repaint(); // the figures read the page's colors as they paint
-    };
-    button.addEventListener("click", () => {
-      root.dataset.theme = isDark() ? "light" : "dark";
-      update();
-    });
-    system.addEventListener("change", update);
-    update();
-  }
+  /* ---- light and dark ---- */
 
-  draw().then((figures) => {
-    followTheme(figures);
-    showTime(true);
-    document.documentElement.dataset.ready = "true";
+  const button = document.getElementById("theme");
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+  const recolor = async () => {
+    button.setAttribute("aria-pressed", String(isDark()));
+    for (const view of drawn.values()) (await view).request_repaint(); // figures read the page's colors as they paint
+  };
+  button.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    recolor();
   });
+  system.addEventListener("change", recolor);
+  recolor();
+
+  /* ---- what the page does ---- */
+
+  const near = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) if (isIntersecting) draw(target).catch(fail);
+    },
+    { rootMargin: `${AHEAD} 0px` },
+  );
+  for (const plot of plots) near.observe(plot);
+  window.addEventListener("beforeprint", () => plots.forEach((plot) => draw(plot).catch(fail)));
+  bokeh.then(() => (root.dataset.ready = "true")).catch(fail);
+
+  function fail(error) {
+    const note = document.getElementById("failed");
+    note.textContent = `The figures cannot be drawn (${error.message}). Sound, descriptions and tables work all the same.`;
+    note.hidden = false;
+  }
 })();

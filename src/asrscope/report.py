@@ -4,36 +4,44 @@ import base64
 import hashlib
 import json
 import os
-import re
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-from bokeh.document import Document
+import numpy as np
 from bokeh.models import Title  # type: ignore[attr-defined] # its stubs leave out annotations
-from bokeh.resources import Resources
+from bokeh.plotting import figure as Figure
 from jinja2 import Environment
 from markupsafe import Markup
 
 from asrscope import plots
 from asrscope.audio import wav_bytes
 from asrscope.plots.measures import number
+from asrscope.plots.packing import bokeh_js, compressed, packed
+from asrscope.plots.player import clock_css, clock_js
 from asrscope.plots.wording import chance
 from asrscope.stages import STAGES
 from asrscope.traces import ARRAY_AXES, Provenance, Trace
 
 __all__ = ["validate_json", "write_html", "write_json"]
 
-# Figures whose horizontal axis is the clip's time: a click there is a moment to play from.
-TIME_FIGURES = ("waveform", "log_mel", "encoder_output", "audio_embeds", "nearest_tokens")
+TOKENS = "Token by token"
+COMPARED = ("audio_embeds", "nearest_tokens")  # figures that are drawn of the control, too
+HINTS = {
+    "prompt": "Click an audio token to hear its stretch.",
+    "decoder_words": "Click a word to hear it, where its time is known.",
+    "decoder_tokens": "Click a written token to hear its word, where its time is known.",
+}
 
 
-def write_html(trace: Trace, path: str | Path) -> None:
+def write_html(trace: Trace, path: str | Path, *, control: Trace | None = None) -> None:
     """Write a trace as one interactive HTML page that works offline and asks no host for anything.
 
-    The page holds the figures with BokehJS, the sound, and every figure's content as a table. Only its own
-    two scripts may run in it (a content security policy with their hashes), and all text of the trace is
-    escaped. The same trace gives the same bytes.
+    The page holds the sound, the figures, each drawn when it is scrolled into view, and every figure's
+    content as a table. BokehJS and the figures are compressed. Only three scripts may run in it (a content
+    security policy with their hashes), and all text of the trace is escaped. The same trace gives the same
+    bytes.
 
     Parameters
     ----------
@@ -41,13 +49,23 @@ def write_html(trace: Trace, path: str | Path) -> None:
         What to show.
     path : str or Path
         File to write. It is replaced only once the new page is complete.
+    control : Trace, optional
+        The same clip through other projector weights, random ones for example. What both projectors give is
+        then shown side by side.
 
     Raises
     ------
+    ValueError
+        If the control is not of the same clip.
     OSError
         If the file cannot be written.
     """
-    _write(path, _page(trace))
+    if control is not None and not np.array_equal(control.waveform, trace.waveform):
+        raise ValueError(
+            f"expected a control of the same clip as {trace.name!r}, but {control.name!r} has another "
+            "waveform: make sure to trace the same recording twice"
+        )
+    _write(path, _page(trace, control))
 
 
 def write_json(trace: Trace, path: str | Path) -> None:
@@ -112,23 +130,12 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-def _page(trace: Trace) -> str:
-    bokeh_js = "\n".join(
-        Resources(mode="inline", components=["bokeh"], minified=True, log_level="warn").js_raw
-    )
-    scripts = {"bokeh_js": _script(bokeh_js), "report_js": _script(_resource("report.js"))}
-    document, roots = _document(trace)
-    data = {
-        "document": document,
-        "roots": roots,
-        "timeFigures": list(TIME_FIGURES),
-        "secondsPerAudioToken": trace.seconds_per_audio_token,
-        "words": [_seconds(word.start, word.end) for word in trace.words],
-        "wordOfToken": _word_of_token(trace),
-    }
+def _page(trace: Trace, control: Trace | None) -> str:
+    bokeh = bokeh_js()
+    scripts = {"clock_js": _script(clock_js()), "report_js": _script(_resource("report.js"))}
     policy = [
         "default-src 'none'",
-        "script-src " + " ".join(f"'sha256-{_sha256(script)}'" for script in scripts.values()),
+        "script-src " + " ".join(f"'sha256-{_sha256(script)}'" for script in (*scripts.values(), bokeh)),
         "style-src 'unsafe-inline'",  # BokehJS writes style elements
         "img-src data: blob:",
         "media-src data:",
@@ -143,32 +150,87 @@ def _page(trace: Trace) -> str:
     return environment.from_string(_resource("report.html")).render(
         trace=trace,
         policy="; ".join(policy),
-        css=Markup(_resource("report.css") + plots.theme_css()),  # our own text, no trace in it
+        css=Markup(_resource("report.css") + clock_css() + plots.theme_css()),  # our own text, no trace in it
         audio=base64.b64encode(wav_bytes(trace.waveform)).decode("ascii"),
-        sections=[_section(trace, key) for key in plots.PLOTS],
+        rivals=[_rival(each) for each in (trace, control) if each is not None],
+        sections=[_section(trace, control, key) for key in plots.PLOTS],
+        anatomy=plots.prompt_length(trace),
         pipeline=_pipeline(trace),
         arrays=[
             (field, " × ".join(names), plots.statistics(trace, field)) for field, names in ARRAY_AXES.items()
         ],
         weights=[(origin, _weights_label(origin)) for origin in trace.provenance],
-        data=Markup(_json_in_html(data)),
+        bokeh_packed=compressed(bokeh.encode()),
         **{name: Markup(script) for name, script in scripts.items()},
     )
 
 
-def _section(trace: Trace, key: str) -> dict[str, Any]:
-    """Everything the template needs for one figure."""
+def _section(trace: Trace, control: Trace | None, key: str) -> dict[str, Any]:
+    """Everything the template needs for one stage: its figure, or two to compare, and its table."""
     stage = next((stage for stage in STAGES if stage.key == key), None)
+    pair = [trace] if control is None or key not in COMPARED else [trace, control]
+    figures = [plots.PLOTS[key](each) for each in pair]
+    if key == "nearest_tokens":  # bars to compare need one scale
+        low, high = min(fig.y_range.start for fig in figures), max(fig.y_range.end for fig in figures)
+        for figure in figures:
+            figure.y_range.update(start=low, end=high)
+    panels = [
+        _panel(each, key, figure, name, _projector_label(each) if len(pair) > 1 else "")
+        for each, figure, name in zip(pair, figures, (key, f"{key}-control"), strict=False)
+    ]
     return {
         "key": key,
-        "title": trace.title(stage) if stage else "Token by token",
+        "title": trace.title(stage) if stage else TOKENS,
+        "name": stage.title if stage else TOKENS,
         "about": stage.description
         if stage
         else "Every token that was written, beside the tokens the decoder held most probable instead.",
-        "description": plots.describe(trace, key),
+        "panels": panels,
         "table": plots.table(trace, key),
-        "is_time": key in TIME_FIGURES,
+        "times": _row_times(trace, key),
+        "open": key == "decoder_tokens",
+        "hint": HINTS.get(key, "Click to play from a moment, drag to zoom."),
     }
+
+
+def _panel(trace: Trace, key: str, figure: Figure, name: str, label: str) -> dict[str, Any]:
+    """One figure; `label` says of what kind the projector's weights are, where two are compared."""
+    # The page has headings of its own; what must stay in the picture is a note on its weights.
+    title = cast(Title, figure.title)
+    notes = "\n".join(str(title.text).split("\n")[1:])
+    title.text = notes or (f"{label} weights: projector" if label else "")
+    title.visible = title.text != ""
+    return {
+        "id": name,
+        "label": label,
+        "height": figure.height,
+        "packed": packed(figure),
+        "description": plots.describe(trace, key),
+    }
+
+
+def _rival(trace: Trace) -> dict[str, Any]:
+    """Sum up what the projector's weights led to: the text, and how near the audio tokens are to text."""
+    best = trace.nearest_cosines[:, 0] if trace.nearest_cosines.size else None
+    return {
+        "label": _projector_label(trace),
+        "text": trace.text,
+        "confidence": trace.confidence,
+        "cosine": None if best is None else float(np.median(best)),
+        "distinct": len({texts[0] for texts in trace.nearest_texts if texts}),
+        "tokens": len(trace.audio_embeds),
+    }
+
+
+def _projector_label(trace: Trace) -> str:
+    return next((_weights_label(origin) for origin in trace.provenance if origin.part == "projector"), "")
+
+
+def _row_times(trace: Trace, key: str) -> Sequence[tuple[float, float] | None]:
+    """Stretch of the sound for each row of a table that ends with it."""
+    if key == "decoder_tokens":
+        return plots.token_times(trace)
+    return [None] * len(plots.table(trace, key).rows)
 
 
 def _pipeline(trace: Trace) -> list[tuple[str, str, str]]:
@@ -185,58 +247,8 @@ def _pipeline(trace: Trace) -> list[tuple[str, str, str]]:
     return [(stage.key, stage.title, shapes[stage.key]) for stage in STAGES]
 
 
-def _document(trace: Trace) -> tuple[dict[str, Any], dict[str, str]]:
-    """All figures as one Bokeh document with one time range; and the id of each figure in it."""
-    document = Document(title="asrscope")
-    figures = {key: draw(trace) for key, draw in plots.PLOTS.items()}
-    time = figures[TIME_FIGURES[0]].x_range
-    for key, figure in figures.items():
-        if key in TIME_FIGURES:
-            figure.x_range = time
-        # The page has headings of its own; what must stay in the picture is a note on its weights.
-        title = cast(Title, figure.title)
-        title.text = "\n".join(str(title.text).split("\n")[1:])
-        title.visible = title.text != ""
-        document.add_root(figure)
-    ids: dict[str, str] = {}
-    content = _renumbered(document.to_json(deferred=False), ids)
-    return content, {key: ids[figure.id] for key, figure in figures.items()}
-
-
-def _renumbered(value: Any, ids: dict[str, str]) -> Any:
-    """Give the models of a document ids in order of appearance: Bokeh's own depend on what ran before."""
-    if isinstance(value, dict):
-        fresh = {key: _renumbered(item, ids) for key, item in value.items() if key != "id"}
-        model = value.get("id")
-        if isinstance(model, str) and re.fullmatch(r"p\d+", model):
-            return {**fresh, "id": ids.setdefault(model, f"p{len(ids) + 1}")}
-        return {**fresh, "id": model} if "id" in value else fresh
-    if isinstance(value, list | tuple):
-        return [_renumbered(item, ids) for item in value]
-    return value
-
-
-def _seconds(start: float | None, end: float | None) -> list[float] | None:
-    return None if start is None or end is None else [start, end]
-
-
-def _word_of_token(trace: Trace) -> list[int]:
-    """Index of the word that each token belongs to, -1 for none."""
-    owner = [-1] * len(trace.tokens)
-    for index, word in enumerate(trace.words):
-        for token in range(word.first_token, word.last_token + 1):
-            owner[token] = index
-    return owner
-
-
 def _weights_label(origin: Provenance) -> str:
     return origin.label.removesuffix(" weights")
-
-
-def _json_in_html(data: Any) -> str:
-    """JSON for a script element: without ``<`` nothing in it can end the element or begin a comment."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _script(text: str) -> str:

@@ -38,6 +38,8 @@ app = typer.Typer(
 app.add_typer(train_app, name="train")
 app.command()(doctor)
 
+SMALL = 100_000_000  # parameters of a model that runs a second time for a control without being asked
+
 Model = Annotated[
     str, typer.Option("--model", "-m", help="'tiny' (bundled), 'full', or a folder with a saved model.")
 ]
@@ -102,6 +104,13 @@ def trace(
     random_projector: Annotated[
         bool, typer.Option("--random-projector", help="Use an untrained projector, to compare with.")
     ] = False,
+    control: Annotated[
+        bool | None,
+        typer.Option(
+            "--control/--no-control",
+            help="Show an untrained projector beside the model's in the page. Default: for a small model.",
+        ),
+    ] = None,
 ) -> None:
     """Run one clip through the model and keep every stage of it."""
     with expected_errors():
@@ -112,15 +121,14 @@ def trace(
         from asrscope.presets import load
         from asrscope.tracing import trace as run
 
-        traced = run(
-            *load(model, random_projector=random_projector),
-            source,
-            name=sample.name if sample else source.name,
-            num_beams=beams,
-            max_new_tokens=max_new_tokens,
-            reference=reference or (sample.text if sample else None),
-            reference_words=sample.words if sample and reference is None else None,
-        )
+        options: dict[str, Any] = {
+            "name": sample.name if sample else source.name,
+            "num_beams": beams,
+            "max_new_tokens": max_new_tokens,
+            "reference": reference or (sample.text if sample else None),
+            "reference_words": sample.words if sample and reference is None else None,
+        }
+        traced = run(*load(model, random_projector=random_projector), source, **options)
         for warning in traced.warnings:
             complain(f"warning: {_named(source, warning)}")
         print(traced.text)
@@ -129,15 +137,44 @@ def trace(
 
         from asrscope.report import write_html, write_json
 
+        beside = None
+        parameters = sum(part.parameters for part in traced.provenance)
+        if html is not None and (parameters < SMALL if control is None else control):
+            # The other projector: random beside the model's own, or the other way round.
+            beside = run(*load(model, random_projector=not random_projector), source, **options)
+
         writers: list[tuple[Path | None, Callable[[Path], object]]] = [
             (npz, traced.save),
-            (html, lambda path: write_html(traced, path)),
+            (html, lambda path: write_html(traced, path, control=beside)),
             (json_path, lambda path: write_json(traced, path)),
         ]
         for path, write in writers:
             if path is not None:
                 write(path)
                 complain(f"wrote {path}")
+
+
+@app.command()
+def record(
+    path: Annotated[Path, typer.Argument(help="The WAV file to write.")],
+    seconds: Annotated[float, typer.Option(help="Length of the recording.")] = 5.0,
+) -> None:
+    """Record a clip from the microphone, for ``trace`` and ``transcribe``."""
+    with expected_errors():
+        _check_writable(path)
+        if path.exists():
+            raise FileExistsError(f"{path}: there is a file of this name: choose another")
+
+        from asrscope.audio import wav_bytes
+        from asrscope.microphone import record as run
+
+        complain(f"speak now, for {seconds:g} s")
+        try:
+            waveform = run(seconds)
+        except ImportError as error:
+            raise OSError(str(error)) from error
+        path.write_bytes(wav_bytes(waveform))
+        complain(f"wrote {path}")
 
 
 @app.command()

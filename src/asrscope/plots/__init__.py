@@ -19,11 +19,11 @@ from asrscope.plots.pictures import similarity, spectrogram
 from asrscope.plots.player import Player, listen, player
 from asrscope.plots.rates import Rate, rates_by_name, rates_over
 from asrscope.plots.sound import log_mel, waveform
-from asrscope.plots.tables import Table, table
+from asrscope.plots.tables import Table, prompt_length, table
 from asrscope.plots.theme import PALETTE, theme_css
 from asrscope.plots.tokens import nearest_tokens, prompt
 from asrscope.plots.vectors import audio_embeds, encoder_output
-from asrscope.plots.words import decoder_tokens, decoder_words, token_times
+from asrscope.plots.words import decoder_tokens, decoder_words, token_times, word_times
 from asrscope.traces import Trace
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "nearest_tokens",
     "player",
     "prompt",
+    "prompt_length",
     "rates_by_name",
     "rates_over",
     "show",
@@ -59,6 +60,7 @@ __all__ = [
     "token_grid",
     "token_times",
     "waveform",
+    "word_times",
 ]
 
 # In pipeline order: the key of each stage in STAGES, then the second view of the last one.

@@ -232,8 +232,7 @@ def token_grid(
     description: str,
     subtitles: Sequence[str] = (),
     corner: tuple[str, str] = ("row", "column"),
-    row_times: Sequence[tuple[float, float] | None] | None = None,
-    trace: Trace | None = None,
+    clip: tuple[Trace, Sequence[tuple[float, float] | None]] | None = None,
 ) -> figure:
     """Draw a table of tokens, each cell with a token and colored by its probability, the first row on top.
 
@@ -255,10 +254,9 @@ def token_grid(
         Lines below the title.
     corner : (str, str)
         What a row and what a column is, for the hover text.
-    row_times : sequence of (float, float) or None, optional
-        For each row the stretch of the sound that it stands for, in seconds, or None.
-    trace : Trace, optional
-        The clip of these times, which a page saved by a script plays.
+    clip : (Trace, sequence of (float, float) or None), optional
+        A clip, and for each row the stretch of it that the row stands for, in seconds, or None: pages play
+        it, and light the row while it is heard.
 
     Returns
     -------
@@ -315,10 +313,10 @@ def token_grid(
         ("probability", "@probability{0.0000}"),
     ]
     hover(fig, tooltips, [rects])
-    if row_times is not None:
-        plays(rects, [time for time in row_times for _ in columns])
+    if clip is not None:
+        trace, times = clip
+        plays(rects, [time for time in times for _ in columns])
         rests(written)
-    if trace is not None:
         sound_with(fig, trace)
     fig.x_range = Range1d(start=-0.5, end=len(columns) - 0.5)
     fig.y_range = Range1d(start=len(rows) - 0.5, end=-0.5)

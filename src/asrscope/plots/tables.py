@@ -8,10 +8,11 @@ from jaxtyping import Float32
 
 from asrscope.plots.measures import mel_centers, number
 from asrscope.plots.wording import visible
+from asrscope.plots.words import token_times
 from asrscope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION, SECONDS_PER_SAMPLE
 from asrscope.traces import Trace
 
-__all__ = ["Table", "table"]
+__all__ = ["Table", "prompt_length", "table"]
 
 MOST_ROWS = 120  # of a stage over time: a longer clip gets longer steps
 SHORTEST_STEP = 0.1  # seconds
@@ -57,6 +58,36 @@ def table(trace: Trace, key: str) -> Table:
         raise KeyError(f"there is no table {key!r}. Make sure to use one of {list(_TABLES)}")
     header, rows = _TABLES[key](trace)
     return Table(tuple(header), tuple(tuple(row) for row in rows))
+
+
+def prompt_length(trace: Trace) -> tuple[str, ...]:
+    """Work out the length of the prompt from the length of the clip, step by step.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace.
+
+    Returns
+    -------
+    tuple of str
+        Sentences; the last one states the length that the prompt has.
+    """
+    samples, positions, k = len(trace.waveform), len(trace.encoder_hidden_states), trace.stack_factor
+    step = round(SECONDS_PER_POSITION / SECONDS_PER_SAMPLE)
+    filled = -(-samples // step)
+    lines = [f"{samples} samples / {step} a position, rounded up: {filled} encoder positions."]
+    if filled != positions:
+        lines.append(f"The encoder was given {positions} positions; what the clip does not fill is padding.")
+    audio = int(trace.prompt_is_audio.sum())
+    text = len(trace.prompt_ids) - audio
+    grouped = (positions - k) // k + 1
+    if grouped == audio:
+        lines.append(f"({positions} positions − k) // k + 1, with k = {k}: {audio} audio tokens.")
+    else:
+        lines.append(f"{audio} audio tokens, where (p − k) // k + 1 with k = {k} would be {grouped}.")
+    lines.append(f"{audio} audio + {text} text = {audio + text} positions of prompt.")
+    return tuple(lines)
 
 
 _Rows = tuple[list[str], list[list[str]]]
@@ -109,13 +140,16 @@ def _nearest_tokens(trace: Trace) -> _Rows:
 
 
 def _prompt(trace: Trace) -> _Rows:
-    rows = []
+    rows, audio, seconds = [], 0, trace.seconds_per_audio_token
     for position, (number_, text) in enumerate(
         zip(trace.prompt_ids.tolist(), trace.prompt_texts, strict=True)
     ):
-        kind = "audio" if trace.prompt_is_audio[position] else "text"
-        rows.append([str(position), kind, str(number_), visible(text)])
-    return ["position", "kind", "token id", "token"], rows
+        kind, time = "marker" if text.startswith("<|") and text.endswith("|>") else "text", ""
+        if trace.prompt_is_audio[position]:
+            kind, time = f"audio token {audio}", f"{audio * seconds:.2f} to {(audio + 1) * seconds:.2f}"
+            audio += 1
+        rows.append([str(position), kind, str(number_), visible(text), time])
+    return ["position", "kind", "token id", "token", "heard at (s)"], rows
 
 
 def _decoder_words(trace: Trace) -> _Rows:
@@ -131,10 +165,13 @@ def _decoder_words(trace: Trace) -> _Rows:
 
 def _decoder_tokens(trace: Trace) -> _Rows:
     rows = []
-    for index, token in enumerate(trace.tokens):
+    for index, (token, heard) in enumerate(zip(trace.tokens, token_times(trace), strict=True)):
         others = ", ".join(f"{visible(text)} {probability:.4f}" for text, probability in token.runners_up)
-        rows.append([str(index), str(token.id), visible(token.text), f"{token.probability:.4f}", others])
-    return ["token number", "token id", "token", "probability", "most probable others"], rows
+        time = f"{heard[0]:.2f} to {heard[1]:.2f}" if heard else "not known"
+        chosen = [str(token.id), visible(token.text), f"{token.probability:.4f}"]
+        rows.append([str(index), *chosen, others, time])
+    header = ["token number", "token id", "token", "probability", "most probable others"]
+    return [*header, "its word is spoken at (s)"], rows
 
 
 _TABLES: dict[str, Callable[[Trace], _Rows]] = {

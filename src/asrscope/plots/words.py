@@ -17,9 +17,9 @@ from asrscope.plots.figures import (
 from asrscope.plots.measures import stage_named
 from asrscope.plots.theme import BAR
 from asrscope.plots.wording import chance, title_lines, visible
-from asrscope.traces import Token, Trace, Word
+from asrscope.traces import Token, Trace
 
-__all__ = ["decoder_tokens", "decoder_words", "token_times"]
+__all__ = ["decoder_tokens", "decoder_words", "token_times", "word_times"]
 
 LONGEST_NAME = 14  # characters of a word beside its bar
 MOST_ALTERNATIVES = 4  # beside the written token: five in all
@@ -50,7 +50,7 @@ def decoder_words(trace: Trace) -> figure:
     left = max(LEFT_MARGIN, 20 + 7 * max(map(len, names), default=0))
     fig = plain_figure(trace, title, subtitles, stage.key, height, left=left)
     tokens = [trace.tokens[word.first_token : word.last_token + 1] for word in words]
-    times = [_stretch(word) for word in words]
+    times = word_times(trace)
     source = ColumnDataSource(
         {
             "row": list(range(len(words))),
@@ -176,14 +176,28 @@ def token_times(trace: Trace) -> tuple[tuple[float, float] | None, ...]:
         Start and end of the token's word in seconds, one for each token; None where they are not known.
     """
     times: list[tuple[float, float] | None] = [None] * len(trace.tokens)
-    for word in trace.words:
+    for word, time in zip(trace.words, word_times(trace), strict=True):
         for index in range(word.first_token, word.last_token + 1):
-            times[index] = _stretch(word)
+            times[index] = time
     return tuple(times)
 
 
-def _stretch(word: Word) -> tuple[float, float] | None:
-    return None if word.start is None or word.end is None else (word.start, word.end)
+def word_times(trace: Trace) -> tuple[tuple[float, float] | None, ...]:
+    """Find when each written word was spoken, if it was written as it was spoken.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace.
+
+    Returns
+    -------
+    tuple of (float, float) or None
+        Start and end in seconds, one for each word; None where they are not known.
+    """
+    return tuple(
+        None if word.start is None or word.end is None else (word.start, word.end) for word in trace.words
+    )
 
 
 def _row_height(rows: int) -> int:
