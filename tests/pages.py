@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -43,6 +44,14 @@ def find_chromium() -> str | None:
             own = playwright.chromium.executable_path
         found = own if Path(own).is_file() else None
     return found
+
+
+def wait_for(page, condition: str, seconds: float = 180) -> None:
+    """Ask until a condition holds; Playwright's own way to wait is an eval, which some pages forbid."""
+    late = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        assert time.monotonic() < late, f"after {seconds} s still not: {condition}"
+        time.sleep(0.05)
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import asrscope
+
 GALLERY = Path(__file__).parents[1] / "gallery"
 SCRIPTS = sorted(GALLERY.glob("[0-9]*.py"))
 TRACE_DATA = GALLERY / "90_trace_data.py"
@@ -140,6 +142,32 @@ def test_the_workshops_script_takes_a_recording(tmp_path):
     assert "spoken:  not known\n" in printed
     assert data["reference"] is None
     assert data["name"] == recording.stem
+
+
+FAKE_MICROPHONE = """
+import soundfile
+PortAudioError = RuntimeError
+def query_devices(kind):
+    return {"default_samplerate": 16000.0}
+def rec(frames, **_options):
+    return soundfile.read(CLIP, dtype="float32", always_2d=True)[0][:frames]
+"""
+
+
+def test_the_workshops_script_takes_what_the_microphone_hears(tmp_path, monkeypatch):
+    from asrscope.samples import load_samples
+
+    sample = load_samples()[0]
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "sounddevice.py").write_text(f"CLIP = {str(sample.path)!r}\n{FAKE_MICROPHONE}")
+    monkeypatch.setenv("PYTHONPATH", str(modules), prepend=os.pathsep)
+    printed = run(TRACE_DATA, tmp_path, "microphone")
+    data = json.loads((tmp_path / "data_trace.json").read_text(encoding="utf-8"))
+    assert printed.startswith("Speak now")
+    assert "spoken:  not known\n" in printed
+    assert data["shapes"]["waveform"] == [asrscope.load_audio(sample.path).size]
+    assert (tmp_path / "data_trace.html").is_file()
 
 
 def test_the_workshops_script_says_so_if_a_recording_is_missing(tmp_path):

@@ -1,14 +1,19 @@
-"""The player shows the sound of a trace and nothing but that."""
+"""The player shows the sound of a trace, and is the clock of the page that it stands on."""
 
 import base64
 import io
 import re
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
+from pages import wait_for
 
+from asrscope import plots
 from asrscope.plots.player import listen, player
+from asrscope.plots.theme import NEUTRAL_TEXT
 
 
 def test_the_page_holds_the_sound_itself(make_trace):
@@ -46,3 +51,232 @@ def test_samples_of_any_rate_can_be_heard(rng):
 def test_no_samples_cannot_be_heard():
     with pytest.raises(ValueError, match="nothing to play in 'a hiss'"):
         listen(np.zeros(0, np.float32), "a hiss")
+
+
+# --- one clock, in a browser ---
+
+# What a strict host would send with a page: no eval, no other host.
+POLICY = (
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline';"
+    " style-src 'unsafe-inline'; img-src data: blob:; media-src data:\">"
+)
+STATE = """() => ({
+  time: document.querySelector("audio").currentTime,
+  paused: document.querySelector("audio").paused,
+  lines: asrscopeClock.figures.flatMap((figure) => figure.lines.map((line) => line.location)),
+  lit: asrscopeClock.figures.map((figure) => figure.lit),
+  bars: asrscopeClock.figures.flatMap((figure) => figure.plot.below)
+    .filter((model) => model.type === "ColorBar").map((bar) => bar.major_label_text_color),
+})"""
+DRAWN = "() => (window.asrscopeClock?.figures.length ?? 0) >= {}"
+
+
+@pytest.fixture
+def visit(browser, tmp_path):
+    """Open pages in the folder of the test; their complaints are collected."""
+    from pages import Visit
+
+    opened = []
+
+    def open_page(path, figures=1, **options):
+        page = path.read_text(encoding="utf-8").replace("<head>", "<head>" + POLICY)
+        path.write_text(page, encoding="utf-8")
+        seen = Visit(browser, f"{tmp_path.as_uri()}/", **options)
+        opened.append(seen)
+        seen.page.set_default_timeout(180_000)
+        seen.page.goto(f"{seen.base}{path.name}")
+        wait_for(seen.page, DRAWN.format(figures))
+        return seen
+
+    yield open_page
+    for seen in opened:
+        seen.context.close()
+
+
+def save(figure, path):
+    plots.show(figure, path)
+    return path
+
+
+def finish(page):
+    """Wait until the sound has stopped, and tell how things stand then."""
+    wait_for(
+        page, "document.querySelector('audio').paused && document.querySelector('audio').currentTime > 0"
+    )
+    page.evaluate("() => new Promise((done) => setTimeout(done, 100))")
+    return page.evaluate(STATE)
+
+
+TIME_PLOTS = ("waveform", "log_mel", "encoder_output", "audio_embeds", "nearest_tokens")
+
+
+@pytest.mark.parametrize("name", [*TIME_PLOTS, "time_map"])
+def test_in_a_saved_figure_a_word_plays_its_stretch_and_moves_the_line(visit, make_trace, tmp_path, name):
+    trace = make_trace()
+    if name == "time_map":
+        values = np.linspace(0, 1, 2 * len(trace.audio_embeds)).reshape(2, -1)
+        options = {"title": "a map", "value": "share", "description": "A map."}
+        figure = plots.time_map(trace, values, ["one", "two"], name=name, **options)
+    else:
+        figure = plots.PLOTS[name](trace)
+    seen = visit(save(figure, tmp_path / "figure.html"))
+    text, start, end = trace.reference_words[1]
+    button = seen.page.get_by_role("button", name=text).first
+    button.press("Enter")
+    state = finish(seen.page)
+    assert start < state["time"] < end
+    assert state["time"] == pytest.approx(end, abs=0.01)
+    assert state["lines"] == [state["time"]]
+    assert button.get_attribute("aria-current") == "true"
+    assert seen.complaints == []
+
+
+@pytest.mark.parametrize("name", ["decoder_words", "decoder_tokens", "prompt"])
+def test_a_figure_without_a_time_axis_lights_what_is_heard(visit, make_trace, tmp_path, name):
+    trace = make_trace()
+    seen = visit(save(plots.PLOTS[name](trace), tmp_path / "figure.html"))
+    seen.page.locator(".asrscope-words button").nth(1).click()
+    state = finish(seen.page)
+    word, cells = trace.words[1], plots.PLOTS[name](trace).renderers[0].data_source.data
+    expected = {
+        "decoder_words": [1],
+        "decoder_tokens": [
+            index
+            for index, (row, place) in enumerate(zip(cells["row"], cells["place"], strict=True))
+            if place == "written" and word.first_token <= row <= word.last_token
+        ]
+        if name == "decoder_tokens"
+        else [],
+        "prompt": [
+            int(np.flatnonzero(trace.prompt_is_audio)[int(state["time"] / trace.seconds_per_audio_token)])
+        ],
+    }[name]
+    assert state["lit"] == [",".join(map(str, expected))]
+    assert seen.complaints == []
+
+
+def test_a_click_on_a_cell_plays_its_stretch_and_one_beside_it_from_there(visit, make_trace, tmp_path):
+    trace = make_trace()
+    values = np.zeros((2, len(trace.audio_embeds)))
+    options = {"title": "a map", "value": "share", "description": "A map.", "spans": [(0, 0.5, 1.0)]}
+    path = save(plots.time_map(trace, values, ["one", "two"], name="map", **options), tmp_path / "map.html")
+    page = visit(path).page
+    page.evaluate(
+        "document.addEventListener('seeking', (e) => (window.began ??= e.target.currentTime), true)"
+    )
+    place = page.evaluate(
+        """() => {
+          const [{ view }] = asrscopeClock.figures
+          const box = view.canvas_view.el.getBoundingClientRect()
+          const { left, top, width, height } = view.frame.bbox
+          return { left: box.left + left, top: box.top + top, width, height }
+        }"""
+    )
+
+    def click(seconds, row):
+        page.evaluate("() => { document.querySelector('audio').pause(); window.began = undefined }")
+        x = place["left"] + seconds / trace.duration * place["width"]
+        page.mouse.click(x, place["top"] + (row + 0.5) / 2 * place["height"])
+        wait_for(page, "window.began > 0")
+
+    click(0.75, 0)
+    assert finish(page)["time"] == pytest.approx(1.0, abs=0.01)
+    click(0.75, 1)
+    assert page.evaluate("began") == pytest.approx(0.75, abs=0.02)
+    assert finish(page)["time"] == pytest.approx(trace.duration, abs=0.01)
+
+
+def test_a_sound_of_another_length_does_not_move_the_line(visit, make_trace, tmp_path, rng):
+    path = save(plots.waveform(make_trace()), tmp_path / "figure.html")
+    hiss = listen(rng.uniform(-0.1, 0.1, 4_800).astype(np.float32), "a hiss").to_html()
+    path.write_text(path.read_text(encoding="utf-8").replace("</body>", hiss + "</body>"), encoding="utf-8")
+    page = visit(path).page
+    page.evaluate("document.querySelectorAll('audio')[1].play()")
+    wait_for(page, "document.querySelectorAll('audio')[1].ended")
+    assert page.evaluate(STATE)["lines"] == [0]
+    page.evaluate("document.querySelector('audio').currentTime = 1")
+    wait_for(page, f"({STATE})().lines[0] === 1")
+
+
+def test_where_the_player_is_out_of_sight_a_button_stops_the_sound(visit, make_trace, tmp_path):
+    path = save(plots.waveform(make_trace()), tmp_path / "figure.html")
+    tall = path.read_text(encoding="utf-8").replace("</figure>", '</figure><p style="height: 3000px"></p>')
+    path.write_text(tall, encoding="utf-8")
+    page = visit(path).page
+    stop = page.locator(".asrscope-pause")
+    assert not stop.is_visible()
+    page.locator(".asrscope-words button").first.focus()
+    page.evaluate("() => { scrollTo(0, 3000); document.querySelector('audio').play() }")
+    stop.wait_for(state="visible")
+    assert stop.inner_text().startswith("Pause")
+    stop.press("Enter")
+    assert page.evaluate(STATE)["paused"]
+    stop.wait_for(state="hidden")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_numbers_of_a_color_bar_stand_out_from_the_page(visit, make_trace, tmp_path, theme):
+    page = visit(save(plots.log_mel(make_trace()), tmp_path / "figure.html"), theme=theme).page
+    (color,) = page.evaluate(STATE)["bars"]
+    ground = {"light": "#ffffff", "dark": "#121212"}[theme]  # Chromium's own
+    assert contrast(color, ground) >= 4.5
+    assert contrast(NEUTRAL_TEXT, "#ffffff") >= 4.5  # where no script has set it
+
+
+def contrast(one, other):
+    """Contrast of two colors as WCAG 2.2 defines it."""
+
+    def luminance(color):
+        parts = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize(("width", "columns"), [(390, 1), (1280, 2)])
+def test_two_panels_stand_below_each_other_on_a_phone(visit, make_trace, tmp_path, width, columns):
+    trace = make_trace()
+    panels = dict.fromkeys(("first", "second", "third"), trace.encoder_hidden_states)
+    picture = plots.similarity(panels, 0.02, name="alike", trace=trace)
+    page = visit(save(picture, tmp_path / "alike.html"), figures=3, width=width).page
+    boxes = page.evaluate(
+        "asrscopeClock.figures.map((f) => f.view.el.getBoundingClientRect()).map((b) => [b.left, b.width])"
+    )
+    assert len({round(left) for left, _ in boxes}) == columns
+    assert all(across > 0.8 * width / columns for _, across in boxes)
+    page.locator(".asrscope-words button").first.click()
+    state = finish(page)
+    assert len(state["lines"]) == 6
+    assert set(state["lines"]) == {state["time"]}
+
+
+def test_in_a_notebook_every_player_brings_the_clock_and_there_is_one(
+    browser, make_trace, tmp_path, monkeypatch
+):
+    from pages import Visit
+
+    # By its name in sys.modules: the package has a function of the name of this module.
+    monkeypatch.setattr(sys.modules["asrscope.plots.player"], "in_jupyter", lambda: True)
+    trace = make_trace()
+    cells = [player(trace)._repr_html_(), player(replace(trace, name="again"))._repr_html_()]
+    (tmp_path / "notebook.html").write_text(f"<head></head><body>{''.join(cells)}</body>", encoding="utf-8")
+    with Visit(browser, f"{tmp_path.as_uri()}/") as seen:
+        seen.page.goto(f"{seen.base}notebook.html")
+        assert seen.page.locator(".asrscope-pause").count() == 1
+        words = seen.page.locator(".asrscope-words").nth(1).get_by_role("button")
+        words.nth(2).click()
+        wait_for(seen.page, "document.querySelectorAll('audio')[1].currentTime > 0")
+        wait_for(seen.page, "document.querySelectorAll('audio')[1].paused")
+        _, start, end = trace.reference_words[2]
+        assert start < seen.page.evaluate("document.querySelectorAll('audio')[1].currentTime") < end
+        assert seen.page.evaluate("document.querySelectorAll('audio')[0].currentTime") == 0
+        assert seen.complaints == []
+
+
+def test_outside_of_notebooks_a_player_brings_no_script(make_trace):
+    html = player(make_trace(seconds=0.5))._repr_html_()
+    assert "<script" not in html
+    assert "<style" not in html
+    assert html.count("<button") == len(make_trace(seconds=0.5).reference_words)

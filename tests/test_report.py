@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import jsonschema
 import numpy as np
 import pytest
 from bokeh.resources import Resources
+from pages import wait_for
 
 from asrscope import plots, report
 from asrscope.audio import wav_bytes
@@ -366,14 +366,6 @@ def visit(browser, page_text, tmp_path):
     yield open_report
     for seen in opened:
         seen.context.close()
-
-
-def wait_for(page, condition, seconds=180):
-    """Ask until a condition holds; Playwright's own way to wait is an eval, which the policy forbids."""
-    late = time.monotonic() + seconds
-    while not page.evaluate(condition):
-        assert time.monotonic() < late, f"after {seconds} s still not: {condition}"
-        time.sleep(0.05)
 
 
 def settle(page):
