@@ -34,6 +34,15 @@ FIGURES = """() => {
 }"""
 
 
+# Of what axe finds: the rule, how bad it is, and the first few elements.
+BARRIERS = """async (options) => {
+  const found = await axe.run(document, { resultTypes: ["violations"], ...options })
+  const bad = found.violations.filter((each) => ["serious", "critical"].includes(each.impact))
+  const elements = (each) => each.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")
+  return bad.map((each) => `${each.id} (${each.impact}): ${elements(each)}`)
+}"""
+
+
 def find_chromium() -> str | None:
     """Return the path of a browser, or None."""
     found = os.environ.get("ASRSCOPE_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -119,3 +128,12 @@ class Visit:
     def _answered(self, response) -> None:
         if response.status >= 400:
             self.complaints.append(f"status {response.status}: {response.url[:200]}")
+
+
+def barriers(visit: Visit, **options) -> list[str]:
+    """Return what axe-core calls serious or critical on the open page."""
+    import axe_playwright_python
+
+    script = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+    visit.page.evaluate(script.read_text(encoding="utf-8"))
+    return visit.page.evaluate(BARRIERS, options)

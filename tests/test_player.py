@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
-from pages import wait_for
+from pages import barriers, wait_for
 
 from asrscope import plots
 from asrscope.plots.player import listen, player
@@ -127,6 +127,7 @@ def test_in_a_saved_figure_a_word_plays_its_stretch_and_moves_the_line(visit, ma
     assert start < state["time"] < end
     assert state["time"] == pytest.approx(end, abs=0.01)
     assert state["lines"] == [state["time"]]
+    assert barriers(seen) == []
     assert button.get_attribute("aria-current") == "true"
     assert seen.complaints == []
 

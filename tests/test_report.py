@@ -16,7 +16,7 @@ import jsonschema
 import numpy as np
 import pytest
 from bokeh.resources import Resources
-from pages import wait_for
+from pages import barriers, wait_for
 
 from asrscope import plots, report
 from asrscope.audio import wav_bytes
@@ -720,6 +720,14 @@ def test_tool_buttons_have_a_role_and_a_name(visit):
     )
     assert len(names) == 4
     assert "Reset" in names
+
+
+@pytest.mark.parametrize("look", [{"width": 1280, "theme": "light"}, {"width": 390, "theme": "dark"}])
+def test_axe_finds_no_serious_barrier(visit, trace, control, tmp_path, look):
+    write_html(trace, tmp_path / "both.html", control=control)
+    seen = visit((tmp_path / "both.html").read_text(encoding="utf-8"), **look)
+    assert seen.overflow() == 0
+    assert barriers(seen) == []
 
 
 def test_without_scripts_the_page_still_tells_everything(browser, trace, page_text, tmp_path):

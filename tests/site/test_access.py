@@ -3,25 +3,11 @@
 import os
 from pathlib import Path
 
-import axe_playwright_python
 import pytest
-from pages import Visit
+from pages import Visit, barriers
 
 SITE = Path(os.environ["ASRSCOPE_SITE"]).resolve()
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
-AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-# Of what axe finds: the rule, how bad it is, and the first few elements.
-BARRIERS = """async (options) => {
-  const found = await axe.run(document, { resultTypes: ["violations"], ...options })
-  const bad = found.violations.filter((each) => ["serious", "critical"].includes(each.impact))
-  const elements = (each) => each.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")
-  return bad.map((each) => `${each.id} (${each.impact}): ${elements(each)}`)
-}"""
-
-
-def barriers(visit: Visit, **options) -> list[str]:
-    visit.page.evaluate(AXE)
-    return visit.page.evaluate(BARRIERS, options)
 
 
 @pytest.mark.parametrize("page", PAGES)
