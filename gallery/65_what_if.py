@@ -68,11 +68,10 @@ for label, (step, read) in stages.items():
     findings.append(f"{label}: {difference[outside].sum() / difference.sum():.0%} of the change lies outside")
 print(*findings, sep="\n")
 reach = plots.time_chart(
-    trace,
-    "what_if_reach",
-    f"What changes when {word.text!r} is silent",
+    *(trace, "what_if_reach", f"What changes when {word.text!r} is silent"),
     description=f"Silence from {word.start:.2f} to {word.end:.2f} s. {'; '.join(findings)}.",
     y_label="change (vector lengths)",
+    height=240,
 )
 for (label, (x, y)), color in zip(lines.items(), ("#7b8794", "#d9822b", "#3b82c4"), strict=True):
     reach.line(x, y, color=color, line_width=2, legend_label=label)

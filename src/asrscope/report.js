@@ -60,7 +60,7 @@
     view.canvas_view.events_el.style.touchAction = "pan-y";
     nameButtons(view.shadow_el);
     plot.dataset.drawn = "true";
-    if (drawn.size === 1) performance.mark("first-figure");
+    if (!performance.getEntriesByName("first-figure").length) performance.mark("first-figure");
     plot.dispatchEvent(new Event("bokeh-figure-drawn", { bubbles: true }));
     return view;
   }

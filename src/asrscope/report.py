@@ -171,9 +171,10 @@ def _section(trace: Trace, control: Trace | None, key: str) -> dict[str, Any]:
     pair = [trace] if control is None or key not in COMPARED else [trace, control]
     figures = [plots.PLOTS[key](each) for each in pair]
     if key == "nearest_tokens":  # bars to compare need one scale
-        low, high = min(fig.y_range.start for fig in figures), max(fig.y_range.end for fig in figures)
-        for figure in figures:
-            figure.y_range.update(start=low, end=high)
+        scales: list[Any] = [figure.y_range for figure in figures]
+        low, high = min(each.start for each in scales), max(each.end for each in scales)
+        for scale in scales:
+            scale.update(start=low, end=high)
     panels = [
         _panel(each, key, figure, name, _projector_label(each) if len(pair) > 1 else "")
         for each, figure, name in zip(pair, figures, (key, f"{key}-control"), strict=False)
