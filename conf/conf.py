@@ -144,7 +144,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
     "sidebar_hide_name": False,
-    "navigation_with_keys": True,
+    "navigation_with_keys": False,  # the arrow keys move sounds, sliders and code that is wider than the page
 }
 copybutton_exclude = ".linenos, .gp, .go"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

@@ -202,6 +202,8 @@ def test_every_figure_has_a_text_alternative_and_named_tools(browser, site):
             visit.page.keyboard.press("Tab")
             reached.append(visit.page.evaluate(FOCUSED))
             assert len(reached) < 12, reached
+        assert reached[0] == "A wave"  # the drawing, then its tools
+        assert None not in reached
         visit.page.keyboard.press("Enter")
         visit.page.wait_for_function("(tool) => tool.ariaPressed === 'true'", arg=wheel.element_handle())
         visit.open(LECTURE)

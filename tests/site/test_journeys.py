@@ -49,6 +49,28 @@ def test_a_reader_plays_the_clip_with_a_key_and_the_line_moves_in_every_figure_o
         assert visit.complaints == []
 
 
+@pytest.mark.parametrize("page", [LECTURE, "gallery/90_trace_data.html"])
+def test_a_reader_presses_a_word_and_hears_its_stretch(browser, page):
+    with Visit(browser, BASE, height=TALL) as visit:
+        visit.open(page)
+        word = visit.page.locator("button[data-start]").nth(2)
+        start, end = (float(word.get_attribute(f"data-{name}")) for name in ("start", "end"))
+        assert 0 < start < end
+        visit.page.evaluate(
+            "document.querySelector('audio').addEventListener('playing', (event) => {"
+            " window.begun = event.target.currentTime }, { once: true })"
+        )
+        word.focus()
+        visit.page.keyboard.press("Enter")
+        visit.page.wait_for_function("window.begun !== undefined")
+        assert start - 0.05 <= visit.page.evaluate("window.begun") < end
+        visit.page.wait_for_function("document.querySelector('audio').paused")
+        assert start < visit.page.evaluate("document.querySelector('audio').currentTime") < end + 0.3
+        places = visit.page.evaluate(PLACES)
+        assert all(start <= place < end + 0.3 for place in places)
+        assert visit.complaints == []
+
+
 def test_a_reader_turns_the_light_off_and_the_figures_follow(visit):
     visit.open(LECTURE)
     figure = visit.page.locator(FIRST).element_handle()
@@ -62,6 +84,22 @@ def test_a_reader_turns_the_light_off_and_the_figures_follow(visit):
     visit.page.reload()
     visit.open(LECTURE)
     assert visit.page.evaluate(COLOR_AT_THE_EDGE, visit.page.locator(FIRST).element_handle())[0] < 60
+
+
+@pytest.mark.parametrize("page", ["index.html", LECTURE, "gallery/40_projector.html"])
+def test_the_first_figure_is_there_before_the_page_has_worked_for_a_second(visit, page):
+    session = visit.context.new_cdp_session(visit.page)
+    # Time of the page's own thread: on a machine that is busy with other things, the clock says nothing.
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    visit.page.add_init_script(
+        "document.addEventListener('DOMContentLoaded', () => {"
+        " document.documentElement.style.scrollBehavior = 'auto';"
+        " document.querySelector('.bokeh-figure').scrollIntoView() })"
+    )
+    visit.page.goto(BASE + page)
+    visit.page.wait_for_selector(".bokeh-figure[data-drawn=true]")
+    metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+    assert 0.01 < metrics["TaskDuration"] < 1
 
 
 @pytest.mark.parametrize("page", [LECTURE, *GALLERY])

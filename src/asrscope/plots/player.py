@@ -3,7 +3,7 @@
 import base64
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
 from weakref import WeakKeyDictionary
@@ -40,7 +40,7 @@ class Player:
 
     name: str
     seconds: float
-    wav: bytes
+    wav: bytes = field(repr=False)  # thousands of characters in every notebook
     words: tuple[tuple[str, float, float], ...] = ()
 
     def to_html(self) -> str:

@@ -7,6 +7,7 @@
   const folder = new URL(".", own.src)
   const version = own.dataset.bokehVersion
   const AHEAD = "400px" // how far outside the window a figure begins to draw
+  const PATIENCE = 1000 // milliseconds that a figure waits for the one before it
 
   /* ---- scripts: each is loaded once, by a script element ---- */
 
@@ -77,7 +78,7 @@
     return new Promise((resolve) => bokeh_document.idle.connect(resolve))
   }
 
-  /* ---- tools: a name for people who do not see the icons ---- */
+  /* ---- drawing and tools: a name for people who do not see them ---- */
 
   function* deep(node) {
     for (const element of node.querySelectorAll("*")) {
@@ -100,6 +101,9 @@
         if (names.includes("OnOff")) {
           element.setAttribute("aria-pressed", String(names.includes("bk-active")))
         }
+      } else if (/\bbk-events\b/.test(names)) {
+        element.setAttribute("role", "img") // the drawing itself, where the Tab key stops before the tools
+        element.setAttribute("aria-label", canvas.getAttribute("aria-label"))
       } else if (element.tagName === "A" && names.includes("bk-logo")) {
         element.setAttribute("aria-label", "Bokeh, the library that draws this figure")
       }
@@ -156,11 +160,14 @@
 
   const figures = [...document.querySelectorAll(".bokeh-figure")]
 
+  // One after the other, so that the first is there soon; but none waits long for another.
+  let turn = Promise.resolve()
+  const patience = () => new Promise((resolve) => setTimeout(resolve, PATIENCE))
   const near = new IntersectionObserver(
     (entries) => {
       for (const { isIntersecting, target } of entries) {
         if (isIntersecting) {
-          draw(target)
+          turn = turn.then(() => Promise.race([draw(target), patience()]))
         }
       }
     },
