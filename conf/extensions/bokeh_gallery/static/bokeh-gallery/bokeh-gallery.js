@@ -102,7 +102,7 @@
           element.setAttribute("aria-pressed", String(names.includes("bk-active")))
         }
       } else if (/\bbk-events\b/.test(names)) {
-        element.setAttribute("role", "img") // the drawing itself, where the Tab key stops before the tools
+        element.setAttribute("role", "group") // the drawing, where the Tab key stops before its tools
         element.setAttribute("aria-label", canvas.getAttribute("aria-label"))
       } else if (element.tagName === "A" && names.includes("bk-logo")) {
         element.setAttribute("aria-label", "Bokeh, the library that draws this figure")
