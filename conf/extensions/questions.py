@@ -83,7 +83,7 @@ class _Asking(SphinxDirective):
 
     def text(self, markdown: str, line: int | None = None) -> list[nodes.Node]:
         """Parse Markdown as part of the page."""
-        return self.parse_text_to_nodes(markdown, offset=self.content_offset if line is None else line)
+        return self.parse_text_to_nodes(markdown, offset=self.lineno if line is None else line)
 
     def inline(self, markdown: str) -> list[nodes.Node]:
         found, messages = self.parse_inline(markdown, lineno=self.lineno)
@@ -120,7 +120,7 @@ class Objectives(_Asking):
         entries: list[tuple[str, list[str], int]] = []
         for index, line in enumerate(self.content):
             if match := OBJECTIVE.fullmatch(line):
-                entries.append((match[1], [match[2]], self.content_offset + index + 1))
+                entries.append((match[1], [match[2]], self.lineno + index + 1))
             elif entries and (line.startswith("  ") or not line.strip()):
                 entries[-1][1].append(line.strip())
             else:
@@ -171,7 +171,7 @@ class Question(_Asking):
         choices: list[tuple[bool, str, list[str], int]] = []
         for index, line in enumerate(self.content):
             if match := CHOICE.fullmatch(line):
-                choices.append((match[1] == "x", match[2], [], self.content_offset + index + 1))
+                choices.append((match[1] == "x", match[2], [], self.lineno + index + 1))
             elif not choices:
                 stem.append(line)
             elif line.startswith("  ") or not line.strip():

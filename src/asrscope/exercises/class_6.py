@@ -189,7 +189,7 @@ def _quantize() -> Function:
         ),
         mistakes=(
             Mistake(
-                lambda weight: _rounded(weight, np.abs(weight).max()),
+                lambda weight: _rounded(weight, np.abs(weight).max(keepdims=True)),
                 "You used one scale for the whole matrix. Rows of small numbers lose nearly everything then.",
             ),
             Mistake(

@@ -135,16 +135,16 @@ class Number(Exercise):
                 return Feedback(f"Not yet. {mistake.why}", False)
         return Feedback(f"Not yet. {self._difference(number)}", False)
 
-    def equals(self, number: float, other: float) -> bool:
+    def equals(self, number: int | float, other: int | float) -> bool:
         """Tell whether two numbers count as the same."""
         return math.isclose(number, other, rel_tol=max(self.within, EXACT), abs_tol=EXACT)
 
-    def written(self, number: float) -> str:
+    def written(self, number: int | float) -> str:
         """Write a number with its unit."""
         digits = f"{number:,}" if isinstance(number, int) else f"{number:,.4g}"
         return f"{digits} {self.unit}".strip()
 
-    def _difference(self, number: float) -> str:
+    def _difference(self, number: int | float) -> str:
         for factor, explanation in UNITS:
             if self.equals(number, factor * self.answer):
                 return explanation
