@@ -52,6 +52,8 @@ class DecoderRecipe:
         Part of the batches that is plain language modeling.
     disturbance : float
         How far spellings are disturbed, as a part of the usual.
+    short_more : bool
+        Whether short sentences come up more often than long ones: to find one's place is learned on them.
     seed : int
         Of everything.
     """
@@ -67,6 +69,7 @@ class DecoderRecipe:
     learning_rate: float = 1.5e-3
     text_share: float = 0.1
     disturbance: float = 1.0
+    short_more: bool = False
     seed: int = 0
 
 
@@ -168,14 +171,30 @@ def draw_batches(pool: int, recipe: DecoderRecipe, examples: Examples) -> list[l
     if rng.random() < recipe.text_share:
         drawn = [examples.plain(list(itertools.islice(source, 5))) for _ in range(POOL // 2)]
     else:
-        drawn = [examples.spelled(text, rng) for text in itertools.islice(source, POOL)]
+        count = 2 * POOL if recipe.short_more else POOL  # there it is drawn from, not used up
+        drawn = [examples.spelled(text, rng) for text in itertools.islice(source, count)]
     lengths = [len(labels) for _, labels in drawn]
     order = sorted(range(len(drawn)), key=lengths.__getitem__)
+    if recipe.short_more:
+        batches = [
+            _around(int(rng.integers(len(order))), order, lengths, recipe) for _ in range(STEPS_PER_POOL)
+        ]
+        return [[drawn[index] for index in batch] for batch in batches]
     batches = fill_batches(order, lengths, recipe.tokens_per_batch)
     # The last batch is what the others left over: it takes in shorter neighbors until it is as full as they.
     room = recipe.tokens_per_batch // lengths[order[-1]]
     batches[-1] = order[-max(1, room) :]
     return [[drawn[index] for index in batches[number]] for number in rng.permutation(len(batches))]
+
+
+def _around(last: int, order: list[int], lengths: list[int], recipe: DecoderRecipe) -> list[int]:
+    """Take as many neighbors as a batch has room for, among them the one at a place of the sorted pool.
+
+    Every place is as likely, but around a short sentence there is room for more.
+    """
+    size = max(1, recipe.tokens_per_batch // lengths[order[last]])
+    end = max(last + 1, min(size, len(order)))
+    return order[max(0, end - size) : end]
 
 
 def _sentence_batches(run: Run, recipe: DecoderRecipe, examples: Examples) -> Iterator[list[Example]]:
