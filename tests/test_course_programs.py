@@ -1,0 +1,234 @@
+"""The programs beside the classes do what the pages say: speak a corpus, serve a report, publish a model."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+COURSE = Path(__file__).parents[1] / "docs" / "course"
+CLASS_4 = (COURSE / "class-4.md").read_text(encoding="utf-8")
+TINY = Path(__file__).parents[1] / "src" / "asrscope" / "checkpoints" / "tiny"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def run(*command: str | Path, folder: Path, **variables: str) -> str:
+    """Run a program as a reader would, and return what it prints."""
+    finished = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=folder,
+        env=ENVIRONMENT | variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+# Class 3: speak.py ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("espeak-ng", "flite"))), reason="needs both synthesizers")
+def test_the_corpus_that_is_spoken_can_be_trained_on(tmp_path):
+    from asrscope.data.speech_corpus import SpeechCorpus
+
+    assert run(COURSE / "speak.py", "spoken", "3", folder=tmp_path) == "3 clips are in spoken\n"
+    rows = list(SpeechCorpus(str(tmp_path / "spoken")))
+    assert len(rows) == 3
+    assert all(row.text and row.waveform.size > 0.3 * 16_000 for row in rows)
+
+
+# Class 4: demo.py -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo():
+    """Address of the page, served by the program as a reader starts it."""
+    command = [sys.executable, str(COURSE / "demo.py"), "0"]  # 0: any free port
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as program:
+        yield re.search(r"http://127\.0\.0\.1:\d+", program.stdout.readline())[0]
+        program.terminate()
+
+
+def post(address: str, name: str, content: bytes) -> tuple[int, str]:
+    """Send a file as the page's form does."""
+    head = f'Content-Disposition: form-data; name="clip"; filename="{name}"\r\n'
+    body = f"--edge\r\n{head}Content-Type: audio/flac\r\n\r\n".encode() + content + b"\r\n--edge--\r\n"
+    request = urllib.request.Request(address, body, {"Content-Type": "multipart/form-data; boundary=edge"})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_the_page_asks_for_a_recording_and_answers_with_its_report(demo):
+    import asrscope
+
+    with urllib.request.urlopen(demo, timeout=60) as answer:
+        form = answer.read().decode()
+    assert '<input type="file" name="clip"' in form
+    assert "http" not in form  # nothing is fetched from elsewhere
+    sample = asrscope.load_sample("museum")
+    status, page = post(demo, "museum.flac", sample.path.read_bytes())
+    assert status == 200
+    assert asrscope.transcribe(*asrscope.load("tiny"), sample.path).text in page
+    assert "bk-root" in page or "Bokeh" in page
+
+
+@pytest.mark.parametrize(("content", "told"), [(b"no sound", "notes.txt"), (b"", "notes.txt")])
+def test_the_page_says_what_is_wrong_with_a_file(demo, content, told):
+    status, page = post(demo, "notes.txt", content)
+    assert status == 400
+    assert told in page
+    assert "tmp" not in page  # the folder it was kept in is nobody's business
+    assert "<form" in page  # and one can try again
+
+
+def test_the_page_refuses_a_file_that_is_too_large_before_it_reads_it(demo):
+    from http.client import HTTPConnection
+
+    connection = HTTPConnection(urlsplit(demo).netloc, timeout=60)
+    connection.putrequest("POST", "/")
+    connection.putheader("Content-Length", str(10**12))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+
+
+# Class 4: publishing --------------------------------------------------------------------------------------
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the Hub as uploading and downloading a model takes; it keeps files in memory."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+    created: ClassVar[list[dict[str, object]]] = []  # what was asked for
+    sha = "0" * 40
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = urlsplit(self.path).path
+        if path == "/api/repos/create":
+            Hub.created.append(json.loads(body))
+            self.send(
+                {
+                    "url": f"http://{self.headers['Host']}/reader/my-tiny",
+                    "id": "reader/my-tiny",
+                    "name": "reader/my-tiny",
+                }
+            )
+        elif path == "/api/validate-yaml":
+            self.send({"errors": [], "warnings": []})
+        elif "/preupload/" in path:
+            names = [file["path"] for file in json.loads(body)["files"]]
+            regular = [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]
+            self.send({"files": regular})
+        elif "/commit/" in path:
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    Hub.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            self.send(
+                {
+                    "commitUrl": f"http://{self.headers['Host']}/reader/my-tiny/commit/{self.sha}",
+                    "commitOid": self.sha,
+                }
+            )
+        else:
+            self.send_error(404)
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        path = unquote(urlsplit(self.path).path)
+        if path.startswith("/api/models/") and "/tree/" not in path:
+            siblings = [{"rfilename": name} for name in Hub.files]
+            self.send({"id": "reader/my-tiny", "sha": self.sha, "siblings": siblings, "private": True})
+        elif "/tree/" in path:
+            listed = [
+                {"type": "file", "path": name, "size": len(content), "oid": self.sha}
+                for name, content in Hub.files.items()
+            ]
+            self.send(listed)
+        elif "/resolve/" in path and (name := path.split("/resolve/")[1].partition("/")[2]) in Hub.files:
+            self.send(Hub.files[name])
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def send(self, answer: object) -> None:
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", f'"{len(content)}"')
+        self.send_header("X-Repo-Commit", self.sha)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, *arguments: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """Variables of the environment that lead to a Hub of this test's own."""
+    Hub.files, Hub.created = {}, []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield {
+            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_TOKEN": "hf_of_a_reader",
+        }
+        server.shutdown()
+
+
+def test_push_to_hub_sends_the_rows_of_the_table_and_leaves_out_card_and_provenance(hub, tmp_path):
+    code = re.search(r"^```\{code-block\} python\n(model\.push_to_hub.*?)^```$", CLASS_4, re.M | re.S)[1]
+    load = 'import asrscope\nmodel, processor = asrscope.load("tiny")\nmodel.half()\n'
+    (tmp_path / "push.py").write_text(load + code.replace("YOUR-NAME", "reader"), encoding="utf-8")
+    run("push.py", folder=tmp_path, **hub)
+    rows = re.findall(r"^\| (`.+?) \| .+ \| `(.+)` \|$", CLASS_4, re.MULTILINE)
+    table = {name: by for names, by in rows for name in re.findall(r"`([^`]+)`", names)}
+    saved = {name for name, by in table.items() if by.endswith("save_pretrained")}
+    # transformers adds a card of its own and git's list of large files; neither is ours
+    assert set(Hub.files) - {".gitattributes", "README.md"} == saved
+    assert Hub.files["README.md"] != (TINY / "README.md").read_bytes()
+    assert {name for name, by in table.items() if by.startswith("asrscope")} & set(Hub.files) == {"README.md"}
+    assert set(table) == {path.name for path in TINY.iterdir()}
+    assert all(asked["visibility"] == "private" for asked in Hub.created)
+    assert Hub.created
+
+
+def test_a_folder_that_was_uploaded_is_downloaded_and_loaded_with_its_provenance(hub, tmp_path):
+    shutil.copytree(TINY, tmp_path / "lesson" / "pair" / "model")
+    lines = re.findall(r"^\$ hf (upload|download) (.+)$", CLASS_4, re.MULTILINE)
+    assert [verb for verb, _ in lines] == ["upload", "download"]
+    for verb, arguments in lines:
+        words = arguments.replace("YOUR-NAME", "reader").split()
+        run("-m", "huggingface_hub.cli.hf", verb, *words, folder=tmp_path, **hub)
+    sent = {path.name: path.read_bytes() for path in TINY.iterdir()}
+    assert {name: content for name, content in Hub.files.items() if name in sent} == sent
+    assert all(asked["visibility"] == "private" for asked in Hub.created)
+    assert Hub.created
+    shown = run("-m", "asrscope", "info", "--model", "my-tiny", "--json", folder=tmp_path)
+    parts = json.loads(shown)
+    assert {parts[part]["weights"] for part in ("encoder", "projector", "decoder")} == {"trained weights"}
