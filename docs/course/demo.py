@@ -14,7 +14,10 @@ LARGEST = 20_000_000  # bytes of an upload
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>tiny</title>
-<style>:root {{ color-scheme: light dark }} body {{ font: 1.1em/1.6 sans-serif; max-width: 40em; margin: auto; padding: 1em }}</style>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 1.1em/1.6 sans-serif; max-width: 40em; margin: auto; padding: 1em }}
+</style>
 <h1>What does tiny hear?</h1>
 <p>{note}</p>
 <form method="post" enctype="multipart/form-data">
