@@ -124,13 +124,7 @@ class Hub(BaseHTTPRequestHandler):
         page = f"http://{self.headers['Host']}/{name}"
         if path == "/api/repos/create":
             Hub.created.append(json.loads(body))
-            self.send(
-                {
-                    "url": f"http://{self.headers['Host']}/reader/my-tiny",
-                    "id": "reader/my-tiny",
-                    "name": "reader/my-tiny",
-                }
-            )
+            self.send({"url": page, "id": name, "name": name})
         elif path == "/api/validate-yaml":
             self.send({"errors": [], "warnings": []})
         elif "/preupload/" in path:
@@ -141,12 +135,7 @@ class Hub(BaseHTTPRequestHandler):
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     Hub.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            self.send(
-                {
-                    "commitUrl": f"http://{self.headers['Host']}/reader/my-tiny/commit/{self.sha}",
-                    "commitOid": self.sha,
-                }
-            )
+            self.send({"commitUrl": f"{page}/commit/{self.sha}", "commitOid": self.sha})
         else:
             self.send_error(404)
 
