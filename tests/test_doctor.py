@@ -243,7 +243,8 @@ def test_the_json_says_the_same(quick, without):
 @pytest.mark.parametrize("missing", ["numpy", "soundfile", "torch", "transformers"])
 def test_the_command_comes_up_where_a_large_package_is_broken(missing):
     code = (
-        f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['asrscope', 'doctor', '--offline', '--json']\n"
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "sys.argv = ['asrscope', 'doctor', '--offline', '--json']\n"
         "from asrscope.cli import main\nmain()"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -61,6 +61,15 @@ def test_a_fact_links_to_its_row_and_names_its_source(tmp_path):
     assert 'id="fact-chain-parameters"' in html
 
 
+def test_a_table_may_list_some_of_the_facts(tmp_path):
+    html, warnings = build(
+        tmp_path, "# Page\n\n```{facts-table} chain.s\n```\n\n```{facts-table} ring.\n```\n"
+    )
+    assert 'id="fact-chain-stages"' in html
+    assert "fact-chain-parameters" not in html
+    assert "facts-table: no fact begins with ring." in warnings
+
+
 def test_an_unknown_fact_is_a_warning_so_that_a_strict_build_fails(tmp_path):
     _html, warnings = build(tmp_path, "# Page\n\n{fact}`chain.stage` in all.\n")
     assert "index.md:3: WARNING: no fact is called 'chain.stage'; did you mean 'chain.stages'?" in warnings

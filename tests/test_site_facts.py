@@ -151,3 +151,10 @@ def test_models_of_the_same_design_come_from_transformers():
         assert sum(parts) == values[f"{name}.parameters"]
         assert values[f"{name}.projector.tokens_per_second"] == 12.5
     assert values["voxtral.encoder.parameters"] == values["full.encoder.parameters"]  # the same architecture
+
+
+def test_the_page_lists_every_fact_once():
+    page = (EXTENSIONS.parents[1] / "docs" / "facts.md").read_text(encoding="utf-8")
+    beginnings = " ".join(re.findall(r"^```\{facts-table\} (.+)$", page, re.MULTILINE)).split()
+    for name in facts_asrscope.load_facts():
+        assert sum(name.startswith(beginning) for beginning in beginnings) == 1, name

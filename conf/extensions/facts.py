@@ -3,7 +3,7 @@
 A module, named by ``facts_module`` in ``conf.py``, has a function ``load_facts`` that returns `Fact` objects
 by name. The role ``{fact}`NAME``` writes a fact's text; it links to the page that lists all facts, and its
 title says where the value comes from. An unknown name is a warning, so that a strict build fails. The
-directive ``{facts-table}`` writes the list.
+directive ``{facts-table}`` writes the list, or that part of it whose names begin in one of the given ways.
 """
 
 import importlib
@@ -101,16 +101,25 @@ class FactRole(SphinxRole):
 
 
 class FactsTable(SphinxDirective):
-    """List every fact with its value and source."""
+    """List facts with their values and sources: all, or those whose names begin with one of the arguments."""
+
+    optional_arguments = 100
 
     def run(self) -> list[nodes.Node]:
         self.env.facts_page = self.env.docname
+        chosen = {
+            name: fact
+            for name, fact in _facts(self.config.facts_module).items()
+            if not self.arguments or name.startswith(tuple(self.arguments))
+        }
+        if not chosen:
+            raise self.error(f"facts-table: no fact begins with {' or '.join(self.arguments)}.")
         table = nodes.table(classes=["facts", "colwidths-auto"])
         group = nodes.tgroup(cols=3)
         group += [nodes.colspec(colwidth=width) for width in (30, 20, 50)]
         head = nodes.thead("", _row("name", "value", "source"))
         body = nodes.tbody()
-        for name, fact in _facts(self.config.facts_module).items():
+        for name, fact in chosen.items():
             row = _row(nodes.literal(name, name), fact.text, fact.source)
             row["ids"] = [anchor(name)]
             body += row

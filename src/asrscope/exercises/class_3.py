@@ -361,7 +361,7 @@ def _flat_loss() -> Design:
             ),
             Point(
                 "It makes a small test: a few clips that must be learned by heart.",
-                ("overfit", "few", "small", "heart", "memor", "single", "one"),
+                ("overfit", "few", "small", "heart", "memorize", "single", "one"),
             ),
             Point(
                 "It knows that the skill can come suddenly, and says how long it would wait and on what "

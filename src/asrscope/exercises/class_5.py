@@ -306,7 +306,7 @@ def _ablation() -> Design:
             ),
             Point(
                 "Several seeds, so that luck can be told from effect.",
-                ("seed", "repeat", "runs", "times", "varian"),
+                ("seed", "repeat", "runs", "times", "variance"),
             ),
             Point(
                 "A measurement on held-out clips, with its interval, chosen before the experiment.",
