@@ -308,7 +308,7 @@ def split_of(sentence: str) -> str:
     return "dev" if bucket < HELD_OUT_PERCENT // 2 else "test"
 
 
-def sentences(split: str, seed: int) -> Iterator[str]:
+def sentences(split: str, seed: int, *, loose: bool = True) -> Iterator[str]:
     """Draw sentences of one split without end; for training, loose and written ones are among them.
 
     Parameters
@@ -317,6 +317,8 @@ def sentences(split: str, seed: int) -> Iterator[str]:
         ``train``, ``dev`` or ``test``.
     seed : int
         Seeds the generator; equal seeds give equal sentences.
+    loose : bool
+        Whether loose and written sentences are among those for training.
 
     Yields
     ------
@@ -325,7 +327,7 @@ def sentences(split: str, seed: int) -> Iterator[str]:
     """
     rng = random.Random(f"{split}-{seed}")
     while True:
-        draw = rng.random() if split == "train" else 1.0
+        draw = rng.random() if split == "train" and loose else 1.0
         if draw < LOOSE_SHARE:
             sentence = make_loose_sentence(rng)
         elif draw < LOOSE_SHARE + WRITTEN_SHARE:

@@ -52,8 +52,9 @@ class DecoderRecipe:
         Part of the batches that is plain language modeling.
     disturbance : float
         How far spellings are disturbed, as a part of the usual.
-    short_more : bool
-        Whether short sentences come up more often than long ones: to find one's place is learned on them.
+    simple : bool
+        Whether lessons are simple, for a short run: the grammar's sentences and strings of words alone, short
+        ones more often than long ones, since to find one's place is learned on them, and no slips.
     seed : int
         Of everything.
     """
@@ -69,7 +70,7 @@ class DecoderRecipe:
     learning_rate: float = 1.5e-3
     text_share: float = 0.1
     disturbance: float = 1.0
-    short_more: bool = False
+    simple: bool = False
     seed: int = 0
 
 
@@ -167,15 +168,15 @@ def draw_batches(pool: int, recipe: DecoderRecipe, examples: Examples) -> list[l
     random order.
     """
     rng = np.random.default_rng((recipe.seed, pool))
-    source = sentences("train", seed=int(rng.integers(2**62)))
+    source = sentences("train", seed=int(rng.integers(2**62)), loose=not recipe.simple)
     if rng.random() < recipe.text_share:
         drawn = [examples.plain(list(itertools.islice(source, 5))) for _ in range(POOL // 2)]
     else:
-        count = 2 * POOL if recipe.short_more else POOL  # there it is drawn from, not used up
+        count = 2 * POOL if recipe.simple else POOL  # there it is drawn from, not used up
         drawn = [examples.spelled(text, rng) for text in itertools.islice(source, count)]
     lengths = [len(labels) for _, labels in drawn]
     order = sorted(range(len(drawn)), key=lengths.__getitem__)
-    if recipe.short_more:
+    if recipe.simple:
         batches = [
             _around(int(rng.integers(len(order))), order, lengths, recipe) for _ in range(STEPS_PER_POOL)
         ]
@@ -238,7 +239,7 @@ def train_decoder(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = agree(lambda: fixed_tokenizer(folder, recipe))
-    examples = Examples(tokenizer, recipe.disturbance)
+    examples = Examples(tokenizer, recipe.disturbance, slips=not recipe.simple)
     torch.manual_seed(recipe.seed)
     model = make_decoder(recipe, tokenizer)
     run = Run(folder, model, recipe.steps, recipe.learning_rate, recipe.seed, options=options, watch=watch)

@@ -51,14 +51,14 @@ PLAN = Plan(
     projector=ProjectorRecipe(),
 )
 
-# For an hour on one core. It learns less: clear voices, little noise, short sentences more than long ones.
+# For an hour on one core. It learns less: clear voices, little noise, simple sentences.
 QUICK = Plan(
     shards=8,
     utterances=1_000,
     test_utterances=50,
     clear=True,
     encoder=EncoderRecipe(steps=11_000, frames_per_batch=2_500, phone_steps=800, disturbance=0.3),
-    decoder=DecoderRecipe(steps=2_800, learning_rate=2e-3, disturbance=0.4, short_more=True),
+    decoder=DecoderRecipe(steps=2_800, learning_rate=2e-3, disturbance=0.4, simple=True),
     projector=ProjectorRecipe(steps=1_000, positions_per_batch=1_750, copies=1),
 )
 

@@ -138,11 +138,16 @@ class Examples(Prompt):
         The decoder's tokenizer.
     disturbance : float
         How far spellings are disturbed, as a part of the usual.
+    slips : bool
+        Whether some words that are written already are wrong.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, disturbance: float = 1.0) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, disturbance: float = 1.0, *, slips: bool = True
+    ) -> None:
         super().__init__(tokenizer)
         self.disturbance = disturbance
+        self.slips = SLIPS if slips else 0.0
         self.noise = NOISE * disturbance
         self.letter = {
             letter: tokenizer.encode(letter, add_special_tokens=False)[0]
@@ -160,7 +165,7 @@ class Examples(Prompt):
         labels = [-100] * len(ids) + answer
         # Some words already written are wrong, as they will be when it reads for itself: it must find its
         # place in the context again instead of going on from the mistake.
-        slips = rng.random(len(answer)) < (SLIPS if rng.random() < 0.5 else 0.0)
+        slips = rng.random(len(answer)) < (self.slips if rng.random() < 0.5 else 0.0)
         others = rng.integers(len(SPECIALS), len(self.tokenizer), len(answer))
         written = np.where(slips, others, answer).tolist()
         return ids + [[(token, 1.0)] for token in written], labels
