@@ -134,8 +134,9 @@ nitpick_ignore_regex = [
 
 html_theme = "furo"
 html_title = "asrscope"
-html_static_path = ["static", "../src/asrscope/plots/clock"]
-bokeh_gallery_page_files = ["clock.css", "clock.js"]  # of the second folder, on pages with figures
+html_static_path = ["static", "../src/asrscope/plots/clock", "../src/asrscope/plots/steps"]
+# Of the other two folders, on pages with figures.
+bokeh_gallery_page_files = ["clock.css", "clock.js", "steps.css", "steps.js"]
 html_favicon = "static/icon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]

@@ -18,15 +18,13 @@ the trained projector, and once for a projector with random weights.
 # audio tokens are there, and how many positions are cut at the end?
 
 # sphinx_gallery_thumbnail_number = 5
-import textwrap
-
 import numpy as np
 import torch
-from bokeh.plotting import figure
 
 import asrscope
 from asrscope import plots
 from asrscope.projector import stack_frames
+from asrscope.training.studies import load_study
 
 model, processor = asrscope.load("tiny")
 sample = asrscope.load_samples()[0]
@@ -82,21 +80,34 @@ plots.show(plots.audio_embeds(random_trace))
 # decoder learned to read sentences spelled by letters. **Predict:** will the trained projector's nearest
 # tokens be words, letters or something else? And the random projector's?
 
-print("spoken: ", sample.text)
-for label, result in (("trained", trace), ("random", random_trace)):
-    nearest = [texts[0].strip() or "_" for texts in result.nearest_texts]
-    print(f"{label}, {len(set(nearest))} different tokens for {len(nearest)} audio tokens:")
-    print(textwrap.fill(" ".join(nearest), width=76, initial_indent="    ", subsequent_indent="    "))
-
-# %%
-
 plots.show(plots.nearest_tokens(trace))
 plots.show(plots.nearest_tokens(random_trace))
 
 # %%
-# The trained projector spells. Read its line aloud: a letter stays while its sound lasts, ``_`` is the
-# space, and ``-`` says that nothing new is heard. The random projector names pieces at random.
+# The trained projector spells: a letter stays while its sound lasts, ``␣`` is the space, and ``-`` says
+# that nothing new is heard. The random projector names pieces at random.
 #
+# From random to trained
+# ----------------------
+# A projector was trained anew from random weights (:ref:`here is one in the making <gallery-training>`), and
+# kept as it was after some of its steps. Move the slider, with the mouse or the arrow keys. **Predict:**
+# does the decoder write real words before the projector spells, or only after?
+
+study = load_study("milestones")
+moments = []
+for each in study["milestones"]:
+    seen, rate = each["clips"][sample.name], plots.Rate(each["wer"], tuple(each["interval"]))
+    label = f"step {each['step']}" if each["step"] else "random"
+    looks = (seen["text"], tuple(seen["nearest"]), tuple(seen["cosines"]))
+    moments.append(plots.Moment(label, *looks, note=f"held-out WER {rate}"))
+nearest = tuple(texts[0] for texts in trace.nearest_texts)
+moments.append(plots.Moment("bundled", trace.text, nearest, tuple(trace.nearest_cosines[:, 0].tolist())))
+print(f"trained on {study['corpus']['clips']} clips, tested on {sum(study['held_out'].values())} others,")
+print("by {command!r} on {machine}, {date}; last: this package's own".format(**study["made_with"]))
+title, seconds = f"Training, seen on the clip {sample.name!r}", trace.seconds_per_audio_token
+plots.show(plots.step_slider(moments, "steps", title, seconds_per_token=seconds))
+
+# %%
 # Do not conclude that projectors spell. *This* decoder was trained to read sentences that are spelled with
 # its own letter embeddings, ``-`` for a pause. So vectors near letters are what it understands, and
 # training found them. A large language model had no such lessons, and audio tokens made for it need not
@@ -119,31 +130,20 @@ crowds = {
     "random audio token to nearest text": (random_trace.nearest_cosines[:, 0], "#d9822b"),
 }
 bins = np.linspace(-0.1, 1, 45)
-cosines = figure(name="cosines", height=320, sizing_mode="stretch_width", title="Cosine to the nearest text")
 medians = [f"{label}: median {np.median(values):.2f}" for label, (values, _) in crowds.items()]
-cosines.tags = [{"description": "; ".join(medians)}]
+axes = {"x_label": "cosine", "y_label": "density"}
+cosines = plots.chart("cosines", "Cosine to the nearest text", description="; ".join(medians), **axes)
 for label, (values, color) in crowds.items():
     density, _ = np.histogram(values, bins=bins, density=True)
     cosines.step(bins[:-1], density, mode="after", color=color, line_width=2, legend_label=label)
 print(*medians, f"{(between.max(axis=1) > 0.95).sum()} text tokens have a near twin", sep="\n")
-cosines.xaxis.axis_label, cosines.yaxis.axis_label = "cosine", "density"
-cosines.legend.background_fill_alpha, cosines.legend.label_text_color = 0, "#7a7a7a"
-cosines.legend.location = "top_center"
+plots.legend(cosines, "below", columns=1)
 plots.show(cosines)
 
 # %%
 # The spike at the right is text that training never showed, capitals and digits for example. All of it was
 # only ever pushed away, in one direction. Among the rest the trained audio tokens are at home.
 #
-# Direction is one thing, length another. **Predict:** are audio tokens longer or shorter than text
-# embeddings?
-
-vectors = {"text": table, "trained audio": trace.audio_embeds, "random audio": random_trace.audio_embeds}
-for label, rows in vectors.items():
-    norms = np.linalg.norm(rows, axis=1)
-    print(f"{label:13} norm {np.median(norms):.2f} (median), from {norms.min():.2f} to {norms.max():.2f}")
-
-# %%
 # Summary
 # -------
 # Width and number of the audio tokens follow from the projector's shape, trained or not. So do much of the

@@ -129,5 +129,5 @@ print(f"{worse} of {len(changed)} changes make it worse, as far as {len(samples)
 # large effects. `One study <https://arxiv.org/abs/2411.03866>`_ of a much larger model of this design found
 # it weak on other kinds of recordings, under noise and at other speeds.
 #
-# Before: :ref:`what if? <gallery-what-if>` Next: :ref:`evaluation <gallery-evaluation>`, where the
-# errors themselves are looked at. The lecture: :doc:`Class 2, what tiny can and cannot do </course/class-2>`.
+# Before: :ref:`what if? <gallery-what-if>` Next: :ref:`train a projector <gallery-training>`, and see the
+# errors fall. The lecture: :doc:`Class 2, what tiny can and cannot do </course/class-2>`.

@@ -143,5 +143,5 @@ for name, each in sets.items():
 # one model. :doc:`The guide </using/evaluation>` says how to measure your own recordings, and the
 # :doc:`model card </model-card>` how these were measured.
 #
-# Before: :ref:`robustness <gallery-robustness>`. Next: :ref:`the full trace <gallery-trace>`. The lecture:
+# Before: :ref:`ablations <gallery-ablations>`. Next: :ref:`the full trace <gallery-trace>`. The lecture:
 # :doc:`Class 2, what tiny can and cannot do </course/class-2>`.

@@ -109,6 +109,14 @@ def test_random_audio_tokens_are_as_long_as_text_embeddings(make_checkpoint, cli
     assert lengths[0] == pytest.approx(lengths[1], rel=0.05)
 
 
+def test_a_projector_of_other_layers_comes_back_from_disk_trained_and_random(make_checkpoint):
+    path = make_checkpoint(projector_norm="none", projector_mlp="gelu")
+    for random_projector in (False, True):
+        model, _ = load(path, random_projector=random_projector)
+        names = [name for name, _ in model.multi_modal_projector.named_parameters()]
+        assert names == ["up.weight", "down.weight"]
+
+
 class TestFull:
     """The full preset, with very small random models in the places of the published ones."""
 
@@ -125,6 +133,16 @@ class TestFull:
         assert result.encoder_hidden_states.shape == (100, 16)  # padded, as the published encoder was trained
         assert result.audio_embeds.shape == (25, 24)
         assert "Transcribe:" in "".join(result.prompt_texts)
+
+    @pytest.mark.parametrize(("norm", "mlp"), [("none", "swiglu"), ("rms", "gelu")])
+    def test_the_weights_of_a_projector_tell_its_layers(self, parts, norm, mlp):
+        other = AudioProjector(16, 24, stack_factor=4, hidden_size=20, norm=norm, mlp=mlp)
+        save_file(other.state_dict(), parts["projector"])
+        model, _ = load("full", **parts, dtype=torch.float32)
+        own = model.multi_modal_projector
+        assert (own.norm, own.mlp) == (norm, mlp)
+        assert (model.config.projector_norm, model.config.projector_mlp) == (norm, mlp)
+        assert torch.equal(own.down.weight, other.down.weight)
 
     def test_weights_are_those_of_the_parts(self, parts, clip):
         model, processor = load("full", **parts)

@@ -65,3 +65,36 @@ def test_the_middle_is_a_swiglu(projector):
     expected = (gate * torch.sigmoid(gate) * up) @ projector.down.weight.T
     expected = expected / (expected.square().mean(-1, keepdim=True) + 1e-6).sqrt()
     torch.testing.assert_close(projector(hidden), expected)
+
+
+def test_without_norms_the_scale_of_the_input_stays_and_no_weight_is_left_behind():
+    projector = AudioProjector(6, 10, stack_factor=4, hidden_size=16, norm="none", mlp="gelu")
+    hidden = torch.randn(1, 8, 6)
+    expected = torch.nn.functional.gelu(hidden.reshape(1, 2, 24) @ projector.up.weight.T)
+    torch.testing.assert_close(projector(hidden), expected @ projector.down.weight.T)
+    assert [name for name, _ in projector.named_parameters()] == ["up.weight", "down.weight"]
+
+
+def test_an_mlp_without_a_gate_has_two_matrices_between_the_norms():
+    projector = AudioProjector(6, 10, stack_factor=4, hidden_size=16, mlp="gelu")
+    assert sum(parameter.numel() for parameter in projector.parameters()) == 24 + 24 * 16 + 16 * 10 + 10
+
+
+@pytest.mark.parametrize("options", [{"norm": "batch"}, {"mlp": "relu"}])
+def test_layers_that_are_not_there_are_refused(options):
+    (found,) = options.values()
+    with pytest.raises(ValueError, match=f"expected a projector with .* but found '{found}'"):
+        AudioProjector(6, 10, stack_factor=4, hidden_size=16, **options)
+
+
+@pytest.mark.parametrize("norm", ["rms", "none"])
+def test_a_new_projectors_vectors_are_made_as_long_as_embeddings_where_a_norm_can_do_it(projector, norm):
+    projector = AudioProjector(6, 10, stack_factor=4, hidden_size=16, norm=norm)
+    hidden, table = torch.randn(1, 40, 6), 0.02 * torch.randn(50, 10)
+    before = projector(hidden).detach()
+    projector.fit_length(table)
+    lengths = [float(vectors.square().mean().sqrt()) for vectors in (projector(hidden).detach(), table)]
+    if norm == "rms":
+        assert lengths[0] == pytest.approx(lengths[1], rel=0.01)
+    else:
+        assert torch.equal(projector(hidden), before)

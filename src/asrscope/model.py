@@ -49,6 +49,8 @@ class AsrScopeConfig(PreTrainedConfig):
         Encoder positions in one audio token, ``k``.
     projector_hidden_size : int
         Width of the projector's hidden layer.
+    projector_norm, projector_mlp : str
+        Its layers, see `asrscope.projector.AudioProjector`.
     audio_token_id : int
         The placeholder that the prompt holds once for each audio token.
     pad_audio : bool
@@ -66,6 +68,8 @@ class AsrScopeConfig(PreTrainedConfig):
     text_config: Any = None
     stack_factor: int = 5
     projector_hidden_size: int = 1024
+    projector_norm: str = "rms"
+    projector_mlp: str = "swiglu"
     audio_token_id: int = 3
     pad_audio: bool = False
     trained_seconds: float | int = 30.0
@@ -103,6 +107,8 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             decoder_dim=config.text_config.hidden_size,
             stack_factor=config.stack_factor,
             hidden_size=config.projector_hidden_size,
+            norm=config.projector_norm,
+            mlp=config.projector_mlp,
         )
         self.language_model = SmolLM3ForCausalLM(config.text_config)
         self.post_init()

@@ -166,7 +166,9 @@ def load_full(
         audio_config=whisper.config,
         text_config=language_model.config,
         stack_factor=bridge.stack_factor,
-        projector_hidden_size=bridge.gate.out_features,
+        projector_hidden_size=bridge.hidden_size,
+        projector_norm=bridge.norm,
+        projector_mlp=bridge.mlp,
         audio_token_id=processor.audio_token_id,
         pad_audio=True,
     )
@@ -231,10 +233,11 @@ def _randomize_projector(model: AsrScopeForConditionalGeneration, seed: int) -> 
             encoder_dim=model.config.audio_config.d_model,
             decoder_dim=model.config.text_config.hidden_size,
             stack_factor=old.stack_factor,
-            hidden_size=old.gate.out_features,
+            hidden_size=old.hidden_size,
+            norm=old.norm,
+            mlp=old.mlp,
         )
-        # Its vectors are as long as text embeddings, so that only their directions are random.
-        new.norm_out.weight.fill_(float(table.float().square().mean().sqrt()))
+        new.fit_length(table)
     provenance = provenance_of(model)
     model.multi_modal_projector = new.to(table.device, table.dtype).eval()
     made = describe_weights("projector", new, f"random initialization, seed {seed}", trained=False)
@@ -242,12 +245,19 @@ def _randomize_projector(model: AsrScopeForConditionalGeneration, seed: int) -> 
 
 
 def _build_projector(path: Path, encoder_dim: int, decoder_dim: int) -> AudioProjector:
-    """Make a projector of the sizes that its weights have."""
+    """Make a projector of the sizes that its weights have, with the layers they are of."""
     tensors = read_tensors(path)
     tensors = select_part(tensors, "projector") or tensors
     try:
-        hidden_size, stacked_dim = tensors["gate.weight"].shape
-        projector = AudioProjector(encoder_dim, decoder_dim, stacked_dim // encoder_dim, hidden_size)
+        hidden_size, stacked_dim = tensors["up.weight"].shape
+        projector = AudioProjector(
+            encoder_dim,
+            decoder_dim,
+            stacked_dim // encoder_dim,
+            hidden_size,
+            norm="rms" if "norm_out.weight" in tensors else "none",
+            mlp="swiglu" if "gate.weight" in tensors else "gelu",
+        )
         projector.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -79,10 +79,13 @@ def test_a_notebook_runs_from_top_to_bottom_and_draws_its_figures(browser, execu
             parts.append(f"<script>{data['application/javascript']}</script>")
     page = executed[stem].result().with_suffix(".html")
     page.write_text('<!doctype html><meta charset="utf-8">' + "\n".join(parts), encoding="utf-8")
-    shown = SCRIPTS[stem].read_text(encoding="utf-8").count("plots.show(")
+    source = SCRIPTS[stem].read_text(encoding="utf-8")
+    sliders = source.count("plots.step_slider(")
+    shown = source.count("plots.show(") - sliders
     with Visit(browser, page.parent.as_uri() + "/") as visit:
         visit.page.goto(page.as_uri())
         visit.page.wait_for_function(f"() => ({DRAWN})() === {shown}", timeout=60_000)
+        assert visit.page.get_by_role("slider", name="Training").count() == sliders
         assert visit.complaints == []
 
 

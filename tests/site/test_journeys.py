@@ -136,6 +136,27 @@ def test_a_reader_reaches_the_tools_of_the_first_figure_with_the_tab_key(visit, 
     assert visit.complaints == []
 
 
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+@pytest.mark.parametrize("page", ["gallery/40_projector.html", "gallery/73_train_a_projector.html"])
+def test_a_reader_moves_the_slider_from_a_random_projector_to_a_trained_one(browser, page, theme, width):
+    with Visit(browser, BASE, theme=theme, width=width) as visit:
+        visit.open(page)
+        slider = visit.page.get_by_role("slider", name="Training")
+        state = slider.locator("xpath=ancestor::figure").get_by_role("status")
+        written, tokens = visit.page.locator("[data-written]"), visit.page.locator("[data-token]")
+        slider.focus()
+        visit.page.keyboard.press("Home")
+        seen = [(state.inner_text(), written.inner_text(), tokens.all_inner_texts())]
+        for _ in range(int(slider.get_attribute("max"))):
+            visit.page.keyboard.press("ArrowRight")
+            seen.append((state.inner_text(), written.inner_text(), tokens.all_inner_texts()))
+        assert len({each for each, _, _ in seen}) == len(seen)
+        assert seen[0][1] != seen[-1][1]
+        assert seen[0][2] != seen[-1][2]
+        assert visit.overflow() <= 0
+        assert visit.complaints == []
+
+
 def test_the_keys_scroll_code_that_is_wider_than_a_phone(browser):
     with Visit(browser, BASE, width=390) as visit:
         visit.open("gallery/40_projector.html")

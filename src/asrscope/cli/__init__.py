@@ -18,7 +18,7 @@ import typer
 
 from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress
 from asrscope.cli.doctor import doctor
-from asrscope.cli.train import app as train_app
+from asrscope.cli.studies import app as train_app
 from asrscope.samples import CLIPS, Sample, load_samples
 
 if TYPE_CHECKING:

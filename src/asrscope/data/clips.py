@@ -16,7 +16,7 @@ from asrscope.audio import SAMPLE_RATE
 from asrscope.data.sentences import split_of
 from asrscope.data.synthesis import HELD_OUT_VOICES, Voice, synthesize
 
-__all__ = ["make_clips"]
+__all__ = ["make_clips", "synthesizer_versions"]
 
 CLIPS = (
     ("captain", "the old captain told us a story about the sea", Voice("espeak-ng", "en-us+Andy", 150)),
@@ -73,16 +73,17 @@ def make_clips(folder: Path) -> Path:
                 ],
             }
         )
-    made_with = {
-        "command": "asrscope train clips",
-        "espeak-ng": _version(["espeak-ng", "--version"]),
-        "flite": _version(["flite", "--version"]),
-    }
+    made_with = {"command": "asrscope train clips", **synthesizer_versions()}
     manifest = folder / "clips.json"
     manifest.write_text(
         json.dumps({"made_with": made_with, "clips": clips}, indent=1) + "\n", encoding="utf-8"
     )
     return manifest
+
+
+def synthesizer_versions() -> dict[str, str]:
+    """Tell the versions of the synthesizers on this machine, by their names."""
+    return {name: _version([name, "--version"]) for name in ("espeak-ng", "flite")}
 
 
 def _version(command: list[str]) -> str:

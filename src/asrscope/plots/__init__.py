@@ -22,6 +22,7 @@ from asrscope.plots.sound import log_mel, waveform
 from asrscope.plots.tables import Table, prompt_length, table
 from asrscope.plots.theme import PALETTE, theme_css
 from asrscope.plots.tokens import nearest_tokens, prompt
+from asrscope.plots.training import Moment, StepSlider, step_slider
 from asrscope.plots.vectors import audio_embeds, encoder_output
 from asrscope.plots.words import decoder_tokens, decoder_words, token_times, word_times
 from asrscope.traces import Trace
@@ -29,9 +30,11 @@ from asrscope.traces import Trace
 __all__ = [
     "PALETTE",
     "PLOTS",
+    "Moment",
     "Player",
     "Rate",
     "Statistics",
+    "StepSlider",
     "Table",
     "audio_embeds",
     "chart",
@@ -53,6 +56,7 @@ __all__ = [
     "similarity",
     "spectrogram",
     "statistics",
+    "step_slider",
     "table",
     "theme_css",
     "time_chart",

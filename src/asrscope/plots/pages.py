@@ -13,6 +13,7 @@ from jinja2 import Template
 
 from asrscope.plots.player import clock_css, clock_js, in_jupyter, sound_of
 from asrscope.plots.theme import theme_css
+from asrscope.plots.training import StepSlider, steps_css, steps_js
 
 __all__ = ["show"]
 
@@ -40,44 +41,71 @@ body { margin: 1rem; font-family: system-ui, sans-serif; }
 """
 )
 
+SLIDER_PAGE = Template(
+    """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title | e }}</title>
+<style>
+:root { color-scheme: light dark; }
+body { max-width: 60rem; margin: 1rem; font-family: system-ui, sans-serif; }
+{{ css }}</style>
+</head>
+<body>
+{{ slider }}
+<script>
+{{ js }}</script>
+</body>
+</html>
+"""
+)
+
 _written: set[Path] = set()
 
 
-def show(figure: LayoutDOM, filename: str | Path | None = None) -> Path | None:
+def show(figure: LayoutDOM | StepSlider, filename: str | Path | None = None) -> Path | StepSlider | None:
     """Show a figure in the notebook or gallery page that runs this code; else save it and say where.
 
     A saved page has the figure's sound, if it shows one, and its playhead follows it.
 
     Parameters
     ----------
-    figure : LayoutDOM
-        A figure, or a layout of figures.
+    figure : LayoutDOM or StepSlider
+        A figure, a layout of figures, or a slider over steps.
     filename : str or Path, optional
         Where a plain script saves the page; by default the figure's name in the working folder. A second
         figure of the same name gets a number, so that no figure of a script overwrites another.
 
     Returns
     -------
-    Path or None
-        The file written: one page that needs no network. None in a notebook or gallery.
+    Path, StepSlider or None
+        The file written: one page that needs no network. None in a notebook or gallery, but a slider itself,
+        which shows itself where it is the last expression of a cell.
     """
     if in_jupyter() and not curstate().notebook:
         output_notebook(resources=INLINE, hide_banner=True)
     if curstate().notebook:
+        if isinstance(figure, StepSlider):
+            return figure
         bokeh_show(figure)
         return None
     path = _free_path(figure.name or "figure") if filename is None else Path(filename)
-    html = file_html(
-        figure,
-        resources=INLINE,
-        title=figure.name or "figure",
-        template=PAGE,
-        template_variables={
-            "css": theme_css() + clock_css(),
-            "player": sound.to_html() if (sound := sound_of(figure)) else "",
-            "clock_js": clock_js(),
-        },
-    )
+    if isinstance(figure, StepSlider):
+        html = SLIDER_PAGE.render(title=figure.name, css=steps_css(), slider=figure.to_html(), js=steps_js())
+    else:
+        html = file_html(
+            figure,
+            resources=INLINE,
+            title=figure.name or "figure",
+            template=PAGE,
+            template_variables={
+                "css": theme_css() + clock_css(),
+                "player": sound.to_html() if (sound := sound_of(figure)) else "",
+                "clock_js": clock_js(),
+            },
+        )
     path.write_text(html, encoding="utf-8")
     _written.add(path.resolve())
     sys.stdout.write(f"wrote {path}\n")

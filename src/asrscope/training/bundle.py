@@ -45,6 +45,8 @@ def bundle(encoder: Path, decoder: Path, projector: Path, target: Path) -> Path:
         text_config=_sizes(language_model.config),
         stack_factor=recipes["projector"]["stack_factor"],
         projector_hidden_size=recipes["projector"]["hidden_size"],
+        projector_norm=recipes["projector"].get("norm", "rms"),
+        projector_mlp=recipes["projector"].get("mlp", "swiglu"),
         audio_token_id=tokenizer.convert_tokens_to_ids("<|audio|>"),
         pad_audio=False,
         trained_seconds=MAX_SECONDS,

@@ -76,7 +76,12 @@ def load_pair(
             raise ValueError(f"only the preset 'full' can be given another encoder or decoder, not {model!r}")
         loaded, processor = load(model)
         own = loaded.config
-        recipe = ProjectorRecipe(stack_factor=own.stack_factor, hidden_size=own.projector_hidden_size)
+        recipe = ProjectorRecipe(
+            stack_factor=own.stack_factor,
+            hidden_size=own.projector_hidden_size,
+            norm=own.projector_norm,
+            mlp=own.projector_mlp,
+        )
         return loaded, processor, recipe
     start = folder / "start.safetensors"
     encoder, decoder = encoder or FULL_ENCODER, decoder or FULL_DECODER
@@ -233,11 +238,14 @@ def write_model(source: str, projector: Path, target: Path, seconds: float) -> P
         config.text_config.hidden_size,
         made["stack_factor"],
         made["hidden_size"],
+        norm=made["norm"],
+        mlp=made["mlp"],
     )
     bridge.load_state_dict(load_file(projector / "model.safetensors"))
     model.multi_modal_projector = bridge
     config.stack_factor = processor.stack_factor = made["stack_factor"]
     config.projector_hidden_size = made["hidden_size"]
+    config.projector_norm, config.projector_mlp = made["norm"], made["mlp"]
     config.trained_seconds = max(float(config.trained_seconds), seconds)
     model.half().save_pretrained(target)
     processor.save_pretrained(target)

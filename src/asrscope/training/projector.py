@@ -43,22 +43,30 @@ class ProjectorRecipe:
     ----------
     stack_factor, hidden_size : int
         Architecture.
+    norm, mlp : str
+        More of it, see `asrscope.projector.AudioProjector`.
     steps, positions_per_batch : int
         Optimizer steps, and decoder positions in a batch with padding.
     learning_rate : float
         Highest learning rate.
     copies : int
         Differently disturbed copies of every clip in the cache.
+    batches_of : int
+        Put together the batches that a projector of this stack factor gets; 0: of the own one. So projectors
+        of different ones see the same clips in the same steps.
     seed : int
         Of everything.
     """
 
     stack_factor: int = 2
     hidden_size: int = 768
+    norm: str = "rms"
+    mlp: str = "swiglu"
     steps: int = 2_000
     positions_per_batch: int = 3_500
     learning_rate: float = 1.5e-3
     copies: int = 2
+    batches_of: int = 0
     seed: int = 0
 
 
@@ -116,10 +124,14 @@ class Joined(nn.Module):
 def make_projector(encoder_dim: int, decoder: SmolLM3ForCausalLM, recipe: ProjectorRecipe) -> AudioProjector:
     """Build the projector with random weights and outputs as long as the decoder's embeddings."""
     projector = AudioProjector(
-        encoder_dim, decoder.config.hidden_size, recipe.stack_factor, recipe.hidden_size
+        encoder_dim,
+        decoder.config.hidden_size,
+        recipe.stack_factor,
+        recipe.hidden_size,
+        norm=recipe.norm,
+        mlp=recipe.mlp,
     )
-    table = decoder.get_input_embeddings().weight.detach()
-    nn.init.constant_(projector.norm_out.weight, float(table.pow(2).mean().sqrt()))
+    projector.fit_length(decoder.get_input_embeddings().weight)
     return projector
 
 
@@ -179,6 +191,7 @@ def train_projector(
     save_every: int = 500,
     *,
     evaluate_every: int = 500,
+    keep: Sequence[int] = (),
     work: EncoderPass | None = None,
     options: Options | None = None,
     watch: Watch | None = None,
@@ -198,6 +211,8 @@ def train_projector(
         What to train.
     save_every, evaluate_every : int
         Steps between checkpoints, and between evaluations.
+    keep : sequence of int
+        Steps after which the projector is kept in ``kept/STEP.safetensors``; 0 is before the first.
     work : EncoderPass, optional
         What filled the cache. With it, the first start measures what the cache saves.
     options : Options, optional
@@ -223,23 +238,38 @@ def train_projector(
     model.train()
     run.compute.train()
     saved = agree(lambda: _saved_by_cache(run, batches, recipe, work))
-    for batch in run.batches(batches.lengths, recipe.positions_per_batch):
+    lengths = batches.lengths
+    if recipe.batches_of not in (0, recipe.stack_factor):
+        lengths = Batches(cache, prompt, recipe.batches_of).lengths
+    _keep(run, projector, keep)
+    for batch in run.batches(lengths, recipe.positions_per_batch):
         run.begin_step()
         wanted = sum(len(batches.answers[item]) for item in batch)
         for part in run.parts(len(batch)):
             items = batch[part]
             run.backward(_loss(run, batches, items, batches.cached(items)) / wanted)
         run.end_step(len(batch))
+        _keep(run, projector, keep)
         if run.step % save_every == 0:
             run.save()
         if run.step % evaluate_every == 0 or run.step == run.steps:
             run.evaluate(lambda: evaluate_joined(run, encodings / "dev", prompt, recipe))
 
     def write(target: Path) -> None:
-        weights = {name: tensor.cpu().contiguous() for name, tensor in projector.state_dict().items()}
-        save_file(weights, target / "model.safetensors")
+        _write(projector, target / "model.safetensors")
 
     return run.finish("projector", recipe, write, **({"cache": saved} if saved else {}))
+
+
+def _keep(run: Run, projector: AudioProjector, steps: Sequence[int]) -> None:
+    """Write the projector as it stands, if this is one of the steps after which it is kept."""
+    if run.is_main and run.step in steps:
+        (run.folder / "kept").mkdir(exist_ok=True)
+        _write(projector, run.folder / "kept" / f"{run.step:06d}.safetensors")
+
+
+def _write(projector: AudioProjector, path: Path) -> None:
+    save_file({name: tensor.cpu().contiguous() for name, tensor in projector.state_dict().items()}, path)
 
 
 def _loss(run: Run, batches: Batches, items: Sequence[int], hidden: list[ndarray]) -> Float[Tensor, ""]:

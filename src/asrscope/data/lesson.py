@@ -1,0 +1,173 @@
+"""A few hundred clips to train a projector on in minutes, and others to test it on, small enough to ship.
+
+All clips of a set lie end to end in one Opus file. Those to train on say sentences of the training split, in
+training voices. Those to test on say sentences that no training has heard, in the same kind of voices.
+"""
+
+import hashlib
+import itertools
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from jaxtyping import Float
+
+from asrscope.audio import SAMPLE_RATE, load_audio
+from asrscope.data.clips import synthesizer_versions
+from asrscope.data.corpus import draw_utterance
+from asrscope.data.sentences import sentences
+from asrscope.data.synthesis import training_voice
+from asrscope.features import log_mel
+
+__all__ = ["LESSON", "Lesson", "load_lesson", "make_lesson"]
+
+LESSON = Path(__file__).parents[1] / "lesson"
+SETS: dict[str, tuple[str, int]] = {
+    "train": ("train", 320),
+    "held-out": ("test", 40),
+}  # name -> split of its sentences, clips
+SEED = 71
+WORDS = range(4, 9)  # in a sentence: short clips are quick to train on
+COMPRESSION = 0.92  # of libsndfile's Opus: about 22 kilobits a second
+PEAK = 0.7  # of each clip: the codec overshoots
+GAP = SAMPLE_RATE // 20  # samples of silence after each clip, for what the codec smears
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Clips with their spectrograms, ready for `asrscope.training.encodings.EncoderPass`.
+
+    Attributes
+    ----------
+    log_mel : np.ndarray, shape (frames, n_mels)
+        Log-mel spectrograms of the clips, end to end.
+    utterances : list of dict
+        ``text``, ``voice``, ``start`` (first frame) and ``frames`` of each clip.
+    """
+
+    log_mel: Float[np.ndarray, "frames n_mels"]
+    utterances: list[dict[str, Any]]
+
+    @property
+    def texts(self) -> list[str]:
+        """What is said in each clip."""
+        return [utterance["text"] for utterance in self.utterances]
+
+    @property
+    def seconds(self) -> float:
+        """Length of all clips together."""
+        return 0.01 * len(self.log_mel)
+
+
+def load_lesson(n_mels: int, folder: Path = LESSON) -> dict[str, Lesson]:
+    """Read the clips that come with the package and compute their spectrograms.
+
+    Parameters
+    ----------
+    n_mels : int
+        Mel bands that the encoder takes.
+    folder : Path
+        What `make_lesson` wrote.
+
+    Returns
+    -------
+    dict of str to Lesson
+        ``train`` and ``held-out``.
+    """
+    manifest = json.loads((folder / "lesson.json").read_text(encoding="utf-8"))
+    found = {}
+    for name, described in manifest["sets"].items():
+        waveform = load_audio(folder / described["file"])
+        mels, utterances, start = [], [], 0
+        for clip in described["clips"]:
+            mel = log_mel(waveform[clip["first"] : clip["first"] + clip["samples"]], n_mels).T
+            mels.append(mel)
+            place = {"start": start, "frames": len(mel)}
+            utterances.append({"text": clip["text"], "voice": clip["voice"], **place})
+            start += len(mel)
+        found[name] = Lesson(np.concatenate(mels), utterances)
+    return found
+
+
+def make_lesson(folder: Path) -> Path:
+    """Synthesize both sets and write them with their manifest.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets an Ogg file for each set and ``lesson.json``.
+
+    Returns
+    -------
+    Path
+        The manifest: for each set ``file``, its ``sha256``, its ``seconds``, and of each clip ``text``,
+        ``voice``, ``first`` sample and ``samples``.
+
+    Raises
+    ------
+    OSError
+        If a synthesizer is not installed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    described = {name: _make_set(folder, name, *what) for name, what in SETS.items()}
+    made_with = {
+        "command": "asrscope train lesson",
+        "seed": SEED,
+        **synthesizer_versions(),
+        "libsndfile": soundfile.__libsndfile_version__,
+    }
+    manifest = folder / "lesson.json"
+    text = json.dumps({"made_with": made_with, "sets": described}, indent=1)
+    manifest.write_text(text + "\n", encoding="utf-8")
+    return manifest
+
+
+def _make_set(folder: Path, name: str, split: str, count: int) -> dict[str, Any]:
+    """Write one set, and describe it."""
+    rng = random.Random(f"lesson-{name}-{SEED}")
+    parts: list[np.ndarray] = []
+    clips: list[dict[str, Any]] = []
+    first = 0
+    for sentence in itertools.islice(_short_sentences(split), count):
+        voice, speech = draw_utterance(rng, sentence, training_voice)
+        waveform = (PEAK * speech.waveform / np.abs(speech.waveform).max()).astype(np.float32)
+        samples = len(waveform)
+        clips.append(
+            {
+                "text": " ".join(word for word, _, _ in speech.words),
+                "voice": f"{voice.synthesizer} {voice.name}",
+                "first": first,
+                "samples": samples,
+            }
+        )
+        parts += [waveform, np.zeros(GAP, np.float32)]
+        first += samples + GAP
+    path = folder / f"{name}.ogg"
+    soundfile.write(
+        path,
+        np.concatenate(parts),
+        SAMPLE_RATE,
+        format="OGG",
+        subtype="OPUS",
+        compression_level=COMPRESSION,
+    )
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "seconds": round(sum(clip["samples"] for clip in clips) / SAMPLE_RATE, 2),
+        "clips": clips,
+    }
+
+
+def _short_sentences(split: str) -> Iterator[str]:
+    """Draw different sentences of a few words."""
+    seen: set[str] = set()
+    for sentence in sentences(split, SEED):
+        if len(sentence.split()) in WORDS and sentence not in seen:
+            seen.add(sentence)
+            yield sentence

@@ -1,0 +1,196 @@
+"""The studies of the projector: the shipped ones belong to the shipped weights, and can be made again."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from safetensors.torch import load_file
+from training_kit import broken_off
+from typer.testing import CliRunner
+
+from asrscope.audio import load_audio
+from asrscope.cli import app
+from asrscope.metrics import word_errors
+from asrscope.presets import load
+from asrscope.projector import AudioProjector
+from asrscope.provenance import provenance_of
+from asrscope.samples import load_samples
+from asrscope.training.bundle import bundle
+from asrscope.training.projector import ProjectorRecipe
+from asrscope.training.studies import Study, StudyPlan, load_study, variants
+
+PLAN = StudyPlan(shards=2, held_out=2, steps=4, positions_per_batch=400)
+SETTINGS = [f"--set={name}={value}" for name, value in vars(PLAN).items()]
+
+
+def held_out_set(folder):
+    """Make a held-out set of two of the shipped clips."""
+    folder.mkdir(parents=True)
+    lines = [json.dumps({"file": str(sample.path), "text": sample.text}) for sample in load_samples()[:3]]
+    (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def cache(trained, tmp_path_factory):
+    """A cache with shards, a held-out set and a very small model."""
+    cache = tmp_path_factory.mktemp("studies")
+    (cache / "shards").symlink_to(trained["shards"])
+    held_out_set(cache / "test" / "hand")
+    bundle(trained["encoder"], trained["decoder"], trained["projector"], cache / "model")
+    return cache
+
+
+def run(cache, *arguments):
+    command = ["train", "studies", "--cache", str(cache), "--model", str(cache / "model"), *SETTINGS]
+    return CliRunner().invoke(app, [*command, *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def made(cache, tmp_path_factory):
+    """What the command writes."""
+    out = tmp_path_factory.mktemp("out")
+    result = run(cache, "--out", out)
+    assert result.exit_code == 0, result.stderr
+    return out
+
+
+@pytest.mark.parametrize("name", ["ablations", "milestones"])
+def test_a_shipped_study_belongs_to_the_shipped_encoder_and_decoder(name):
+    shipped = {part.part: part.sha256 for part in provenance_of(load("tiny")[0])}
+    assert load_study(name)["parts"] == {part: shipped[part] for part in ("encoder", "decoder")}
+
+
+@pytest.mark.parametrize("name", ["ablations", "milestones"])
+def test_a_shipped_study_says_how_it_was_made(name):
+    study = load_study(name)
+    assert set(study["made_with"]) >= {"command", "date", "machine", "asrscope", "torch", "transformers"}
+    assert study["corpus"]["clips"] > 1_000
+    assert sum(study["held_out"].values()) >= 100
+
+
+def test_the_shipped_ablations_change_one_thing_each_and_hear_the_same():
+    study = load_study("ablations")
+    found, unchanged = study["variants"], study["variants"][study["unchanged"]]
+    names = ("stack_factor", "norm", "mlp")
+    changed = {name: [key for key in names if found[name][key] != unchanged[key]] for name in found}
+    assert {name: len(keys) for name, keys in changed.items()} == {
+        name: int(name != study["unchanged"]) for name in found
+    }
+    assert {variant["stack_factor"] for variant in found.values()} == {1, 2, 4, 5, 8}
+    assert len({variant["utterances"] for variant in found.values()}) == 1
+    assert len({tuple(variant["curve"]["step"]) for variant in found.values()}) == 1
+
+
+def test_the_shipped_ablations_state_sizes_that_can_be_counted_again():
+    model, _ = load("tiny")
+    dims = model.config.audio_config.d_model, model.config.text_config.hidden_size
+    for variant in load_study("ablations")["variants"].values():
+        keys = ("stack_factor", "hidden_size", "norm", "mlp")
+        projector = AudioProjector(*dims, **{key: variant[key] for key in keys})
+        assert sum(parameter.numel() for parameter in projector.parameters()) == variant["parameters"]
+        assert variant["audio_tokens_per_second"] == pytest.approx(50 / variant["stack_factor"])
+
+
+def test_the_shipped_milestones_look_at_every_audio_token_of_every_clip():
+    study = load_study("milestones")
+    _, processor = load("tiny")
+    assert study["clips"] == {sample.name: sample.text for sample in load_samples()}
+    assert [each["step"] for each in study["milestones"]][:: len(study["milestones"]) - 1] == [
+        0,
+        study["plan"]["steps"],
+    ]
+    for sample in load_samples():
+        frames = processor.features(load_audio(sample.path)).shape[1]
+        for each in study["milestones"]:
+            seen = each["clips"][sample.name]
+            assert len(seen["nearest"]) == len(seen["cosines"]) == processor.count_audio_tokens(frames)
+            assert all(-1 <= cosine <= 1 for cosine in seen["cosines"])
+
+
+def test_training_brings_the_errors_down_and_the_audio_tokens_nearer_to_text():
+    first, *_, last = load_study("milestones")["milestones"]
+    assert last["interval"][1] < first["interval"][0]
+    mean = {
+        each["step"]: sum(sum(clip["cosines"]) for clip in each["clips"].values()) for each in (first, last)
+    }
+    assert mean[last["step"]] > mean[0]
+
+
+def test_an_mlp_without_a_gate_is_as_large_and_every_variant_gets_the_same_batches():
+    base = ProjectorRecipe(hidden_size=768)
+    found = variants(base, 256, 256)
+    assert list(found) == ["k = 1", "k = 2", "k = 4", "k = 5", "k = 8", "no norm", "no SwiGLU"]
+    sizes = [
+        sum(
+            parameter.numel()
+            for parameter in AudioProjector(
+                256, 256, recipe.stack_factor, recipe.hidden_size, norm=recipe.norm, mlp=recipe.mlp
+            ).parameters()
+        )
+        for recipe in (found["k = 2"], found["no SwiGLU"])
+    ]
+    assert sizes[0] == sizes[1]
+    assert {recipe.batches_of for recipe in found.values()} == {2}
+    assert "k = 3" in variants(replace(base, stack_factor=3), 256, 256)
+
+
+def test_the_command_measures_every_variant_and_every_kept_step(made, cache):
+    ablations, milestones = (load_study(name, made) for name in ("ablations", "milestones"))
+    shards = [
+        json.loads(line)
+        for path in sorted((cache / "shards").glob("*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()[1:]
+    ]
+    assert ablations["corpus"]["clips"] == len(shards)
+    assert ablations["held_out"] == {"hand": 2}
+    words = sum(word_errors(sample.text, "").words for sample in load_samples()[:2])
+    assert {variant["words"] for variant in ablations["variants"].values()} == {words}
+    assert [each["step"] for each in milestones["milestones"]] == [0, 4]
+    last = milestones["milestones"][-1]
+    assert last["wer"] == ablations["variants"][ablations["unchanged"]]["wer"]
+    assert ablations["parts"] == {
+        part.part: part.sha256
+        for part in provenance_of(load(cache / "model")[0])
+        if part.part in {"encoder", "decoder"}
+    }
+
+
+def test_a_study_again_trains_and_measures_nothing_twice(made, cache, tmp_path):
+    logs = sorted(cache.glob("studies/*/*/log.jsonl"))
+    before = [log.read_text(encoding="utf-8") for log in logs]
+    assert len(logs) == 7
+    assert run(cache, "--out", tmp_path).exit_code == 0
+    assert [log.read_text(encoding="utf-8") for log in logs] == before
+    assert json.loads((tmp_path / "ablations.json").read_text("utf-8")) == load_study("ablations", made)
+
+
+def test_a_study_that_was_stopped_ends_with_the_same_projectors(made, cache, tmp_path):
+    (tmp_path / "shards").symlink_to(cache / "shards")
+    (tmp_path / "test").symlink_to(cache / "test")
+    study = Study(str(cache / "model"), tmp_path, PLAN)
+    study.encode()
+    broken_off(lambda: study.train(study.unchanged), after=2)
+    study.train(study.unchanged)
+    own, first = (
+        load_file(next(root.glob("studies/*/k2/kept/000004.safetensors"))) for root in (tmp_path, cache)
+    )
+    assert all((own[name] == first[name]).all() for name in own)
+
+
+def test_another_plan_is_refused_where_a_variant_lies(made, cache):
+    result = run(cache, "--set", "steps=5")
+    assert result.exit_code == 2
+    assert "trained by another plan. Make sure to delete" in result.stderr
+
+
+def test_without_held_out_sets_the_command_says_what_makes_them(cache, tmp_path):
+    (tmp_path / "shards").symlink_to(cache / "shards")
+    (tmp_path / "model").symlink_to(cache / "model")
+    result = run(tmp_path)
+    assert result.exit_code == 2
+    assert "no held-out sets: make them with 'asrscope train data'" in result.stderr
+
+
+def test_a_study_that_is_not_there_is_one_clear_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected a study 'depth', but found none"):
+        load_study("depth", tmp_path)
