@@ -245,10 +245,10 @@ def _minutes_of_a_meeting() -> Design:
             ),
         ),
         sample=(
-            "No, not for that. Tiny has heard synthesized voices only; its model card gives the word error "
-            "rates on such voices, and on digits spoken by people it is worse than an old recognizer. A "
-            "meeting has a room, several speakers, other words and an hour in place of a few seconds. If "
-            "you want to be sure, record five minutes, write down what was said, and run `asrscope "
-            "evaluate` on it."
+            "No, not for that. Tiny has heard synthesized voices only. Its model card gives the word error "
+            "rates on such voices, and says how it did on digits spoken by people: look at these numbers "
+            "first. A meeting has a room, several speakers, other words, and an hour in place of a few "
+            "seconds. If you want to be sure, record five minutes, write down what was said, and run "
+            "`asrscope evaluate` on it."
         ),
     )
