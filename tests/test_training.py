@@ -1,5 +1,6 @@
 """The three stages of training on very small models: exact resuming, frozen parts, a bundle that loads."""
 
+import itertools
 import json
 from collections import Counter
 from dataclasses import replace
@@ -13,10 +14,11 @@ from transformers import SmolLM3ForCausalLM
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.data import corpus
+from asrscope.data.sentences import sentences, written
 from asrscope.presets import load
 from asrscope.provenance import provenance_of
 from asrscope.training.bundle import bundle
-from asrscope.training.decoder import make_tokenizer, train_decoder
+from asrscope.training.decoder import draw_batches, make_tokenizer, train_decoder
 from asrscope.training.encoder import read_letters, spell, train_encoder
 from asrscope.training.encodings import EncoderPass, cache_encodings
 from asrscope.training.projector import train_projector
@@ -142,6 +144,34 @@ def test_spellings_are_disturbed_as_far_as_the_recipe_says():
 
     # A few are lost undisturbed: a position holds three letters.
     assert wrong(0.0) < 20 < wrong(0.3) < wrong(1.0)
+
+
+def test_simple_lessons_have_no_slips_no_loose_sentences_and_more_short_ones():
+    tokenizer = make_tokenizer(1024)
+
+    def lessons(simple):
+        recipe = replace(DECODER, simple=simple, tokens_per_batch=3_000, text_share=0.0)
+        examples = Examples(tokenizer, slips=not simple)
+        return [
+            example
+            for pool in range(6)
+            for batch in draw_batches(pool, recipe, examples)
+            for example in batch
+        ]
+
+    def wrong(lesson):  # of the answer, what stands in the context against what is asked for
+        ids, labels = lesson
+        return any(label not in (-100, parts[0][0]) for parts, label in zip(ids, labels, strict=True))
+
+    simple, usual = lessons(True), lessons(False)
+    assert not any(wrong(lesson) for lesson in simple)
+    assert any(wrong(lesson) for lesson in usual)
+    assert np.mean([len(labels) for _, labels in simple]) < 0.8 * np.mean(
+        [len(labels) for _, labels in usual]
+    )
+    plain = set(itertools.islice(sentences("train", 5, loose=False), 300))
+    written_starts = {line.split(" {")[0] for line in written() if line.startswith("before the rain")}
+    assert not any(sentence.startswith(tuple(written_starts)) for sentence in plain)
 
 
 def test_the_noise_on_a_spelling_is_as_loud_as_asked():

@@ -172,15 +172,12 @@ def draw_batches(pool: int, recipe: DecoderRecipe, examples: Examples) -> list[l
     if rng.random() < recipe.text_share:
         drawn = [examples.plain(list(itertools.islice(source, 5))) for _ in range(POOL // 2)]
     else:
-        count = 2 * POOL if recipe.simple else POOL  # there it is drawn from, not used up
-        drawn = [examples.spelled(text, rng) for text in itertools.islice(source, count)]
+        drawn = [examples.spelled(text, rng) for text in itertools.islice(source, POOL)]
     lengths = [len(labels) for _, labels in drawn]
     order = sorted(range(len(drawn)), key=lengths.__getitem__)
     if recipe.simple:
-        batches = [
-            _around(int(rng.integers(len(order))), order, lengths, recipe) for _ in range(STEPS_PER_POOL)
-        ]
-        return [[drawn[index] for index in batch] for batch in batches]
+        batch = _around(int(rng.integers(len(order))), order, lengths, recipe)
+        return [[drawn[index] for index in batch]]
     batches = fill_batches(order, lengths, recipe.tokens_per_batch)
     # The last batch is what the others left over: it takes in shorter neighbors until it is as full as they.
     room = recipe.tokens_per_batch // lengths[order[-1]]
@@ -201,8 +198,9 @@ def _around(last: int, order: list[int], lengths: list[int], recipe: DecoderReci
 def _sentence_batches(run: Run, recipe: DecoderRecipe, examples: Examples) -> Iterator[list[Example]]:
     """Go through the pools, a few steps each: drawing one takes a quarter of a step."""
     drawn, batches = -1, []
+    steps = 1 if recipe.simple else STEPS_PER_POOL  # a pool that is not used up is not used again
     while run.step < run.steps:
-        pool, number = divmod(run.step, STEPS_PER_POOL)
+        pool, number = divmod(run.step, steps)
         if pool != drawn:
             drawn, batches = pool, draw_batches(pool, recipe, examples)
         yield batches[number % len(batches)]
