@@ -73,6 +73,7 @@ curves = {
     "stack-factors": [name for name in variants if name.startswith("k = ")],
     "layers": [unchanged, *(name for name in variants if not name.startswith("k = "))],
 }
+charts = []
 for figure_name, names in curves.items():
     ends = {name: variants[name]["curve"]["loss"][-1] for name in names}
     words = ", ".join(f"{name}: {loss:.2f}" for name, loss in ends.items())
@@ -83,8 +84,10 @@ for figure_name, names in curves.items():
         curve = variants[name]["curve"]
         chart.line(curve["step"], curve["loss"], line_color=color, line_width=2, legend_label=name)
     plots.legend(chart, "below", columns=3)
-    plots.show(chart)
+    charts.append(chart)
     print(words)
+plots.show(charts[0])
+plots.show(charts[1])
 
 # %%
 # Words, not loss
