@@ -194,9 +194,10 @@ def test_every_figure_has_a_text_alternative_and_named_tools(browser, site):
         assert {"Pan", "Wheel Zoom", "Reset"} <= set(names)
         wheel = visit.page.locator(".bokeh-figure").first.get_by_role("button", name="Wheel Zoom")
         assert wheel.get_attribute("aria-pressed") == "false"
-        # With the keyboard alone: the Tab key gets there from the place before the figure.
-        visit.page.evaluate("document.querySelector('.bokeh-figure').previousElementSibling.tabIndex = 0")
-        visit.page.evaluate("document.querySelector('.bokeh-figure').previousElementSibling.focus()")
+        # With the keyboard alone: the Tab key goes from the beginning of the figure to what is in it.
+        visit.page.locator(".bokeh-figure").first.evaluate(
+            "(figure) => (figure.tabIndex = -1, figure.focus())"
+        )
         reached = []
         while "Wheel Zoom" not in reached:
             visit.page.keyboard.press("Tab")
