@@ -2,4 +2,15 @@
 
 import os
 
+import pytest
+
 collect_ignore_glob = [] if os.environ.get("ASRSCOPE_SITE") else ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def server():
+    """The site on a plain static server; gives its address."""
+    from pages import served
+
+    with served(os.environ["ASRSCOPE_SITE"]) as address:
+        yield address

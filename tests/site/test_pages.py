@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import pytest
-from pages import Visit, served
+from pages import Visit
 
 SITE = Path(os.environ["ASRSCOPE_SITE"]).resolve()
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
@@ -16,12 +16,6 @@ ON_DISK_BASE = SITE.as_uri() + "/"
 ROOT = "http://site.invalid/"  # stands for wherever the site is
 VIEWS = [(1280, "light"), (390, "light"), (390, "dark"), (1280, "dark")]  # two steps on is the opposite
 FIGURES_WANTED = {"index.html": 1, "course/class-2.html": 1, "gallery/90_trace_data.html": 7}
-
-
-@pytest.fixture(scope="session")
-def server():
-    with served(SITE) as address:
-        yield address
 
 
 def look(browser, base: str, page: str, width: int, theme: str) -> None:
