@@ -144,6 +144,19 @@ def test_test_sets_come_with_manifests_that_evaluate_reads(synthesizers, tmp_pat
         assert len(read_utterances(manifest)) == 2
 
 
+def test_held_out_sets_are_the_same_each_time_and_finished_ones_are_kept(synthesizers, tmp_path):
+    def digests(folder):
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.flac")}
+
+    corpus.make_test_sets(tmp_path / "one", "test", utterances=1)
+    corpus.make_test_sets(tmp_path / "two", "dev", utterances=1)
+    shutil.copytree(tmp_path / "one" / "seen-voices", tmp_path / "three" / "seen-voices")
+    before = (tmp_path / "three" / "seen-voices" / "000.flac").stat().st_mtime_ns
+    corpus.make_test_sets(tmp_path / "three", "test", utterances=1)
+    assert digests(tmp_path / "three") == digests(tmp_path / "one") != digests(tmp_path / "two")
+    assert (tmp_path / "three" / "seen-voices" / "000.flac").stat().st_mtime_ns == before
+
+
 def test_voices_are_drawn_from_those_given():
     rng = random.Random(0)
     drawn = {random_voice(rng, HELD_OUT_VOICES).name for _ in range(300)}

@@ -19,7 +19,15 @@ from asrscope.training.run import Run
 
 ENCODER = EncoderRecipe(d_model=32, layers=2, heads=2, ffn=48, steps=6, frames_per_batch=600, phone_steps=2)
 DECODER = DecoderRecipe(
-    hidden_size=32, layers=2, heads=2, kv_heads=1, ffn=48, vocab_size=400, steps=6, tokens_per_batch=300
+    simple_steps=2,
+    hidden_size=32,
+    layers=2,
+    heads=2,
+    kv_heads=1,
+    ffn=48,
+    vocab_size=400,
+    steps=6,
+    tokens_per_batch=300,
 )
 PROJECTOR = ProjectorRecipe(stack_factor=2, hidden_size=24, steps=6, positions_per_batch=400, copies=2)
 FP32 = Options(precision="fp32")

@@ -327,7 +327,7 @@ def _make_data(cache: Path, plan: "Plan", workers: int) -> None:
             progress=count,
         )
     for split in ("dev", "test"):
-        make_test_sets(cache / split, split, plan.test_utterances)
+        make_test_sets(cache / split, split, plan.test_utterances, workers)
     say(f"the corpus is in {cache}")
 
 

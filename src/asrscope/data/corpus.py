@@ -174,10 +174,7 @@ def make_shards(
         progress(done, shards)
     if not missing:
         return
-    # espeak-ng carries state from one sentence to the next: a shard is only the same again from a fresh
-    # process.
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=fresh, max_tasks_per_child=1) as pool:
+    with _fresh_processes(workers) as pool:
         jobs = [
             pool.submit(make_shard, str(folder), number, n_mels, utterances, clear=clear)
             for number in missing
@@ -187,6 +184,16 @@ def make_shards(
             done += 1
             if progress:
                 progress(done, shards)
+
+
+def _fresh_processes(workers: int) -> ProcessPoolExecutor:
+    """Start a process for each job.
+
+    espeak-ng carries state from one sentence to the next, and what is made shall be the same again.
+    """
+    return ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
+    )
 
 
 def load_shards(folder: Path, limit: int | None = None) -> list[Shard]:
@@ -221,55 +228,66 @@ TEST_SETS: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
 SPLIT_SEEDS = {"dev": 1, "test": 2}
 
 
-def make_test_sets(folder: Path, split: str = "test", utterances: int = 200) -> list[Path]:
+def make_test_sets(folder: Path, split: str = "test", utterances: int = 200, workers: int = 1) -> list[Path]:
     """Write the held-out sets as FLAC files with one manifest each, ready for ``asrscope evaluate``.
+
+    Finished sets are kept.
 
     Parameters
     ----------
     folder : Path
         Gets one folder a set.
     split : str
-        ``test`` for figures to publish; ``dev``, on other sentences of the grammar, for choices made on the
-        way.
+        ``test`` for figures to publish; ``dev``, on other sentences, for choices made on the way.
     utterances : int
         How many in each set; of the sentences written by hand, ``test`` takes all.
+    workers : int
+        Processes.
 
     Returns
     -------
     list of Path
         The manifests: JSON lines with ``file``, ``text``, ``voice``, ``synthesizer`` and ``words``.
     """
-    manifests = []
-    for name, (source, synthesizer, voices) in TEST_SETS.items():
-        target = folder / name
-        target.mkdir(parents=True, exist_ok=True)
-        if source == "hand":  # for figures to publish, all of them
-            texts = list(hand_written(split))[: None if split == "test" else utterances]
-        else:
-            texts = _distinct(split, name, utterances)
-        rng = random.Random(f"{split}-{name}")
-        kinds = list(voices) if synthesizer == "both" else [synthesizer]
-        lines = []
-        for number, text in enumerate(texts):
-            kind = kinds[number % len(kinds)]
-            own = {kind: voices[kind]}
-            voice, speech = draw_utterance(rng, text, partial(random_voice, voices=own))
-            file = target / f"{number:03d}.flac"
-            soundfile.write(file, speech.waveform, SAMPLE_RATE, subtype="PCM_16")
-            line = {
-                "file": file.name,
-                "text": " ".join(word for word, _, _ in speech.words),
-                "voice": f"{voice.synthesizer} {voice.name}",
-                "synthesizer": voice.synthesizer,
-                "rate": voice.rate,
-                "pitch": voice.pitch,
-                "words": speech.words,
-            }
-            lines.append(json.dumps(line))
-        manifest = target / "manifest.jsonl"
-        manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        manifests.append(manifest)
+    manifests = [folder / name / "manifest.jsonl" for name in TEST_SETS]
+    missing = [manifest.parent.name for manifest in manifests if not manifest.exists()]
+    if missing:
+        with _fresh_processes(workers) as pool:
+            list(pool.map(partial(make_test_set, str(folder), split, utterances), missing))
     return manifests
+
+
+def make_test_set(folder: str, split: str, utterances: int, name: str) -> None:
+    """Write one held-out set; its manifest comes last and marks it complete."""
+    source, synthesizer, voices = TEST_SETS[name]
+    target = Path(folder) / name
+    target.mkdir(parents=True, exist_ok=True)
+    if source == "hand":  # for figures to publish, all of them
+        texts = list(hand_written(split))[: None if split == "test" else utterances]
+    else:
+        texts = _distinct(split, name, utterances)
+    rng = random.Random(f"{split}-{name}")
+    kinds = list(voices) if synthesizer == "both" else [synthesizer]
+    lines = []
+    for number, text in enumerate(texts):
+        kind = kinds[number % len(kinds)]
+        own = {kind: voices[kind]}
+        voice, speech = draw_utterance(rng, text, partial(random_voice, voices=own))
+        file = target / f"{number:03d}.flac"
+        soundfile.write(file, speech.waveform, SAMPLE_RATE, subtype="PCM_16")
+        line = {
+            "file": file.name,
+            "text": " ".join(word for word, _, _ in speech.words),
+            "voice": f"{voice.synthesizer} {voice.name}",
+            "synthesizer": voice.synthesizer,
+            "rate": voice.rate,
+            "pitch": voice.pitch,
+            "words": speech.words,
+        }
+        lines.append(json.dumps(line))
+    temporary = target / "manifest.jsonl.part"
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    temporary.replace(target / "manifest.jsonl")
 
 
 def _distinct(split: str, name: str, count: int) -> list[str]:

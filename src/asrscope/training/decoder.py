@@ -52,8 +52,8 @@ class DecoderRecipe:
         Part of the batches that is plain language modeling.
     disturbance : float
         How far spellings are disturbed, as a part of the usual.
-    simple : bool
-        Whether lessons are simple, for a short run: the grammar's sentences and strings of words alone, short
+    simple_steps : int
+        Steps at the beginning with simple lessons: the grammar's sentences and strings of words alone, short
         ones more often than long ones, since to find one's place is learned on them, and no slips.
     seed : int
         Of everything.
@@ -70,7 +70,7 @@ class DecoderRecipe:
     learning_rate: float = 1.5e-3
     text_share: float = 0.1
     disturbance: float = 1.0
-    simple: bool = False
+    simple_steps: int = 4_800
     seed: int = 0
 
 
@@ -161,21 +161,23 @@ def fixed_tokenizer(folder: Path, recipe: DecoderRecipe) -> PreTrainedTokenizerF
     return AutoTokenizer.from_pretrained(path)
 
 
-def draw_batches(pool: int, recipe: DecoderRecipe, examples: Examples) -> list[list[Example]]:
+def draw_batches(
+    pool: int, recipe: DecoderRecipe, examples: Examples, *, simple: bool = False
+) -> list[list[Example]]:
     """Draw a pool of sentences from its own seed, so that it can be repeated, and cut it into batches.
 
     Neighbors in a sorted pool are of similar length, so little of a batch is padding. The batches come in
-    random order.
+    random order; of a pool of simple lessons there is one.
     """
     rng = np.random.default_rng((recipe.seed, pool))
-    source = sentences("train", seed=int(rng.integers(2**62)), loose=not recipe.simple)
+    source = sentences("train", seed=int(rng.integers(2**62)), loose=not simple)
     if rng.random() < recipe.text_share:
         drawn = [examples.plain(list(itertools.islice(source, 5))) for _ in range(POOL // 2)]
     else:
-        drawn = [examples.spelled(text, rng) for text in itertools.islice(source, POOL)]
+        drawn = [examples.spelled(text, rng, slips=not simple) for text in itertools.islice(source, POOL)]
     lengths = [len(labels) for _, labels in drawn]
     order = sorted(range(len(drawn)), key=lengths.__getitem__)
-    if recipe.simple:
+    if simple:
         batch = _around(int(rng.integers(len(order))), order, lengths, recipe)
         return [[drawn[index] for index in batch]]
     batches = fill_batches(order, lengths, recipe.tokens_per_batch)
@@ -188,7 +190,8 @@ def draw_batches(pool: int, recipe: DecoderRecipe, examples: Examples) -> list[l
 def _around(last: int, order: list[int], lengths: list[int], recipe: DecoderRecipe) -> list[int]:
     """Take as many neighbors as a batch has room for, among them the one at a place of the sorted pool.
 
-    Every place is as likely, but around a short sentence there is room for more.
+    Every place is as likely, but around a short sentence there is room for more. The shortest have too few
+    shorter ones beside them: longer ones fill up their batch, beyond the usual number of positions.
     """
     size = max(1, recipe.tokens_per_batch // lengths[order[last]])
     end = max(last + 1, min(size, len(order)))
@@ -197,12 +200,13 @@ def _around(last: int, order: list[int], lengths: list[int], recipe: DecoderReci
 
 def _sentence_batches(run: Run, recipe: DecoderRecipe, examples: Examples) -> Iterator[list[Example]]:
     """Go through the pools, a few steps each: drawing one takes a quarter of a step."""
-    drawn, batches = -1, []
-    steps = 1 if recipe.simple else STEPS_PER_POOL  # a pool that is not used up is not used again
+    drawn, batches = (-1, True), []
     while run.step < run.steps:
-        pool, number = divmod(run.step, steps)
-        if pool != drawn:
-            drawn, batches = pool, draw_batches(pool, recipe, examples)
+        simple = run.step < recipe.simple_steps
+        # A pool of simple lessons is not used up, so it is not used again.
+        pool, number = (run.step, 0) if simple else divmod(run.step, STEPS_PER_POOL)
+        if (pool, simple) != drawn:
+            drawn, batches = (pool, simple), draw_batches(pool, recipe, examples, simple=simple)
         yield batches[number % len(batches)]
 
 
@@ -237,7 +241,7 @@ def train_decoder(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = agree(lambda: fixed_tokenizer(folder, recipe))
-    examples = Examples(tokenizer, recipe.disturbance, slips=not recipe.simple)
+    examples = Examples(tokenizer, recipe.disturbance)
     torch.manual_seed(recipe.seed)
     model = make_decoder(recipe, tokenizer)
     run = Run(folder, model, recipe.steps, recipe.learning_rate, recipe.seed, options=options, watch=watch)

@@ -58,7 +58,7 @@ QUICK = Plan(
     test_utterances=50,
     clear=True,
     encoder=EncoderRecipe(steps=11_000, frames_per_batch=2_500, phone_steps=800, disturbance=0.3),
-    decoder=DecoderRecipe(steps=3_000, learning_rate=1e-3, simple=True),
+    decoder=DecoderRecipe(steps=3_000, learning_rate=1e-3, simple_steps=3_000),
     projector=ProjectorRecipe(steps=1_000, positions_per_batch=1_750, copies=1),
 )
 

@@ -138,23 +138,18 @@ class Examples(Prompt):
         The decoder's tokenizer.
     disturbance : float
         How far spellings are disturbed, as a part of the usual.
-    slips : bool
-        Whether some words that are written already are wrong.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, disturbance: float = 1.0, *, slips: bool = True
-    ) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, disturbance: float = 1.0) -> None:
         super().__init__(tokenizer)
         self.disturbance = disturbance
-        self.slips = SLIPS if slips else 0.0
         self.noise = NOISE * disturbance
         self.letter = {
             letter: tokenizer.encode(letter, add_special_tokens=False)[0]
             for letter in f"{PAUSE} 'abcdefghijklmnopqrstuvwxyz"
         }
 
-    def spelled(self, text: str, rng: np.random.Generator) -> Example:
+    def spelled(self, text: str, rng: np.random.Generator, *, slips: bool = True) -> Example:
         """Make prompt and answer of one sentence: (token, weight) pairs per position, and labels."""
         stream = spelled_context(text, rng, disturbance=self.disturbance)
         context = [[(self.letter[a], w) for a, w in position] for position in stream]
@@ -165,9 +160,9 @@ class Examples(Prompt):
         labels = [-100] * len(ids) + answer
         # Some words already written are wrong, as they will be when it reads for itself: it must find its
         # place in the context again instead of going on from the mistake.
-        slips = rng.random(len(answer)) < (self.slips if rng.random() < 0.5 else 0.0)
+        wrong = rng.random(len(answer)) < (SLIPS if slips and rng.random() < 0.5 else 0.0)
         others = rng.integers(len(SPECIALS), len(self.tokenizer), len(answer))
-        written = np.where(slips, others, answer).tolist()
+        written = np.where(wrong, others, answer).tolist()
         return ids + [[(token, 1.0)] for token in written], labels
 
     def plain(self, texts: list[str]) -> Example:
