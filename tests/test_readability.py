@@ -13,7 +13,7 @@ PAGES = [
 ]
 MEAN, LONGEST, EASE = 18, 45, 50  # words, words, points of the Flesch scale (higher is easier)
 EMPTY = (
-    r"—|delve|dive in(to)?\b|seamless|cutting.edge|state.of.the.art|game.chang|leverag|harness the|utiliz"
+    r"—|delve|dive in(to)?\b|seamless|cutting.edge|state.of.the.art|game.chang|leverag|harness the|utili[sz]"
     r"|not (just|only|merely)\b[^.]*\bbut\b|it is important to note|it's worth noting|in today's|unlock"
     r"|simply put|in a nutshell|at the end of the day|let's\b|journey|powerful|exciting|!(?=\s|$)"
 )
