@@ -278,9 +278,7 @@ def all_stages(
     cache: Cache = DEFAULT_CACHE,
     quick: Annotated[
         bool,
-        typer.Option(
-            "--quick", help="Less of everything, in a folder of its own; planned for an hour on two cores."
-        ),
+        typer.Option("--quick", help="Less of everything, in a folder of its own: an hour on one core."),
     ] = False,
     settings: Annotated[
         list[str] | None,
