@@ -152,4 +152,4 @@ for label, change in changes.items():
 # others; see how little of the variance it shows.
 #
 # Before: :ref:`the projector <gallery-projector>`. Next: :ref:`prompt anatomy <gallery-prompt>`. The
-# lecture: :doc:`Class 2, section 5 </course/class-2>`.
+# lecture: :doc:`Class 5, section 2 </course/class-5>`.

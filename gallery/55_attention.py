@@ -150,4 +150,4 @@ plots.show(best)
 # <gallery-what-if>` finds out.
 #
 # Before: :ref:`the decoder <gallery-decoder>`. Next: :ref:`the logit lens <gallery-lens>`. The lecture:
-# :doc:`Class 2, section 6 </course/class-2>`.
+# :doc:`Class 5, section 3 </course/class-5>`.

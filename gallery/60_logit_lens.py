@@ -152,4 +152,4 @@ plots.show(lines)
 # read this way. They only hold what later positions fetch by :ref:`attention <gallery-attention>`.
 #
 # Before: :ref:`does it listen? <gallery-attention>` Next: :ref:`what if? <gallery-what-if>` The lecture:
-# :doc:`Class 2, section 6 </course/class-2>`.
+# :doc:`Class 5, section 4 </course/class-5>`.

@@ -151,4 +151,4 @@ plots.show(matrix)
 # nothing is needed. And no change is only the one that was meant: a silence is a sound, too.
 #
 # Before: :ref:`the logit lens <gallery-lens>`. Next: :ref:`robustness <gallery-robustness>`. The lecture:
-# :doc:`Class 2, section 6 </course/class-2>`.
+# :doc:`Class 5, section 5 </course/class-5>`.

@@ -130,4 +130,4 @@ print(f"{worse} of {len(changed)} changes make it worse, as far as {len(samples)
 # it weak on other kinds of recordings, under noise and at other speeds.
 #
 # Before: :ref:`what if? <gallery-what-if>` Next: :ref:`train a projector <gallery-training>`, and see the
-# errors fall. The lecture: :doc:`Class 2, what tiny can and cannot do </course/class-2>`.
+# errors fall. The lecture: :doc:`Class 6, section 6 </course/class-6>`.

@@ -146,4 +146,4 @@ temporary.cleanup()
 # projector's own shape is the next question.
 #
 # Before: :ref:`robustness <gallery-robustness>`. Next: :ref:`ablations <gallery-ablations>`. The lecture:
-# :doc:`Class 2, section 5 </course/class-2>`; the commands: :doc:`training </using/training>`.
+# :doc:`Class 3, section 4 </course/class-3>`; the commands: :doc:`training </using/training>`.

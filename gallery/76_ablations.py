@@ -136,4 +136,4 @@ print(f"fewest errors: {best[1]} at {best[0]:g} audio tokens a second")
 # ``asrscope train studies`` makes them again, and ``--set seed=1`` is the first thing to try.
 #
 # Before: :ref:`train a projector here and now <gallery-training>`. Next: :ref:`evaluation
-# <gallery-evaluation>`. The lecture: :doc:`Class 2, section 5 </course/class-2>`.
+# <gallery-evaluation>`. The lecture: :doc:`Class 5, section 6 </course/class-5>`.

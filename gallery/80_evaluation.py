@@ -144,4 +144,4 @@ for name, each in sets.items():
 # :doc:`model card </model-card>` how these were measured.
 #
 # Before: :ref:`ablations <gallery-ablations>`. Next: :ref:`the full trace <gallery-trace>`. The lecture:
-# :doc:`Class 2, what tiny can and cannot do </course/class-2>`.
+# :doc:`Class 4, section 1 </course/class-4>`.
