@@ -1,10 +1,11 @@
-/* What does not fit scrolls sideways: code, tables, formulas. Those that do can be reached with the Tab key, so that
-   the arrow keys scroll them. Which ones do depends on the width of the window. */
+/* What does not fit scrolls: code, tables and formulas sideways, long outputs downwards. Those that do can be reached
+   with the Tab key, so that the arrow keys scroll them. Which ones do depends on the width of the window. */
 "use strict"
 ;(() => {
   const observer = new ResizeObserver((entries) => {
     for (const { target } of entries) {
-      if (target.scrollWidth > target.clientWidth) {
+      const long = target.matches("pre") && target.scrollHeight > target.clientHeight
+      if (long || target.scrollWidth > target.clientWidth) {
         target.tabIndex = 0
       } else {
         target.removeAttribute("tabindex")
