@@ -186,7 +186,9 @@ def test_data_takes_from_the_plan_what_is_not_given(tmp_path, monkeypatch):
     monkeypatch.setattr(
         corpus, "make_shards", lambda _folder, shards, *_, utterances, **__: made.append((shards, utterances))
     )
-    monkeypatch.setattr(corpus, "make_test_sets", lambda _folder, _split, utterances: made.append(utterances))
+    monkeypatch.setattr(
+        corpus, "make_test_sets", lambda _folder, _split, utterances, _workers: made.append(utterances)
+    )
     assert run("data", "--cache", tmp_path).exit_code == 0
     assert made == [(PLAN.shards, PLAN.utterances), PLAN.test_utterances, PLAN.test_utterances]
     made.clear()

@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import random
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -186,7 +186,7 @@ def make_shards(
                 progress(done, shards)
 
 
-def _fresh_processes(workers: int) -> ProcessPoolExecutor:
+def _fresh_processes(workers: int) -> Executor:
     """Start a process for each job.
 
     espeak-ng carries state from one sentence to the next, and what is made shall be the same again.
