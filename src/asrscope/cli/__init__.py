@@ -18,11 +18,12 @@ import typer
 
 from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress
 from asrscope.cli.doctor import doctor
+from asrscope.cli.info import info
+from asrscope.cli.options import AsJson, Beams, Model
 from asrscope.cli.studies import app as train_app
 from asrscope.samples import CLIPS, Sample, load_samples
 
 if TYPE_CHECKING:
-    from asrscope.traces import Provenance
     from asrscope.tracing import Segment
 
 __all__ = ["app", "main"]
@@ -37,14 +38,9 @@ app = typer.Typer(
 
 app.add_typer(train_app, name="train")
 app.command()(doctor)
+app.command()(info)
 
 SMALL = 100_000_000  # parameters of a model that runs a second time for a control without being asked
-
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="'tiny' (bundled), 'full', or a folder with a saved model.")
-]
-Beams = Annotated[int, typer.Option("--beams", min=1, help="Beams of the search; 1 is greedy.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
 
 
 class Format(StrEnum):
@@ -232,27 +228,6 @@ def transcribe(
 
 
 @app.command()
-def info(model: Model = "tiny", as_json: AsJson = False) -> None:
-    """Say what a model is made of, how large it is and where its weights come from."""
-    with expected_errors():
-        from asrscope.presets import load
-        from asrscope.provenance import provenance_of
-
-        loaded, _ = load(model)
-        record = _describe(model, loaded.config, provenance_of(loaded))
-    if as_json:
-        print(json.dumps(record, indent=2))
-        return
-    for group, values in record.items():
-        if not isinstance(values, dict):
-            print(f"{group:22}{values}")
-            continue
-        print(group)
-        for key, value in values.items():
-            print(f"  {key:20}{value}")
-
-
-@app.command()
 def evaluate(
     collection: Annotated[
         str, typer.Argument(help="A JSON-lines manifest, a folder of recordings with .txt, or 'samples'.")
@@ -310,50 +285,6 @@ def evaluate(
             complain(f"wrote {html}")
     if evaluation.failures:
         raise typer.Exit(FAILED)
-
-
-def _describe(name: str, config: Any, provenance: "tuple[Provenance, ...]") -> dict[str, Any]:
-    """Collect what ``info`` shows, in the order in which it shows it."""
-    audio, text = config.audio_config, config.text_config
-    parts = {part.part: part for part in provenance}
-    return {
-        "model": name,
-        "version": version("asrscope"),
-        "parameters": sum(part.parameters for part in parts.values()),
-        "window_seconds": config.trained_seconds,
-        "padded_to_30_s": config.pad_audio,
-        "encoder": {
-            "dimension": audio.d_model,
-            "layers": audio.encoder_layers,
-            "heads": audio.encoder_attention_heads,
-            "mel_bands": audio.num_mel_bins,
-            **_origin(parts["encoder"]),
-        },
-        "projector": {
-            "stack_factor": config.stack_factor,
-            "hidden_dimension": config.projector_hidden_size,
-            **_origin(parts["projector"]),
-        },
-        "decoder": {
-            "dimension": text.hidden_size,
-            "layers": text.num_hidden_layers,
-            "heads": text.num_attention_heads,
-            "kv_heads": text.num_key_value_heads,
-            "vocabulary": text.vocab_size,
-            **_origin(parts["decoder"]),
-        },
-    }
-
-
-def _origin(part: "Provenance") -> dict[str, Any]:
-    return {
-        "parameters": part.parameters,
-        "weights": part.label,
-        "stored_as": part.dtype,
-        "source": part.source,
-        "revision": part.revision,
-        "sha256": part.sha256,
-    }
 
 
 def _recording(clip: str) -> tuple[Path, Sample | None]:

@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 
 from asrscope.cli.console import FAILED
+from asrscope.cli.options import AsJson
 
 __all__ = ["doctor"]
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
+    as_json: AsJson = False,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask whether the Hub answers.")] = False,
 ) -> None:
     """Say what works on this machine, what is missing, and the command that mends it.
