@@ -121,6 +121,7 @@ sphinx_gallery_conf = {
 # -- API reference ---------------------------------------------------------------------------------------
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # as they are written: a path would name the machine that built the page
 autodoc_typehints = "none"  # the docstrings say more: shapes and units
 autodoc_default_options = {"show-inheritance": True}
 numpydoc_show_class_members = False

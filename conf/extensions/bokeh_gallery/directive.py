@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -220,7 +221,8 @@ def depart_other(_self: Any, _node: bokeh_figure) -> None:
 
 def add_static_folder(app: Any) -> None:
     """Let Sphinx copy the page script and its style sheet before it writes pages."""
-    app.config.html_static_path.append(str(assets.STATIC))
+    # From the folder of the configuration, as Sphinx reads it: an absolute path would stand in the build.
+    app.config.html_static_path.append(os.path.relpath(assets.STATIC, app.confdir))
 
 
 def add_page_files(app: Any, pagename: str, _template: str, _context: dict[str, Any], _doctree: Any) -> None:
