@@ -148,3 +148,9 @@ def test_scripts_notebooks_and_archives_can_be_downloaded():
 def test_no_fact_is_left_open():
     for page in PAGES:
         assert not re.search(r"@[a-z]+\.[a-z_.]+@", (SITE / page).read_text(encoding="utf-8")), page
+
+
+def test_no_page_names_a_folder_of_the_machine_that_built_it():
+    folder = str(Path(__file__).parents[2])
+    named = [page for page in PAGES if folder in (SITE / page).read_text(encoding="utf-8")]
+    assert named == []
