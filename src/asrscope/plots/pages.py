@@ -31,36 +31,16 @@ body { margin: 1rem; font-family: system-ui, sans-serif; }
 {{ bokeh_js }}
 </head>
 <body>
-{{ player }}
+{{ content }}
 {{ plot_div }}
 {{ plot_script }}
-<script>
-{{ clock_js }}</script>
-</body>
-</html>
-"""
-)
-
-SLIDER_PAGE = Template(
-    """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title | e }}</title>
-<style>
-:root { color-scheme: light dark; }
-body { max-width: 60rem; margin: 1rem; font-family: system-ui, sans-serif; }
-{{ css }}</style>
-</head>
-<body>
-{{ slider }}
 <script>
 {{ js }}</script>
 </body>
 </html>
 """
 )
+SLIDER_CSS = "body { max-width: 60rem; }\n"
 
 _written: set[Path] = set()
 
@@ -93,7 +73,9 @@ def show(figure: LayoutDOM | StepSlider, filename: str | Path | None = None) -> 
         return None
     path = _free_path(figure.name or "figure") if filename is None else Path(filename)
     if isinstance(figure, StepSlider):
-        html = SLIDER_PAGE.render(title=figure.name, css=steps_css(), slider=figure.to_html(), js=steps_js())
+        html = PAGE.render(
+            title=figure.name, css=SLIDER_CSS + steps_css(), content=figure.to_html(), js=steps_js()
+        )
     else:
         html = file_html(
             figure,
@@ -102,8 +84,8 @@ def show(figure: LayoutDOM | StepSlider, filename: str | Path | None = None) -> 
             template=PAGE,
             template_variables={
                 "css": theme_css() + clock_css(),
-                "player": sound.to_html() if (sound := sound_of(figure)) else "",
-                "clock_js": clock_js(),
+                "content": sound.to_html() if (sound := sound_of(figure)) else "",
+                "js": clock_js(),
             },
         )
     path.write_text(html, encoding="utf-8")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, SmolLM3Config, SmolLM3ForCausalLM
@@ -50,8 +50,6 @@ class DecoderRecipe:
         Highest learning rate.
     text_share : float
         Part of the batches that is plain language modeling.
-    disturbance : float
-        How far spellings are disturbed, as a part of the usual.
     simple_steps : int
         Steps at the beginning with simple lessons: the grammar's sentences and strings of words alone, short
         ones more often than long ones, since to find one's place is learned on them, and no slips.
@@ -69,7 +67,6 @@ class DecoderRecipe:
     tokens_per_batch: int = 3_000
     learning_rate: float = 1.5e-3
     text_share: float = 0.1
-    disturbance: float = 1.0
     simple_steps: int = 4_800
     seed: int = 0
 
@@ -241,7 +238,7 @@ def train_decoder(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = agree(lambda: fixed_tokenizer(folder, recipe))
-    examples = Examples(tokenizer, recipe.disturbance)
+    examples = Examples(tokenizer)
     torch.manual_seed(recipe.seed)
     model = make_decoder(recipe, tokenizer)
     run = Run(folder, model, recipe.steps, recipe.learning_rate, recipe.seed, options=options, watch=watch)
@@ -251,10 +248,10 @@ def train_decoder(
         run.begin_step()
         wanted = count_answers(found)
         for part in run.parts(len(found)):
-            batch = [tensor.to(run.device) for tensor in examples.batch(found[part])]
+            ids, weights, labels = (tensor.to(run.device) for tensor in examples.batch(found[part]))
             generators = [run.generator(item) for item in range(part.start, part.stop)]
             with run.autocast():
-                summed = example_loss(run.compute, batch, generators, examples.noise)
+                summed = example_loss(run.compute, ids, weights, labels, generators)
             run.backward(summed / wanted)
         run.end_step(len(found))
         if run.step % save_every == 0:
@@ -276,13 +273,13 @@ def count_answers(examples: list[Example]) -> int:
 
 def example_loss(
     model: SmolLM3ForCausalLM,
-    batch: list[Tensor],
+    ids: Int[Tensor, "batch positions mixed"],
+    weights: Float[Tensor, "batch positions mixed"],
+    labels: Int[Tensor, "batch positions"],
     generators: list[torch.Generator],
-    noise: float,
 ) -> Float[Tensor, ""]:
-    """Sum the cross-entropies of a batch's labels, each predicted from the positions before it."""
-    ids, weights, labels = batch
-    embeds = mixed_embeddings(model.get_input_embeddings(), ids, weights, generators, noise)
+    """Sum the cross-entropies of the labels, each predicted from the positions before it."""
+    embeds = mixed_embeddings(model.get_input_embeddings(), ids, weights, generators)
     hidden = model.model(inputs_embeds=embeds.to(model.dtype), use_cache=False).last_hidden_state
     wanted = labels[:, 1:] != -100  # the vocabulary is only scored where something is to be predicted
     logits = model.lm_head(hidden[:, :-1][wanted])
@@ -298,7 +295,7 @@ def evaluate_spelling(model: SmolLM3ForCausalLM, examples: Examples, count: int 
     batch = examples.batch([examples.spelled(text, rng) for text in texts])
     ids, weights, labels = (tensor.to(model.device) for tensor in batch)
     generators = [seeded_generator(0, number) for number in range(count)]
-    embeds = mixed_embeddings(model.get_input_embeddings(), ids, weights, generators, examples.noise)
+    embeds = mixed_embeddings(model.get_input_embeddings(), ids, weights, generators)
     logits = model(inputs_embeds=embeds, use_cache=False).logits[:, :-1]
     wanted = labels[:, 1:] != -100
     right = (logits.argmax(-1) == labels[:, 1:])[wanted]

@@ -1,4 +1,4 @@
-"""How the bundled model is made, and how one is to be made in an hour: sizes and steps as data."""
+"""How the bundled model is made, and how one is made in an hour: sizes and steps as data."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace

@@ -13,7 +13,6 @@ AUDIO = "<|audio|>"
 SPECIALS = ("<|pad|>", "<|im_start|>", "<|im_end|>", AUDIO)
 INSTRUCTION = "transcribe: "
 MIXED = 3  # at most so many embeddings make up one context position
-NOISE = 0.7  # at most, against the size of an embedding
 SLIPS = 0.1  # share of the tokens already written that are wrong, in half of the examples
 # Letters that are taken for each other: they share sounds.
 CONFUSED = (
@@ -37,7 +36,7 @@ CONFUSED = (
 
 
 def spelled_context(
-    text: str, rng: np.random.Generator, harm: float | None = None, disturbance: float = 1.0
+    text: str, rng: np.random.Generator, harm: float | None = None
 ) -> list[list[tuple[str, float]]]:
     """Spell a sentence as a stream of positions, each a mixture of letters, with mistakes and pauses.
 
@@ -49,8 +48,6 @@ def spelled_context(
         The generator.
     harm : float, optional
         How many mistakes, from 0 for none to 1; drawn if not given.
-    disturbance : float
-        Scales a drawn ``harm``.
 
     Returns
     -------
@@ -58,7 +55,7 @@ def spelled_context(
         For every position the letters in it, first the one that sounds first, and their weights.
     """
     if harm is None:
-        harm = float(rng.choice([0.0, 0.3, 1.0], p=[0.15, 0.35, 0.5])) * rng.random() * disturbance
+        harm = float(rng.choice([0.0, 0.3, 1.0], p=[0.15, 0.35, 0.5])) * rng.random()
     wrong, lost, added, doubted = 0.25 * harm, 0.12 * harm, 0.08 * harm, 0.3 * harm
     pace = rng.uniform(1.0, 2.4)  # positions a letter
     letters: list[list[tuple[str, float]]] = []
@@ -136,14 +133,10 @@ class Examples(Prompt):
     ----------
     tokenizer : PreTrainedTokenizerBase
         The decoder's tokenizer.
-    disturbance : float
-        How far spellings are disturbed, as a part of the usual.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, disturbance: float = 1.0) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(tokenizer)
-        self.disturbance = disturbance
-        self.noise = NOISE * disturbance
         self.letter = {
             letter: tokenizer.encode(letter, add_special_tokens=False)[0]
             for letter in f"{PAUSE} 'abcdefghijklmnopqrstuvwxyz"
@@ -151,8 +144,7 @@ class Examples(Prompt):
 
     def spelled(self, text: str, rng: np.random.Generator, *, slips: bool = True) -> Example:
         """Make prompt and answer of one sentence: (token, weight) pairs per position, and labels."""
-        stream = spelled_context(text, rng, disturbance=self.disturbance)
-        context = [[(self.letter[a], w) for a, w in position] for position in stream]
+        context = [[(self.letter[a], w) for a, w in position] for position in spelled_context(text, rng)]
         answer = self.answer(text)
         ids = [[(token, 1.0)] for token in self.before]
         ids += context
@@ -196,7 +188,6 @@ def mixed_embeddings(
     ids: Int[Tensor, "batch positions mixed"],
     weights: Float[Tensor, "batch positions mixed"],
     generators: list[torch.Generator],
-    noise: float = NOISE,
 ) -> Float[Tensor, "batch positions decoder_dim"]:
     """Mix embeddings, and disturb the mixtures of context positions with noise and a change of length.
 
@@ -207,14 +198,14 @@ def mixed_embeddings(
     is_text = (weights[..., 0] == 1.0) & (weights[..., 1] == 0.0)
     loudness = torch.zeros(batch, 1, 1)
     length = torch.ones(batch, positions, 1)
-    grain = torch.zeros(batch, positions, dim)
+    noise = torch.zeros(batch, positions, dim)
     for row, (count, generator) in enumerate(
         zip((weights[..., 0] > 0).sum(1).tolist(), generators, strict=True)
     ):
-        loudness[row] = noise * torch.rand(1, generator=generator)
+        loudness[row] = 0.7 * torch.rand(1, generator=generator)
         length[row, :count] += 0.3 * torch.randn(count, 1, generator=generator).clamp(-2, 2)
-        grain[row, :count] = torch.randn(count, dim, generator=generator)
+        noise[row, :count] = torch.randn(count, dim, generator=generator)
     size = table.weight.detach().pow(2).mean().sqrt()
-    length, grain, loudness = (drawn.to(embeds.device) for drawn in (length, grain, loudness))
-    disturbed = embeds * length + grain * loudness * size
+    length, noise, loudness = (drawn.to(embeds.device) for drawn in (length, noise, loudness))
+    disturbed = embeds * length + noise * loudness * size
     return torch.where(is_text[..., None], embeds, disturbed)
