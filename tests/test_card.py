@@ -327,7 +327,7 @@ def test_hashes_and_sizes_are_those_of_the_files(measured, cache):
 
 def test_the_rates_are_those_of_the_checkpoint(measured, bundled):
     from asrscope.metrics import total_errors, word_errors
-    from asrscope.tracing import transcribe
+    from asrscope.transcribing import transcribe
 
     metrics, _ = measured
     chosen = load_samples()[:3]

@@ -61,7 +61,7 @@ def test_all_stages_leave_a_model_that_loads_as_trained(quick):
 def test_the_model_of_a_quick_run_transcribes(quick):
     from asrscope.presets import load
     from asrscope.samples import load_sample
-    from asrscope.tracing import transcribe
+    from asrscope.transcribing import transcribe
 
     cache, _, _ = quick
     transcript = transcribe(*load(cache / "tiny"), load_sample("milk").path)

@@ -96,7 +96,7 @@ def test_a_model_that_cannot_be_loaded_is_found(monkeypatch):
 @pytest.mark.parametrize("text", ["", "milk and letters and trains"])
 def test_a_model_that_writes_something_else_is_found(monkeypatch, text):
     import asrscope.presets
-    import asrscope.tracing
+    import asrscope.transcribing
 
     class Transcript:
         pass
@@ -104,7 +104,7 @@ def test_a_model_that_writes_something_else_is_found(monkeypatch, text):
     transcript = Transcript()
     transcript.text = text
     monkeypatch.setattr(asrscope.presets, "load", lambda name: (None, None))
-    monkeypatch.setattr(asrscope.tracing, "transcribe", lambda *_: transcript)
+    monkeypatch.setattr(asrscope.transcribing, "transcribe", lambda *_: transcript)
     finding = doctor._model()
     assert not finding.ok
     assert "said was: " in finding.found

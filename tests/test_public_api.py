@@ -103,6 +103,7 @@ SHAPED_MODULES = (
     "prosody",
     "traces",
     "tracing",
+    "transcribing",
 )
 
 

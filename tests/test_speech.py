@@ -9,7 +9,8 @@ from asrscope.audio import load_audio
 from asrscope.decoder import COMPRESSION_LIMIT, compression_ratio
 from asrscope.samples import load_samples
 from asrscope.speech import LEAST_CHANGE, has_only_clicks, sound_warnings, spectral_change
-from asrscope.tracing import trace, transcribe
+from asrscope.tracing import trace
+from asrscope.transcribing import transcribe
 
 SR = 16_000
 

@@ -15,8 +15,8 @@ from asrscope.cli import app
 from asrscope.presets import load
 from asrscope.provenance import provenance_of, read_tensors, select_part
 from asrscope.samples import load_sample, load_samples
-from asrscope.tracing import transcribe
 from asrscope.training.encodings import load_encodings
+from asrscope.transcribing import transcribe
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed file:ResourceWarning",  # pandas, in the reader of tables

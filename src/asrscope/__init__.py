@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from asrscope.report import write_html, write_json
     from asrscope.samples import Sample, load_sample, load_samples
     from asrscope.traces import STAGES, Axis, Provenance, Stage, Token, Trace, Word
-    from asrscope.tracing import Segment, Transcript, trace, transcribe
+    from asrscope.tracing import trace
+    from asrscope.transcribing import Segment, Transcript, transcribe
 
 _MODULES = {
     "audio": ("SAMPLE_RATE", "check_waveform", "load_audio", "wav_bytes"),
@@ -33,7 +34,8 @@ _MODULES = {
     "report": ("write_html", "write_json"),
     "samples": ("Sample", "load_sample", "load_samples"),
     "traces": ("STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word"),
-    "tracing": ("Segment", "Transcript", "trace", "transcribe"),
+    "tracing": ("trace",),
+    "transcribing": ("Segment", "Transcript", "transcribe"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -18,7 +18,16 @@ import soundfile
 import soxr
 from jaxtyping import Float32
 
-__all__ = ["SAMPLE_RATE", "check_waveform", "find_audio", "load_audio", "wav_bytes"]
+__all__ = [
+    "SAMPLE_RATE",
+    "Clip",
+    "check_waveform",
+    "find_audio",
+    "is_silent",
+    "load_audio",
+    "read_clip",
+    "wav_bytes",
+]
 
 SAMPLE_RATE = 16_000  # samples per second, what Whisper's front end expects
 
@@ -55,6 +64,7 @@ _FOREIGN = (
 )
 
 Warn = Callable[[str], None]
+Clip = str | Path | np.ndarray  # a recording, or samples that are in memory already
 
 
 @runtime_checkable
@@ -136,6 +146,37 @@ def check_waveform(
         )
     scaled = _scaled(samples, name)
     return _finish(scaled[:, np.newaxis], sampling_rate, name, on_warning or _user_warning)
+
+
+def read_clip(source: Clip) -> tuple[Float32[np.ndarray, " samples"], list[str]]:
+    """Read a recording, or check samples that are in memory, and collect what is odd about them.
+
+    Parameters
+    ----------
+    source : str, pathlib.Path or numpy.ndarray
+        An audio file, or a mono waveform at 16 kHz.
+
+    Returns
+    -------
+    numpy.ndarray
+        Waveform of shape (samples,), as `load_audio` and `check_waveform` return it.
+    list of str
+        One sentence for each oddity.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `load_audio` and `check_waveform`.
+    """
+    warnings: list[str] = []
+    if isinstance(source, np.ndarray):
+        return check_waveform(source, on_warning=warnings.append), warnings
+    return load_audio(source, on_warning=warnings.append), warnings
+
+
+def is_silent(waveform: Float32[np.ndarray, " samples"]) -> bool:
+    """Tell whether a waveform is so quiet that `load_audio` and `check_waveform` warn of silence."""
+    return bool(np.abs(waveform - waveform.mean()).max() < SILENT_PEAK)
 
 
 def find_audio(folder: str | Path) -> list[Path]:

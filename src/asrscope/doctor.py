@@ -173,10 +173,10 @@ def _sound() -> Finding:
 
 def _model() -> Finding:
     """Load the bundled model and let it write what is said in the shipped clip."""
-    presets, tracing = import_module("asrscope.presets"), import_module("asrscope.tracing")
+    presets, transcribing = import_module("asrscope.presets"), import_module("asrscope.transcribing")
     samples = import_module("asrscope.samples")
     sample = samples.load_samples()[0]
-    text = tracing.transcribe(*presets.load("tiny"), sample.path).text
+    text = transcribing.transcribe(*presets.load("tiny"), sample.path).text
     common = set(text.split()) & set(sample.text.split())
     found = f"tiny wrote: {text}" if text else "tiny wrote nothing"
     if len(common) * 2 < len(set(sample.text.split())):  # a word or two may be wrong; most may not

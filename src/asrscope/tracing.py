@@ -1,4 +1,4 @@
-"""Run the model on a clip: `trace` keeps every stage of the way, `transcribe` only the text."""
+"""Run the model on a clip and keep every stage of the way."""
 
 import math
 import platform
@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from asrscope import decoder
-from asrscope.audio import SAMPLE_RATE, SILENT_PEAK, check_waveform, load_audio
+from asrscope.audio import SAMPLE_RATE, Clip, is_silent, read_clip
 from asrscope.decoder import WordTimes
 from asrscope.features import mel_filters
 from asrscope.model import AsrScopeForConditionalGeneration
@@ -25,60 +25,16 @@ from asrscope.provenance import provenance_of
 from asrscope.speech import sound_warnings
 from asrscope.traces import Trace
 
-__all__ = ["Segment", "Transcript", "nearest_tokens", "trace", "transcribe", "windows"]
-
-Source = str | Path | np.ndarray
+__all__ = ["nearest_tokens", "trace"]
 
 N_NEAREST = 5  # text tokens kept for each audio token
-
-
-@dataclass(frozen=True)
-class Segment:
-    """The text of one stretch of the audio.
-
-    Attributes
-    ----------
-    start, end : float
-        Seconds from the start of the audio.
-    text : str
-        What was recognized.
-    confidence : float
-        Geometric mean of the token probabilities; 0 if no token was written.
-    """
-
-    start: float
-    end: float
-    text: str
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """The text of a whole recording.
-
-    Attributes
-    ----------
-    text : str
-        What was recognized.
-    confidence : float
-        Geometric mean of the token probabilities; 0 if no token was written.
-    warnings : tuple of str
-        What the reader should know before trusting the text.
-    segments : tuple of Segment
-        The windows that the audio was cut into, in order; together they cover all of it.
-    """
-
-    text: str
-    confidence: float
-    warnings: tuple[str, ...]
-    segments: tuple[Segment, ...]
 
 
 @torch.inference_mode()
 def trace(
     model: AsrScopeForConditionalGeneration,
     processor: AsrScopeProcessor,
-    source: Source,
+    source: Clip,
     *,
     name: str | None = None,
     num_beams: int = 1,
@@ -121,7 +77,7 @@ def trace(
     ValueError
         If it is no audio, or longer than the encoder's window.
     """
-    waveform, warnings = _read(source)
+    waveform, warnings = read_clip(source)
     seconds = waveform.size / SAMPLE_RATE
     if seconds > model.config.trained_seconds:
         warnings.append(
@@ -145,7 +101,7 @@ def trace(
     tokens = decoder.describe_tokens(tokenizer, written)
     text = decoder.text_of(tokenizer, written.ids)
     confidence = decoder.confidence(written.token_probabilities)
-    if not _is_silent(waveform):  # the loader has said that
+    if not is_silent(waveform):  # the loader has said that
         warnings += sound_warnings(waveform)
     warnings += decoder.decoding_warnings(text, finished=written.finished, limit=limit, confidence=confidence)
     prompt_ids = inputs["input_ids"][0].cpu().numpy()
@@ -187,100 +143,6 @@ def trace(
             **{package: version(package) for package in ("asrscope", "numpy", "torch", "transformers")},
         },
     )
-
-
-@torch.inference_mode()
-def transcribe(
-    model: AsrScopeForConditionalGeneration,
-    processor: AsrScopeProcessor,
-    source: Source,
-    *,
-    num_beams: int = 1,
-) -> Transcript:
-    """Write down what is said in a recording of any length.
-
-    Audio longer than what the model was trained on is cut where it is quietest; nothing is dropped.
-
-    Parameters
-    ----------
-    model : AsrScopeForConditionalGeneration
-        The model.
-    processor : AsrScopeProcessor
-        The processor saved with it.
-    source : str, Path or np.ndarray [shape=(samples,)]
-        An audio file, or a mono waveform at 16 kHz.
-    num_beams : int
-        Beams of the search; 1 is greedy.
-
-    Returns
-    -------
-    Transcript
-        Text, confidence, warnings, and the segments they were made of.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is no audio.
-    """
-    waveform, warnings = _read(source)
-    silent = _is_silent(waveform)
-    bounds = windows(waveform, min(model.config.trained_seconds, model.config.window_seconds))
-    segments, probabilities = [], []
-    for start, stop in bounds:
-        begin, end = start / SAMPLE_RATE, stop / SAMPLE_RATE
-        limit = decoder.max_new_tokens(end - begin)
-        written = decoder.write(
-            *(model, processor(audio=waveform[start:stop])),
-            num_beams=num_beams,
-            limit=limit,
-            tokenizer=processor.tokenizer,
-        )
-        text = decoder.text_of(processor.tokenizer, written.ids)
-        heard = written.token_probabilities
-        confidence = decoder.confidence(heard)
-        segments.append(Segment(begin, end, text, confidence))
-        probabilities += heard
-        where = f"{begin:.1f} to {end:.1f} s: " if len(bounds) > 1 else ""
-        found = decoder.decoding_warnings(text, finished=written.finished, limit=limit, confidence=confidence)
-        if not silent:  # the loader has said that of all of it
-            found = sound_warnings(waveform[start:stop]) + found
-        warnings += [where + warning for warning in found]
-    return Transcript(
-        text=" ".join(segment.text for segment in segments if segment.text),
-        confidence=decoder.confidence(probabilities),
-        warnings=tuple(warnings),
-        segments=tuple(segments),
-    )
-
-
-def windows(waveform: Float32[np.ndarray, " samples"], seconds: float) -> list[tuple[int, int]]:
-    """Cut a waveform into windows of limited length, each at the quietest place of its second half.
-
-    Parameters
-    ----------
-    waveform : np.ndarray, shape (samples,)
-        Mono audio at 16 kHz.
-    seconds : float
-        Longest window.
-
-    Returns
-    -------
-    list of (int, int)
-        First sample of each window and the sample after its last; together they cover the waveform.
-    """
-    longest = int(seconds * SAMPLE_RATE)
-    block, smooth = SAMPLE_RATE // 100, 10  # loudness over 100 ms, in steps of 10 ms
-    bounds, start = [], 0
-    while waveform.size - start > longest:
-        half = waveform[start + longest // 2 : start + longest]
-        power = np.square(half[: half.size // block * block]).reshape(-1, block).mean(axis=1)
-        loudness = np.convolve(power, np.ones(smooth), mode="same")
-        stop = start + longest // 2 + int(loudness.argmin()) * block + block // 2
-        bounds.append((start, stop))
-        start = stop
-    return [*bounds, (start, waveform.size)]
 
 
 def nearest_tokens(
@@ -355,16 +217,3 @@ def _watch(model: AsrScopeForConditionalGeneration) -> Iterator[_Seen]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _is_silent(waveform: np.ndarray) -> bool:
-    """Whether the loader has warned of silence."""
-    return bool(np.abs(waveform - waveform.mean()).max() < SILENT_PEAK)
-
-
-def _read(source: Source) -> tuple[np.ndarray, list[str]]:
-    """Waveform of a file or array, and what is odd about it."""
-    warnings: list[str] = []
-    if isinstance(source, np.ndarray):
-        return check_waveform(source, on_warning=warnings.append), warnings
-    return load_audio(source, on_warning=warnings.append), warnings

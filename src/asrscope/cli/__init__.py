@@ -24,7 +24,7 @@ from asrscope.cli.studies import app as train_app
 from asrscope.samples import CLIPS, Sample, load_samples
 
 if TYPE_CHECKING:
-    from asrscope.tracing import Segment
+    from asrscope.transcribing import Segment
 
 __all__ = ["app", "main"]
 
@@ -192,7 +192,7 @@ def transcribe(
         raise typer.Exit(FAILED)
     with expected_errors():
         from asrscope.presets import load
-        from asrscope.tracing import transcribe as run
+        from asrscope.transcribing import transcribe as run
 
         loaded = load(model)
     cues, elapsed = 0, 0.0
@@ -265,7 +265,7 @@ def evaluate(
         utterances = utterances[:limit]
 
         from asrscope.presets import load
-        from asrscope.tracing import transcribe as recognize
+        from asrscope.transcribing import transcribe as recognize
 
         loaded = load(model)
         with progress(len(utterances) * (1 + len(noises))) as report:

@@ -25,10 +25,10 @@ from asrscope.metrics import NORMALIZER
 from asrscope.presets import Loaded, load
 from asrscope.provenance import PARTS, read_claims
 from asrscope.samples import load_samples
-from asrscope.tracing import transcribe
 from asrscope.training.comparison import Peer, is_right, spoken_digits
 from asrscope.training.machine import cores, hours, processor
 from asrscope.training.plan import PLAN
+from asrscope.transcribing import transcribe
 
 __all__ = ["count_corpus", "measure"]
 
