@@ -1,5 +1,6 @@
 """Fixtures that every test module may use."""
 
+import json
 import os
 import shutil
 import sys
@@ -21,6 +22,24 @@ SYNTHESIZERS = ("espeak-ng", "flite")
 def rng() -> np.random.Generator:
     """A generator with a fixed seed, so that a failing test fails again."""
     return np.random.default_rng(20240229)
+
+
+@pytest.fixture(scope="session")
+def audit_record():
+    """Keep a count for ``nox -s audit``: ``audit_record(name, value)``; without ``ASRSCOPE_AUDIT``, nothing.
+
+    The value, which JSON can hold, goes to the file NAME.json in the folder that the variable names. A name is
+    recorded by one test. What is spread over the cases of a test is recorded as "name/case".
+    """
+
+    def record(name, value):
+        folder = os.environ.get("ASRSCOPE_AUDIT")
+        if folder:
+            path = Path(folder) / f"{name}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(value, sort_keys=True) + "\n", encoding="utf-8")
+
+    return record
 
 
 @pytest.fixture(scope="session")
