@@ -1,22 +1,24 @@
 """Read any audio file into the one form the package works on: mono, 16 kHz, float32.
 
 Everything after this module may rely on it: one dimension, finite values in [-1, 1], at least one sample.
-What cannot be read ends in one clear error; what can be read but looks wrong is reported as a warning.
+What cannot be read ends in one clear error; what can be read but looks wrong is reported as a warning. What
+would not fit into memory is refused before it is begun.
 """
 
 import io
-import os
-import struct
 import warnings
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
-import soundfile
 import soxr
 from jaxtyping import Float32
+
+from asrscope.memory import free_memory
+from asrscope.recordings import BLOCK_SAMPLES, Source, check_rate, open_recording
+from asrscope.survey import Survey, mean_of_channels
 
 __all__ = [
     "SAMPLE_RATE",
@@ -31,16 +33,11 @@ __all__ = [
 
 SAMPLE_RATE = 16_000  # samples per second, what Whisper's front end expects
 
-MIN_RATE, MAX_RATE = 2_000, 384_000  # Hz; damaged headers show rates far outside
-MAX_SAMPLES = 2**28  # over all channels, before resampling: 1 GiB of float32, 4.6 hours of mono at 16 kHz
-MAX_AMPLITUDE = 2.0**31  # float files sometimes hold 32-bit integers; beyond that it is not sound
-BLOCK_FRAMES = 2**14  # read in blocks: what a truncated file still holds is kept, and no header is believed
+MAX_SAMPLES = 2**28  # over all channels, and of the result: 1 GiB of float32, 4.6 hours of mono at 16 kHz
+COPIES = 2  # so many times the samples of one channel, as stored or as returned, are in memory at once
 
 SHORT_SECONDS = 0.1  # shorter than any spoken word
 SILENT_PEAK = 1e-3  # -60 dB below full scale, after the mean is removed
-CLIPPED_LEVEL = 0.98  # a clipped sample stands at least this high ...
-CLIPPED_SAMPLES = 10  # ... and is equal to its neighbor; a few such pairs happen in clean recordings
-CANCELLED_SHARE = 0.01  # of the channels' power: less left in their mean means opposite phases
 
 # What counts as a recording in a folder. The second row cannot be read; an error says so, silence would not.
 AUDIO_SUFFIXES = (
@@ -48,35 +45,11 @@ AUDIO_SUFFIXES = (
     *(".aac", ".amr", ".m4a", ".webm", ".wma"),
 )
 
-_STREAMED_SIZE = 0x7FFF_0000  # programs that write to a pipe put a size this large, or 0, into the header
-_MAX_BYTES = 2**31  # of an open stream
-
-# Formats that people often have and libsndfile does not read, by the bytes they start with.
-_FOREIGN = (
-    (4, b"ftyp", "an MP4/M4A file"),
-    (0, b"\x1a\x45\xdf\xa3", "a WebM/Matroska file"),
-    (0, b"PK\x03\x04", "a zip archive"),
-    (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"\x89PNG", "a PNG image"),
-    (0, b"\xff\xd8\xff", "a JPEG image"),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"version https://git-lfs", "a Git LFS pointer; run 'git lfs pull' first"),
-)
-
 Warn = Callable[[str], None]
 Clip = str | Path | np.ndarray  # a recording, or samples that are in memory already
 
 
-@runtime_checkable
-class BinaryReader(Protocol):
-    """Whatever has a `read` that yields bytes: an open file, `io.BytesIO`, a pipe."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
-def load_audio(
-    source: str | Path | bytes | BinaryReader, *, on_warning: Warn | None = None
-) -> Float32[np.ndarray, " samples"]:
+def load_audio(source: Source, *, on_warning: Warn | None = None) -> Float32[np.ndarray, " samples"]:
     """Read a recording as mono 16 kHz samples.
 
     Channels are averaged, except where they cancel each other; other sampling rates are resampled; integer
@@ -101,17 +74,37 @@ def load_audio(
     FileNotFoundError, IsADirectoryError, OSError
         If there is no such file, or it cannot be opened.
     ValueError
-        If the content is empty, not audio, damaged, non-finite or too long.
+        If the content is empty, not audio, damaged, non-finite, too long or too large for this machine's
+        memory.
     """
     warn = on_warning or _user_warning
-    name = _name(source)
-    with _open(source, name) as stream:
-        samples, rate = _read(stream, name, warn)
-    return _finish(samples, rate, name, warn)
+    with open_recording(source) as recording, _enough_memory(recording.name):
+        name, rate = recording.name, recording.rate
+        most = _most_frames(rate, recording.channels)
+        if recording.announced is not None:
+            _check_length(recording.announced, most, rate, recording.channels, name)
+        survey, pieces = Survey(), []
+        for block in recording.blocks():
+            survey.add(block)
+            _check_length(survey.frames, most, rate, recording.channels, name)
+            pieces.append(mean_of_channels(block))
+        survey.check(name)
+        if recording.truncated:
+            left = survey.frames / rate
+            warn(f"{name}: the file is truncated or damaged: only {left:.2f} s of it can be read")
+        if (channel := survey.loudest_of_cancelling()) is not None:
+            warn(
+                f"{name}: the channels have opposite phases and cancel each other: "
+                f"channel {channel + 1} of {recording.channels} is used"
+            )
+            pieces = [block[:, channel].copy() for block in recording.blocks()]
+        mono = np.concatenate(pieces)
+        pieces.clear()
+        return _finish(mono, rate, survey, name, warn)
 
 
 def check_waveform(
-    array: object, sampling_rate: int = SAMPLE_RATE, *, on_warning: Warn | None = None
+    array: object, sampling_rate: float | int = SAMPLE_RATE, *, on_warning: Warn | None = None
 ) -> Float32[np.ndarray, " samples"]:
     """Check samples that are already in memory and bring them into the package's form.
 
@@ -119,8 +112,9 @@ def check_waveform(
     ----------
     array : array_like
         One channel of samples, shape (samples,): floats in [-1, 1], or int8, int16, int32 or uint8, which
-        are scaled by the range of their type.
-    sampling_rate : int, default: 16000
+        are scaled by the range of their type. An array of NumPy in any order of bytes or memory, a tensor, a
+        list.
+    sampling_rate : float or int, default: 16000
         Samples per second of `array`; other rates than 16,000 are resampled.
     on_warning : callable, optional
         Called with one sentence for each oddity, as in `load_audio`.
@@ -133,19 +127,24 @@ def check_waveform(
     Raises
     ------
     ValueError
-        If the array has another rank or type, is empty, too long, or holds NaN or infinity.
+        If the array has another rank or type, is empty, too long, or holds NaN, infinity or masked samples.
     """
     name = "the waveform"
-    samples = np.asarray(array)
+    samples = _as_array(array, name)
     if samples.ndim != 1:
         advice = "average its channels first" if samples.ndim == 2 else "pass one clip"
         raise ValueError(f"{name}: expected shape (samples,), but found {samples.shape}: {advice}")
-    if samples.size > MAX_SAMPLES:
-        raise ValueError(
-            f"{name}: {samples.size} samples, at most {MAX_SAMPLES} can be read: cut it into pieces"
-        )
-    scaled = _scaled(samples, name)
-    return _finish(scaled[:, np.newaxis], sampling_rate, name, on_warning or _user_warning)
+    check_rate(sampling_rate, name)
+    if not samples.size:
+        raise ValueError(f"{name}: there are no samples: record or copy it again")
+    _check_length(samples.size, _most_frames(sampling_rate, 1), sampling_rate, 1, name)
+    with _enough_memory(name):
+        scaled = _scaled(samples, name)
+        survey = Survey()
+        for start in range(0, scaled.size, BLOCK_SAMPLES):
+            survey.add(scaled[start : start + BLOCK_SAMPLES, np.newaxis])
+        survey.check(name)
+        return _finish(scaled, sampling_rate, survey, name, on_warning or _user_warning)
 
 
 def read_clip(source: Clip) -> tuple[Float32[np.ndarray, " samples"], list[str]]:
@@ -176,7 +175,8 @@ def read_clip(source: Clip) -> tuple[Float32[np.ndarray, " samples"], list[str]]
 
 def is_silent(waveform: Float32[np.ndarray, " samples"]) -> bool:
     """Tell whether a waveform is so quiet that `load_audio` and `check_waveform` warn of silence."""
-    return bool(np.abs(waveform - waveform.mean()).max() < SILENT_PEAK)
+    mean = waveform.mean()
+    return bool(max(waveform.max() - mean, mean - waveform.min()) < SILENT_PEAK)
 
 
 def find_audio(folder: str | Path) -> list[Path]:
@@ -224,157 +224,57 @@ def wav_bytes(waveform: Float32[np.ndarray, " samples"], sampling_rate: int = SA
     return buffer.getvalue()
 
 
-class _SafeStream:
-    """A binary stream whose `seek` never raises.
-
-    Damaged headers make libsndfile seek before the start. It calls `seek` from C, where an exception cannot
-    be raised but is printed with its traceback; standing still is what a C stream does.
-
-    Parameters
-    ----------
-    stream : binary file object
-        The stream to read from.
-    """
-
-    def __init__(self, stream: io.BufferedIOBase) -> None:
-        self._stream = stream
-        self.read = stream.read
-        self.tell = stream.tell
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        try:
-            return self._stream.seek(offset, whence)
-        except (ValueError, OSError):
-            return self._stream.tell()
-
-
 def _user_warning(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=4)
 
 
-def _name(source: str | Path | bytes | BinaryReader) -> str:
-    if isinstance(source, bytes):
-        return "the given bytes"
-    if not isinstance(source, (str, Path)):
-        source = getattr(source, "name", None) or "the given stream"
-    name = str(source)
-    return name if name.isprintable() else repr(name)  # a line break in a name must not break the message
-
-
-def _open(source: str | Path | bytes | BinaryReader, name: str) -> io.BufferedIOBase:
-    if isinstance(source, bytes):
-        stream: io.BufferedIOBase = io.BytesIO(source)
-    elif isinstance(source, (str, Path)):
-        stream = _open_path(source, name)
-    else:
-        # Read into memory: the decoder seeks to absolute positions, which pipes and half-read files lack.
-        data = source.read(_MAX_BYTES + 1)
-        if not isinstance(data, bytes):
-            raise ValueError(
-                f"{name}: the stream yields {type(data).__name__}, not bytes: open it in binary mode"
-            )
-        if len(data) > _MAX_BYTES:
-            raise ValueError(f"{name}: the stream holds more than {_MAX_BYTES} bytes: cut it into pieces")
-        stream = io.BytesIO(data)
-    if stream.seek(0, os.SEEK_END) == 0:
-        stream.close()
-        raise ValueError(f"{name}: the file is empty (0 bytes): record or copy it again")
-    stream.seek(0)
-    return stream
-
-
-def _open_path(source: str | Path, name: str) -> io.BufferedIOBase:
-    if str(source).startswith(("http://", "https://")):
-        raise FileNotFoundError(f"{name}: this is a web address: download the file and give its path")
-    path = Path(source).expanduser()
+@contextmanager
+def _enough_memory(name: str) -> Iterator[None]:
+    """Say what to do where memory runs out all the same: this process may be allowed less than there is."""
     try:
-        if path.is_dir():
-            raise IsADirectoryError(f"{name}: this is a folder: give a file in it")
-        if path.exists() and not path.is_file():
-            raise OSError(f"{name}: this is a device or a pipe: give a regular file")
-        return path.open("rb")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{name}: there is no such file: check the path") from error
-    except PermissionError as error:
-        raise PermissionError(f"{name}: no permission to read this file: check its owner and mode") from error
-    except ValueError as error:  # a NUL character in the path
-        raise ValueError(f"{name}: this is no valid path: {error}") from error
+        yield
+    except MemoryError as error:
+        raise ValueError(f"{name}: there is not enough memory for it: cut it into pieces") from error
 
 
-def _read(stream: io.BufferedIOBase, name: str, warn: Warn) -> tuple[np.ndarray, int]:
-    """Decode all frames of a file; shape (frames, channels) and samples per second."""
-    head = stream.read(64)
-    truncated = _is_truncated(stream, head)
-    stream.seek(0)
-    try:
-        file = soundfile.SoundFile(_SafeStream(stream))
-    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
-        raise ValueError(f"{name}: {_not_audio(head)}") from error
-    with file:
-        rate, channels = int(file.samplerate), int(file.channels)
-        _check_rate(rate, name)
-        blocks: list[np.ndarray] = []
-        total = 0
-        while True:
-            try:
-                block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
-            except (soundfile.LibsndfileError, RuntimeError):
-                truncated = True
-                break
-            if not len(block):
-                break
-            blocks.append(block)
-            total += len(block)
-            if total * channels > MAX_SAMPLES:
-                raise ValueError(
-                    f"{name}: longer than {MAX_SAMPLES / channels / rate / 60:.0f} minutes "
-                    f"({channels} channel(s) at {rate} Hz): cut it into pieces"
-                )
-        if not total:
-            raise ValueError(f"{name}: a header without samples that can be read: record or copy it again")
-        if truncated or total < file.frames:
-            warn(f"{name}: the file is truncated or damaged: only {total / rate:.2f} s of it can be read")
-    return np.concatenate(blocks), rate
+def _most_frames(rate: float | int, channels: int) -> int:
+    """How many frames may be read: as many as bounds and memory allow, before and after resampling."""
+    growth = max(1.0, SAMPLE_RATE / rate)
+    return int(min(MAX_SAMPLES / max(channels, growth), free_memory() / (4 * COPIES * growth)))
 
 
-def _is_truncated(stream: io.BufferedIOBase, head: bytes) -> bool:
-    """Tell whether a WAV or AIFF header promises more bytes than there are; libsndfile does not say."""
-    order = {b"RIFF": "<", b"RIFX": ">", b"FORM": ">"}.get(head[:4])
-    if order is None or len(head) < 8:
-        return False
-    promised = int(struct.unpack(f"{order}I", head[4:8])[0])
-    size = stream.seek(0, os.SEEK_END)
-    return promised < _STREAMED_SIZE and promised + 8 > size + 1  # one byte of padding is often left out
-
-
-def _not_audio(head: bytes) -> str:
-    """Say what a file that libsndfile cannot open seems to be, and what to do."""
-    convert = "convert it to WAV or FLAC first, for example with 'ffmpeg -i INPUT output.wav'"
-    for offset, magic, what in _FOREIGN:
-        if head[offset : offset + len(magic)] == magic:
-            return f"this is {what}, not audio that can be read here: {convert}"
-    if head[:4] in {b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff"} or head[:3] == b"ID3":
-        return "the audio file is damaged or cut short, its header cannot be read: record or copy it again"
-    if head.isascii() and not any(byte < 32 and byte not in b"\t\n\r\f" for byte in head):
-        return f"this looks like text, not audio: give a WAV, FLAC, Ogg or MP3 file, or {convert}"
-    return f"not recognized as audio: {convert}"
-
-
-def _check_rate(rate: int, name: str) -> None:
-    if not MIN_RATE <= rate <= MAX_RATE:
+def _check_length(frames: int, most: int, rate: float | int, channels: int, name: str) -> None:
+    if frames > most:
         raise ValueError(
-            f"{name}: expected a sampling rate from {MIN_RATE} to {MAX_RATE} Hz, but found {rate} Hz: "
-            "the header is damaged, or the rate is wrong"
+            f"{name}: longer than {most / rate / 60:.3g} minutes ({channels} channel(s) at {rate:g} Hz), "
+            "more than there is memory for: cut it into pieces"
         )
 
 
+def _as_array(array: object, name: str) -> np.ndarray:
+    if np.ma.isMaskedArray(array) and np.ma.is_masked(array):
+        masked = np.count_nonzero(np.ma.getmaskarray(array))
+        raise ValueError(f"{name}: {masked} samples are masked: fill or remove them first")
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of unequal length, a tensor with gradients
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{name}: expected an array of samples, but found {type(array).__name__} ({reason}): "
+            "convert it to a NumPy array first"
+        ) from error
+
+
 def _scaled(samples: np.ndarray, name: str) -> np.ndarray:
-    """Scale integers by the range of their type; float32 of the same shape."""
-    if samples.dtype == np.uint8:  # the one unsigned type in use: 8-bit WAV, silence at 128
-        return (samples.astype(np.float32) - 128.0) / 128.0
-    if samples.dtype in (np.int8, np.int16, np.int32):
-        return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
-    if np.issubdtype(samples.dtype, np.floating):
+    """Scale integers by the range of their type; a new float32 array of the same shape."""
+    kind = samples.dtype.newbyteorder("=")  # the order of bytes in memory says nothing about the values
+    if kind in {np.dtype(np.uint8), np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32)}:
+        scaled = samples.astype(np.float32)
+        if kind == np.uint8:  # the one unsigned type in use: 8-bit WAV, silence at 128
+            scaled -= 128.0
+        scaled /= 2.0 ** (8 * kind.itemsize - 1)
+        return scaled
+    if np.issubdtype(kind, np.floating):
         with np.errstate(over="ignore"):  # becomes infinite, and is reported as such
             return samples.astype(np.float32)
     raise ValueError(
@@ -383,58 +283,22 @@ def _scaled(samples: np.ndarray, name: str) -> np.ndarray:
     )
 
 
-def _finish(samples: np.ndarray, rate: int, name: str, warn: Warn) -> Float32[np.ndarray, " samples"]:
-    """Turn decoded samples of shape (frames, channels) into the package's form."""
-    _check_rate(rate, name)
-    if not samples.size:
-        raise ValueError(f"{name}: there are no samples: record or copy it again")
-    bad = int(np.count_nonzero(~np.isfinite(samples)))
-    if bad:
-        raise ValueError(
-            f"{name}: {bad} of {samples.size} samples are NaN or infinite: export the audio again"
-        )
-    peak = float(np.abs(samples).max())
-    if peak > MAX_AMPLITUDE:
-        raise ValueError(
-            f"{name}: samples reach {peak:.3g}, expected values in [-1, 1]: export the audio again"
-        )
-    _warn_clipping(samples, name, warn)
-    mono = _mono(samples, name, warn)  # (frames,)
+def _finish(
+    mono: np.ndarray, rate: float | int, survey: Survey, name: str, warn: Warn
+) -> Float32[np.ndarray, " samples"]:
+    """Turn checked samples of one channel, which may be overwritten, into the package's form."""
+    for oddity in survey.oddities(name):
+        warn(oddity)
+    if survey.peak > 1.0:
+        # The one loudest value decides, so that the shape of the wave is kept.
+        mono /= np.float32(survey.peak)
     if rate != SAMPLE_RATE:
         mono = np.asarray(soxr.resample(mono, rate, SAMPLE_RATE))
     if not mono.size:
         raise ValueError(f"{name}: shorter than one sample at {SAMPLE_RATE} Hz: record or copy it again")
-    if peak > 1.0:
-        # The one loudest value decides, so that the shape of the wave is kept.
-        mono = mono / np.float32(peak)
-        warn(f"{name}: samples reach {peak:.3g}, beyond full scale: the clip was scaled down to [-1, 1]")
     if mono.size < SHORT_SECONDS * SAMPLE_RATE:
         warn(f"{name}: only {mono.size / SAMPLE_RATE:.3f} s long, shorter than a word")
-    if float(np.abs(mono - mono.mean()).max()) < SILENT_PEAK:
+    np.clip(mono, -1.0, 1.0, out=mono)  # resampling overshoots a little at full scale
+    if is_silent(mono):
         warn(f"{name}: the clip is silent: whatever is recognized in it is made up")
-    # Resampling overshoots a little at full scale.
-    return np.asarray(np.clip(mono, -1.0, 1.0), dtype=np.float32)
-
-
-def _mono(samples: np.ndarray, name: str, warn: Warn) -> np.ndarray:
-    """Average the channels, or take the loudest one where they cancel each other."""
-    if samples.shape[1] == 1:
-        return np.asarray(samples[:, 0])
-    mean = np.asarray(samples.mean(axis=1, dtype=np.float64), dtype=np.float32)
-    powers = np.array([np.mean(np.square(channel, dtype=np.float64)) for channel in samples.T])
-    if np.mean(np.square(mean, dtype=np.float64)) < CANCELLED_SHARE * powers.mean():
-        loudest = int(powers.argmax())
-        warn(
-            f"{name}: the channels have opposite phases and cancel each other: "
-            f"channel {loudest + 1} of {samples.shape[1]} is used"
-        )
-        return np.ascontiguousarray(samples[:, loudest])
-    return mean
-
-
-def _warn_clipping(samples: np.ndarray, name: str, warn: Warn) -> None:
-    """Warn of flat stretches at full scale: neighbors that are equal and as high as can be."""
-    high = np.abs(samples[1:]) >= CLIPPED_LEVEL
-    flat = int(np.count_nonzero(high & (samples[1:] == samples[:-1])))
-    if flat >= CLIPPED_SAMPLES:
-        warn(f"{name}: {flat} samples are clipped at full scale: record with less gain if you can")
+    return mono
