@@ -21,6 +21,8 @@ TORCH = "torch==2.13.0"  # raised by hand: a version whose CPU build the index i
 SITE = Path("build/site")
 DOCTREES = Path("build/doctrees")
 SPHINX = ("sphinx-build", "-n", "-W", "--keep-going", "-b", "html", "-c", "conf")
+# In as many processes as there are cores; whoever is done first takes over tests of the others.
+PYTEST = ("pytest", "-n", "auto", "--dist", "worksteal")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 # Threads that spin while they wait slow each other down on a machine with few cores.
@@ -44,7 +46,7 @@ def docs(session: nox.Session) -> None:
     session.run(*SPHINX, "-d", str(DOCTREES), *options, "docs", str(SITE))
     # Every page in a browser, where there is one: figures drawn, no request to other hosts, no broken link,
     # no barrier; and every notebook from top to bottom.
-    session.run("pytest", "tests/site", env={"ASRSCOPE_SITE": str(SITE)})
+    session.run(*PYTEST, "tests/site", env={"ASRSCOPE_SITE": str(SITE)})
     session.run("python", "conf/extensions/page_times.py", str(DOCTREES))
     if serve:
         session.run("python", "-m", "http.server", "--directory", str(SITE), "8000")
@@ -78,13 +80,13 @@ def reproduce(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests; arguments after "--" go to pytest."""
+    """Run the tests; arguments after "--" go to pytest: "-- -n 0 --pdb" runs them in one process."""
     install(session, "docs", "test")  # some tests build a small site
     wanted = os.environ.get("ASRSCOPE_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if wanted is None:
         # Where this fails too, the browser's tests are left out, and pytest says so; with CI=true they fail.
         session.run("playwright", "install", "chromium", success_codes=range(256))
-    session.run("pytest", *session.posargs)
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session

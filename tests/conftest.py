@@ -8,6 +8,8 @@ from pathlib import Path
 
 # Two threads on two busy cores are several times slower than one; must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: each has one
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for pages.py, which several te
 
 LEFT_OUT: pytest.StashKey[dict[str, int]] = pytest.StashKey()
 SYNTHESIZERS = ("espeak-ng", "flite")
+WORKER = 3e9  # bytes: what a process of the tests, its browser and its programs need at most
 
 
 @pytest.fixture
@@ -28,8 +31,8 @@ def rng() -> np.random.Generator:
 def audit_record():
     """Keep a count for ``nox -s audit``: ``audit_record(name, value)``; without ``ASRSCOPE_AUDIT``, nothing.
 
-    The value, which JSON can hold, goes to the file NAME.json in the folder that the variable names. A name is
-    recorded by one test. What is spread over the cases of a test is recorded as "name/case".
+    The value, which JSON can hold, goes to the file NAME.json in the folder that the variable names. One test
+    records a name. What is spread over the cases of a test is recorded as "name/case".
     """
 
     def record(name, value):
@@ -325,6 +328,24 @@ def pytest_collection_modifyitems(config, items):
             config.hook.pytest_deselected(items=wanting)
             items[:] = [item for item in items if item not in wanting]
     config.stash[LEFT_OUT] = left_out
+    if hasattr(config, "workeroutput"):  # one of several processes: the first of them reports
+        config.workeroutput["left_out"] = left_out
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take over what a process of the tests left out."""
+    node.config.stash.setdefault(LEFT_OUT, {}).update(getattr(node, "workeroutput", {}).get("left_out", {}))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """Say how many processes "-n auto" means: one for each core, if the memory holds as many."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if not hasattr(os, "sysconf"):
+        return cores
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(cores, int(memory // WORKER)))
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -17,7 +16,6 @@ SITE = Path(os.environ["ASRSCOPE_SITE"]).resolve()
 GALLERY = Path(__file__).resolve().parents[2] / "gallery"
 SCRIPTS = {path.stem: path for path in sorted(GALLERY.glob("[0-9]*.py"))}
 DOWNLOADS = {path.name: path for path in (SITE / "_downloads").glob("*/*")}
-AT_A_TIME = 2  # notebooks that run at once: each uses one core
 # Of a page made of a notebook's outputs: how many figures show more than a blank canvas.
 DRAWN = """() => {
   const canvases = (node) => [...node.querySelectorAll("*")].flatMap((element) => [
@@ -48,22 +46,10 @@ def execute(notebook: Path, folder: Path) -> Path:
     return copy
 
 
-@pytest.fixture(scope="module")
-def executed(request, tmp_path_factory):
-    """Run the notebooks that the chosen tests ask for, some at a time; gives a future for each of them."""
-    params = [getattr(item, "callspec", None) for item in request.session.items]
-    wanted = {each.params["stem"] for each in params if each is not None and "stem" in each.params}
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        yield {
-            stem: pool.submit(execute, DOWNLOADS[f"{stem}.ipynb"], tmp_path_factory.mktemp(stem))
-            for stem in SCRIPTS
-            if stem in wanted
-        }
-
-
 @pytest.mark.parametrize("stem", SCRIPTS)
-def test_a_notebook_runs_from_top_to_bottom_and_draws_its_figures(browser, executed, stem):
-    notebook = nbformat.read(executed[stem].result(), as_version=4)
+def test_a_notebook_runs_from_top_to_bottom_and_draws_its_figures(browser, tmp_path, stem):
+    executed = execute(DOWNLOADS[f"{stem}.ipynb"], tmp_path)
+    notebook = nbformat.read(executed, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     outputs = [output for cell in cells for output in cell.outputs]
     assert "pip install" in cells[0].source
@@ -77,7 +63,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_draws_its_figures(browser, execu
         parts.append(data.get("text/html", ""))
         if "application/javascript" in data:
             parts.append(f"<script>{data['application/javascript']}</script>")
-    page = executed[stem].result().with_suffix(".html")
+    page = executed.with_suffix(".html")
     page.write_text('<!doctype html><meta charset="utf-8">' + "\n".join(parts), encoding="utf-8")
     source = SCRIPTS[stem].read_text(encoding="utf-8")
     sliders = source.count("plots.step_slider(")

@@ -57,7 +57,7 @@ class Player:
             '<figure class="asrscope-player">'
             f'<audio controls preload="auto" aria-label="{name}" style="max-width: 100%"'
             f' src="data:audio/wav;base64,{data}"></audio>'
-            f"<figcaption>{name}, {self.seconds:.2f} s</figcaption>{self._word_list()}</figure>"
+            f"{self._word_list()}<figcaption>{name}, {self.seconds:.2f} s</figcaption></figure>"
         )
 
     def _word_list(self) -> str:
