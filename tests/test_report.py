@@ -276,7 +276,7 @@ def test_the_schema_states_axes_shapes_and_precision_as_the_trace_has_them():
     [
         (lambda r: r.pop("text"), "text"),
         (lambda r: r.update(extra=1), "extra"),
-        (lambda r: r.update(version=2), r"\$\.version"),
+        (lambda r: r.update(version=1), r"\$\.version"),
         (lambda r: r.update(confidence=1.5), r"\$\.confidence"),
         (lambda r: r["tokens"][0].update(probability="high"), r"\$\.tokens\[0\]\.probability"),
         (lambda r: r["log_mel"][3].pop(), r"\$\.log_mel: expected 300 frames"),

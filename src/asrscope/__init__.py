@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from asrscope.report import write_html, write_json
     from asrscope.samples import Sample, load_sample, load_samples
     from asrscope.traces import STAGES, Axis, Provenance, Stage, Token, Trace, Word
-    from asrscope.tracing import trace
+    from asrscope.tracing import Scope, attach, trace
     from asrscope.transcribing import Segment, Transcript, transcribe
 
 _MODULES = {
@@ -34,7 +34,7 @@ _MODULES = {
     "report": ("write_html", "write_json"),
     "samples": ("Sample", "load_sample", "load_samples"),
     "traces": ("STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word"),
-    "tracing": ("trace",),
+    "tracing": ("Scope", "attach", "trace"),
     "transcribing": ("Segment", "Transcript", "transcribe"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -49,6 +49,7 @@ __all__ = [  # spelled out for the tools that read it
     "Axis",
     "Provenance",
     "Sample",
+    "Scope",
     "Segment",
     "Stage",
     "Token",
@@ -56,6 +57,7 @@ __all__ = [  # spelled out for the tools that read it
     "Transcript",
     "Word",
     "__version__",
+    "attach",
     "check_waveform",
     "load",
     "load_audio",

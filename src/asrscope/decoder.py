@@ -134,7 +134,7 @@ def write(
     prompt_tokens = inputs["input_ids"].shape[1]
     stops = [] if tokenizer is None else [LoopStop(tokenizer, prompt_tokens)]
     output = model.generate(
-        **inputs.to(model.device),
+        **inputs.to(model.get_input_embeddings().weight.device),  # a model may be spread over several
         do_sample=False,
         num_beams=num_beams,
         max_new_tokens=limit,

@@ -37,7 +37,9 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from asrscope.anatomy import describe_anatomy
 from asrscope.granite import GraniteFeatures
+from asrscope.provenance import attach_provenance, describe_weights
 from asrscope.samples import load_samples
 
 __all__ = ["ARCHITECTURES", "load_native", "tiny_random"]
@@ -126,6 +128,13 @@ def tiny_random(architecture: str, *, seed: int = 0) -> Native:
             for name, parameter in model.named_parameters():
                 if parameter.ndim > 1 and parameter.requires_grad and "embed" not in name:
                     parameter.mul_(4)
+    parts = describe_anatomy(model, processor).parts(model)
+    source = f"random initialization, seed {seed}"
+    attach_provenance(
+        model,
+        [describe_weights(part, module, source, trained=False) for part, module in parts.items()],
+        parts,
+    )
     return model.eval(), processor
 
 

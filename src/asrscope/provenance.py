@@ -85,28 +85,45 @@ def describe_weights(
     )
 
 
-def attach_provenance(model: nn.Module, provenance: Iterable[Provenance]) -> None:
+def attach_provenance(
+    model: nn.Module, provenance: Iterable[Provenance], parts: Mapping[str, nn.Module] | None = None
+) -> None:
     """Remember the provenance of a model's parts, and which weights it speaks of.
 
     Parameters
     ----------
     model : torch.nn.Module
-        A model with the modules named in `PARTS`.
+        The model.
     provenance : iterable of Provenance
         One for each part.
+    parts : mapping of str to torch.nn.Module, optional
+        The module of each part; by default those named in `PARTS`.
     """
-    known = {p.part: (p, _marks(getattr(model, PARTS[p.part]))) for p in provenance}
+    modules = _own_parts(model) if parts is None else parts
+    known = {p.part: (p, _marks(modules[p.part])) for p in provenance}
     setattr(model, _ATTRIBUTE, known)
 
 
-def provenance_of(model: nn.Module) -> tuple[Provenance, ...]:
+def provenance_of(
+    model: nn.Module,
+    parts: Mapping[str, nn.Module] | None = None,
+    *,
+    source: str = "built in memory",
+    revision: str | None = None,
+) -> tuple[Provenance, ...]:
     """Say where the weights of encoder, projector and decoder come from.
 
     Parameters
     ----------
     model : torch.nn.Module
-        A model with the modules named in `PARTS`. Weights that were not loaded by this package, or that were
-        replaced or changed in place since, are unverified.
+        The model. Weights that were not loaded by this package, or that were replaced or changed in place
+        since, are unverified.
+    parts : mapping of str to torch.nn.Module, optional
+        The module of each part; by default those named in `PARTS`.
+    source : str
+        Where the weights come from of which nothing else is known.
+    revision : str, optional
+        Commit of that source.
 
     Returns
     -------
@@ -115,15 +132,18 @@ def provenance_of(model: nn.Module) -> tuple[Provenance, ...]:
     """
     attached = getattr(model, _ATTRIBUTE, {})
     found = []
-    for part, name in PARTS.items():
-        module = getattr(model, name)
+    for part, module in (_own_parts(model) if parts is None else parts).items():
         known, marks = attached.get(part, (None, []))
         if known is None:
-            known = describe_weights(part, module, "built in memory")
+            known = describe_weights(part, module, source, revision=revision)
         elif not _unchanged(module, marks):
             known = describe_weights(part, module, f"changed in memory, once {known.source}")
         found.append(known)
     return tuple(found)
+
+
+def _own_parts(model: nn.Module) -> dict[str, nn.Module]:
+    return {part: getattr(model, name) for part, name in PARTS.items()}
 
 
 def read_claims(path: Path) -> dict[str, dict[str, Any]]:

@@ -183,7 +183,7 @@ def _section(trace: Trace, control: Trace | None, key: str) -> dict[str, Any]:
         "key": key,
         "title": trace.title(stage) if stage else TOKENS,
         "name": stage.title if stage else TOKENS,
-        "about": stage.description
+        "about": trace.about(stage)
         if stage
         else "Every token that was written, beside the tokens the decoder held most probable instead.",
         "panels": panels,

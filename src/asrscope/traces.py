@@ -12,12 +12,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from asrscope.stages import SECONDS_PER_POSITION, SECONDS_PER_SAMPLE, STAGES, Axis, Stage
+from asrscope.stages import (
+    SECONDS_PER_FRAME,
+    SECONDS_PER_POSITION,
+    SECONDS_PER_SAMPLE,
+    STAGES,
+    Axis,
+    Stage,
+)
 
 __all__ = ["ARRAY_AXES", "STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word"]
 
 FORMAT = "asrscope-trace"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+OWN_ARCHITECTURE = "AsrScopeForConditionalGeneration"
 
 # Axis names of every array of a trace. Axes of equal name have equal length: `Trace` checks it.
 ARRAY_AXES: dict[str, tuple[str, ...]] = {
@@ -136,11 +144,11 @@ class Trace:
     waveform : np.ndarray [shape=(samples,)]
         Mono, 16 kHz, in [-1, 1].
     log_mel : np.ndarray [shape=(n_mels, frames)]
-        What the encoder read; one frame is 10 ms.
+        What the encoder read, the lowest band first; one frame is ``seconds_per_frame``.
     encoder_hidden_states : np.ndarray [shape=(positions, encoder_dim)]
-        Encoder output; one position is 20 ms.
+        Encoder output; one position is ``seconds_per_position``.
     audio_embeds : np.ndarray [shape=(audio_tokens, decoder_dim)]
-        Projector output; one audio token is ``stack_factor`` positions.
+        Projector output, as the decoder read it; one audio token is ``seconds_per_audio_token``.
     nearest_ids, nearest_cosines : np.ndarray [shape=(audio_tokens, n_nearest)]
         Text tokens nearest to each audio token by cosine in the decoder's embedding table, best first.
     nearest_texts : tuple of tuple of str
@@ -167,8 +175,20 @@ class Trace:
         Seconds spent in ``features``, ``encoder``, ``projector`` and ``decoder``.
     provenance : tuple of Provenance
         Where the weights of encoder, projector and decoder come from.
-    stack_factor : int
-        Encoder positions in one audio token.
+    architecture : str
+        Class of the model.
+    projection : str
+        How the projector makes audio tokens of encoder positions, in words.
+    stack_factor : int or None
+        Encoder positions that the projector stacks to one audio token; None if it does not stack.
+    frames_per_column : int
+        Frames that the encoder reads as one column of its input.
+    mel_scale : str
+        ``"slaney"`` or ``"htk"``: which frequencies the mel bands stand for.
+    seconds_per_frame, seconds_per_position, seconds_per_audio_token : float
+        Seconds of sound behind one step of each array.
+    window_seconds : float or None
+        Length that the clip was padded to before the encoder; None if it was not.
     warnings : tuple of str
         What the reader should know before trusting the transcript.
     reference : str or None
@@ -203,7 +223,15 @@ class Trace:
     confidence: float
     timings: dict[str, float]
     provenance: tuple[Provenance, ...]
-    stack_factor: int
+    architecture: str
+    projection: str
+    stack_factor: int | None
+    frames_per_column: int
+    mel_scale: str
+    seconds_per_frame: float
+    seconds_per_position: float
+    seconds_per_audio_token: float
+    window_seconds: float | None
     warnings: tuple[str, ...]
     reference: str | None
     reference_words: tuple[tuple[str, float, float], ...] | None
@@ -225,18 +253,39 @@ class Trace:
         return len(self.waveform) * SECONDS_PER_SAMPLE
 
     @property
-    def seconds_per_audio_token(self) -> float:
-        """Seconds of sound behind one audio token."""
-        return self.stack_factor * SECONDS_PER_POSITION
+    def padding_tokens(self) -> int:
+        """Audio tokens at the end that hold only padding, which the decoder read all the same."""
+        filled = math.ceil(round(self.duration / self.seconds_per_audio_token, 6))
+        return max(0, len(self.audio_embeds) - filled) if self.window_seconds else 0
 
     def axes(self, stage: Stage) -> tuple[Axis, ...]:
-        """Axes of a stage, with the seconds per audio token of this trace filled in."""
+        """Axes of a stage, with the seconds per step of this trace's model filled in."""
+        seconds = {
+            "frames": self.seconds_per_frame,
+            "positions": self.seconds_per_position,
+            "audio_tokens": self.seconds_per_audio_token,
+        }
         return tuple(
-            replace(axis, seconds_per_step=self.seconds_per_audio_token)
-            if axis.name == "audio_tokens"
-            else axis
+            replace(axis, seconds_per_step=seconds.get(axis.name, axis.seconds_per_step))
             for axis in stage.axes
         )
+
+    def about(self, stage: Stage) -> str:
+        """Say what a stage of this trace is; of another model than ours, how that model makes it."""
+        if self.architecture == OWN_ARCHITECTURE:
+            return stage.description
+        padded = f" The clip was padded to {self.window_seconds:g} s first." if self.window_seconds else ""
+        together = f" The encoder reads {self.frames_per_column} frames as one column."
+        if stage.key == "log_mel":
+            text = (
+                f"Energy in each mel band every {self.seconds_per_frame * 1000:g} ms, on a logarithmic scale."
+            )
+            return text + (together if self.frames_per_column > 1 else "") + padded
+        if stage.key == "encoder_output":
+            return f"One vector every {self.seconds_per_position * 1000:g} ms."
+        if stage.key == "audio_embeds":
+            return f"{self.projection}."
+        return stage.description
 
     def title(self, stage: Stage) -> str:
         """Title of a stage; it says so if weights behind it are random or unverified."""
@@ -322,7 +371,10 @@ class Trace:
             ) from error
         if header.pop("format", None) != FORMAT:
             raise ValueError(f"{path} is not a saved trace: its header does not say {FORMAT!r}.")
-        if (version := header.pop("version")) > FORMAT_VERSION:
+        version = header.pop("version")
+        if version == 1:
+            header = _as_version_2(header)
+        if version > FORMAT_VERSION:
             raise ValueError(
                 f"{path} has trace format {version}, but this asrscope reads up to {FORMAT_VERSION}. "
                 "Make sure to upgrade asrscope."
@@ -343,6 +395,22 @@ def _plain(value: Any, decimals: int | None = None) -> Any:
             raise ValueError(f"A trace holds finite numbers only, but found {value}.")
         return value if decimals is None else round(value, decimals)
     return value
+
+
+def _as_version_2(header: dict[str, Any]) -> dict[str, Any]:
+    """Say of a trace of version 1 what was true of all of them: our own model made it."""
+    factor = header["stack_factor"]
+    return {
+        **header,
+        "architecture": OWN_ARCHITECTURE,
+        "projection": f"{factor} neighboring positions are stacked and pass a small network",
+        "frames_per_column": 1,
+        "mel_scale": "slaney",
+        "seconds_per_frame": SECONDS_PER_FRAME,
+        "seconds_per_position": SECONDS_PER_POSITION,
+        "seconds_per_audio_token": factor * SECONDS_PER_POSITION,
+        "window_seconds": None,
+    }
 
 
 def _restored(header: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,10 @@
-"""Run the model on a clip and keep every stage of the way."""
+"""Clip a scope onto a speech-language model, run it on a clip, and keep every stage of the way."""
 
 import math
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,56 +13,297 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
+from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from asrscope import decoder
+from asrscope.anatomy import Anatomy, describe_anatomy, unwrap
 from asrscope.audio import SAMPLE_RATE, Clip, is_silent, read_clip
 from asrscope.decoder import WordTimes
-from asrscope.features import mel_filters
-from asrscope.model import AsrScopeForConditionalGeneration
-from asrscope.processing import AsrScopeProcessor
-from asrscope.provenance import provenance_of
+from asrscope.layout import Layout, lay_out
+from asrscope.provenance import attach_provenance, provenance_of
 from asrscope.speech import sound_warnings
-from asrscope.traces import Trace
+from asrscope.traces import Provenance, Trace
+from asrscope.watching import watch
 
-__all__ = ["nearest_tokens", "trace"]
+__all__ = ["Scope", "attach", "nearest_tokens", "trace"]
 
 N_NEAREST = 5  # text tokens kept for each audio token
 
 
-@torch.inference_mode()
-def trace(
-    model: AsrScopeForConditionalGeneration,
-    processor: AsrScopeProcessor,
-    source: Clip,
-    *,
-    name: str | None = None,
-    num_beams: int = 1,
-    max_new_tokens: int | None = None,
-    reference: str | None = None,
-    reference_words: WordTimes | None = None,
-) -> Trace:
-    """Transcribe a clip and keep what each stage made of it.
+@dataclass(frozen=True)
+class Scope:
+    """A model with its processor, and what is known of how it is built; `attach` makes it.
 
-    Everything comes from one run of ``generate``: what is drawn is what led to the text.
+    Attributes
+    ----------
+    model : PreTrainedModel
+        The model, as it was given: it may be wrapped by PEFT, quantized, or spread over devices.
+    processor : ProcessorMixin
+        Its processor.
+    anatomy : Anatomy
+        Where its parts are and how they are joined.
+    """
+
+    model: Any
+    processor: Any
+    anatomy: Anatomy
+
+    @torch.inference_mode()
+    def trace(
+        self,
+        source: Clip,
+        *,
+        instruction: str | None = None,
+        name: str | None = None,
+        num_beams: int = 1,
+        max_new_tokens: int | None = None,
+        reference: str | None = None,
+        reference_words: WordTimes | None = None,
+    ) -> Trace:
+        """Let the model answer to a clip, and keep what each stage made of it.
+
+        Everything comes from one run of the model's own ``generate``: what is drawn is what led to the text.
+
+        Parameters
+        ----------
+        source : str, Path or np.ndarray [shape=(samples,)]
+            An audio file, or a mono waveform at 16 kHz.
+        instruction : str, optional
+            What to ask of the model; by default to transcribe, in the words of its own processor.
+        name : str, optional
+            What to call the clip; by default its file's name.
+        num_beams : int
+            Beams of the search; 1 is greedy.
+        max_new_tokens : int, optional
+            Cap on the tokens written; by default it follows from the clip's length.
+        reference : str, optional
+            What was said.
+        reference_words : sequence of (str, float, float), optional
+            The words said, with start and end in seconds.
+
+        Returns
+        -------
+        Trace
+            Arrays, tokens, words, timings, provenance and warnings.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If it is no audio or too long for the model, or the processor does not fit the model.
+        """
+        waveform, warnings = read_clip(source)
+        seconds = waveform.size / SAMPLE_RATE
+        warnings += self._length_warnings(seconds)
+        limit = max_new_tokens or decoder.max_new_tokens(seconds)
+        model, tokenizer = unwrap(self.model), self.processor.tokenizer
+        started = time.perf_counter()
+        inputs = self._inputs(waveform, instruction)
+        features_done = time.perf_counter()
+        with watch(model, self.anatomy) as seen:
+            written = decoder.write(self.model, inputs, num_beams=num_beams, limit=limit, tokenizer=tokenizer)
+        decoder_done = time.perf_counter()
+
+        prompt_ids = inputs["input_ids"][0].cpu().numpy()
+        found: Layout = lay_out(
+            seen, self.anatomy, self.processor, inputs, num_beams=num_beams, seconds=seconds
+        )
+        table = model.get_input_embeddings().get_parameter("weight")
+        special = {
+            *tokenizer.all_special_ids,
+            self.anatomy.audio_token_id,
+            *range(len(tokenizer), len(table)),
+        }
+        excluded = sorted(token for token in special if token < len(table))
+        nearest_ids, nearest_cosines = nearest_tokens(found.audio_embeds, table, excluded)
+        tokens = decoder.describe_tokens(tokenizer, written)
+        text = decoder.text_of(tokenizer, written.ids)
+        confidence = decoder.confidence(written.token_probabilities)
+        if not is_silent(waveform):  # the loader has said that
+            warnings += sound_warnings(waveform)
+        warnings += decoder.decoding_warnings(
+            text, finished=written.finished, limit=limit, confidence=confidence
+        )
+        return Trace(
+            name=name or (Path(source).stem if isinstance(source, str | Path) else "clip"),
+            waveform=waveform,
+            log_mel=found.log_mel,
+            encoder_hidden_states=found.encoder_hidden_states,
+            audio_embeds=found.audio_embeds.numpy(),
+            nearest_ids=nearest_ids,
+            nearest_cosines=nearest_cosines,
+            nearest_texts=tuple(decoder.split_pieces(tokenizer, row) for row in nearest_ids),
+            prompt_ids=prompt_ids,
+            prompt_texts=decoder.split_pieces(tokenizer, prompt_ids),
+            prompt_is_audio=prompt_ids == self.anatomy.audio_token_id,
+            tokens=tokens,
+            finished=written.finished,
+            eos_probability=written.eos_probability,
+            words=decoder.join_words(tokenizer, tokens, reference_words or ()),
+            text=text,
+            confidence=confidence,
+            timings={
+                "features": features_done - started,
+                **seen.seconds,
+                "decoder": decoder_done - seen.decoder_started,
+            },
+            provenance=self._provenance(model),
+            architecture=self.anatomy.architecture,
+            projection=found.projection,
+            stack_factor=found.stack_factor,
+            frames_per_column=found.frames_per_column,
+            mel_scale=self.anatomy.mel_scale,
+            seconds_per_frame=found.seconds_per_frame,
+            seconds_per_position=found.seconds_per_position,
+            seconds_per_audio_token=found.seconds_per_audio_token,
+            window_seconds=found.window_seconds,
+            warnings=tuple(warnings),
+            reference=reference,
+            reference_words=(
+                None
+                if reference_words is None
+                else tuple((word, float(start), float(end)) for word, start, end in reference_words)
+            ),
+            versions={
+                "python": platform.python_version(),
+                **{package: version(package) for package in ("asrscope", "numpy", "torch", "transformers")},
+            },
+        )
+
+    @torch.inference_mode()
+    def transcribe(
+        self,
+        source: Clip,
+        *,
+        instruction: str | None = None,
+        num_beams: int = 1,
+        max_new_tokens: int | None = None,
+    ) -> str:
+        """Let the model answer to a clip, and keep only the text.
+
+        Parameters
+        ----------
+        source : str, Path or np.ndarray [shape=(samples,)]
+            An audio file, or a mono waveform at 16 kHz.
+        instruction : str, optional
+            What to ask of the model; by default to transcribe, in the words of its own processor.
+        num_beams : int
+            Beams of the search; 1 is greedy.
+        max_new_tokens : int, optional
+            Cap on the tokens written; by default it follows from the clip's length.
+
+        Returns
+        -------
+        str
+            What the model wrote.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If it is no audio or too long for the model, or the processor does not fit the model.
+        """
+        waveform, _ = read_clip(source)
+        limit = max_new_tokens or decoder.max_new_tokens(waveform.size / SAMPLE_RATE)
+        tokenizer = self.processor.tokenizer
+        written = decoder.write(
+            self.model,
+            self._inputs(waveform, instruction),
+            num_beams=num_beams,
+            limit=limit,
+            tokenizer=tokenizer,
+        )
+        return decoder.text_of(tokenizer, written.ids)
+
+    def _inputs(self, waveform: Float32[np.ndarray, " samples"], instruction: str | None) -> BatchFeature:
+        """Prepare a clip as the model's processor does, where the model is and in the type it computes in."""
+        longest, seconds = self.anatomy.longest_seconds, waveform.size / SAMPLE_RATE
+        if longest is not None and seconds > longest:
+            raise ValueError(
+                f"{self.anatomy.architecture} takes clips of up to {longest:g} s, but found {seconds:.2f} s. "
+                "Make sure to cut longer audio."
+            )
+        model = unwrap(self.model)
+        inputs = self.anatomy.ask(model, self.processor, waveform, instruction)
+        if not bool((inputs["input_ids"] == self.anatomy.audio_token_id).any()):
+            raise ValueError(
+                f"The prompt must hold audio placeholders (token {self.anatomy.audio_token_id}), but "
+                f"{type(self.processor).__name__} wrote none. Make sure to load the processor that was saved "
+                "with the model."
+            )
+        tower = self.anatomy.parts(model)["encoder"]
+        types = [weight.dtype for weight in tower.parameters() if weight.dtype.is_floating_point]
+        device = model.get_input_embeddings().get_parameter("weight").device
+        return inputs.to(device, dtype=types[0] if types else None)
+
+    def _provenance(self, model: PreTrainedModel) -> tuple[Provenance, ...]:
+        """Say where the weights come from; to hash billions of them takes a while, so it is done once."""
+        parts = self.anatomy.parts(model)
+        if model.config.model_type == "asrscope":  # its loader has said it
+            return provenance_of(model, parts)
+        found = provenance_of(
+            model,
+            parts,
+            source=model.name_or_path or "built in memory",
+            revision=getattr(model.config, "_commit_hash", None),
+        )
+        attach_provenance(model, found, parts)
+        return found
+
+    def _length_warnings(self, seconds: float) -> list[str]:
+        trained = self.anatomy.trained_seconds
+        if trained is None or seconds <= trained:
+            return []
+        return [
+            f"the clip has {seconds:.1f} s, but the model was trained on at most {trained:g} s: "
+            "the text may be wrong or incomplete"
+        ]
+
+
+def attach(model: Any, processor: ProcessorMixin) -> Scope:
+    """Clip a scope onto a speech-language model: ours, or one that transformers ships.
+
+    Voxtral, GLM-ASR, Audio Flamingo 3, Qwen2-Audio and Granite Speech are known. Other models are read by the
+    names of their parts: an audio tower, a projector and a language model, with placeholders in the prompt.
 
     Parameters
     ----------
-    model : AsrScopeForConditionalGeneration
-        The model.
-    processor : AsrScopeProcessor
+    model : PreTrainedModel
+        The model; wrapped by PEFT, quantized or spread over devices, if need be.
+    processor : ProcessorMixin
+        The processor saved with it.
+
+    Returns
+    -------
+    Scope
+        Its ``trace`` runs a clip and keeps every stage.
+
+    Raises
+    ------
+    TypeError
+        If it is no model of transformers.
+    ValueError
+        If a part of the model is missing, or the processor is of another kind.
+    """
+    return Scope(model, processor, describe_anatomy(unwrap(model), processor))
+
+
+def trace(model: PreTrainedModel, processor: ProcessorMixin, source: Clip, **options: Any) -> Trace:
+    """Let a speech-language model answer to a clip, and keep what each stage made of it.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        The model: of this package, or any that `attach` takes.
+    processor : ProcessorMixin
         The processor saved with it.
     source : str, Path or np.ndarray [shape=(samples,)]
         An audio file, or a mono waveform at 16 kHz.
-    name : str, optional
-        What to call the clip; by default its file's name.
-    num_beams : int
-        Beams of the search; 1 is greedy.
-    max_new_tokens : int, optional
-        Cap on the tokens written; by default it follows from the clip's length.
-    reference : str, optional
-        What was said.
-    reference_words : sequence of (str, float, float), optional
-        The words said, with start and end in seconds.
+    **options
+        Options of `Scope.trace`: ``num_beams``, ``max_new_tokens``, ``instruction``, ``name``,
+        ``reference`` and ``reference_words``.
 
     Returns
     -------
@@ -75,74 +315,9 @@ def trace(
     OSError
         If the file cannot be read.
     ValueError
-        If it is no audio, or longer than the encoder's window.
+        If it is no audio, longer than the encoder's window, or the model is none that `attach` takes.
     """
-    waveform, warnings = read_clip(source)
-    seconds = waveform.size / SAMPLE_RATE
-    if seconds > model.config.trained_seconds:
-        warnings.append(
-            f"the clip has {seconds:.1f} s, but the model was trained on at most "
-            f"{model.config.trained_seconds:g} s: the text may be wrong or incomplete"
-        )
-    limit = max_new_tokens or decoder.max_new_tokens(seconds)
-    mel_filters(processor.feature_extractor.feature_size)  # made once a process, and not the clip's time
-    started = time.perf_counter()
-    inputs = processor(audio=waveform)
-    features_done = time.perf_counter()
-    with _watch(model) as seen:
-        written = decoder.write(
-            model, inputs, num_beams=num_beams, limit=limit, tokenizer=processor.tokenizer
-        )
-    decoder_done = time.perf_counter()
-
-    tokenizer = processor.tokenizer
-    table = model.get_input_embeddings().get_parameter("weight")
-    nearest_ids, nearest_cosines = nearest_tokens(seen.audio_embeds, table, tokenizer.all_special_ids)
-    tokens = decoder.describe_tokens(tokenizer, written)
-    text = decoder.text_of(tokenizer, written.ids)
-    confidence = decoder.confidence(written.token_probabilities)
-    if not is_silent(waveform):  # the loader has said that
-        warnings += sound_warnings(waveform)
-    warnings += decoder.decoding_warnings(text, finished=written.finished, limit=limit, confidence=confidence)
-    prompt_ids = inputs["input_ids"][0].cpu().numpy()
-    return Trace(
-        name=name or (Path(source).stem if isinstance(source, str | Path) else "clip"),
-        waveform=waveform,
-        log_mel=inputs["input_features"][0].cpu().numpy(),
-        encoder_hidden_states=seen.encoder_hidden_states.numpy(),
-        audio_embeds=seen.audio_embeds.numpy(),
-        nearest_ids=nearest_ids,
-        nearest_cosines=nearest_cosines,
-        nearest_texts=tuple(decoder.split_pieces(tokenizer, row) for row in nearest_ids),
-        prompt_ids=prompt_ids,
-        prompt_texts=decoder.split_pieces(tokenizer, prompt_ids),
-        prompt_is_audio=prompt_ids == processor.audio_token_id,
-        tokens=tokens,
-        finished=written.finished,
-        eos_probability=written.eos_probability,
-        words=decoder.join_words(tokenizer, tokens, reference_words or ()),
-        text=text,
-        confidence=confidence,
-        timings={
-            "features": features_done - started,
-            "encoder": seen.encoder_done - seen.encoder_started,
-            "projector": seen.projector_done - seen.encoder_done,
-            "decoder": decoder_done - seen.projector_done,
-        },
-        provenance=provenance_of(model),
-        stack_factor=model.config.stack_factor,
-        warnings=tuple(warnings),
-        reference=reference,
-        reference_words=(
-            None
-            if reference_words is None
-            else tuple((word, float(start), float(end)) for word, start, end in reference_words)
-        ),
-        versions={
-            "python": platform.python_version(),
-            **{package: version(package) for package in ("asrscope", "numpy", "torch", "transformers")},
-        },
-    )
+    return attach(model, processor).trace(source, **options)
 
 
 def nearest_tokens(
@@ -177,43 +352,3 @@ def nearest_tokens(
     cosines[:, list(excluded)] = -math.inf
     best = cosines.topk(n_nearest, dim=1)
     return best.indices.cpu().numpy(), best.values.clamp(-1, 1).cpu().numpy()
-
-
-@dataclass
-class _Seen:
-    """What passed between the parts during one run, and when."""
-
-    encoder_hidden_states: Tensor = field(default_factory=lambda: torch.empty(0, 0))
-    audio_embeds: Tensor = field(default_factory=lambda: torch.empty(0, 0))
-    encoder_started: float = 0.0
-    encoder_done: float = 0.0
-    projector_done: float = 0.0
-
-
-@contextmanager
-def _watch(model: AsrScopeForConditionalGeneration) -> Iterator[_Seen]:
-    """Listen at the seams of the model: before the encoder, and before and after the projector."""
-    seen = _Seen()
-
-    def before_encoder(*_: Any) -> None:
-        seen.encoder_started = time.perf_counter()
-
-    def before_projector(_: Any, inputs: tuple[Tensor]) -> None:
-        seen.encoder_done = time.perf_counter()
-        seen.encoder_hidden_states = inputs[0][0].float().cpu()  # every beam reads the same clip
-
-    def after_projector(_: Any, __: Any, output: Tensor) -> None:
-        seen.projector_done = time.perf_counter()
-        seen.audio_embeds = output[0].float().cpu()
-
-    handles = [
-        # Its first layer: the encoder's own forward is not used, see asrscope.encoder.
-        model.audio_tower.conv1.register_forward_pre_hook(before_encoder),
-        model.multi_modal_projector.register_forward_pre_hook(before_projector),
-        model.multi_modal_projector.register_forward_hook(after_projector),
-    ]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -6,7 +6,7 @@ import numpy as np
 
 from asrscope.plots.measures import Statistics, mel_centers, number, stage_named, statistics
 from asrscope.plots.wording import chance, spoken_words, title_lines, visible
-from asrscope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION, SECONDS_PER_SAMPLE
+from asrscope.stages import SECONDS_PER_SAMPLE
 from asrscope.traces import Trace
 
 __all__ = ["describe"]
@@ -58,13 +58,15 @@ def _waveform(trace: Trace) -> str:
 def _log_mel(trace: Trace) -> str:
     stats = statistics(trace, "log_mel")
     n_mels, frames = stats.shape
-    text = f"Image of {n_mels} mel bands by {frames} frames of {SECONDS_PER_FRAME * 1000:.0f} ms"
+    text = f"Image of {n_mels} mel bands by {frames} frames of {trace.seconds_per_frame * 1000:g} ms"
     if stats.mean is None:
         return f"{text}, without values."
     band, frame = np.unravel_index(int(trace.log_mel.argmax()), trace.log_mel.shape)
+    centers = mel_centers(n_mels, trace.mel_scale)
+    height = "" if centers is None else f" (about {centers[band]:.0f} Hz)"
     return (
         f"{text}, values between {_range(stats)} with mean {number(stats.mean)}. The highest value is in "
-        f"band {band} (about {mel_centers(n_mels)[band]:.0f} Hz) at {frame * SECONDS_PER_FRAME:.2f} s."
+        f"band {band}{height} at {frame * trace.seconds_per_frame:.2f} s."
     )
 
 
@@ -72,7 +74,7 @@ def _vectors(trace: Trace, key: str, unit: str, seconds: float) -> str:
     stage = stage_named(key)
     stats = statistics(trace, stage.field)
     count, width = stats.shape
-    text = f"Image of {_count(count, unit)} of {seconds * 1000:.0f} ms, each a vector of {width} dimensions"
+    text = f"Image of {_count(count, unit)} of {seconds * 1000:g} ms, each a vector of {width} dimensions"
     if stats.mean is None or stats.std is None or stats.norms is None:
         return f"{text}, without values.{_weights(trace, stage.parts)}"
     return (
@@ -83,7 +85,7 @@ def _vectors(trace: Trace, key: str, unit: str, seconds: float) -> str:
 
 
 def _encoder_output(trace: Trace) -> str:
-    return _vectors(trace, "encoder_output", "encoder position", SECONDS_PER_POSITION)
+    return _vectors(trace, "encoder_output", "encoder position", trace.seconds_per_position)
 
 
 def _audio_embeds(trace: Trace) -> str:

@@ -34,7 +34,6 @@ from asrscope.plots.measures import number
 from asrscope.plots.player import give_sound, player
 from asrscope.plots.theme import BOUNDARY, NEUTRAL_TEXT, PALETTE, PLAYHEAD
 from asrscope.plots.wording import spoken_words
-from asrscope.stages import SECONDS_PER_FRAME
 from asrscope.traces import Trace
 
 # Margins are the same for every figure over time, so that their time axes stand below each other on a page.
@@ -197,7 +196,7 @@ def rests(renderer: GlyphRenderer) -> None:
 
 def clip_end(trace: Trace) -> float:
     """Seconds that the pictures cover: the clip, or what the encoder was given if that was padded."""
-    return max(trace.duration, float(trace.log_mel.shape[1] * SECONDS_PER_FRAME))
+    return max(trace.duration, float(trace.log_mel.shape[1] * trace.seconds_per_frame))
 
 
 def title_height(title: str, subtitles: Sequence[str]) -> int:

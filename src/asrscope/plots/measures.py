@@ -109,23 +109,31 @@ def summary(stats: Statistics) -> str:
     return line
 
 
-def mel_centers(n_mels: int) -> Float64[np.ndarray, " n_mels"]:
-    """Center frequency of each mel band in Hz, on Slaney's scale as Whisper uses it.
+def mel_centers(n_mels: int, scale: str = "slaney") -> Float64[np.ndarray, " n_mels"] | None:
+    """Center frequency of each mel band in Hz.
 
     Parameters
     ----------
     n_mels : int
         Number of bands between 0 and 8000 Hz.
+    scale : str
+        ``"slaney"``, which Whisper uses, or ``"htk"``.
 
     Returns
     -------
-    np.ndarray, shape (n_mels,)
-        Rising.
+    np.ndarray or None, shape (n_mels,)
+        Rising; None for any other scale.
 
     References
     ----------
     M. Slaney, Auditory Toolbox: linear below 1 kHz (3 mel for 200 Hz), above it 27 mel for a factor of 6.4.
+    The HTK Book: 2595 log10(1 + f / 700).
     """
+    if scale == "htk":
+        mel = np.linspace(0.0, 2595 * np.log10(1 + 8000 / 700), n_mels + 2)[1:-1]
+        return 700 * (10 ** (mel / 2595) - 1)
+    if scale != "slaney":
+        return None
     top = 15.0 + np.log(8000 / 1000) * 27 / np.log(6.4)
     mel = np.linspace(0.0, top, n_mels + 2)[1:-1]
     return np.where(mel < 15.0, mel * 200 / 3, 1000 * np.exp((mel - 15.0) * np.log(6.4) / 27))

@@ -16,7 +16,7 @@ from asrscope.plots.figures import (
 from asrscope.plots.measures import mel_centers, number, stage_named, statistics, summary
 from asrscope.plots.theme import BAR
 from asrscope.plots.wording import spoken_words, title_lines
-from asrscope.stages import SECONDS_PER_FRAME, SECONDS_PER_SAMPLE
+from asrscope.stages import SECONDS_PER_SAMPLE
 from asrscope.traces import Trace
 
 __all__ = ["log_mel", "waveform"]
@@ -89,16 +89,23 @@ def log_mel(trace: Trace) -> figure:
     stats = statistics(trace, "log_mel")
     title = title_lines(trace, stage.title, stage.parts)
     n_mels, frames = stats.shape
-    subtitles = [f"{n_mels} mel bands × {frames} frames of {SECONDS_PER_FRAME * 1000:.0f} ms", summary(stats)]
+    size = f"{n_mels} mel bands × {frames} frames of {trace.seconds_per_frame * 1000:g} ms"
+    if trace.frames_per_column > 1:
+        size += f", read {trace.frames_per_column} at a time"
+    subtitles = [size, summary(stats)]
     height = 300 + title_height(title, subtitles)
-    fig = time_figure(trace, title, subtitles, stage.key, height, y_label="center of mel band (Hz)")
-    add_image(fig, trace.log_mel, SECONDS_PER_FRAME, row="mel band", value="log-mel")
-    centers = mel_centers(n_mels)
-    ticks = {
-        int(np.abs(centers - hertz).argmin()): hertz for hertz in HERTZ_TICKS if hertz < centers[-1] * 1.02
-    }
-    fig.yaxis.ticker = FixedTicker(ticks=list(ticks))
-    fig.yaxis.major_label_overrides = {band: str(hertz) for band, hertz in ticks.items()}
+    centers = mel_centers(n_mels, trace.mel_scale)
+    label = "mel band" if centers is None else "center of mel band (Hz)"
+    fig = time_figure(trace, title, subtitles, stage.key, height, y_label=label)
+    add_image(fig, trace.log_mel, trace.seconds_per_frame, row="mel band", value="log-mel")
+    if centers is not None:
+        ticks = {
+            int(np.abs(centers - hertz).argmin()): hertz
+            for hertz in HERTZ_TICKS
+            if hertz < centers[-1] * 1.02
+        }
+        fig.yaxis.ticker = FixedTicker(ticks=list(ticks))
+        fig.yaxis.major_label_overrides = {band: str(hertz) for band, hertz in ticks.items()}
     add_boundaries(fig, trace)
     return fig
 

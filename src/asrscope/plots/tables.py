@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from asrscope.plots.measures import mel_centers, number
 from asrscope.plots.wording import visible
 from asrscope.plots.words import token_times
-from asrscope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION, SECONDS_PER_SAMPLE
+from asrscope.stages import SECONDS_PER_SAMPLE
 from asrscope.traces import Trace
 
 __all__ = ["Table", "prompt_length", "table"]
@@ -74,15 +74,22 @@ def prompt_length(trace: Trace) -> tuple[str, ...]:
         Sentences; the last one states the length that the prompt has.
     """
     samples, positions, k = len(trace.waveform), len(trace.encoder_hidden_states), trace.stack_factor
-    step = round(SECONDS_PER_POSITION / SECONDS_PER_SAMPLE)
+    step = round(trace.seconds_per_position / SECONDS_PER_SAMPLE)
     filled = -(-samples // step)
-    lines = [f"{samples} samples / {step} a position, rounded up: {filled} encoder positions."]
-    if filled != positions:
+    if positions < filled:
+        frames = trace.log_mel.shape[1]
+        lines = [f"{samples} samples, as {frames} frames: {positions} encoder positions of {step} samples."]
+    else:
+        lines = [f"{samples} samples / {step} a position, rounded up: {filled} encoder positions."]
+    if filled < positions:
         lines.append(f"The encoder was given {positions} positions; what the clip does not fill is padding.")
     audio = int(trace.prompt_is_audio.sum())
     text = len(trace.prompt_ids) - audio
-    grouped = (positions - k) // k + 1
-    if grouped == audio:
+    grouped = (positions - k) // k + 1 if k else None
+    if k is None:
+        share = trace.seconds_per_audio_token / trace.seconds_per_position
+        lines.append(f"{trace.projection}: {audio} audio tokens, one for {share:g} of the positions.")
+    elif grouped == audio:
         lines.append(f"({positions} positions − k) // k + 1, with k = {k}: {audio} audio tokens.")
     else:
         lines.append(f"{audio} audio tokens, where (p − k) // k + 1 with k = {k} would be {grouped}.")
@@ -110,13 +117,14 @@ def _waveform(trace: Trace) -> _Rows:
 
 
 def _log_mel(trace: Trace) -> _Rows:
-    centers = mel_centers(trace.log_mel.shape[0])
+    centers = mel_centers(trace.log_mel.shape[0], trace.mel_scale)
     rows = []
-    for first, last in _steps(trace.log_mel.shape[1], SECONDS_PER_FRAME):
+    for first, last in _steps(trace.log_mel.shape[1], trace.seconds_per_frame):
         part = trace.log_mel[:, first:last].astype(np.float64)
         band = int(part.mean(axis=1).argmax())
-        start = f"{first * SECONDS_PER_FRAME:.2f}"
-        rows.append([start, number(part.mean()), number(part.max()), f"{band} ({centers[band]:.0f} Hz)"])
+        start = f"{first * trace.seconds_per_frame:.2f}"
+        loudest = str(band) if centers is None else f"{band} ({centers[band]:.0f} Hz)"
+        rows.append([start, number(part.mean()), number(part.max()), loudest])
     return ["start (s)", "mean", "highest", "loudest mel band"], rows
 
 
@@ -177,7 +185,7 @@ def _decoder_tokens(trace: Trace) -> _Rows:
 _TABLES: dict[str, Callable[[Trace], _Rows]] = {
     "waveform": _waveform,
     "log_mel": _log_mel,
-    "encoder_output": lambda trace: _vectors(trace.encoder_hidden_states, SECONDS_PER_POSITION),
+    "encoder_output": lambda trace: _vectors(trace.encoder_hidden_states, trace.seconds_per_position),
     "audio_embeds": lambda trace: _vectors(trace.audio_embeds, trace.seconds_per_audio_token),
     "nearest_tokens": _nearest_tokens,
     "prompt": _prompt,

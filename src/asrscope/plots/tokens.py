@@ -46,7 +46,7 @@ def nearest_tokens(trace: Trace) -> figure:
     tokens, n_nearest = trace.nearest_cosines.shape
     seconds = trace.seconds_per_audio_token
     best = trace.nearest_cosines[:, 0] if n_nearest else np.zeros(0, np.float32)
-    subtitles = [f"{tokens} audio tokens of {seconds * 1000:.0f} ms · best {n_nearest} of each in the hover"]
+    subtitles = [f"{tokens} audio tokens of {seconds * 1000:g} ms · best {n_nearest} of each in the hover"]
     if len(best):
         subtitles.append(f"cosine of the nearest: mean {number(float(best.mean()))}")
     fig = time_figure(

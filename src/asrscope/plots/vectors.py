@@ -7,7 +7,6 @@ from jaxtyping import Float32
 from asrscope.plots.figures import add_boundaries, add_image, time_figure, title_height
 from asrscope.plots.measures import stage_named, statistics, summary
 from asrscope.plots.wording import title_lines
-from asrscope.stages import SECONDS_PER_POSITION
 from asrscope.traces import Trace
 
 __all__ = ["audio_embeds", "encoder_output"]
@@ -27,8 +26,9 @@ def encoder_output(trace: Trace) -> figure:
         Dimensions over seconds.
     """
     positions, encoder_dim = trace.encoder_hidden_states.shape
-    shape = f"{positions} positions of {SECONDS_PER_POSITION * 1000:.0f} ms × {encoder_dim} dimensions"
-    return _vectors(trace, "encoder_output", trace.encoder_hidden_states, SECONDS_PER_POSITION, shape)
+    seconds = trace.seconds_per_position
+    shape = f"{positions} positions of {seconds * 1000:g} ms × {encoder_dim} dimensions"
+    return _vectors(trace, "encoder_output", trace.encoder_hidden_states, seconds, shape)
 
 
 def audio_embeds(trace: Trace) -> figure:
@@ -46,7 +46,7 @@ def audio_embeds(trace: Trace) -> figure:
     """
     tokens, decoder_dim = trace.audio_embeds.shape
     seconds = trace.seconds_per_audio_token
-    shape = f"{tokens} audio tokens of {seconds * 1000:.0f} ms × {decoder_dim} dimensions"
+    shape = f"{tokens} audio tokens of {seconds * 1000:g} ms × {decoder_dim} dimensions"
     return _vectors(trace, "audio_embeds", trace.audio_embeds, seconds, shape)
 
 
