@@ -46,6 +46,7 @@ AUDIO_SUFFIXES = (
 )
 
 Warn = Callable[[str], None]
+Rate = float | int | np.integer | np.floating
 Clip = str | Path | np.ndarray  # a recording, or samples that are in memory already
 
 
@@ -79,7 +80,7 @@ def load_audio(source: Source, *, on_warning: Warn | None = None) -> Float32[np.
     """
     warn = on_warning or _user_warning
     with open_recording(source) as recording, _enough_memory(recording.name):
-        name, rate = recording.name, recording.rate
+        name, rate = recording.name, float(recording.rate)
         most = _most_frames(rate, recording.channels)
         if recording.announced is not None:
             _check_length(recording.announced, most, rate, recording.channels, name)
@@ -104,7 +105,7 @@ def load_audio(source: Source, *, on_warning: Warn | None = None) -> Float32[np.
 
 
 def check_waveform(
-    array: object, sampling_rate: float | int = SAMPLE_RATE, *, on_warning: Warn | None = None
+    array: object, sampling_rate: Rate = SAMPLE_RATE, *, on_warning: Warn | None = None
 ) -> Float32[np.ndarray, " samples"]:
     """Check samples that are already in memory and bring them into the package's form.
 
@@ -134,17 +135,17 @@ def check_waveform(
     if samples.ndim != 1:
         advice = "average its channels first" if samples.ndim == 2 else "pass one clip"
         raise ValueError(f"{name}: expected shape (samples,), but found {samples.shape}: {advice}")
-    check_rate(sampling_rate, name)
+    rate = check_rate(sampling_rate, name)
     if not samples.size:
         raise ValueError(f"{name}: there are no samples: record or copy it again")
-    _check_length(samples.size, _most_frames(sampling_rate, 1), sampling_rate, 1, name)
+    _check_length(samples.size, _most_frames(rate, 1), rate, 1, name)
     with _enough_memory(name):
         scaled = _scaled(samples, name)
         survey = Survey()
         for start in range(0, scaled.size, BLOCK_SAMPLES):
             survey.add(scaled[start : start + BLOCK_SAMPLES, np.newaxis])
         survey.check(name)
-        return _finish(scaled, sampling_rate, survey, name, on_warning or _user_warning)
+        return _finish(scaled, rate, survey, name, on_warning or _user_warning)
 
 
 def read_clip(source: Clip) -> tuple[Float32[np.ndarray, " samples"], list[str]]:
@@ -237,13 +238,13 @@ def _enough_memory(name: str) -> Iterator[None]:
         raise ValueError(f"{name}: there is not enough memory for it: cut it into pieces") from error
 
 
-def _most_frames(rate: float | int, channels: int) -> int:
+def _most_frames(rate: float, channels: int) -> int:
     """How many frames may be read: as many as bounds and memory allow, before and after resampling."""
     growth = max(1.0, SAMPLE_RATE / rate)
     return int(min(MAX_SAMPLES / max(channels, growth), free_memory() / (4 * COPIES * growth)))
 
 
-def _check_length(frames: int, most: int, rate: float | int, channels: int, name: str) -> None:
+def _check_length(frames: int, most: int, rate: float, channels: int, name: str) -> None:
     if frames > most:
         raise ValueError(
             f"{name}: longer than {most / rate / 60:.3g} minutes ({channels} channel(s) at {rate:g} Hz), "
@@ -284,7 +285,7 @@ def _scaled(samples: np.ndarray, name: str) -> np.ndarray:
 
 
 def _finish(
-    mono: np.ndarray, rate: float | int, survey: Survey, name: str, warn: Warn
+    mono: np.ndarray, rate: float, survey: Survey, name: str, warn: Warn
 ) -> Float32[np.ndarray, " samples"]:
     """Turn checked samples of one channel, which may be overwritten, into the package's form."""
     for oddity in survey.oddities(name):

@@ -5,9 +5,9 @@ blocks is the business of those who read them.
 """
 
 import io
+import math
 import os
 import re
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +23,7 @@ MIN_RATE, MAX_RATE = 2_000, 384_000  # Hz; damaged headers show rates far outsid
 BLOCK_SAMPLES = 2**16  # in one block, over all channels
 
 _STREAMED_SIZE = 0x7FFF_0000  # programs that write to a pipe put a size this large, or 0, into the header
+_OGG_PAGE = 65_307  # bytes of the largest page of an Ogg file
 _MAX_BYTES = 2**31  # of an open stream
 _SAMPLES_PER_BYTE = 10_000  # no codec that is read here packs silence more tightly
 
@@ -196,7 +197,7 @@ def name_of(source: Source) -> str:
     return name if name and name.isprintable() else repr(name)
 
 
-def check_rate(rate: float | int, name: str) -> None:
+def check_rate(rate: object, name: str) -> float:
     """Refuse a sampling rate that no recording has.
 
     Parameters
@@ -206,16 +207,26 @@ def check_rate(rate: float | int, name: str) -> None:
     name : str
         What to call the recording.
 
+    Returns
+    -------
+    float
+        The rate.
+
     Raises
     ------
     ValueError
-        If the rate lies outside.
+        If it is no number, or no recording has it.
     """
-    if not MIN_RATE <= rate <= MAX_RATE:
+    try:
+        found = float(rate)  # type: ignore[arg-type]  # whatever is no number is refused below
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not MIN_RATE <= found <= MAX_RATE:
         raise ValueError(
             f"{name}: expected a sampling rate from {MIN_RATE} to {MAX_RATE} Hz, but found {rate} Hz: "
             "the header is damaged, or the rate is wrong"
         )
+    return found
 
 
 class _Decoder(soundfile.SoundFile):
@@ -248,13 +259,19 @@ class _Stream:
         self.tell = stream.tell
         self.size = self.seek(0, os.SEEK_END)
         self.seek(0)
+        self._head = b""  # read in the place of the first bytes
+        self._head = _finished(self.read(64), self.size)
+        self.seek(0)
 
     def read(self, size: int) -> bytes:
+        place = self.tell()
         try:
-            return self._stream.read(size)
+            data = self._stream.read(size)
         except OSError as error:
             self._failure = error
             return b""
+        head = self._head[place : place + len(data)]
+        return head + data[len(head) :] if head else data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         try:
@@ -264,8 +281,11 @@ class _Stream:
 
     def raise_failure(self, name: str) -> None:
         if self._failure is not None:
-            reason = self._failure.strerror or self._failure
-            raise OSError(f"{name}: cannot be read ({reason}): copy it again") from self._failure
+            raise _unreadable(name, self._failure) from self._failure
+
+
+def _unreadable(name: str, error: OSError) -> OSError:
+    return OSError(f"{name}: cannot be read ({error.strerror or error}): copy it again")
 
 
 def _open(source: Source, name: str) -> io.BufferedIOBase:
@@ -279,7 +299,10 @@ def _open(source: Source, name: str) -> io.BufferedIOBase:
             "samples go to check_waveform()"
         )
     # Read into memory: the decoder seeks to absolute positions, which pipes and half-read files lack.
-    data = source.read(_MAX_BYTES + 1)
+    try:
+        data = source.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(name, error) from error
     if not isinstance(data, bytes):
         raise ValueError(
             f"{name}: the stream yields {type(data).__name__}, not bytes: open it in binary mode"
@@ -313,13 +336,41 @@ def _open_path(source: str | Path, name: str) -> io.BufferedIOBase:
         raise OSError(f"{name}: cannot be opened ({error.strerror}): check the path") from error
 
 
+def _finished(head: bytes, size: int) -> bytes:
+    """Give a WAV header whose sizes were never filled in, as after a crash, those of an endless recording."""
+    unfinished = head[:4] == b"RIFF" and head[4:8] in {bytes(4), b"\xff" * 4}
+    if unfinished and head[36:44] == b"data" + bytes(4) and size > 44:
+        return head[:4] + b"\xff" * 4 + head[8:40] + b"\xff" * 4
+    return b""
+
+
 def _is_truncated(stream: _Stream, head: bytes) -> bool:
-    """Tell whether a WAV or AIFF header promises more bytes than there are; libsndfile does not say."""
-    order = {b"RIFF": "<", b"RIFX": ">", b"FORM": ">"}.get(head[:4])
-    if order is None or len(head) < 8:
+    """Tell whether a header promises more bytes than there are; libsndfile does not say."""
+    if head.startswith(b"OggS"):
+        return _ends_early(stream)
+    form, promised = head[:4], 0
+    if form in {b"RIFF", b"RIFX", b"FORM"}:
+        promised = 8 + int.from_bytes(head[4:8], "little" if form == b"RIFF" else "big")
+    elif form == b"RF64" and head[12:16] == b"ds64":
+        promised = 8 + int.from_bytes(head[20:28], "little")
+    elif form == b"riff":  # W64
+        promised = int.from_bytes(head[16:24], "little")
+    elif form == b".snd":
+        promised = int.from_bytes(head[4:8], "big") + int.from_bytes(head[8:12], "big")
+    if promised >= _STREAMED_SIZE and form not in {b"RF64", b"riff"}:
         return False
-    promised = int(struct.unpack(f"{order}I", head[4:8])[0])
-    return promised < _STREAMED_SIZE and promised + 8 > stream.size + 1  # a byte of padding is often left out
+    return promised > stream.size + 1  # a byte of padding is often left out
+
+
+def _ends_early(stream: _Stream) -> bool:
+    """Tell whether an Ogg file lacks the page that is marked as the last one, or part of it."""
+    stream.seek(max(0, stream.size - _OGG_PAGE))
+    tail = stream.read(_OGG_PAGE)
+    page = tail[tail.rfind(b"OggS") :] if b"OggS" in tail else b""
+    if len(page) < 27:
+        return len(page) > 0
+    lengths = page[27 : 27 + page[26]]
+    return not page[5] & 4 or len(page) < 27 + page[26] + sum(lengths)
 
 
 def _not_audio(head: bytes) -> str:

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress
+from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress, quiet_libraries
 from asrscope.cli.doctor import doctor
 from asrscope.cli.info import info
 from asrscope.cli.options import AsJson, Beams, Model
@@ -63,8 +64,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A file name that the terminal's encoding cannot show must not end the run.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    reads_audio = {*sys.argv[1:2]} & {"trace", "transcribe", "evaluate"}
     try:
-        app()
+        with quiet_libraries() if reads_audio else nullcontext():
+            app()
     except BrokenPipeError:  # the reader, ``head`` perhaps, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -290,10 +293,13 @@ def evaluate(
 def _recording(clip: str) -> tuple[Path, Sample | None]:
     """Find one clip: a path, or else a shipped sample of that name."""
     path = Path(clip)
-    if not path.exists() or path.resolve().parent == CLIPS:
-        for sample in load_samples():
-            if clip == sample.name or path.resolve() == sample.path:
-                return sample.path, sample
+    try:
+        if not path.exists() or path.resolve().parent == CLIPS:
+            for sample in load_samples():
+                if clip == sample.name or path.resolve() == sample.path:
+                    return sample.path, sample
+    except (OSError, RuntimeError):  # links in a circle, a name too long: the loader will say so
+        pass
     return path, None
 
 
@@ -306,7 +312,7 @@ def _recordings(clips: list[str]) -> tuple[list[Path], bool]:
     for clip in clips:
         if clip == "samples" and not Path(clip).exists():
             found += [sample.path for sample in load_samples()]
-        elif Path(clip).is_dir():
+        elif _is_folder(clip):
             inside = find_audio(clip)
             if not inside:
                 complain(f"error: {clip}: expected recordings in this folder, but found none")
@@ -315,6 +321,13 @@ def _recordings(clips: list[str]) -> tuple[list[Path], bool]:
         else:
             found.append(_recording(clip)[0])
     return found, failed
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except OSError:  # a name too long
+        return False
 
 
 def _check_writable(path: Path | None) -> None:

@@ -1,5 +1,6 @@
 """What the commands share: lines for a person on standard error, a progress bar, expected errors."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-__all__ = ["FAILED", "complain", "expected_errors", "one_line", "progress"]
+__all__ = ["FAILED", "complain", "expected_errors", "one_line", "progress", "quiet_libraries"]
 
 FAILED = 2  # exit status when something expected went wrong
 
@@ -23,6 +24,28 @@ def expected_errors() -> Iterator[None]:
     except (OSError, ValueError) as error:
         complain(f"error: {one_line(error)}")
         raise typer.Exit(FAILED) from error
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep off standard error what C libraries write there: the MP3 decoder's notes on a damaged file."""
+    try:
+        terminal = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):  # it has been replaced by what is no file
+        yield
+        return
+    ours, nothing = sys.stderr, os.open(os.devnull, os.O_WRONLY)
+    number = ours.fileno()
+    try:
+        with open(terminal, "w", encoding=ours.encoding, errors=ours.errors, buffering=1) as sys.stderr:  # noqa: PTH123 - a number
+            os.dup2(nothing, number)
+            try:
+                yield
+            finally:
+                os.dup2(terminal, number)
+    finally:
+        sys.stderr = ours
+        os.close(nothing)
 
 
 @contextmanager
