@@ -237,46 +237,11 @@ def make_checkpoint(make_model, tmp_path):
 
 
 @pytest.fixture
-def full_parts(tokenizer, tmp_path):
+def full_parts(tmp_path):
     """Folders of a very small encoder and decoder, in the places of those of the full preset."""
-    import torch
-    from transformers import (
-        SmolLM3Config,
-        SmolLM3ForCausalLM,
-        WhisperConfig,
-        WhisperFeatureExtractor,
-        WhisperModel,
-    )
+    from hub_kit import write_decoder, write_encoder
 
-    torch.manual_seed(0)
-    whisper = WhisperConfig(
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_ffn_dim=32,
-        num_mel_bins=128,
-        vocab_size=60_000,
-        max_source_positions=100,
-    )
-    WhisperModel(whisper).half().save_pretrained(tmp_path / "encoder")
-    WhisperFeatureExtractor(feature_size=128, chunk_length=2).save_pretrained(tmp_path / "encoder")
-    text = SmolLM3Config(
-        vocab_size=len(tokenizer) - 1,  # no room for one token more
-        hidden_size=24,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        intermediate_size=32,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=2,
-    )
-    SmolLM3ForCausalLM(text).bfloat16().save_pretrained(tmp_path / "decoder")
-    tokenizer.save_pretrained(tmp_path / "decoder")
-    return {"encoder": tmp_path / "encoder", "decoder": tmp_path / "decoder"}
+    return {"encoder": write_encoder(tmp_path / "encoder"), "decoder": write_decoder(tmp_path / "decoder")}
 
 
 @pytest.fixture(scope="session")

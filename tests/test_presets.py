@@ -3,13 +3,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
-from transformers import WhisperModel
 
-from asrscope.presets import FULL_DECODER_REVISION, FULL_ENCODER_REVISION, load
-from asrscope.projector import AudioProjector
+from asrscope.presets import load, untrained
 from asrscope.provenance import provenance_of
-from asrscope.tracing import trace
 
 
 @pytest.fixture
@@ -117,76 +113,53 @@ def test_a_projector_of_other_layers_comes_back_from_disk_trained_and_random(mak
         assert names == ["up.weight", "down.weight"]
 
 
-class TestFull:
-    """The full preset, with very small random models in the places of the published ones."""
+def test_an_untrained_control_shares_encoder_and_decoder_and_leaves_the_model_alone(make_checkpoint, clip):
+    model, processor = load(make_checkpoint())
+    before = model.multi_modal_projector
+    control = untrained(model, seed=3)
+    assert control.audio_tower is model.audio_tower
+    assert control.language_model is model.language_model
+    assert model.multi_modal_projector is before
+    assert not any(parameter.is_meta for parameter in control.parameters())
+    said = provenance_of(control)
+    assert [part.source for part in said][1] == "random initialization, seed 3"
+    assert said[0] == provenance_of(model)[0]
+    assert [part.trained for part in provenance_of(model)] == [None, None, None]
+    inputs = processor(audio=clip)
+    assert control.generate(**inputs, max_new_tokens=3).shape[0] == 1
 
-    @pytest.fixture
-    def parts(self, tmp_path, full_parts):
-        projector = AudioProjector(encoder_dim=16, decoder_dim=24, stack_factor=4, hidden_size=20)
-        save_file(projector.state_dict(), tmp_path / "projector.safetensors")
-        return {"projector": tmp_path / "projector.safetensors", **full_parts}
 
-    def test_parts_of_any_size_are_put_together_and_run(self, parts, clip):
-        model, processor = load("full", **parts, dtype=torch.float32)
-        assert model.config.stack_factor == 4
-        result = trace(model, processor, clip, max_new_tokens=4)
-        assert result.encoder_hidden_states.shape == (100, 16)  # padded, as the published encoder was trained
-        assert result.audio_embeds.shape == (25, 24)
-        assert "Transcribe:" in "".join(result.prompt_texts)
+class TestEnvironment:
+    """Which model is meant where none is named."""
 
-    @pytest.mark.parametrize(("norm", "mlp"), [("none", "swiglu"), ("rms", "gelu")])
-    def test_the_weights_of_a_projector_tell_its_layers(self, parts, norm, mlp):
-        other = AudioProjector(16, 24, stack_factor=4, hidden_size=20, norm=norm, mlp=mlp)
-        save_file(other.state_dict(), parts["projector"])
-        model, _ = load("full", **parts, dtype=torch.float32)
-        own = model.multi_modal_projector
-        assert (own.norm, own.mlp) == (norm, mlp)
-        assert (model.config.projector_norm, model.config.projector_mlp) == (norm, mlp)
-        assert torch.equal(own.down.weight, other.down.weight)
+    def test_without_a_name_the_environment_decides(self, make_checkpoint, monkeypatch):
+        path = make_checkpoint()
+        monkeypatch.setenv("ASRSCOPE_MODEL", str(path))
+        assert {part.source for part in provenance_of(load()[0])} == {str(path)}
+        monkeypatch.delenv("ASRSCOPE_MODEL")
+        assert {part.source for part in provenance_of(load()[0])} == {"asrscope/checkpoints/tiny"}
 
-    def test_weights_are_those_of_the_parts(self, parts, clip):
-        model, processor = load("full", **parts)
-        whisper = WhisperModel.from_pretrained(parts["encoder"])
-        assert model.dtype == torch.bfloat16
-        assert np.isfinite(trace(model, processor, clip, max_new_tokens=2).audio_embeds).all()
-        assert torch.equal(
-            model.audio_tower.layers[0].fc1.weight, whisper.encoder.layers[0].fc1.weight.bfloat16()
-        )
-        assert {p.part: p.dtype for p in provenance_of(model)} == {
-            "encoder": "float16",
-            "projector": "float32",
-            "decoder": "bfloat16",
-        }
+    def test_a_name_goes_before_the_environment(self, monkeypatch):
+        monkeypatch.setenv("ASRSCOPE_MODEL", "full")
+        assert {part.source for part in provenance_of(load("tiny")[0])} == {"asrscope/checkpoints/tiny"}
 
-    def test_directories_are_unverified(self, parts):
-        model, _ = load("full", **parts)
-        assert [p.trained for p in provenance_of(model)] == [None, None, None]
+    def test_the_environment_names_the_parts_of_the_full_pair(self, full_parts, tmp_path, monkeypatch):
+        from hub_kit import write_own_projector
 
-    def test_a_projector_that_does_not_fit_is_an_error_that_shows_its_shapes(self, parts):
-        wrong = AudioProjector(encoder_dim=16, decoder_dim=25, stack_factor=4, hidden_size=20)
-        save_file(wrong.state_dict(), parts["projector"])
-        with pytest.raises(ValueError, match=r"no projector from 16 to 24 dimensions; found .*\(25, 20\)"):
-            load("full", **parts)
+        write_own_projector(tmp_path / "p.safetensors")
+        monkeypatch.setenv("ASRSCOPE_MODEL", "full")
+        monkeypatch.setenv("ASRSCOPE_PROJECTOR", str(tmp_path / "p.safetensors"))
+        monkeypatch.setenv("ASRSCOPE_ENCODER", str(full_parts["encoder"]))
+        monkeypatch.setenv("ASRSCOPE_DECODER", str(full_parts["decoder"]))
+        assert [part.source for part in provenance_of(load()[0])] == [
+            str(full_parts["encoder"]),
+            str(tmp_path / "p.safetensors"),
+            str(full_parts["decoder"]),
+        ]
 
-    def test_an_encoder_with_missing_weights_is_an_error(self, parts):
-        (file,) = parts["encoder"].glob("*.safetensors")
-        from safetensors.torch import load_file
-
-        kept = {name: tensor for name, tensor in load_file(file).items() if "encoder.layers" not in name}
-        save_file(kept, file, metadata={"format": "pt"})
-        with pytest.raises(ValueError, match=r"lacks weights of WhisperModel: encoder\.layers"):
-            load("full", **parts)
-
-    def test_without_the_hub_there_is_one_clear_error(self, parts, monkeypatch, tmp_path):
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-        with pytest.raises(OSError, match="needs openai/whisper-large-v3-turbo and HuggingFaceTB/SmolLM3-3B"):
-            load("full", projector=parts["projector"])
-
-    def test_revisions_are_commits(self):
-        for revision in (FULL_ENCODER_REVISION, FULL_DECODER_REVISION):
-            assert len(revision) == 40
-            assert set(revision) <= set("0123456789abcdef")
+    def test_the_full_pair_without_a_projector_is_one_clear_error(self):
+        with pytest.raises(ValueError, match=r"needs a projector: .* or set ASRSCOPE_PROJECTOR"):
+            load("full")
 
 
 class TestBundled:

@@ -7,6 +7,7 @@ import psutil
 __all__ = ["free_memory"]
 
 CONTAINER = Path("/sys/fs/cgroup")  # where Linux keeps the limits of a container, as seen from inside
+OWN_GROUP = Path("/proc/self/cgroup")  # which group in it the process is in, that of a cluster's job for example
 
 
 def free_memory() -> int:
@@ -21,11 +22,22 @@ def free_memory() -> int:
 
 
 def _left_in_container() -> int | float:
-    """Bytes below the limit that control groups set; infinity where they set none."""
+    """Bytes below the limits that control groups set; infinity where they set none."""
     try:
-        limit = int((CONTAINER / "memory.max").read_text(encoding="ascii"))
-        used = int((CONTAINER / "memory.current").read_text(encoding="ascii"))
-        lines = (CONTAINER / "memory.stat").read_text(encoding="ascii").splitlines()
+        lines = OWN_GROUP.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):  # no Linux
+        lines = []
+    group = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    folder = CONTAINER / group
+    groups = [folder, *folder.parents]  # every group around the own one may have a limit
+    return min(map(_left_in_group, groups[: groups.index(CONTAINER) + 1]))
+
+
+def _left_in_group(group: Path) -> int | float:
+    try:
+        limit = int((group / "memory.max").read_text(encoding="ascii"))
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):  # no such file, or "max"
         return float("inf")
     # Cached files count as used, and are given up when memory is wanted.

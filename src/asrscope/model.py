@@ -30,7 +30,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import can_return_tuple
 
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
-from asrscope.projector import AudioProjector
+from asrscope.projector import AudioProjector, count_audio_tokens
 
 __all__ = ["AsrScopeConfig", "AsrScopeForConditionalGeneration"]
 
@@ -49,8 +49,10 @@ class AsrScopeConfig(PreTrainedConfig):
         Encoder positions in one audio token, ``k``.
     projector_hidden_size : int
         Width of the projector's hidden layer.
-    projector_norm, projector_mlp : str
-        Its layers, see `asrscope.projector.AudioProjector`.
+    projector_norm, projector_mlp, projector_remainder : str
+        Its layers, and what it does with a remainder of positions, see `asrscope.projector.AudioProjector`.
+    projector_bias : bool
+        Whether its linear layers add one.
     audio_token_id : int
         The placeholder that the prompt holds once for each audio token.
     pad_audio : bool
@@ -70,6 +72,8 @@ class AsrScopeConfig(PreTrainedConfig):
     projector_hidden_size: int = 1024
     projector_norm: str = "rms"
     projector_mlp: str = "swiglu"
+    projector_bias: bool = False
+    projector_remainder: str = "cut"
     audio_token_id: int = 3
     pad_audio: bool = False
     trained_seconds: float | int = 30.0
@@ -109,6 +113,8 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             hidden_size=config.projector_hidden_size,
             norm=config.projector_norm,
             mlp=config.projector_mlp,
+            bias=config.projector_bias,
+            remainder=config.projector_remainder,
         )
         self.language_model = SmolLM3ForCausalLM(config.text_config)
         self.post_init()
@@ -151,12 +157,20 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             ``last_hidden_state``, shape (batch, positions, encoder_dim), is the encoder's output;
             ``pooler_output``, shape (audio_tokens, decoder_dim), the audio tokens of all clips in a row.
         """
-        hidden = encode(self.audio_tower, input_features.to(self.dtype), frame_mask)
-        embeds = self.multi_modal_projector(hidden)  # (batch, audio_tokens, decoder_dim)
+        weight = self.audio_tower.conv1.weight  # the parts may lie on different devices
+        if frame_mask is not None:
+            frame_mask = frame_mask.to(weight.device)
+        hidden = encode(self.audio_tower, input_features.to(weight.device, weight.dtype), frame_mask)
         if frame_mask is None:
+            embeds = self.multi_modal_projector(hidden)  # (batch, audio_tokens, decoder_dim)
             audio_embeds = embeds.flatten(0, 1)
         else:
-            tokens = position_mask(frame_mask).sum(-1) // self.config.stack_factor  # (batch,)
+            is_position = position_mask(frame_mask)  # (batch, positions)
+            k, remainder = self.config.stack_factor, self.config.projector_remainder
+            # A clip's remainder is padded with zeros, not with what a longer clip of the batch left there.
+            inside = hidden * is_position[..., None] if remainder == "pad" else hidden
+            embeds = self.multi_modal_projector(inside)  # (batch, audio_tokens, decoder_dim)
+            tokens = count_audio_tokens(is_position.sum(-1), k, remainder)  # (batch,)
             is_clip = torch.arange(embeds.shape[1], device=embeds.device) < tokens[:, None]
             audio_embeds = embeds[is_clip]  # (audio_tokens of all clips, decoder_dim)
         return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=audio_embeds)
@@ -257,7 +271,8 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 audio_embeds = self.get_audio_features(input_features, frame_mask).pooler_output
                 is_audio = self.get_placeholder_mask(input_ids, audio_embeds)
                 inputs_embeds = inputs_embeds.masked_scatter(
-                    is_audio.unsqueeze(-1), audio_embeds.to(inputs_embeds.dtype)
+                    is_audio.unsqueeze(-1).to(inputs_embeds.device),
+                    audio_embeds.to(inputs_embeds.device, inputs_embeds.dtype),
                 )
         return self.language_model(
             inputs_embeds=inputs_embeds,

@@ -35,11 +35,15 @@ class AsrScopeProcessor(ProcessorMixin):
     audio_token : str
         The placeholder that the prompt holds once for each audio token.
     instruction : str
-        What the prompt asks for, before the clip.
+        What the prompt asks for. The clip comes after it, or where the placeholder stands in it.
     stack_factor : int
         Encoder positions in one audio token, as in the model's config.
     pad_audio : bool
         Whether clips are padded to the encoder's whole window, as in the model's config.
+    remainder : {"cut", "pad"}
+        What the projector does with a remainder of positions, as in the model's config.
+    system_prompt : str
+        What the prompt says before the user's turn; empty for no such turn.
     """
 
     feature_extractor: WhisperFeatureExtractor
@@ -50,6 +54,8 @@ class AsrScopeProcessor(ProcessorMixin):
     instruction: str
     stack_factor: int
     pad_audio: bool
+    remainder: str
+    system_prompt: str
 
     @no_type_check  # from_pretrained reads the names of the arguments from the code object: no wrapper here
     def __init__(  # noqa: PLR0917 - from_pretrained finds only positional arguments
@@ -61,12 +67,16 @@ class AsrScopeProcessor(ProcessorMixin):
         instruction: str = "transcribe: ",
         stack_factor: int = 5,
         pad_audio: bool = False,
+        remainder: str = "cut",
+        system_prompt: str = "",
     ) -> None:
         self.audio_token = audio_token
         self.audio_token_id = tokenizer.convert_tokens_to_ids(audio_token)
         self.instruction = instruction
         self.stack_factor = stack_factor
         self.pad_audio = pad_audio
+        self.remainder = remainder
+        self.system_prompt = system_prompt
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template)
 
     @property
@@ -76,11 +86,13 @@ class AsrScopeProcessor(ProcessorMixin):
 
     def prompt(self) -> str:
         """Text of the prompt, with one placeholder where the clip belongs."""
-        message = {"role": "user", "content": f"{self.instruction}{self.audio_token}"}
+        asked = self.instruction
+        content = asked if self.audio_token in asked else asked + self.audio_token
+        system = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
         # A template that knows no thinking mode ignores the flag; SmolLM3's would think aloud without it.
         return str(
             self.tokenizer.apply_chat_template(
-                [message],
+                [*system, {"role": "user", "content": content}],
                 chat_template=self.chat_template,
                 tokenize=False,
                 add_generation_prompt=True,
@@ -122,7 +134,7 @@ class AsrScopeProcessor(ProcessorMixin):
 
     def count_audio_tokens(self, frames: int) -> int:
         """Count the audio tokens of a spectrogram of so many frames."""
-        return count_audio_tokens(frames // FRAMES_PER_POSITION, self.stack_factor)
+        return count_audio_tokens(frames // FRAMES_PER_POSITION, self.stack_factor, self.remainder)
 
     def __call__(
         self,

@@ -71,6 +71,10 @@ def describe_weights(
         With ``trained`` None if nothing vouches for the weights.
     """
     tensors = dict(weights.named_parameters()) if isinstance(weights, nn.Module) else weights
+    counts, types = 0, set()
+    for tensor in tensors.values():
+        counts += tensor.numel()
+        types.add(str(tensor.dtype).removeprefix("torch."))
     digest = _sha256(tensors)
     if claim is not None and claim.get("sha256") == digest:
         trained = claim.get("trained")
@@ -80,8 +84,8 @@ def describe_weights(
         revision=revision,
         sha256=digest,
         trained=trained,
-        parameters=sum(tensor.numel() for tensor in tensors.values()),
-        dtype=", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})),
+        parameters=counts,
+        dtype=", ".join(sorted(types)),
     )
 
 
@@ -226,7 +230,8 @@ def _unchanged(module: nn.Module, marks: list[tuple["ref[nn.Parameter]", int]]) 
 def _sha256(tensors: Mapping[str, Tensor]) -> str:
     """Hash names, types, shapes and bytes."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
+    for name in sorted(tensors):
+        tensor = tensors[name]  # one at a time: they may still lie on the disk
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         data: memoryview = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
         digest.update(data)

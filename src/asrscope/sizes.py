@@ -134,7 +134,7 @@ def lengths(seconds: float, config: AsrScopeConfig, *, pad: bool | None = None) 
     if config.pad_audio if pad is None else pad:
         positions = window
         samples = window * STRIDE * HOP_LENGTH
-    audio_tokens = count_audio_tokens(positions, config.stack_factor)
+    audio_tokens = count_audio_tokens(positions, config.stack_factor, config.projector_remainder)
     return Lengths(samples, STRIDE * positions, positions, audio_tokens)
 
 

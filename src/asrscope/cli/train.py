@@ -161,7 +161,7 @@ def projector(
         from asrscope.training import pair
 
         folder = cache / "pair"
-        loaded, processor, recipe = pair.load_pair(model, folder, encoder=encoder_part, decoder=decoder_part)
+        loaded, processor, recipe = pair.load_pair(model, encoder=encoder_part, decoder=decoder_part)
         both = (loaded, processor)
         recipe = changed(recipe, settings or [])
         reader = SpeechCorpus(

@@ -9,26 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
-from transformers import AutoConfig
+from safetensors.torch import load_file
 
 from asrscope.data.speech_corpus import SpeechCorpus, SpeechShard, load_speech, write_speech
+from asrscope.full import FULL_DECODER, FULL_ENCODER, load_full
 from asrscope.model import AsrScopeForConditionalGeneration
-from asrscope.presets import (
-    FULL_DECODER,
-    FULL_DECODER_REVISION,
-    FULL_ENCODER,
-    FULL_ENCODER_REVISION,
-    load,
-    load_full,
-)
+from asrscope.presets import load
 from asrscope.processing import AsrScopeProcessor
 from asrscope.projector import AudioProjector
 from asrscope.provenance import provenance_of, write_provenance
 from asrscope.training.curves import read_stages
 from asrscope.training.encodings import EncoderPass, cache_encodings
 from asrscope.training.options import Options
-from asrscope.training.processes import agree, join_processes
+from asrscope.training.processes import join_processes
 from asrscope.training.projector import FrozenDecoder, ProjectorRecipe, train_projector
 from asrscope.training.run import Watch
 
@@ -48,7 +41,7 @@ Loaded = tuple[AsrScopeForConditionalGeneration, AsrScopeProcessor]
 
 
 def load_pair(
-    model: str, folder: Path, *, encoder: str | None = None, decoder: str | None = None
+    model: str, *, encoder: str | None = None, decoder: str | None = None
 ) -> tuple[AsrScopeForConditionalGeneration, AsrScopeProcessor, ProjectorRecipe]:
     """Load encoder and decoder, and say which recipe fits between them.
 
@@ -56,8 +49,6 @@ def load_pair(
     ----------
     model : str
         ``"tiny"``, ``"full"``, or a folder with a saved model.
-    folder : Path
-        Of the run; holds the random projector that ``full`` is put together with.
     encoder, decoder : str, optional
         With ``full``: Hub repository or folder to take in the place of the usual one.
 
@@ -83,24 +74,8 @@ def load_pair(
             mlp=own.projector_mlp,
         )
         return loaded, processor, recipe
-    start = folder / "start.safetensors"
-    encoder, decoder = encoder or FULL_ENCODER, decoder or FULL_DECODER
-    agree(lambda: _write_start(start, encoder, decoder))
-    loaded, processor = load_full(start, encoder=encoder, decoder=decoder)
+    loaded, processor = load_full(None, encoder=encoder or FULL_ENCODER, decoder=decoder or FULL_DECODER)
     return loaded, processor, FULL_RECIPE
-
-
-def _write_start(path: Path, encoder: str, decoder: str) -> None:
-    """Write a random projector, since a model is only complete with one."""
-    if path.exists():
-        return
-    audio = AutoConfig.from_pretrained(encoder, revision=FULL_ENCODER_REVISION)
-    text = AutoConfig.from_pretrained(decoder, revision=FULL_DECODER_REVISION)
-    projector = AudioProjector(
-        audio.d_model, text.hidden_size, FULL_RECIPE.stack_factor, FULL_RECIPE.hidden_size
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(projector.state_dict(), path)
 
 
 def prepare_corpus(

@@ -1,0 +1,192 @@
+"""How much memory a model takes, and how much this machine has: said before anything is loaded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from asrscope import sizes
+from asrscope.decoder import max_new_tokens
+from asrscope.memory import free_memory
+from asrscope.model import AsrScopeForConditionalGeneration
+
+__all__ = ["GB", "Need", "check_room", "estimate", "free_bytes", "places"]
+
+GB = 1e9
+PROMPT = 64  # positions of a prompt beside its audio tokens, at most
+FLOAT = 4  # bytes of a float32
+SCALE_BYTES = {8: 4 / 1024, 4: 4 / 64}  # a float32 for a row of weights (int8), or for each 64 of them (int4)
+  # which one this process is in; their limits
+PARTS = ("audio_tower", "multi_modal_projector", "language_model")
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a model takes.
+
+    Attributes
+    ----------
+    encoder, projector, decoder : int
+        Weights of the parts.
+    clip : int
+        What one traced clip of the whole window takes while it runs.
+    """
+
+    encoder: int
+    projector: int
+    decoder: int
+    clip: int
+
+    @property
+    def weights(self) -> int:
+        """Bytes of all weights."""
+        return self.encoder + self.projector + self.decoder
+
+    @property
+    def total(self) -> int:
+        """Bytes of the weights and of a clip."""
+        return self.weights + self.clip
+
+
+def estimate(
+    model: AsrScopeForConditionalGeneration, bits: int = 16, decoder_bits: int | None = None
+) -> Need:
+    """Compute the memory of a model from its shapes.
+
+    Parameters
+    ----------
+    model : AsrScopeForConditionalGeneration
+        The model; it may be on the device ``meta``.
+    bits : int
+        Of each weight.
+    decoder_bits : int, optional
+        Of the weights in the decoder's layers, where these are quantized: 8 or 4.
+
+    Returns
+    -------
+    Need
+        Weights by part; for a clip the decoder's cache, the logits of each token that may be written (kept,
+        stacked and as probabilities), and the embedding table in float32, for the nearest tokens.
+    """
+    text, language = model.config.text_config, model.language_model
+    decoder = sizes.weight_bytes(sizes.count_parameters(language), bits)
+    if decoder_bits is not None:
+        quantized = sizes.linear_weights(language.get_submodule("model"))
+        decoder -= sizes.weight_bytes(quantized, bits - decoder_bits)
+        decoder += round(quantized * SCALE_BYTES[decoder_bits])
+    seconds = model.config.window_seconds
+    audio_tokens = sizes.lengths(seconds, model.config).audio_tokens
+    written = max_new_tokens(seconds)
+    logits = 3 * written * text.vocab_size * FLOAT
+    table = (text.hidden_size + audio_tokens) * text.vocab_size * FLOAT  # and a cosine for each of its rows
+    cache = sizes.cache_bytes_per_token(text, bits) * (audio_tokens + PROMPT + written)
+    return Need(
+        encoder=sizes.weight_bytes(sizes.count_parameters(model.audio_tower), bits),
+        projector=sizes.weight_bytes(sizes.count_parameters(model.multi_modal_projector), bits),
+        decoder=decoder,
+        clip=cache + max(logits, table),  # one after the other
+    )
+
+
+def places(device_map: Any, need: Need) -> dict[str, int]:
+    """Share out what a model needs among the devices that a device map names.
+
+    Parameters
+    ----------
+    device_map : str, int, torch.device, dict or None
+        As in transformers: a device for all, ``"auto"``, or a device for each of the modules ``audio_tower``,
+        ``multi_modal_projector`` and ``language_model``.
+    need : Need
+        What the model takes.
+
+    Returns
+    -------
+    dict of str to int
+        Bytes for each device; the name of several that share is joined by ``" + "``.
+    """
+    if not isinstance(device_map, Mapping):
+        return {_device(device_map): need.total}
+    parts = dict(zip(PARTS, (need.encoder, need.projector, need.decoder + need.clip), strict=True))
+    shared: dict[str, int] = {}
+    for part, size in parts.items():
+        inside = [_device(device) for name, device in device_map.items() if name.startswith(part)]
+        device = " + ".join(dict.fromkeys(inside)) or _device(device_map.get(""))
+        shared[device] = shared.get(device, 0) + size
+    return shared
+
+
+def free_bytes(device: str) -> int | None:
+    """Say how much memory is free.
+
+    Parameters
+    ----------
+    device : str
+        ``"cpu"``, ``"cuda:0"``, ``"mps"``, or several joined by ``" + "``.
+
+    Returns
+    -------
+    int or None
+        Bytes; None where the device does not tell. For the processor's memory a limit of the control group
+        counts, as schedulers and containers set it.
+    """
+    if " + " in device:
+        each = [free_bytes(one) for one in device.split(" + ")]
+        return None if None in each else sum(filter(None, each))
+    if device == "cpu":
+        return free_memory()
+    if device.startswith("cuda") and torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    if device == "mps" and torch.backends.mps.is_available():
+        return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    return None
+
+
+def check_room(need: Need, device_map: Any = None) -> str:
+    """Say what a model takes and where, and make sure that it has room there.
+
+    Parameters
+    ----------
+    need : Need
+        What `estimate` computed.
+    device_map : str, int, torch.device, dict or None
+        Where the model is to go.
+
+    Returns
+    -------
+    str
+        One line for the user.
+
+    Raises
+    ------
+    MemoryError
+        If a device has too little memory free.
+    """
+    told = []
+    for device, size in places(device_map, need).items():
+        free = free_bytes(device)
+        if free is not None and free < size:
+            raise MemoryError(
+                f"The preset 'full' needs {size / GB:.1f} GB of memory on {device}, but {free / GB:.1f} GB "
+                "are free. Quantize the decoder (quantize='int8' or 'int4'), choose other devices "
+                "(device_map), or close other programs."
+            )
+        told.append(
+            f"{size / GB:.1f} GB on {device}" + ("" if free is None else f", {free / GB:.1f} GB free")
+        )
+    return (
+        f"full: weights {need.weights / GB:.2f} GB (encoder {need.encoder / GB:.2f}, projector "
+        f"{need.projector / GB:.2f}, decoder {need.decoder / GB:.2f}), with a clip of the whole window "
+        + "; ".join(told)
+    )
+
+
+def _device(device: Any) -> str:
+    """Name a device as torch does; ``"auto"`` and its like use all GPUs and the processor's memory."""
+    if device in ("auto", "balanced", "balanced_low_0", "sequential"):
+        gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        return " + ".join([*gpus, "cpu"])
+    if device is None:
+        return "cpu"
+    named = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
+    return "cuda:0" if str(named) == "cuda" else str(named)

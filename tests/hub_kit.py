@@ -1,0 +1,287 @@
+"""The large pair in the Hub's layout, very small and random, and a server that answers as the Hub does."""
+
+import hashlib
+import json
+import re
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import torch
+from safetensors.torch import save_file
+
+ENCODER, DECODER = "openai/whisper-large-v3-turbo", "HuggingFaceTB/SmolLM3-3B"
+WIDTHS = (16, 24)  # of the encoder and the decoder
+POSITIONS = 100  # of the encoder's window: 2 s
+
+# Of the same form as SmolLM3's: a system turn with the date, unless told otherwise, and room for thinking.
+CHAT_TEMPLATE = """\
+{%- set system = messages[0].content if messages[0].role == "system" else "" -%}
+{%- set thinking = enable_thinking | default(true) and "/no_think" not in system -%}
+{%- set custom = system.replace("/no_think", "").replace("/think", "").rstrip() -%}
+<|im_start|>system
+{% if "/system_override" in custom -%}
+{{ custom.replace("/system_override", "").rstrip() }}<|im_end|>
+{% else -%}
+Today Date: {{ strftime_now("%d %B %Y") }}
+Reasoning Mode: {{ "/think" if thinking else "/no_think" }}
+{{ custom }}<|im_end|>
+{% endif -%}
+{%- for message in messages if message.role != "system" -%}
+<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}
+<|im_start|>assistant
+{% if not thinking %}<think>
+
+</think>
+{% endif -%}
+{%- endif -%}
+"""
+
+
+def make_tokenizer():
+    """A byte-level BPE tokenizer that, as SmolLM3's, knows no audio placeholder."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|pad|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(["the old clock in the hall stops every night at two user assistant"], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        eos_token="<|im_end|>",
+        additional_special_tokens=["<|im_start|>"],
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def write_encoder(folder, *, positions=POSITIONS, width=WIDTHS[0], layers=1, seed=0):
+    """A whole Whisper model in half precision, its decoder included, with its feature extractor."""
+    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    torch.manual_seed(seed)
+    config = WhisperConfig(
+        d_model=width,
+        encoder_layers=layers,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=2 * width,
+        decoder_ffn_dim=2 * width,
+        num_mel_bins=128,
+        vocab_size=51_866,
+        max_source_positions=positions,
+    )
+    WhisperForConditionalGeneration(config).half().save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=128, chunk_length=positions // 50).save_pretrained(folder)
+    return folder
+
+
+def write_decoder(folder, *, width=WIDTHS[1], layers=4, seed=1, shard="40KB"):
+    """A SmolLM3 model in bfloat16, in shards with their index, with its tokenizer."""
+    from transformers import SmolLM3Config, SmolLM3ForCausalLM
+
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer()
+    config = SmolLM3Config(
+        vocab_size=len(tokenizer),  # as in the published one: no room for one token more
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=2 * width,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=True,
+    )
+    SmolLM3ForCausalLM(config).bfloat16().save_pretrained(folder, max_shard_size=shard)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def random_tensors(shapes, seed=2):
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()}
+
+
+def projector_shapes(layout, k, hidden, encoder_dim=WIDTHS[0], decoder_dim=WIDTHS[1], *, bias=False):
+    """Names and shapes of a published projector."""
+    stacked = k * encoder_dim
+    if layout == "tiny-audio 2025":
+        return {
+            "projector.ln_pre.weight": (stacked,),
+            "projector.proj.w1.weight": (hidden, stacked),
+            "projector.proj.w2.weight": (hidden, stacked),
+            "projector.proj.w3.weight": (decoder_dim, hidden),
+            "projector.ln_post.weight": (decoder_dim,),
+        }
+    if layout == "tiny-audio 2026":
+        return {
+            "projector.linear_1.weight": (hidden, stacked),
+            "projector.norm.weight": (hidden,),
+            "projector.linear_2.weight": (decoder_dim, hidden),
+            "projector.norm_2.weight": (decoder_dim,),
+        }
+    biases = {"linear_1.bias": (hidden,), "linear_2.bias": (decoder_dim,)} if bias else {}
+    shapes = {"linear_1.weight": (hidden, stacked), "linear_2.weight": (decoder_dim, hidden), **biases}
+    return {f"multi_modal_projector.{name}": shape for name, shape in shapes.items()}
+
+
+def write_projector(folder, tensors, config=None):
+    """A projector as it is published: weights and, if given, a configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    if config is not None:
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def write_own_projector(file, k=4, **changes):
+    """A projector as ``asrscope train projector`` leaves it."""
+    from asrscope.projector import AudioProjector
+
+    torch.manual_seed(3)
+    projector = AudioProjector(*WIDTHS, stack_factor=k, **({"hidden_size": 20} | changes))
+    save_file(projector.state_dict(), file)
+    return projector
+
+
+class Hub:
+    """A server with the endpoints that downloads use. Repositories are folders, one for each revision.
+
+    ``requests`` lists what was asked for, as (method, path).
+    """
+
+    def __init__(self):
+        self.folders = {}  # (repository, commit): folder
+        self.branches = {}  # (repository, branch): commit
+        self.requests = []
+        self.endpoint = ""
+
+    def add(self, repository, folder, commit=None):
+        """Publish a folder; its commit is made from the name unless it is given."""
+        commit = commit or hashlib.sha1(f"{repository} {folder}".encode()).hexdigest()
+        self.folders[repository, commit] = Path(folder)
+        self.branches[repository, "main"] = commit
+        return commit
+
+    def find(self, repository, revision):
+        """Return (commit, folder) of a revision, or the name of the error."""
+        if not any(name == repository for name, _ in self.folders):
+            return "RepoNotFound"
+        commit = self.branches.get((repository, revision), revision)
+        if (repository, commit) not in self.folders:
+            return "RevisionNotFound"
+        return commit, self.folders[repository, commit]
+
+
+def _handler(hub):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            self._answer(body=True)
+
+        def do_HEAD(self):
+            self._answer(body=False)
+
+        def _answer(self, *, body):
+            path = unquote(urlsplit(self.path).path)
+            hub.requests.append((self.command, path))
+            if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?/?", path):
+                repository, kind, revision = match[1], match[2], match[3] or "main"
+                self._api(repository, kind, revision, body=body)
+            elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+                self._file(match[1], match[2], match[3], body=body)
+            else:
+                self._send(404, b"", {}, body=body)
+
+        def _api(self, repository, kind, revision, *, body):
+            found = hub.find(repository, revision)
+            if isinstance(found, str):
+                self._send(404, b"{}", {"X-Error-Code": found}, body=body)
+                return
+            commit, folder = found
+            files = sorted(file for file in folder.rglob("*") if file.is_file())
+            names = [file.relative_to(folder).as_posix() for file in files]
+            if kind == "tree":
+                answer = [
+                    {"type": "file", "path": name, "size": file.stat().st_size, "oid": _digest(file)[:40]}
+                    for name, file in zip(names, files, strict=True)
+                ]
+            else:
+                answer = {
+                    "id": repository,
+                    "modelId": repository,
+                    "sha": commit,
+                    "siblings": [{"rfilename": name} for name in names],
+                }
+            headers = {"Content-Type": "application/json"}
+            self._send(200, json.dumps(answer).encode(), headers, body=body)
+
+        def _file(self, repository, revision, name, *, body):
+            found = hub.find(repository, revision)
+            file = None if isinstance(found, str) else found[1] / name
+            if file is None or not file.is_file():
+                code = found if isinstance(found, str) else "EntryNotFound"
+                self._send(404, b"", {"X-Error-Code": code}, body=body)
+                return
+            headers = {"ETag": f'"{_digest(file)[:40]}"', "X-Repo-Commit": found[0], "Accept-Ranges": "bytes"}
+            self._send(200, file.read_bytes(), headers, body=body)
+
+        def _send(self, status, content, headers, *, body):
+            self.send_response(status)
+            for header, value in headers.items():
+                self.send_header(header, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if body:
+                self.wfile.write(content)
+
+    return Handler
+
+
+def _digest(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@contextmanager
+def serve(hub):
+    """Answer requests until the block ends; ``hub.endpoint`` is the address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    hub.endpoint = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def point_to(monkeypatch, hub, cache, *, offline=False):
+    """Let the Hub's library in this process talk to a server of ours, with an empty cache of its own."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)

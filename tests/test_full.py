@@ -1,0 +1,453 @@
+"""The large pair from folders of the Hub's layout, with very small random models in its parts' places."""
+
+import inspect
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hub_kit import (
+    DECODER,
+    ENCODER,
+    WIDTHS,
+    projector_shapes,
+    random_tensors,
+    write_own_projector,
+    write_projector,
+)
+from safetensors.torch import load_file, save_file
+
+from asrscope import full, room
+from asrscope.full import FULL_DECODER_REVISION, FULL_ENCODER_REVISION, load_full
+from asrscope.presets import load
+from asrscope.provenance import provenance_of
+from asrscope.quantizing import QUANTIZED
+from asrscope.tracing import trace
+
+
+@pytest.fixture
+def clip(rng):
+    return rng.normal(0, 0.1, 16_000).astype(np.float32)
+
+
+@pytest.fixture
+def parts(tmp_path, full_parts):
+    write_own_projector(tmp_path / "projector.safetensors")
+    return {"projector": tmp_path / "projector.safetensors", **full_parts}
+
+
+def test_the_trace_holds_what_the_published_classes_compute(parts, clip):
+    from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    model, processor = load("full", **parts, dtype=torch.float32)
+    result = trace(model, processor, clip, max_new_tokens=4)
+    whisper = WhisperForConditionalGeneration.from_pretrained(parts["encoder"], dtype=torch.float32)
+    features = WhisperFeatureExtractor.from_pretrained(parts["encoder"])(
+        clip, sampling_rate=16_000, return_tensors="pt"
+    )
+    with torch.no_grad():
+        expected = whisper.model.encoder(features["input_features"]).last_hidden_state[0]
+    assert result.encoder_hidden_states.shape == (100, WIDTHS[0])  # padded, as the encoder was trained
+    np.testing.assert_allclose(result.encoder_hidden_states, expected.numpy(), atol=2e-4)
+    assert result.audio_embeds.shape == (25, WIDTHS[1])
+    assert "".join(result.prompt_texts).count("<|audio|>") == 25
+
+
+def test_weights_are_those_of_the_parts_in_the_type_asked_for(parts, clip):
+    from transformers import SmolLM3ForCausalLM, WhisperForConditionalGeneration
+
+    model, processor = load("full", **parts)
+    encoder = WhisperForConditionalGeneration.from_pretrained(
+        parts["encoder"], dtype=torch.bfloat16
+    ).model.encoder
+    decoder = SmolLM3ForCausalLM.from_pretrained(parts["decoder"], dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    for name, weight in encoder.state_dict().items():
+        assert torch.equal(model.audio_tower.state_dict()[name], weight)
+    for name, weight in decoder.model.layers.state_dict().items():
+        assert torch.equal(model.language_model.model.layers.state_dict()[name], weight)
+    assert np.isfinite(trace(model, processor, clip, max_new_tokens=2).audio_embeds).all()
+    stored = {part.part: part.dtype for part in provenance_of(model)}
+    assert stored == {"encoder": "float16", "projector": "float32", "decoder": "bfloat16"}
+
+
+def test_folders_are_unverified_and_counted_as_stored(parts):
+    found = provenance_of(load("full", **parts)[0])
+    assert [part.trained for part in found] == [None, None, None]
+    assert [part.revision for part in found] == [None, None, None]
+    whisper = load_file(parts["encoder"] / "model.safetensors")
+    encoder = [tensor.numel() for name, tensor in whisper.items() if name.startswith("model.encoder.")]
+    assert found[0].parameters == sum(encoder)
+    decoder = {}
+    for shard in parts["decoder"].glob("*.safetensors"):
+        decoder |= load_file(shard)
+    assert found[2].parameters == sum(tensor.numel() for tensor in decoder.values())
+
+
+def test_the_decoder_of_whisper_is_never_read(parts, monkeypatch):
+    from asrscope.stored import StoredTensors
+
+    read, original = [], StoredTensors.__getitem__
+
+    def watched(self, name):
+        read.append(self._files[name][1])
+        return original(self, name)
+
+    monkeypatch.setattr(StoredTensors, "__getitem__", watched)
+    load("full", **parts)
+    assert any(name.startswith("model.encoder.") for name in read)
+    assert not any(name.startswith(("model.decoder", "proj_out")) for name in read)
+
+
+def test_an_encoder_in_shards_needs_only_the_shards_with_the_encoder(parts, tmp_path):
+    from transformers import WhisperForConditionalGeneration
+
+    sharded = shutil.copytree(parts["encoder"], tmp_path / "sharded")
+    (sharded / "model.safetensors").unlink()
+    WhisperForConditionalGeneration.from_pretrained(parts["encoder"]).save_pretrained(
+        sharded, max_shard_size="20KB"
+    )
+    places = json.loads((sharded / "model.safetensors.index.json").read_text())["weight_map"]
+    needed = {file for name, file in places.items() if name.startswith("model.encoder.")}
+    for shard in sharded.glob("*.safetensors"):
+        if shard.name not in needed:
+            shard.unlink()
+    whole, parted = (load("full", **parts | {"encoder": folder})[0] for folder in (parts["encoder"], sharded))
+    assert torch.equal(whole.audio_tower.conv1.weight, parted.audio_tower.conv1.weight)
+
+
+def test_the_prompt_lets_nothing_think_aloud_and_has_no_date(parts):
+    prompt = load("full", **parts)[1].prompt()
+    assert prompt.endswith(
+        "<|im_start|>user\nTranscribe: <|audio|><|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n"
+    )
+    assert "Date" not in prompt
+
+
+def test_an_instruction_of_ones_own_goes_before_that_of_the_projector(parts):
+    assert "Write down: <|audio|>" in load("full", **parts, instruction="Write down: ")[1].prompt()
+    assert "<|audio|> Now write" in load("full", **parts, instruction="<audio> Now write")[1].prompt()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("tiny-audio 2025", {"projector_pool_stride": 3}, (34, "Transcribe: <|audio|>")),
+        ("tiny-audio 2026", {"projector_pool_stride": 3}, (33, "<|audio|> Transcribe the speech to text")),
+        ("Voxtral", {"model_type": "voxtral"}, (25, "Transcribe: <|audio|>")),
+    ],
+)
+def test_published_projectors_run_with_their_prompt_and_remainder(parts, clip, tmp_path, case):
+    layout, config, (tokens, prompt) = case
+    tensors = random_tensors(projector_shapes(layout, config.get("projector_pool_stride", 4), 12))
+    folder = write_projector(tmp_path / "published", tensors, config)
+    model, processor = load("full", **parts | {"projector": folder})
+    assert prompt in processor.prompt()
+    result = trace(model, processor, clip, max_new_tokens=2)
+    assert len(result.audio_embeds) == int(result.prompt_is_audio.sum()) == tokens
+    projector = provenance_of(model)[1]
+    assert (projector.source.split(" (made for")[0], projector.trained) == (str(folder), None)
+    assert ("made for encoder and decoder of voxtral" in projector.source) == (layout == "Voxtral")
+    batch = processor(audio=[clip, clip[:8000]])
+    with torch.inference_mode():
+        assert (
+            model.get_audio_features(batch["input_features"], batch["frame_mask"]).pooler_output.shape[0]
+            == 2 * tokens
+        )
+
+
+def test_a_model_that_was_saved_comes_back_the_same(parts, clip, tmp_path):
+    tensors = random_tensors(projector_shapes("tiny-audio 2025", 3, 12))
+    folder = write_projector(tmp_path / "published", tensors, {"projector_pool_stride": 3})
+    model, processor = load("full", **parts | {"projector": folder}, dtype=torch.float32)
+    model.save_pretrained(tmp_path / "saved")
+    processor.save_pretrained(tmp_path / "saved")
+    again, its_processor = load(tmp_path / "saved")
+    assert its_processor.prompt() == processor.prompt()
+    assert its_processor.count_audio_tokens(200) == 34
+    inputs, its_inputs = processor(audio=clip), its_processor(audio=clip)
+    assert torch.equal(inputs["input_ids"], its_inputs["input_ids"])
+    assert torch.equal(again(**its_inputs).logits, model(**inputs).logits)
+    # And its projector, in our own format now, serves between the parts again.
+    once_more, third = load("full", **parts | {"projector": tmp_path / "saved"}, dtype=torch.float32)
+    assert third.prompt() == processor.prompt()
+    assert once_more.multi_modal_projector.settings == model.multi_modal_projector.settings
+
+
+def test_without_a_projector_a_random_one_is_put_in_and_says_so(parts):
+    model, _ = load("full", random_projector=True, encoder=parts["encoder"], decoder=parts["decoder"])
+    projector = provenance_of(model)[1]
+    assert (projector.trained, projector.source) == (False, "random initialization, seed 0")
+    assert model.multi_modal_projector.up.weight.dtype == torch.bfloat16
+
+
+def test_the_placeholder_gets_a_row_that_no_text_comes_from(parts):
+    model, processor = load("full", **parts)
+    row = model.get_input_embeddings().weight[processor.audio_token_id]
+    assert (
+        processor.audio_token_id
+        == len(processor.tokenizer) - 1
+        == len(model.get_input_embeddings().weight) - 1
+    )
+    assert not row.any()
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def test_a_device_for_each_part_is_taken(parts, clip):
+    devices = {
+        "audio_tower": "cpu",
+        "multi_modal_projector": "cpu",
+        "language_model.model": "cpu",
+        "language_model.lm_head": "cpu",
+    }
+    for device_map in (devices, "auto", "cpu", {"": "cpu"}):
+        model, processor = load("full", **parts, device_map=device_map)
+        assert trace(model, processor, clip, max_new_tokens=1).audio_embeds.shape == (25, 24)
+
+
+class TestMemory:
+    """What is said of memory, and that nothing is loaded where there is too little."""
+
+    def test_it_is_said_before_anything_is_loaded(self, parts, monkeypatch):
+        told = []
+        monkeypatch.setattr(full, "_fetch_weights", lambda _: pytest.fail(str(told)))
+        with pytest.raises(pytest.fail.Exception, match=r"full: weights 0\.00 GB .*GB on cpu, .* GB free"):
+            load("full", **parts, tell=told.append)
+
+    def test_it_goes_to_standard_error_unless_bars_are_switched_off(self, parts, capfd, monkeypatch):
+        load("full", **parts)
+        said = capfd.readouterr()
+        assert "full: weights" in said.err
+        assert said.out == ""
+        monkeypatch.setattr(full, "are_progress_bars_disabled", lambda: True)
+        load("full", **parts)
+        assert "full: weights" not in capfd.readouterr().err
+
+    def test_a_machine_that_is_too_small_is_told_of_before_weights_are_opened(self, parts, monkeypatch):
+        for file in (*parts["encoder"].glob("*.safetensors"), *parts["decoder"].glob("*.safetensors")):
+            file.unlink()
+        monkeypatch.setattr(room, "free_bytes", lambda _: 1000)
+        with pytest.raises(
+            MemoryError, match=r"needs 0\.0 GB of memory on cpu, but 0\.0 GB are free\. Quantize"
+        ):
+            load("full", **parts)
+
+
+class TestQuantized:
+    """Decoders in fewer bits, by the libraries themselves."""
+
+    @pytest.mark.parametrize(("wanted", "bits"), [("int8", 8), ("int4", 4), ("torchao-int8", 8)])
+    def test_the_decoder_computes_nearly_the_same_in_fewer_bits(self, parts, tmp_path, wanted, bits):
+        library = QUANTIZED[wanted][0]
+        pytest.importorskip(library)
+        from hub_kit import write_decoder
+
+        decoder = write_decoder(tmp_path / "wider", width=64)
+        write_own_projector(parts["projector"], hidden_size=20)
+        tensors = random_tensors(projector_shapes("Voxtral", 4, 12, 16, 64))
+        parts |= {"decoder": decoder, "projector": write_projector(tmp_path / "p", tensors)}
+        plain, processor = load("full", **parts)
+        fewer, _ = load("full", **parts, quantize=wanted)
+        layer = fewer.language_model.model.layers[0].mlp.up_proj
+        assert type(layer.weight) is not torch.nn.Parameter
+        assert type(fewer.get_input_embeddings().weight) is torch.nn.Parameter
+        assert fewer.audio_tower.conv1.weight.dtype == torch.bfloat16
+        ids = torch.tensor([[1, 50, 60, 70, 80]])
+        with torch.inference_mode():
+            expected, found = (model(input_ids=ids).logits.float() for model in (plain, fewer))
+        error = float((found - expected).std() / expected.std())
+        assert 0 < error < {8: 0.05, 4: 0.5}[bits]
+        decoder_part = provenance_of(fewer)[2]
+        assert decoder_part.dtype == f"bfloat16, loaded as int{bits} by {library}"
+        assert decoder_part.sha256 == provenance_of(plain)[2].sha256  # of what is stored
+        clip = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+        assert np.isfinite(trace(fewer, processor, clip, max_new_tokens=2).audio_embeds).all()
+
+    def test_a_configuration_of_ones_own_is_passed_on(self, parts):
+        pytest.importorskip("bitsandbytes")
+        from transformers import BitsAndBytesConfig
+
+        model, _ = load("full", **parts, quantize=BitsAndBytesConfig(load_in_8bit=True))
+        assert provenance_of(model)[2].dtype.endswith("loaded as BitsAndBytesConfig")
+
+    def test_what_cannot_be_is_one_clear_error(self, parts, monkeypatch):
+        with pytest.raises(
+            ValueError, match=r"one of int8, int4, torchao-int8, torchao-int4, but found 'int3'"
+        ):
+            load("full", **parts, quantize="int3")
+        monkeypatch.setattr("asrscope.quantizing.find_spec", lambda name: None)
+        with pytest.raises(OSError, match="quantize='int4' needs bitsandbytes: pip install bitsandbytes"):
+            load("full", **parts, quantize="int4")
+        monkeypatch.setattr("asrscope.quantizing.find_spec", lambda name: object())
+        with pytest.raises(ValueError, match="torchao computes with int4 on GPUs only: take quantize='int4'"):
+            load("full", **parts, quantize="torchao-int4")
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # PEFT asks transformers so
+class TestAdapter:
+    """LoRA on the decoder, saved by PEFT and added to the layers in place."""
+
+    @pytest.fixture
+    def lora(self, parts, tmp_path):
+        peft = pytest.importorskip("peft")
+        from transformers import SmolLM3ForCausalLM
+
+        torch.manual_seed(5)
+        decoder = SmolLM3ForCausalLM.from_pretrained(parts["decoder"], dtype=torch.float32)
+        config = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+        adapted = peft.get_peft_model(decoder, config)
+        adapted.save_pretrained(tmp_path / "lora")
+        return tmp_path / "lora", adapted
+
+    def test_it_changes_the_decoder_as_peft_does(self, parts, lora, clip):
+        folder, adapted = lora
+        model, processor = load("full", **parts, adapter=folder, dtype=torch.float32)
+        ids = torch.tensor([[1, 50, 60, 70]])
+        plain, _ = load("full", **parts, dtype=torch.float32)
+        with torch.inference_mode():
+            found, expected = model(input_ids=ids).logits, adapted(input_ids=ids).logits
+            without = plain(input_ids=ids).logits
+        known = expected.shape[-1]  # without the placeholder's row
+        torch.testing.assert_close(found[..., :known], expected, rtol=1e-4, atol=1e-5)
+        assert float((found - without).abs().max()) > 0.01
+        assert trace(model, processor, clip, max_new_tokens=2).audio_embeds.shape == (25, 24)
+
+    def test_provenance_tells_of_it(self, parts, lora):
+        folder, adapted = lora
+        part = provenance_of(load("full", **parts, adapter=folder)[0])[2]
+        assert part.source == f"{parts['decoder']} with adapter {folder}"
+        trained = sum(p.numel() for name, p in adapted.named_parameters() if "lora_" in name)
+        assert part.parameters == provenance_of(load("full", **parts)[0])[2].parameters + trained
+
+    def test_a_quantized_decoder_takes_it_too(self, parts, lora, clip):
+        pytest.importorskip("bitsandbytes")
+        model, processor = load("full", **parts, adapter=lora[0], quantize="int8")
+        assert any("lora_A" in name for name, _ in model.language_model.named_parameters())
+        assert trace(model, processor, clip, max_new_tokens=1).audio_embeds.shape == (25, 24)
+
+    def test_what_does_not_fit_or_is_missing_is_one_clear_error(self, parts, lora, tmp_path, monkeypatch):
+        folder, _ = lora
+        from hub_kit import write_decoder
+
+        write_own_projector(parts["projector"])
+        shapes = projector_shapes("Voxtral", 4, 12, 16, 32)
+        other = {
+            "decoder": write_decoder(tmp_path / "other", width=32),
+            "projector": write_projector(tmp_path / "p", random_tensors(shapes)),
+        }
+        with pytest.raises(ValueError, match=r"this adapter, made for .*, does not fit the decoder"):
+            load("full", **parts | other, adapter=folder)
+        (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+        with pytest.raises(
+            FileNotFoundError, match=r"adapter_model\.safetensors is missing\. .* never loaded"
+        ):
+            load("full", **parts, adapter=folder)
+        (folder / "adapter_config.json").unlink()
+        with pytest.raises(FileNotFoundError, match=r"adapter_config\.json is missing"):
+            load("full", **parts, adapter=folder)
+        monkeypatch.setattr("asrscope.adapters.find_spec", lambda name: None)
+        with pytest.raises(OSError, match="an adapter needs PEFT: pip install peft"):
+            load("full", **parts, adapter=folder)
+
+
+def change(file, **values):
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+class TestErrors:
+    """Each thing that may be wrong: one error that names the file and what to do."""
+
+    @pytest.mark.parametrize(
+        ("part", "file", "told"),
+        [
+            ("encoder", "config.json", r"encoder/config\.json is missing\. Copy or download all files"),
+            ("encoder", "preprocessor_config.json", r"preprocessor_config\.json is missing"),
+            ("encoder", "model.safetensors", r"encoder holds no \*\.safetensors file"),
+            ("decoder", "config.json", r"decoder/config\.json is missing"),
+            ("decoder", "tokenizer.json", r"tokenizer\.json is missing"),
+            ("decoder", "tokenizer_config.json", r"tokenizer_config\.json is missing"),
+            ("decoder", "model-00001-of-00002.safetensors", r"00001-of-00002\.safetensors is missing, which"),
+        ],
+    )
+    def test_a_missing_file_is_named(self, parts, part, file, told):
+        (parts[part] / file).unlink()
+        with pytest.raises(FileNotFoundError, match=told):
+            load("full", **parts)
+
+    def test_a_missing_chat_template_is_told_of(self, parts):
+        (parts["decoder"] / "chat_template.jinja").unlink()
+        with pytest.raises(ValueError, match=r"no chat template, .* download chat_template\.jinja too"):
+            load("full", **parts)
+
+    @pytest.mark.parametrize("part", ["encoder", "decoder"])
+    def test_a_file_that_is_cut_short_is_named(self, parts, part):
+        file = sorted(parts[part].glob("*.safetensors"))[-1]
+        file.write_bytes(file.read_bytes()[:-10])
+        with pytest.raises(ValueError, match=rf"{file.name} is cut short"):
+            load("full", **parts)
+
+    @pytest.mark.parametrize("part", ["encoder", "decoder"])
+    def test_pickled_weights_are_not_read(self, parts, part):
+        for file in (*parts[part].glob("*.safetensors"), *parts[part].glob("*.index.json")):
+            file.unlink()
+        (parts[part] / "pytorch_model.bin").write_bytes(b"")
+        with pytest.raises(FileNotFoundError, match=r"only as pytorch_model\.bin, which can run code"):
+            load("full", **parts)
+
+    def test_weights_of_another_size_than_the_configuration_are_told_of(self, parts):
+        change(parts["encoder"] / "config.json", encoder_ffn_dim=48)
+        with pytest.raises(
+            ValueError,
+            match=r"the encoder's layers\.0\.fc1\.bias should have shape \(48,\), but found \(32,\)",
+        ):
+            load("full", **parts)
+        change(parts["encoder"] / "config.json", encoder_ffn_dim=32)
+        change(
+            parts["decoder"] / "config.json", num_hidden_layers=5, no_rope_layers=[1] * 5, layer_types=None
+        )
+        with pytest.raises(ValueError, match=r"the decoder's model\.layers\.4\..* but found no such tensor"):
+            load("full", **parts)
+
+    def test_a_model_of_another_kind_is_told_of(self, parts):
+        with pytest.raises(
+            ValueError, match=r"expected model_type 'whisper' for the encoder, but found 'smollm3'"
+        ):
+            load("full", **parts | {"encoder": parts["decoder"]})
+        with pytest.raises(
+            ValueError, match=r"expected model_type 'smollm3' for the decoder, but found 'whisper'"
+        ):
+            load("full", **parts | {"decoder": parts["encoder"]})
+
+    def test_mel_bands_that_differ_are_told_of(self, parts):
+        change(parts["encoder"] / "preprocessor_config.json", feature_size=80)
+        with pytest.raises(
+            ValueError, match=r"preprocessor_config\.json: makes 80 mel bands, but .* says 128"
+        ):
+            load("full", **parts)
+
+    def test_a_tokenizer_with_more_tokens_than_the_decoder_is_told_of(self, parts):
+        change(parts["decoder"] / "config.json", vocab_size=200)
+        with pytest.raises(
+            ValueError, match=r"tokenizer\.json: has 300 tokens, but the decoder's config.json says 200"
+        ):
+            load("full", **parts)
+
+    def test_a_projector_that_does_not_fit_shows_its_shapes(self, parts):
+        tensors = load_file(parts["projector"])
+        save_file(tensors | {"down.weight": torch.zeros(25, 20)}, parts["projector"])
+        with pytest.raises(ValueError, match=r"no projector from 16 to 24 dimensions; found .*\(25, 20\)"):
+            load("full", **parts)
+
+    def test_a_folder_that_is_not_there_is_told_of(self, parts, tmp_path):
+        for part in ("encoder", "decoder", "projector"):
+            with pytest.raises(FileNotFoundError, match=r"nowhere: there is no such folder\. Give the path"):
+                load("full", **parts | {part: tmp_path / "nowhere"})
+
+
+def test_revisions_are_commits():
+    for revision in (FULL_ENCODER_REVISION, FULL_DECODER_REVISION):
+        assert len(revision) == 40
+        assert set(revision) <= set("0123456789abcdef")
+    assert full.PINNED == {ENCODER: FULL_ENCODER_REVISION, DECODER: FULL_DECODER_REVISION}
+    assert inspect.signature(load_full).parameters["encoder"].default == ENCODER

@@ -1,0 +1,205 @@
+"""The large pair from the Hub: the real downloading code, against a server on this machine."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hub_kit import (
+    DECODER,
+    ENCODER,
+    Hub,
+    point_to,
+    projector_shapes,
+    random_tensors,
+    serve,
+    write_own_projector,
+    write_projector,
+)
+
+from asrscope.full import FULL_DECODER_REVISION, FULL_ENCODER_REVISION
+from asrscope.presets import load
+from asrscope.provenance import provenance_of
+
+PROJECTOR = "someone/projector"
+
+
+@pytest.fixture
+def hub(full_parts, tmp_path):
+    """A server with the pair at its pinned commits, and a published projector."""
+    own = Hub()
+    own.add(ENCODER, full_parts["encoder"], FULL_ENCODER_REVISION)
+    own.add(DECODER, full_parts["decoder"], FULL_DECODER_REVISION)
+    tensors = random_tensors(projector_shapes("tiny-audio 2025", 2, 12))
+    own.add(PROJECTOR, write_projector(tmp_path / "published", tensors, {"projector_pool_stride": 2}))
+    with serve(own):
+        yield own
+
+
+@pytest.fixture
+def cache(hub, tmp_path, monkeypatch):
+    point_to(monkeypatch, hub, tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def projector(tmp_path):
+    write_own_projector(tmp_path / "projector.safetensors")
+    return tmp_path / "projector.safetensors"
+
+
+def test_the_pair_is_downloaded_at_the_pinned_commits_and_says_so(hub, cache):
+    model, processor = load("full", projector=PROJECTOR)
+    found = provenance_of(model)
+    assert [part.source for part in found] == [ENCODER, PROJECTOR, DECODER]
+    commits = [FULL_ENCODER_REVISION, hub.branches[PROJECTOR, "main"], FULL_DECODER_REVISION]
+    assert [part.revision for part in found] == commits
+    assert [part.trained for part in found] == [True, None, True]  # nobody vouches for the projector
+    assert processor.prompt().count("Transcribe: <|audio|>") == 1
+    resolved = {path for method, path in hub.requests if method == "GET" and "/resolve/" in path}
+    assert {path.split("/resolve/")[1].split("/")[0] for path in resolved} == set(commits)
+    assert not any(path.endswith(("generation_config.json", ".bin")) for path in resolved if ENCODER in path)
+
+
+def test_what_is_in_the_cache_is_not_downloaded_again_and_serves_without_a_network(
+    hub, cache, projector, monkeypatch
+):
+    first, _ = load("full", projector=projector)
+    hub.requests.clear()
+    load("full", projector=projector)
+    assert not [path for method, path in hub.requests if method == "GET" and "/resolve/" in path]
+    hub.requests.clear()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    again, _ = load("full", projector=projector)
+    assert hub.requests == []
+    assert provenance_of(again) == provenance_of(first)
+
+
+def test_a_server_that_is_gone_leaves_the_cache(hub, cache, projector, monkeypatch):
+    load("full", projector=projector)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    model, _ = load("full", projector=projector)
+    assert provenance_of(model)[0].revision == FULL_ENCODER_REVISION
+
+
+def test_a_program_downloads_with_progress_into_hf_home_and_then_runs_offline(hub, projector, tmp_path):
+    code = f"import asrscope; asrscope.load('full', projector={str(projector)!r}); print('loaded')"
+    home = tmp_path / "home"
+    environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "loaded\n"
+    assert "full: weights" in run.stderr
+    assert re.search(r"\d+%\|", run.stderr)  # the library's own bars
+    moved = shutil.move(home, tmp_path / "copied to another machine")
+    hub.requests.clear()
+    offline = {
+        **environment,
+        "HF_HOME": str(moved),
+        "HF_HUB_OFFLINE": "1",
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=offline, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "loaded\n"
+    assert hub.requests == []
+
+
+def test_of_a_large_repository_only_the_shards_with_the_projector_are_downloaded(
+    hub, cache, full_parts, tmp_path
+):
+    import json
+
+    folder = write_projector(tmp_path / "whole", {}, {"model_type": "glmasr"})
+    (folder / "model.safetensors").unlink()
+    from safetensors.torch import save_file
+
+    tensors = random_tensors(projector_shapes("GLM-ASR", 4, 12, bias=True))
+    save_file(tensors, folder / "model-00002-of-00002.safetensors")
+    places = dict.fromkeys(tensors, "model-00002-of-00002.safetensors") | {
+        "language_model.model.norm.weight": "model-00001-of-00002.safetensors"
+    }
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    save_file(
+        random_tensors({"language_model.model.norm.weight": (4,)}),
+        folder / "model-00001-of-00002.safetensors",
+    )
+    hub.add("someone/whole", folder)
+    model, _ = load("full", projector="someone/whole")
+    assert model.multi_modal_projector.bias
+    asked = {path for _, path in hub.requests if path.startswith("/someone/whole/resolve")}
+    assert any(path.endswith("00002-of-00002.safetensors") for path in asked)
+    assert not any(path.endswith("00001-of-00002.safetensors") for path in asked)
+
+
+def test_another_revision_is_loaded_and_vouched_for_by_nobody(hub, cache, full_parts, projector):
+    other = "b" * 40
+    hub.add(ENCODER, full_parts["encoder"], other)
+    model, _ = load("full", projector=projector, encoder_revision=other)
+    assert (provenance_of(model)[0].revision, provenance_of(model)[0].trained) == (other, None)
+
+
+@pytest.mark.parametrize("revision", ["c" * 40, "no-such-branch"])
+def test_a_wrong_revision_is_one_clear_error(hub, cache, projector, revision):
+    with pytest.raises(
+        OSError, match=rf"{ENCODER} has no revision {revision}\. Give a commit, tag or branch"
+    ):
+        load("full", projector=projector, encoder_revision=revision)
+
+
+def test_a_wrong_name_is_one_clear_error(hub, cache, projector):
+    with pytest.raises(
+        OSError, match="no repository someone/nothing that you may see, and there is no such folder"
+    ):
+        load("full", projector=projector, decoder="someone/nothing")
+
+
+def test_pickled_weights_on_the_hub_are_not_downloaded(hub, cache, full_parts, projector):
+    (full_parts["encoder"] / "model.safetensors").rename(full_parts["encoder"] / "pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match=r"holds no \*\.safetensors file"):
+        load("full", projector=projector)
+    assert not any(path.endswith(".bin") for _, path in hub.requests)
+
+
+@pytest.mark.parametrize("how", ["offline", "no answer"])
+def test_without_the_hub_one_error_says_all_that_can_be_done(tmp_path, monkeypatch, how):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)  # between its attempts
+    nowhere = Hub()
+    nowhere.endpoint = "http://127.0.0.1:9"
+    point_to(monkeypatch, nowhere, tmp_path / "cache", offline=how == "offline")
+    with pytest.raises(OSError, match="could be neither downloaded nor found") as error:
+        load("full", projector=PROJECTOR)
+    message = str(error.value)
+    assert "\n" not in message
+    for told in (
+        f"needs {ENCODER} and {DECODER} and {PROJECTOR}",
+        f"hf download {ENCODER} --revision {FULL_ENCODER_REVISION}",
+        f"hf download {DECODER} --revision {FULL_DECODER_REVISION}",
+        f"hf download {PROJECTOR}",
+        *("HF_HOME", "HF_HUB_OFFLINE=1", "encoder='FOLDER'"),
+    ):
+        assert told in message
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_download_that_broke_off_is_not_taken_for_whole(hub, cache, projector, monkeypatch):
+    load("full", projector=projector)
+    for shard in cache.rglob("snapshots/*/model-00002-of-00002.safetensors"):
+        shard.unlink()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        OSError, match=rf"needs {DECODER}, which could be neither|00002-of-00002\.safetensors is missing"
+    ):
+        load("full", projector=projector)
+
+
+def test_the_command_that_the_error_gives_exists():
+    from huggingface_hub.cli.hf import main
+
+    assert callable(main)
+    assert shutil.which("hf", path=str(Path(sys.executable).parent)) is not None

@@ -1,0 +1,111 @@
+"""Checkpoints as they lie on the disk: whole, in shards, and damaged in every way that was met."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from asrscope.stored import INDEX, StoredTensors, read_settings
+
+
+@pytest.fixture
+def sharded(tmp_path):
+    """Two shards and their index."""
+    save_file({"encoder.a": torch.ones(2), "encoder.b": torch.ones(3)}, tmp_path / "one.safetensors")
+    save_file({"decoder.a": torch.zeros(4)}, tmp_path / "two.safetensors")
+    places = {"encoder.a": "one", "encoder.b": "one", "decoder.a": "two"}
+    index = {"weight_map": {name: f"{shard}.safetensors" for name, shard in places.items()}}
+    (tmp_path / INDEX).write_text(json.dumps(index))
+    return tmp_path
+
+
+def test_a_file_a_folder_and_shards_hold_the_same_tensors(sharded, tmp_path):
+    tensors = {"encoder.a": torch.ones(2), "encoder.b": torch.ones(3), "decoder.a": torch.zeros(4)}
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    save_file(tensors, whole / "model.safetensors")
+    for place in (sharded, whole, whole / "model.safetensors"):
+        stored = StoredTensors.of(place)
+        assert set(stored) == set(tensors)
+        assert all(torch.equal(stored[name], tensor) for name, tensor in tensors.items())
+        assert stored.shapes() == {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def test_a_part_is_named_as_within_it(sharded):
+    stored = StoredTensors.of(sharded)
+    assert set(stored.part("model.encoder.", "encoder.")) == {"a", "b"}
+    assert set(stored.part("nothing.")) == set()
+    assert torch.equal(stored.part("decoder.")["a"], torch.zeros(4))
+
+
+def test_shards_that_are_not_needed_may_be_missing(sharded):
+    (sharded / "two.safetensors").unlink()
+    wanted = StoredTensors.of(sharded, lambda name: name.startswith("encoder."))
+    assert len(wanted) == 2
+    with pytest.raises(
+        FileNotFoundError, match=r"two\.safetensors is missing, which model\.safetensors\.index"
+    ):
+        StoredTensors.of(sharded)
+
+
+def test_what_is_not_asked_for_is_not_read(sharded, monkeypatch):
+    stored, read = StoredTensors.of(sharded), []
+    for file in (sharded / "one.safetensors", sharded / "two.safetensors"):
+        handle = stored._handle(file)
+
+        class Watched:
+            def __init__(self, handle):
+                self.handle = handle
+
+            def get_tensor(self, name):
+                read.append(name)
+                return self.handle.get_tensor(name)
+
+        stored._open[file] = Watched(handle)
+    assert stored["encoder.b"].shape == (3,)
+    assert read == ["encoder.b"]
+
+
+def test_a_shard_without_what_the_index_promises_is_an_error(sharded):
+    save_file({"encoder.a": torch.ones(2)}, sharded / "one.safetensors")
+    with pytest.raises(
+        ValueError, match=r"one\.safetensors lacks encoder\.b, which model\.safetensors\.index"
+    ):
+        StoredTensors.of(sharded)
+
+
+@pytest.mark.parametrize("content", ["{", "{}"])
+def test_a_damaged_index_is_an_error(sharded, content):
+    (sharded / INDEX).write_text(content)
+    with pytest.raises(ValueError, match=r"index\.json is damaged: expected a weight_map"):
+        StoredTensors.of(sharded)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 40, -1])
+def test_a_shard_that_is_cut_short_is_an_error_that_names_it(sharded, kept):
+    shard = sharded / "two.safetensors"
+    shard.write_bytes(shard.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"two\.safetensors is cut short, damaged or no safetensors file"):
+        StoredTensors.of(sharded)
+
+
+def test_pickled_weights_are_named_and_not_read(tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"would run code")
+    with pytest.raises(FileNotFoundError, match=r"only as pytorch_model\.bin, which can run code"):
+        StoredTensors.of(tmp_path)
+
+
+def test_a_folder_without_weights_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no \*\.safetensors file"):
+        StoredTensors.of(tmp_path)
+
+
+def test_settings_that_are_missing_or_damaged_are_errors_that_name_the_file(tmp_path):
+    file = tmp_path / "config.json"
+    with pytest.raises(FileNotFoundError, match=r"config\.json is missing\. Copy or download all files"):
+        read_settings(file)
+    for content in ("{", "[]"):
+        file.write_text(content)
+        with pytest.raises(ValueError, match=r"config\.json is damaged: expected"):
+            read_settings(file)
