@@ -4,8 +4,8 @@ import pytest
 import torch
 from hub_kit import WIDTHS, projector_shapes, random_tensors, write_projector
 
-from asrscope.published import read_projector
 from asrscope.projector import AudioProjector
+from asrscope.published import read_projector
 from asrscope.stored import StoredTensors
 
 POSITIONS = 23  # no multiple of any k below

@@ -17,8 +17,6 @@ from transformers import SmolLM3Config, WhisperConfig
 
 from asrscope.adapters import add_adapter
 from asrscope.fetching import Place, Unreachable, fetch, fetch_weights, in_words
-from asrscope.published import AUDIO, FoundProjector
-from asrscope.room import check_room, estimate
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.parts import (
     AUDIO_TOKEN,
@@ -34,7 +32,9 @@ from asrscope.parts import (
 )
 from asrscope.processing import AsrScopeProcessor
 from asrscope.provenance import attach_provenance, describe_weights
+from asrscope.published import AUDIO, FoundProjector
 from asrscope.quantizing import Quantization, quantization
+from asrscope.room import check_room, estimate
 from asrscope.stages import SECONDS_PER_POSITION
 from asrscope.stored import StoredTensors
 

@@ -14,9 +14,9 @@ from transformers import (
 
 from asrscope import sizes
 from asrscope.fetching import Place, Unreachable, fetch_weights, in_words
-from asrscope.published import FoundProjector, is_projector, read_projector
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.projector import AudioProjector
+from asrscope.published import FoundProjector, is_projector, read_projector
 from asrscope.quantizing import Quantization
 from asrscope.stored import StoredTensors, read_settings
 

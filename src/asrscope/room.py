@@ -17,7 +17,7 @@ GB = 1e9
 PROMPT = 64  # positions of a prompt beside its audio tokens, at most
 FLOAT = 4  # bytes of a float32
 SCALE_BYTES = {8: 4 / 1024, 4: 4 / 64}  # a float32 for a row of weights (int8), or for each 64 of them (int4)
-  # which one this process is in; their limits
+# which one this process is in; their limits
 PARTS = ("audio_tower", "multi_modal_projector", "language_model")
 
 
