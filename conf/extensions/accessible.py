@@ -1,11 +1,20 @@
 """Mend what stands in the way of people who use a screen reader, in markup of the theme and of docutils."""
 
+from pathlib import Path
 from typing import Any
 
 # Captions between the parts of the navigation are headings, of a level that the theme does not state.
 NAVIGATION = {'role="heading"': 'role="heading" aria-level="2"'}
 # docutils puts references in a list and gives them a role that is none of a list's and is out of use.
-BODY = {'role="doc-biblioentry"': 'role="listitem"'}
+BODY = {
+    'role="doc-biblioentry"': 'role="listitem"',
+    '<th class="head"><p></p></th>': "<td></td>",  # the corner of a table heads nothing
+}
+# The theme's two columns at the sides have the same role, and no names to tell them apart.
+COLUMNS = {
+    '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="Site">',
+    '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="Page">',
+}
 
 
 def mended(text: str, changes: dict[str, str]) -> str:
@@ -22,7 +31,19 @@ def mend(_app: Any, _pagename: str, _template: str, context: dict[str, Any], _do
             context[name] = mended(context[name], changes)
 
 
+def mend_columns(app: Any, error: Exception | None) -> None:
+    """Mend what stands in templates of the theme, in the pages as they are written."""
+    if error is not None or app.builder.name not in {"html", "dirhtml"}:
+        return
+    for page in sorted(Path(app.outdir).rglob("*.html")):
+        text = page.read_text(encoding="utf-8")
+        better = mended(text, COLUMNS)
+        if better != text:
+            page.write_text(better, encoding="utf-8", newline="\n")
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Run after the theme, which makes the navigation at this moment too."""
     app.connect("html-page-context", mend, priority=900)
+    app.connect("build-finished", mend_columns, priority=100)  # before others sign what is written
     return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -140,6 +140,7 @@ def put_on_clock(fig: figure, end: float, seconds: float) -> None:
     fig.add_tools(zoom, pan, wheel, ResetTool())
     fig.toolbar_location = "right"
     fig.toolbar.active_drag = zoom
+    fig.toolbar.stylesheets = [".bk-tool-overflow { min-height: 24px; }"]  # for fingers: Bokeh has 15
     fig.toolbar.active_scroll = None  # the wheel scrolls the page until the reader asks for zoom
     # One name: a page links all figures by pairing the ranges that carry it.
     fig.x_range = Range1d(start=0, end=end, bounds=(0, end), min_interval=0.05, name="time")

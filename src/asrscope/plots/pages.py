@@ -27,12 +27,16 @@ PAGE = Template(
 <style>
 :root { color-scheme: light dark; }
 body { margin: 1rem; font-family: system-ui, sans-serif; }
+h1 { position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden; clip-path: inset(50%); }
 {{ css }}</style>
 {{ bokeh_js }}
 </head>
 <body>
+<main>
+<h1>{{ title | e }}</h1>
 {{ content }}
 {{ plot_div }}
+</main>
 {{ plot_script }}
 <script>
 {{ js }}</script>
