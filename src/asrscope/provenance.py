@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from asrscope.files import write_text
 from asrscope.traces import Provenance
 
 __all__ = [
@@ -172,7 +173,7 @@ def write_provenance(path: str | Path, claims: Mapping[str, Mapping[str, Any]]) 
     record = {
         part: {**claim, "sha256": _sha256(select_part(tensors, part))} for part, claim in claims.items()
     }
-    (Path(path) / CLAIMS).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_text(Path(path) / CLAIMS, json.dumps(record, indent=2) + "\n")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +16,7 @@ from markupsafe import Markup
 
 from asrscope import plots
 from asrscope.audio import wav_bytes
+from asrscope.files import write_text
 from asrscope.plots.measures import number
 from asrscope.plots.packing import bokeh_js, compressed, packed
 from asrscope.plots.player import clock_css, clock_js
@@ -65,7 +65,7 @@ def write_html(trace: Trace, path: str | Path, *, control: Trace | None = None) 
             f"expected a control of the same clip as {trace.name!r}, but {control.name!r} has another "
             "waveform: make sure to trace the same recording twice"
         )
-    _write(path, _page(trace, control))
+    write_text(path, _page(trace, control))
 
 
 def write_json(trace: Trace, path: str | Path) -> None:
@@ -84,7 +84,7 @@ def write_json(trace: Trace, path: str | Path) -> None:
         If the file cannot be written.
     """
     text = json.dumps(trace.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    _write(path, text + "\n")
+    write_text(path, text + "\n")
 
 
 def validate_json(obj: Any) -> None:
@@ -263,14 +263,3 @@ def _sha256(text: str) -> str:
 
 def _resource(name: str) -> str:
     return (files("asrscope") / name).read_text(encoding="utf-8")
-
-
-def _write(path: str | Path, text: str) -> None:
-    """Write beside the target and rename, so that no reader ever sees half a file."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

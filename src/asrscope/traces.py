@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from asrscope.files import written
 from asrscope.stages import (
     SECONDS_PER_FRAME,
     SECONDS_PER_POSITION,
@@ -335,7 +336,7 @@ class Trace:
         arrays = {field: getattr(self, field) for field in ARRAY_AXES}
         rest = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in ARRAY_AXES}
         header = json.dumps({"format": FORMAT, "version": FORMAT_VERSION, **rest})
-        with Path(path).open("wb") as file:  # an open file, because np.savez would append ".npz" to a name
+        with written(path) as file:  # an open file, because np.savez would append ".npz" to a name
             np.savez_compressed(file, header=np.array(header), **arrays)
 
     @classmethod

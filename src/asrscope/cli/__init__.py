@@ -165,6 +165,7 @@ def record(
             raise FileExistsError(f"{path}: there is a file of this name: choose another")
 
         from asrscope.audio import wav_bytes
+        from asrscope.files import write_bytes
         from asrscope.microphone import record as run
 
         complain(f"speak now, for {seconds:g} s")
@@ -172,7 +173,7 @@ def record(
             waveform = run(seconds)
         except ImportError as error:
             raise OSError(str(error)) from error
-        path.write_bytes(wav_bytes(waveform))
+        write_bytes(path, wav_bytes(waveform))
         complain(f"wrote {path}")
 
 
@@ -336,6 +337,8 @@ def _check_writable(path: Path | None) -> None:
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
     if path is not None and path.is_dir():
         raise IsADirectoryError(f"{path}: this is a folder: give the name of a file")
+    if path is not None and not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise PermissionError(f"{path}: no permission to write this file: choose another place")
 
 
 def _subtitles(segments: "list[Segment]", *, first: int, offset: float) -> str:

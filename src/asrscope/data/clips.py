@@ -4,6 +4,7 @@ The list was fixed before any model was trained, and is not chosen by what the m
 """
 
 import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import soundfile
 from asrscope.audio import SAMPLE_RATE
 from asrscope.data.sentences import split_of
 from asrscope.data.synthesis import HELD_OUT_VOICES, Voice, synthesize
+from asrscope.files import write_bytes, write_text
 
 __all__ = ["make_clips", "synthesizer_versions"]
 
@@ -58,7 +60,9 @@ def make_clips(folder: Path) -> Path:
         shift = 0.0 if own_edges else EDGE_SECONDS
         waveform = 0.8 * waveform / np.abs(waveform).max()
         path = folder / f"{name}.flac"
-        soundfile.write(path, waveform, SAMPLE_RATE, subtype="PCM_16")
+        sound = io.BytesIO()
+        soundfile.write(sound, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        write_bytes(path, sound.getvalue())
         clips.append(
             {
                 "file": path.name,
@@ -75,9 +79,7 @@ def make_clips(folder: Path) -> Path:
         )
     made_with = {"command": "asrscope train clips", **synthesizer_versions()}
     manifest = folder / "clips.json"
-    manifest.write_text(
-        json.dumps({"made_with": made_with, "clips": clips}, indent=1) + "\n", encoding="utf-8"
-    )
+    write_text(manifest, json.dumps({"made_with": made_with, "clips": clips}, indent=1) + "\n")
     return manifest
 
 

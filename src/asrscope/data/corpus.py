@@ -5,6 +5,7 @@ processes can make different ones, and an interrupted run goes on where it stopp
 """
 
 import hashlib
+import io
 import itertools
 import json
 import multiprocessing
@@ -33,6 +34,7 @@ from asrscope.data.synthesis import (
     training_voice,
 )
 from asrscope.features import log_mel
+from asrscope.files import write_bytes, write_text, written
 from asrscope.stages import SECONDS_PER_POSITION
 
 __all__ = ["TEST_SETS", "Shard", "load_shards", "make_shards", "make_test_sets"]
@@ -125,17 +127,13 @@ def make_shard(folder: str, number: int, n_mels: int, utterances: int, *, clear:
     _save(stem.with_suffix(".mel.npy"), np.concatenate(features))
     _save(stem.with_suffix(".phones.npy"), np.array([index[label] for label in labels], dtype=np.uint8))
     text = "\n".join(json.dumps(line) for line in [{"phone_names": names}, *lines]) + "\n"
-    temporary = stem.with_suffix(".jsonl.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(stem.with_suffix(".jsonl"))
+    write_text(stem.with_suffix(".jsonl"), text)
     return stem.name
 
 
 def _save(path: Path, array: ndarray) -> None:
-    temporary = path.with_suffix(".part")
-    with temporary.open("wb") as file:
+    with written(path) as file:
         np.save(file, array)
-    temporary.replace(path)
 
 
 def make_shards(
@@ -274,7 +272,9 @@ def make_test_set(folder: str, split: str, utterances: int, name: str) -> None:
         own = {kind: voices[kind]}
         voice, speech = draw_utterance(rng, text, partial(random_voice, voices=own))
         file = target / f"{number:03d}.flac"
-        soundfile.write(file, speech.waveform, SAMPLE_RATE, subtype="PCM_16")
+        sound = io.BytesIO()
+        soundfile.write(sound, speech.waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        write_bytes(file, sound.getvalue())
         line = {
             "file": file.name,
             "text": " ".join(word for word, _, _ in speech.words),
@@ -285,9 +285,7 @@ def make_test_set(folder: str, split: str, utterances: int, name: str) -> None:
             "words": speech.words,
         }
         lines.append(json.dumps(line))
-    temporary = target / "manifest.jsonl.part"
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    temporary.replace(target / "manifest.jsonl")
+    write_text(target / "manifest.jsonl", "\n".join(lines) + "\n")
 
 
 def _distinct(split: str, name: str, count: int) -> list[str]:

@@ -5,6 +5,7 @@ training voices. Those to test on say sentences that no training has heard, in t
 """
 
 import hashlib
+import io
 import itertools
 import json
 import random
@@ -23,6 +24,7 @@ from asrscope.data.corpus import draw_utterance
 from asrscope.data.sentences import sentences
 from asrscope.data.synthesis import training_voice
 from asrscope.features import log_mel
+from asrscope.files import write_bytes, write_text
 
 __all__ = ["LESSON", "Lesson", "load_lesson", "make_lesson"]
 
@@ -123,7 +125,7 @@ def make_lesson(folder: Path) -> Path:
     }
     manifest = folder / "lesson.json"
     text = json.dumps({"made_with": made_with, "sets": described}, indent=1)
-    manifest.write_text(text + "\n", encoding="utf-8")
+    write_text(manifest, text + "\n")
     return manifest
 
 
@@ -148,14 +150,16 @@ def _make_set(folder: Path, name: str, split: str, count: int) -> dict[str, Any]
         parts += [waveform, np.zeros(GAP, np.float32)]
         first += samples + GAP
     path = folder / f"{name}.ogg"
+    sound = io.BytesIO()
     soundfile.write(
-        path,
+        sound,
         np.concatenate(parts),
         SAMPLE_RATE,
         format="OGG",
         subtype="OPUS",
         compression_level=COMPRESSION,
     )
+    write_bytes(path, sound.getvalue())
     return {
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),

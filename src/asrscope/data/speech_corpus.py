@@ -19,6 +19,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE, check_waveform, load_audio
+from asrscope.files import write_text, written
 
 __all__ = ["SpeechCorpus", "SpeechShard", "Utterance", "load_speech", "plain_text", "write_speech"]
 
@@ -284,7 +285,7 @@ def write_speech(
             f"{folder} holds another corpus ({path.read_text(encoding='utf-8')}). Make sure to delete that "
             "folder, or to give another one"
         )
-    path.write_text(identity, encoding="utf-8")
+    write_text(path, identity)
     if (folder / "complete").exists():
         return
     first = 0
@@ -347,14 +348,11 @@ def _write_shard(
             }
         )
         start += len(mel)
-    temporary = stem.with_suffix(".part")
     if mels:
-        with temporary.open("wb") as file:
+        with written(stem.with_suffix(".mel.npy")) as file:
             np.save(file, np.concatenate(mels))
-        temporary.replace(stem.with_suffix(".mel.npy"))
     text = "\n".join(json.dumps(line) for line in [{"bad": bad}, *lines]) + "\n"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(stem.with_suffix(".jsonl"))
+    write_text(stem.with_suffix(".jsonl"), text)
 
 
 def load_speech(folder: Path) -> tuple[list[SpeechShard], list[tuple[str, str]]]:

@@ -10,6 +10,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from asrscope.evaluation.results import CONFIDENCE, Evaluation, Group, length_name
+from asrscope.files import write_text
 from asrscope.metrics import NORMALIZER, RESAMPLES
 
 __all__ = ["write_html"]
@@ -55,7 +56,7 @@ def write_html(
     ValueError
         If the evaluation has no rates.
     """
-    Path(path).write_text(_page(evaluation, title, about or {}, worst), encoding="utf-8", newline="\n")
+    write_text(path, _page(evaluation, title, about or {}, worst))
 
 
 def _page(evaluation: Evaluation, title: str, about: Mapping[str, str], worst: int) -> str:

@@ -11,6 +11,7 @@ from bokeh.models import LayoutDOM
 from bokeh.resources import INLINE
 from jinja2 import Template
 
+from asrscope.files import write_text
 from asrscope.plots.player import clock_css, clock_js, in_jupyter, sound_of
 from asrscope.plots.theme import theme_css
 from asrscope.plots.training import StepSlider, steps_css, steps_js
@@ -92,7 +93,7 @@ def show(figure: LayoutDOM | StepSlider, filename: str | Path | None = None) -> 
                 "js": clock_js(),
             },
         )
-    path.write_text(html, encoding="utf-8")
+    write_text(path, html)
     _written.add(path.resolve())
     sys.stdout.write(f"wrote {path}\n")
     return path

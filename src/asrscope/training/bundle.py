@@ -10,6 +10,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.audio import SAMPLE_RATE
 from asrscope.data.corpus import MAX_SECONDS
+from asrscope.files import write_text
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.provenance import write_provenance
@@ -70,7 +71,7 @@ def bundle(encoder: Path, decoder: Path, projector: Path, target: Path) -> Path:
         pad_audio=config.pad_audio,
     ).save_pretrained(target)
     if curves := read_stages(_parts(encoder, decoder, projector)):
-        (target / "training.json").write_text(json.dumps(curves) + "\n", encoding="utf-8")
+        write_text(target / "training.json", json.dumps(curves) + "\n")
     write_provenance(
         target, {name: {"trained": True, "made_with": recipe} for name, recipe in recipes.items()}
     )

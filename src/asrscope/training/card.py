@@ -8,6 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from asrscope.files import write_text
+
 __all__ = ["Aim", "aims", "model_card", "write_model_card"]
 
 # What the error rates of the held-out sets shall stay below: set, rate, aim, in words.
@@ -148,9 +150,9 @@ def write_model_card(target: Path, metrics: Mapping[str, Any]) -> Path:
     """
     provenance = json.loads((target / "provenance.json").read_text(encoding="utf-8"))
     card = model_card(metrics, provenance, target.resolve().name)
-    (target / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_text(target / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     path = target / "README.md"
-    path.write_text(card, encoding="utf-8")
+    write_text(path, card)
     return path
 
 

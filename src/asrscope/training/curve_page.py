@@ -17,6 +17,7 @@ from bokeh.resources import Resources
 from jinja2 import Environment
 from markupsafe import Markup
 
+from asrscope.files import write_text
 from asrscope.plots import theme_css
 from asrscope.plots.theme import BAR, NEUTRAL_TEXT
 from asrscope.training.curves import STAGES, compact, read_log
@@ -95,9 +96,7 @@ def write_curves(cache: Path, path: Path) -> Path:
         theme=Markup(theme_css()),
         **{name: Markup(content) for name, content in scripts.items()},
     )
-    temporary = path.with_name(f"{path.name}.part")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(path)
+    write_text(path, text)
     return path
 
 

@@ -7,13 +7,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COLUMNS", "STAGES", "compact", "read_log", "read_stages"]
+__all__ = ["COLUMNS", "STAGES", "compact", "end_last_line", "read_log", "read_stages"]
 
 STAGES = ("encoder", "decoder", "projector")
 COLUMNS = ("step", "hours", "loss", "gradient_norm", "learning_rate", "utterances_per_second")
 POINTS = 60  # of a thinned curve: enough for a line across a page
 ALWAYS = ("step", "seconds", "utterances", "utterances_per_second")  # in every line of a log
 NO_SCORE = ("loss", "gradient_norm", "learning_rate", "skipped")
+
+
+def end_last_line(path: Path) -> None:
+    """Close a line of a log that a process was killed in, so that the next one stands by itself."""
+    if path.is_file() and path.read_bytes()[-1:] not in {b"", b"\n"}:
+        with path.open("ab") as file:
+            file.write(b"\n")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

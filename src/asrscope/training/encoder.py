@@ -21,6 +21,7 @@ from asrscope.data.augment import Augmentation, augment, stretch
 from asrscope.data.corpus import Shard, load_shards
 from asrscope.encoder import encode, position_mask
 from asrscope.features import log_mel
+from asrscope.files import write_text
 from asrscope.metrics import total_errors, word_errors
 from asrscope.training.batches import pad_batch
 from asrscope.training.options import Options
@@ -268,7 +269,7 @@ def _phone_inventory(folder: Path, shards: list[Shard]) -> list[str]:
     path = folder / "phones.json"
     if not path.exists():
         names = sorted({name for shard in shards for name in shard.phone_names})
-        path.write_text(json.dumps(names) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(names) + "\n")
     names = json.loads(path.read_text(encoding="utf-8"))
     return [str(name) for name in names]
 

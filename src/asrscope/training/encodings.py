@@ -22,6 +22,7 @@ from asrscope.audio import load_audio
 from asrscope.data.augment import Augmentation, augment, stretch
 from asrscope.encoder import encode, position_mask
 from asrscope.features import log_mel
+from asrscope.files import write_text, written
 from asrscope.training.batches import pad_batch, seeded_generator
 from asrscope.training.processes import agree, join_processes
 from asrscope.training.run import keep_memory
@@ -206,12 +207,9 @@ def cache_encodings(
             _check_texts(stem.with_suffix(".json"), work.shards[shard])
         elif done % accelerator.num_processes == accelerator.process_index:
             rows, clips = _encode_shard(work, number, shard)
-            temporary = stem.with_suffix(".part")
-            with temporary.open("wb") as file:
+            with written(stem.with_suffix(".npy")) as file:
                 np.save(file, rows)
-            temporary.replace(stem.with_suffix(".npy"))
-            temporary.write_text(json.dumps(clips), encoding="utf-8")
-            temporary.replace(stem.with_suffix(".json"))
+            write_text(stem.with_suffix(".json"), json.dumps(clips))
         if progress:
             progress(done + 1, len(jobs))
     accelerator.wait_for_everyone()
@@ -311,7 +309,7 @@ def _mark(folder: Path, digest: str) -> None:
         raise ValueError(
             f"{folder} holds the output of another encoder. Make sure to delete that folder first"
         )
-    mark.write_text(digest, encoding="utf-8")
+    write_text(mark, digest)
 
 
 def _check_texts(file: Path, shard: Spectrograms) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from asrscope.files import write_text
+
 __all__ = ["add_hours", "cores", "hours", "processor"]
 
 
@@ -57,7 +59,7 @@ def add_hours(folder: Path) -> Iterator[None]:
     finally:
         folder.mkdir(parents=True, exist_ok=True)
         found = {"hours": round(before + (time.perf_counter() - start) / 3600, 4)}
-        (folder / "hours.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
+        write_text(folder / "hours.json", json.dumps(found) + "\n")
 
 
 def hours(folder: Path) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from asrscope.data.speech_corpus import SpeechCorpus, SpeechShard, load_speech, write_speech
+from asrscope.files import write_text
 from asrscope.full import FULL_DECODER, FULL_ENCODER, load_full
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.presets import load
@@ -226,5 +227,5 @@ def write_model(source: str, projector: Path, target: Path, seconds: float) -> P
     processor.save_pretrained(target)
     write_provenance(target, claims)
     curves = read_stages({"projector": projector})
-    (target / "training.json").write_text(json.dumps(curves) + "\n", encoding="utf-8")
+    write_text(target / "training.json", json.dumps(curves) + "\n")
     return target

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, SmolLM3ForCausalLM
 
+from asrscope.files import write_bytes, write_text
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.training.batches import even_batches, pad_batch
 from asrscope.training.encodings import Clip, EncoderPass, Encodings, load_encodings
@@ -269,7 +270,8 @@ def _keep(run: Run, projector: AudioProjector, steps: Sequence[int]) -> None:
 
 
 def _write(projector: AudioProjector, path: Path) -> None:
-    save_file({name: tensor.cpu().contiguous() for name, tensor in projector.state_dict().items()}, path)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in projector.state_dict().items()}
+    write_bytes(path, save(tensors))
 
 
 def _loss(run: Run, batches: Batches, items: Sequence[int], hidden: list[ndarray]) -> Float[Tensor, ""]:
@@ -310,7 +312,7 @@ def _saved_by_cache(
     path = run.folder / "cache.json"
     if work is not None and not path.exists() and run.step < run.steps:
         found = measure_cache(run, batches, recipe, work)
-        path.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(found) + "\n")
         run.log(**{f"cache_{name}": value for name, value in found.items()})
     if not path.exists():
         return None
@@ -366,4 +368,4 @@ def _fix_parts(folder: Path, decoder: SmolLM3ForCausalLM, encodings: Path) -> No
                     f"{folder} holds a projector trained with another {part}. Make sure to delete that "
                     "folder, or to give another one"
                 )
-    path.write_text(json.dumps(parts) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(parts) + "\n")

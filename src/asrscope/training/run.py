@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from asrscope.files import alone_in, remove_partial, write_text, written
 from asrscope.training.batches import even_batches, seeded_generator
-from asrscope.training.curves import compact, read_log
+from asrscope.training.curves import compact, end_last_line, read_log
 from asrscope.training.machine import processor
 from asrscope.training.options import Options, compile_layers, recompute_layers, working_copy
 from asrscope.training.processes import agree, join_processes
@@ -136,6 +137,10 @@ class Run:
         self._shares = torch.zeros((), device=self.device)  # of this step's loss
         self._window: list[float] = []
         self._skipped = 0
+        if self.is_main:
+            self._lock = alone_in(folder)
+            remove_partial(self.checkpoint)
+            end_last_line(folder / "log.jsonl")
         self._resume()
         self._since = time.perf_counter()
 
@@ -186,9 +191,8 @@ class Run:
         }
         if self.scaler is not None:
             state["scaler"] = self.scaler.state_dict()
-        temporary = self.checkpoint.with_suffix(".part")
-        torch.save(state, temporary)
-        temporary.replace(self.checkpoint)
+        with written(self.checkpoint) as file:
+            torch.save(state, file)
 
     def begin_step(self) -> None:
         """Seed dropout, take over the updated parameters, and set the learning rate."""
@@ -347,7 +351,7 @@ class Run:
             target.mkdir(exist_ok=True)
             write(target)
             curve = compact(read_log(self.folder / "log.jsonl"))
-            (target / "training.json").write_text(json.dumps(curve) + "\n", encoding="utf-8")
+            write_text(target / "training.json", json.dumps(curve) + "\n")
             made = {
                 **asdict(recipe),
                 "hours": round(self.seconds / 3600, 2),
@@ -358,7 +362,8 @@ class Run:
                 "options": asdict(self.options),
                 **measured,
             }
-            (target / "recipe.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+            write_text(target / "recipe.json", json.dumps(made, indent=2) + "\n")
+            self._lock.release()
         self.accelerator.wait_for_everyone()
         return target
 

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from asrscope.data.corpus import load_shards
+from asrscope.files import write_text
 from asrscope.metrics import WordErrors, bootstrap_interval, total_errors
 from asrscope.presets import load
 from asrscope.projector import AudioProjector
@@ -190,7 +191,7 @@ class Study:
                 f"{folder} holds {variant!r} trained by another plan. Make sure to delete {self.folder} first"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        plan.write_text(json.dumps(asdict(recipe)) + "\n", encoding="utf-8")
+        write_text(plan, json.dumps(asdict(recipe)) + "\n")
         if not (folder / "projector" / "recipe.json").exists():
             train_projector(
                 self.folder / "encodings",
@@ -238,7 +239,7 @@ class Study:
             "milestones": {**about, "clips": texts, "milestones": milestones},
         }
         for name, study in written.items():
-            (folder / f"{name}.json").write_text(json.dumps(study) + "\n", encoding="utf-8")
+            write_text(folder / f"{name}.json", json.dumps(study) + "\n")
         return [folder / f"{name}.json" for name in written]
 
     def _about(self) -> dict[str, Any]:
@@ -308,7 +309,7 @@ class Study:
         """Count the errors on the held-out clips, once."""
         if not path.exists():
             each = count_errors(projector, self.decoder, load_encodings(self.folder / "held-out"))
-            path.write_text(json.dumps([asdict(one) for one in each]), encoding="utf-8")
+            write_text(path, json.dumps([asdict(one) for one in each]))
         each = [WordErrors(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
         summed = total_errors(each)
         return {

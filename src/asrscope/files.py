@@ -1,0 +1,150 @@
+"""Write files so that nobody ever finds half of one, and work in a folder without another process in it.
+
+A file is written beside its place and put there in one step: whoever reads it, or comes after a crash, finds
+the old content or the new one.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock, Timeout
+
+__all__ = ["alone_in", "remove_partial", "write_bytes", "write_text", "written"]
+
+_DEVICES = (Path("/dev"), Path("/dev/fd"))  # /dev/stdout may lead to a file, which must not be replaced
+
+
+@contextmanager
+def written(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file for writing; it takes its place at the end of the block, if that ends well.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where it goes. A link is followed, the mode of a file that is replaced is kept. A device or a pipe is
+        written to directly.
+
+    Yields
+    ------
+    binary file object
+        Takes the content.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, with the reason: no such folder, no permission, no space. What was there
+        before is still there then.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode if path.exists() else None
+        if (mode is not None and not stat.S_ISREG(mode)) or path.absolute().parent in _DEVICES:
+            with path.open("wb") as file:  # raises for a folder
+                yield file
+            return
+        target = Path(os.path.realpath(path))
+        partial = _partial(target)
+        try:
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # some file systems notice only now that they are full
+            if mode is not None:
+                partial.chmod(stat.S_IMODE(mode))
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__  # torch raises errors of its own
+        if not isinstance(cause, OSError) or cause.errno is None:
+            raise
+        raise type(cause)(
+            f"{path}: cannot be written ({cause.strerror}): make room, or choose another place"
+        ) from error
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file in one step, as `written` does.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where it goes.
+    content : bytes
+        All of it.
+    """
+    with written(path) as file:
+        file.write(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text in UTF-8 in one step, as `written` does.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where it goes.
+    text : str
+        All of it; its line ends are kept.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def remove_partial(path: str | Path) -> None:
+    """Remove what processes left that were killed while they wrote a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file that they wrote. Nobody else may be writing it: see `alone_in`.
+    """
+    target = Path(os.path.realpath(path))
+    for entry in target.parent.iterdir():
+        if entry.name.startswith(_stem(target)) and entry.suffix == ".part":
+            entry.unlink(missing_ok=True)
+
+
+def alone_in(folder: str | Path) -> FileLock:
+    """Claim a folder for this process, until it ends or releases the lock.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Gets a file ``.lock``. The system forgets the claim of a process that has ended, however it did.
+
+    Returns
+    -------
+    filelock.FileLock
+        Held; call its ``release``. A second claim of the same process is granted.
+
+    Raises
+    ------
+    OSError
+        If another process works there, or the folder cannot be written to.
+    """
+    folder = Path(folder)
+    lock = FileLock(folder / ".lock", is_singleton=True, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise OSError(
+            f"{folder}: another process is at work in this folder: wait for its end, or give another folder"
+        ) from error
+    except OSError as error:
+        raise type(error)(
+            f"{folder}: cannot be written to ({error.strerror}): make room, or choose another place"
+        ) from error
+    return lock
+
+
+def _partial(target: Path) -> Path:
+    """Choose a name that no other process has, and short enough for every system."""
+    return target.with_name(f"{_stem(target)}{os.getpid()}.part")
+
+
+def _stem(target: Path) -> str:
+    return f".{target.name[:40]}."
