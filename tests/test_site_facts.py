@@ -144,13 +144,16 @@ def test_measurements_are_those_of_the_checkpoint():
     assert values["random.wer.tiny"] == metrics["random_projector"]["together"]["own"]["wer"]
 
 
-def test_models_of_the_same_design_come_from_transformers():
+def test_published_systems_add_up():
     values = {name: fact.value for name, fact in facts_asrscope.load_facts().items()}
-    for name in ("voxtral", "glmasr"):
+    rates = {"voxtral": 12.5, "glmasr": 12.5, "audioflamingo3": 25, "qwen2_audio": 25, "granite_speech": 10}
+    for name, rate in rates.items():
         parts = [values[f"{name}.{part}.parameters"] for part in ("encoder", "projector", "decoder")]
         assert sum(parts) == values[f"{name}.parameters"]
-        assert values[f"{name}.projector.tokens_per_second"] == 12.5
+        assert values[f"{name}.projector.tokens_per_second"] == rate
     assert values["voxtral.encoder.parameters"] == values["full.encoder.parameters"]  # the same architecture
+    assert values["voxtral.projector.k"] == values["glmasr.projector.k"] == 4
+    assert values["qwen2_audio.lengths.10min.heard"] == 30
 
 
 def test_the_page_lists_every_fact_once():

@@ -3,7 +3,7 @@
 ``full.*`` describes the large pair: its published configurations come with the package, and its parameters
 are counted in models that are built from them without weights. ``tiny.*`` describes the bundled model, and
 ``clip.*`` the first sample clip, which the lectures follow. What was measured is in ``facts_measured``, what
-follows from sizes by formulas in ``facts_scaling``.
+follows from sizes by formulas in ``facts_scaling``, published systems in ``facts_systems``.
 """
 
 from functools import cache
@@ -14,7 +14,8 @@ import soundfile
 import torch
 from facts import Fact
 from facts_measured import measured
-from facts_scaling import others, scaling, stacking
+from facts_scaling import scaling, stacking
+from facts_systems import published
 from transformers import WhisperConfig, WhisperModel
 
 import asrscope
@@ -41,7 +42,7 @@ def load_facts() -> Facts:
         **scaling("tiny", tiny()[0]),
         **stacking(),
         **full(),
-        **others(),
+        **published(),
     }
 
 

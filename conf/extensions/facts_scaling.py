@@ -4,12 +4,6 @@ from typing import Any
 
 import torch
 from facts import Fact
-from transformers import (
-    GlmAsrConfig,
-    GlmAsrForConditionalGeneration,
-    VoxtralConfig,
-    VoxtralForConditionalGeneration,
-)
 
 from asrscope import sizes
 
@@ -135,47 +129,3 @@ def _work(name: str, model: Any) -> Facts:
             2 * weights / 1e9, f"2 x weights of the decoder's linear layers in {name}: one more token", ".2f"
         )
     }
-
-
-def others() -> Facts:
-    """Sizes of two models of the same design that transformers ships, built without weights."""
-    facts: Facts = {}
-    built: tuple[tuple[str, Any, Any], ...] = (
-        ("voxtral", VoxtralForConditionalGeneration, VoxtralConfig()),
-        ("glmasr", GlmAsrForConditionalGeneration, GlmAsrConfig()),
-    )
-    for name, cls, config in built:
-        with torch.device("meta"):
-            model = cls(config)
-        model.tie_weights()
-        audio, text = config.audio_config, config.text_config
-        k = audio.intermediate_size // audio.hidden_size
-        read = f"default {type(config).__name__} of transformers"
-        total = sizes.count_parameters(model)
-        projector = sizes.count_parameters(_part(model, "multi_modal_projector"))
-        encoder = sizes.count_parameters(_part(model, "audio_tower"))
-        decoder = total - encoder - projector  # with its output layer, wherever the class keeps it
-        counted = "counted in the model that it gives, without weights"
-        values: dict[str, tuple[Any, str]] = {
-            "encoder.d_model": (audio.hidden_size, f"{read}: audio_config.hidden_size"),
-            "encoder.layers": (audio.num_hidden_layers, f"{read}: audio_config.num_hidden_layers"),
-            "encoder.n_mels": (audio.num_mel_bins, f"{read}: audio_config.num_mel_bins"),
-            "encoder.parameters": (encoder, f"{read}, {counted}"),
-            "projector.k": (k, f"{read}: audio intermediate_size / hidden_size, as its projector reshapes"),
-            "projector.parameters": (projector, f"{read}, {counted}"),
-            "decoder.hidden_size": (text.hidden_size, f"{read}: text_config.hidden_size"),
-            "decoder.layers": (text.num_hidden_layers, f"{read}: text_config.num_hidden_layers"),
-            "decoder.vocab_size": (text.vocab_size, f"{read}: text_config.vocab_size"),
-            "decoder.parameters": (decoder, f"{read}, {counted}"),
-            "parameters": (total, f"{read}, {counted}"),
-        }
-        facts |= {f"{name}.{key}": Fact(value, source) for key, (value, source) in values.items()}
-        facts[f"{name}.projector.tokens_per_second"] = Fact(
-            sizes.SAMPLE_RATE / (sizes.STRIDE * sizes.HOP_LENGTH * k), f"{read}: 50 positions / k", "g"
-        )
-        facts[f"{name}.memory.bfloat16_gb"] = Fact(2 * total / GIGA, f"{read}: 2 bytes x parameters", ".1f")
-    return facts
-
-
-def _part(model: Any, name: str) -> Any:
-    return getattr(model, name, None) or getattr(model.model, name)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import SmolLM3Config, WhisperConfig
+from transformers import PreTrainedConfig, SmolLM3Config, WhisperConfig
 
 from asrscope.audio import SAMPLE_RATE
 from asrscope.features import HOP_LENGTH
@@ -161,13 +161,13 @@ def weight_bytes(parameters: int, bits: int) -> int:
     return parameters * bits // 8
 
 
-def cache_bytes_per_token(text_config: SmolLM3Config, bits: int = 16) -> int:
+def cache_bytes_per_token(text_config: PreTrainedConfig, bits: int = 16) -> int:
     """Give the memory that one position takes in the decoder's cache.
 
     Parameters
     ----------
-    text_config : SmolLM3Config
-        Of the decoder.
+    text_config : PreTrainedConfig
+        Of the decoder: of SmolLM3, Llama, Qwen2 or another that names its layers and heads as they do.
     bits : int
         Of each number.
 
@@ -176,8 +176,9 @@ def cache_bytes_per_token(text_config: SmolLM3Config, bits: int = 16) -> int:
     int
         Bytes: a key and a value, in each layer, for each of the heads that keep their own.
     """
-    width = text_config.num_key_value_heads * _head_dim(text_config)
-    return int(2 * text_config.num_hidden_layers * width * bits // 8)
+    config: Any = text_config  # transformers' base class does not say what all decoders have
+    width = config.num_key_value_heads * _head_dim(config)
+    return int(2 * config.num_hidden_layers * width * bits // 8)
 
 
 def linear_weights(module: nn.Module) -> int:
@@ -225,7 +226,7 @@ def decoder_flops(decoder: nn.Module, read: int, written: int) -> int:
     Parameters
     ----------
     decoder : SmolLM3ForCausalLM
-        The decoder; it may be on the device ``meta``.
+        The decoder, with or without its output layer; it may be on the device ``meta``.
     read : int
         Positions of the prompt.
     written : int
@@ -242,8 +243,9 @@ def decoder_flops(decoder: nn.Module, read: int, written: int) -> int:
     heads = config.num_attention_heads * _head_dim(config)
     attention = 4 * pairs * heads * config.num_hidden_layers
     scores = 2 * written * config.vocab_size * config.hidden_size
-    return int(2 * positions * linear_weights(decoder.get_submodule("model")) + attention + scores)
+    body = getattr(decoder, "model", decoder)
+    return int(2 * positions * linear_weights(body) + attention + scores)
 
 
-def _head_dim(config: SmolLM3Config) -> int:
+def _head_dim(config: Any) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)

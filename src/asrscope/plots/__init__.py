@@ -11,6 +11,7 @@ from collections.abc import Callable
 from bokeh.plotting import figure
 
 from asrscope.plots.charts import chart, legend, time_chart, time_map, token_grid
+from asrscope.plots.comparisons import COLORS, reach, stacked_bars
 from asrscope.plots.descriptions import describe
 from asrscope.plots.distances import distance_table
 from asrscope.plots.measures import Statistics, statistics
@@ -28,6 +29,7 @@ from asrscope.plots.words import decoder_tokens, decoder_words, token_times, wor
 from asrscope.traces import Trace
 
 __all__ = [
+    "COLORS",
     "PALETTE",
     "PLOTS",
     "Moment",
@@ -52,9 +54,11 @@ __all__ = [
     "prompt_length",
     "rates_by_name",
     "rates_over",
+    "reach",
     "show",
     "similarity",
     "spectrogram",
+    "stacked_bars",
     "statistics",
     "step_slider",
     "table",
