@@ -36,7 +36,7 @@ for name, count in counts.items():
 # %%
 # A name may count the decoder alone, as it was before it learned to hear. GLM-ASR Nano is announced with 1.5
 # billion parameters, and that is its decoder. *Defaults of the class* means what ``transformers`` builds when
-# one asks for nothing. For two of the others that would be another model than the published one: see
+# one asks for nothing. For three of the others that would be another model than the published one: see
 # :doc:`the page of sources </using/systems>`.
 
 shares = {

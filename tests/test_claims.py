@@ -10,11 +10,12 @@ import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from asrscope import systems
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import SECONDS_PER_POSITION, encode
 from asrscope.features import HOP_LENGTH, log_mel
 from asrscope.projector import AudioProjector
-from asrscope.sizes import published_config
+from asrscope.sizes import count_parameters, published_config
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "corrections.md"
@@ -305,3 +306,19 @@ def test_a_word_needs_its_own_sound_and_only_if_the_projector_is_trained():
     assert own < -3
     assert abs(before) < 0.5
     assert np.abs(np.mean(changes["random"], axis=0)).max() < 1
+
+
+def test_default_sizes_are_not_those_of_qwen2_audio():
+    from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
+
+    assert "defaults will yield a similar configuration" in " ".join(Qwen2AudioConfig.__doc__.split())
+    with torch.device("meta"):
+        by_default = count_parameters(Qwen2AudioForConditionalGeneration(Qwen2AudioConfig()))
+    published = systems.parameters_of(systems.build("qwen2_audio"))["all"]
+    assert by_default > 1.5 * published
+
+
+def test_glm_asr_nano_is_larger_than_its_decoder():
+    counts = systems.parameters_of(systems.build("glmasr"))
+    assert counts["decoder"] == pytest.approx(1.5e9, rel=0.02)
+    assert counts["all"] > 1.4 * counts["decoder"]

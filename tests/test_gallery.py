@@ -71,6 +71,8 @@ def test_the_gallery_has_these_pages_in_this_order():
         "ablations",
         "evaluation",
         "trace_data",
+        "side_by_side",
+        "any_model",
     ]
 
 

@@ -164,7 +164,7 @@ READS = {
 @pytest.mark.parametrize("key", systems.SYSTEMS)
 def test_an_audio_token_reads_what_its_connector_gives_it(small, key):
     model, processor = small[key]
-    measured = systems.connector_reach(model, inputs_for(key, processor, clip(3.0)), 8)
+    measured = systems.connector_reach(model, processor, clip(3.0), 8)
     for token, row in enumerate(measured):
         first, last = READS[key](token)
         assert np.flatnonzero(row).tolist() == list(range(first, last + 1))
@@ -172,8 +172,7 @@ def test_an_audio_token_reads_what_its_connector_gives_it(small, key):
 
 def test_the_reach_of_tinys_own_projector_is_its_stack_factor(make_model):
     model, processor = make_model()
-    inputs = dict(processor(audio=clip(1.0)))
-    measured = systems.connector_reach(model, inputs, 4)
+    measured = systems.connector_reach(model, processor, clip(1.0), 4)
     k = model.config.stack_factor
     for token, row in enumerate(measured):
         assert np.flatnonzero(row).tolist() == list(range(k * token, k * token + k))
@@ -182,7 +181,7 @@ def test_the_reach_of_tinys_own_projector_is_its_stack_factor(make_model):
 def test_too_many_audio_tokens_are_refused(small):
     model, processor = small["granite_speech"]
     with pytest.raises(ValueError, match="at least 99 audio tokens, but found 12"):
-        systems.connector_reach(model, inputs_for("granite_speech", processor, clip(1.0)), 99)
+        systems.connector_reach(model, processor, clip(1.0), 99)
 
 
 def test_an_unknown_system_or_an_empty_clip_is_an_error():

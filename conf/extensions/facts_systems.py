@@ -3,7 +3,9 @@
 from functools import cache
 from typing import Any
 
+import torch
 from facts import Fact
+from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
 from asrscope import sizes, systems
 
@@ -37,7 +39,6 @@ def _parts(key: str) -> Facts:
         "name": Fact(system.name, "what people call it"),
         "repository": Fact(system.repository, "its weights, on the Hugging Face Hub"),
         "origin": Fact(system.label, "what its configuration in this package is"),
-        "source": Fact(system.source, "where that was found"),
         "connector": Fact(system.connector, "from the code of its class"),
         "encoder.d_model": Fact(audio.hidden_size, f"{read}: width of the encoder"),
         "encoder.layers": Fact(audio.num_hidden_layers, f"{read}: layers of the encoder"),
@@ -63,6 +64,12 @@ def _parts(key: str) -> Facts:
         "projector.tokens_per_second": Fact(rate, "audio tokens of 30 s, by its own class, / 30", "g"),
         "projector.ms_per_token": Fact(1000 / rate, "1 s / audio tokens a second", "g"),
     }
+    if key == "qwen2_audio":
+        with torch.device("meta"):
+            by_default = sizes.count_parameters(Qwen2AudioForConditionalGeneration(Qwen2AudioConfig()))
+        facts["defaults.parameters"] = Fact(
+            by_default, "counted in what Qwen2AudioConfig() gives, without weights"
+        )
     if key in STACKING:
         k = systems.heard(key, CLIPS["30s"]).positions // systems.audio_tokens(key, CLIPS["30s"])
         facts["projector.k"] = Fact(k, "positions of a window / its audio tokens, both by its own class")

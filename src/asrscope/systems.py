@@ -18,9 +18,10 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
-from asrscope.audio import SAMPLE_RATE
+from asrscope.anatomy import DECODER, PROJECTORS, TOWERS, describe_anatomy
+from asrscope.audio import SAMPLE_RATE, Clip, read_clip
 from asrscope.features import HOP_LENGTH
 from asrscope.granite import GraniteFeatures
 from asrscope.sizes import CONFIGS, count_parameters
@@ -187,12 +188,8 @@ def parts_of(model: nn.Module) -> dict[str, nn.Module]:
     ValueError
         If one of them is missing.
     """
-    names = {
-        "encoder": ("audio_tower", "encoder"),
-        "projector": ("multi_modal_projector", "projector"),
-        "decoder": ("language_model",),
-    }
-    inner: Any = model if hasattr(model, "language_model") else getattr(model, "model", model)
+    names = {"encoder": TOWERS, "projector": PROJECTORS, "decoder": (DECODER,)}
+    inner: Any = model if hasattr(model, DECODER) else getattr(model, "model", model)
     found = {}
     for part, spellings in names.items():
         known = [name for name in spellings if hasattr(inner, name)]
@@ -378,7 +375,7 @@ def _audio_features(model: Any, features: Tensor, mask: Tensor) -> None:
 
 
 def connector_reach(
-    model: nn.Module, inputs: dict[str, Any], audio_tokens: int
+    model: PreTrainedModel, processor: ProcessorMixin, source: Clip, audio_tokens: int
 ) -> Float32[np.ndarray, "audio_tokens positions"]:
     """Measure which outputs of the encoder's last layer each audio token depends on.
 
@@ -388,9 +385,11 @@ def connector_reach(
     Parameters
     ----------
     model : PreTrainedModel
-        Of transformers or of this package.
-    inputs : dict
-        What its processor gives for one clip.
+        Any that `asrscope.attach` takes.
+    processor : ProcessorMixin
+        Its processor.
+    source : str, Path or np.ndarray [shape=(samples,)]
+        An audio file, or a mono waveform at 16 kHz.
     audio_tokens : int
         How many audio tokens to look at, from the first.
 
@@ -401,10 +400,15 @@ def connector_reach(
 
     Raises
     ------
+    OSError
+        If the file cannot be read.
     ValueError
-        If the clip has fewer audio tokens.
+        If the clip has fewer audio tokens, or the model is none that can be attached.
     """
-    parts = parts_of(model)
+    anatomy = describe_anatomy(model, processor)
+    parts = anatomy.parts(model)
+    waveform, _ = read_clip(source)
+    inputs = anatomy.ask(model, processor, waveform, None)
     seen: dict[str, Tensor] = {}
 
     def cut(_: nn.Module, __: Any, output: Any) -> Any:
