@@ -44,7 +44,7 @@ def quick(monkeypatch):
 def test_here_everything_that_is_needed_works():
     findings = doctor.examine(hub=False)
     assert [one.name for one in findings] == [
-        *("Python", "packages", "torch", "sound", "model", "memory", "disk", "espeak-ng", "flite")
+        *("Python", "packages", "torch", "sound", "model", "memory", "full", "disk", "espeak-ng", "flite")
     ]
     assert doctor.works(findings)
     assert "tiny wrote: " in named(findings, "model").found
@@ -252,3 +252,22 @@ def test_the_command_comes_up_where_a_large_package_is_broken(missing):
     record = json.loads(run.stdout)
     assert record["works"] is False
     assert any(missing in one["found"] for one in record["findings"] if not one["ok"])
+
+
+@pytest.mark.parametrize(
+    ("free", "ok", "told"),
+    [
+        (20e9, True, "room for the large pair in bfloat16: "),
+        (7e9, True, "GB on cpu, with --quantize int8"),
+        (5e9, True, "GB on cpu, with --quantize int4"),
+        (2e9, False, "on cpu even in int4, 2.0 are free"),
+        (None, True, "room for the large pair in bfloat16: "),
+    ],
+)
+def test_the_room_for_the_large_pair_is_told(monkeypatch, free, ok, told):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("asrscope.room.free_bytes", lambda device: free)
+    finding = doctor._full()
+    assert (finding.ok, finding.needed) == (ok, False)
+    assert told in finding.found
+    assert bool(finding.remedy) != ok

@@ -22,7 +22,9 @@ import asrscope
 from asrscope import sizes
 from asrscope.audio import SAMPLE_RATE
 from asrscope.features import DYNAMIC_RANGE, FRAMES_PER_SECOND, HOP_LENGTH, N_FFT
+from asrscope.full import FULL_DECODER, FULL_ENCODER, PINNED
 from asrscope.projector import AudioProjector
+from asrscope.room import estimate
 from asrscope.traces import STAGES, Trace
 
 K2_HIDDEN_FACTOR = 4  # the lecture's projector: hidden size = 4 x encoder width, at its default k
@@ -230,6 +232,7 @@ def full() -> Facts:
         for part, module in _parts(pair).items()
     }
     return {
+        **_room(pair),
         **_model_facts("full", pair),
         **scaling("full", pair),
         "full.whisper.parameters": Fact(
@@ -248,3 +251,20 @@ def full() -> Facts:
             f"AudioProjector with k = {K2} and hidden size = {K2_HIDDEN_FACTOR} x encoder width",
         ),
     }
+
+
+def _room(pair: Any) -> Facts:
+    """Memory of the large pair as it is said before it is loaded, and where its parts are had."""
+    facts = {}
+    kinds = {"float32": (32, None), "bfloat16": (16, None), "int8": (16, 8), "int4": (16, 4)}
+    for kind, (bits, decoder_bits) in kinds.items():
+        need = estimate(pair, bits, decoder_bits)
+        by = f"asrscope.room.estimate of full, {kind}"
+        for what in ("decoder", "weights", "clip", "total"):
+            size = getattr(need, what) / 1e9
+            facts[f"full.room.{kind}.{what}_gb"] = Fact(size, f"{by}: {what}, in GB", ".1f")
+    places = {"encoder": FULL_ENCODER, "decoder": FULL_DECODER}
+    for part, name in places.items():
+        facts[f"full.{part}.repository"] = Fact(name, f"asrscope.full: repository of the {part}", "")
+        facts[f"full.{part}.revision"] = Fact(PINNED[name], f"asrscope.full: pinned commit of the {part}", "")
+    return facts

@@ -22,6 +22,11 @@ __all__ = ["Finding", "examine", "works"]
 GB = 1e9
 LEAST_DISK = 1 * GB  # below it, results and caches have no room
 LEAST_MEMORY = 1 * GB  # below it, torch and the bundled model have none
+FULL_KINDS = (  # bits of the decoder's weights, in words, and how to ask for it
+    (None, "bfloat16", ""),
+    (8, "int8", ", with --quantize int8"),
+    (4, "int4", ", with --quantize int4"),
+)
 HUB = "https://huggingface.co"
 HUB_SECONDS = 3.0  # to wait for an answer
 CPU_TORCH = "python -m pip install torch --index-url https://download.pytorch.org/whl/cpu"
@@ -77,6 +82,7 @@ def examine(*, hub: bool = True) -> tuple[Finding, ...]:
         ("sound", True, _sound),
         ("model", True, _model),
         ("memory", False, _memory),
+        ("full", False, _full),
         ("disk", False, _disk),
         ("espeak-ng", False, lambda: _synthesizer("espeak-ng")),
         ("flite", False, lambda: _synthesizer("flite")),
@@ -204,6 +210,22 @@ def _memory() -> Finding:
     found = f"{free / GB:.1f} GB free of {total / GB:.1f}"
     ok = free >= LEAST_MEMORY
     return Finding("memory", ok, False, found, "" if ok else "close other programs")
+
+
+def _full() -> Finding:
+    """Say whether the large pair has room here, computed from its configuration; nothing of it is loaded."""
+    room, sizes = import_module("asrscope.room"), import_module("asrscope.sizes")
+    torch, pair = import_module("torch"), sizes.full_pair()
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    for bits, kind, option in FULL_KINDS:
+        need, free = room.estimate(pair, decoder_bits=bits).total, room.free_bytes(device)
+        if free is None or free >= need:
+            found = f"room for the large pair in {kind}: {need / GB:.1f} GB on {device}"
+            return Finding("full", True, False, found + option)
+    told = (
+        f"no room for the large pair: {need / GB:.1f} GB on {device} even in {kind}, {free / GB:.1f} are free"
+    )
+    return Finding("full", False, False, told, "close other programs, or take a larger machine; tiny works")
 
 
 def _disk() -> Finding:

@@ -20,7 +20,7 @@ import typer
 from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress, quiet_libraries
 from asrscope.cli.doctor import doctor
 from asrscope.cli.info import info
-from asrscope.cli.options import AsJson, Beams, Model
+from asrscope.cli.options import AsJson, Beams, DeviceMap, Model, Projector, Quantize, given
 from asrscope.cli.studies import app as train_app
 from asrscope.samples import CLIPS, Sample, load_samples
 
@@ -97,6 +97,9 @@ def trace(
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the same data as JSON.")] = None,
     npz: Annotated[Path | None, typer.Option(help="Save the trace, for Trace.load.")] = None,
     model: Model = "tiny",
+    projector: Projector = None,
+    quantize: Quantize = None,
+    device_map: DeviceMap = None,
     beams: Beams = 1,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Default: by the clip's length.")] = None,
     reference: Annotated[str | None, typer.Option(help="What is said, if known.")] = None,
@@ -117,7 +120,7 @@ def trace(
             _check_writable(path)
         source, sample = _recording(clip)
 
-        from asrscope.presets import load
+        from asrscope.presets import load, untrained
         from asrscope.tracing import trace as run
 
         options: dict[str, Any] = {
@@ -127,7 +130,9 @@ def trace(
             "reference": reference or (sample.text if sample else None),
             "reference_words": sample.words if sample and reference is None else None,
         }
-        traced = run(*load(model, random_projector=random_projector), source, **options)
+        parts = given(projector=projector, quantize=quantize, device_map=device_map)
+        loaded, processor = load(model, random_projector=random_projector, **parts)
+        traced = run(loaded, processor, source, **options)
         for warning in traced.warnings:
             complain(f"warning: {_named(source, warning)}")
         print(traced.text)
@@ -140,7 +145,8 @@ def trace(
         parameters = sum(part.parameters for part in traced.provenance)
         if html is not None and (parameters < SMALL if control is None else control):
             # The other projector: random beside the model's own, or the other way round.
-            beside = run(*load(model, random_projector=not random_projector), source, **options)
+            other = load(model, **parts)[0] if random_projector else untrained(loaded)
+            beside = run(other, processor, source, **options)
 
         writers: list[tuple[Path | None, Callable[[Path], object]]] = [
             (npz, traced.save),
@@ -188,6 +194,9 @@ def transcribe(
         typer.Option("--format", "-f", help="Subtitles of several recordings are timed one after another."),
     ] = Format.text,
     model: Model = "tiny",
+    projector: Projector = None,
+    quantize: Quantize = None,
+    device_map: DeviceMap = None,
     beams: Beams = 1,
 ) -> None:
     """Write what is said in recordings: as text, as one JSON object a line, or as subtitles."""
@@ -198,7 +207,7 @@ def transcribe(
         from asrscope.presets import load
         from asrscope.transcribing import transcribe as run
 
-        loaded = load(model)
+        loaded = load(model, **given(projector=projector, quantize=quantize, device_map=device_map))
     cues, elapsed = 0, 0.0
     with progress(len(recordings)) as report:
         for path in recordings:
@@ -237,6 +246,9 @@ def evaluate(
         str, typer.Argument(help="A JSON-lines manifest, a folder of recordings with .txt, or 'samples'.")
     ] = "samples",
     model: Model = "tiny",
+    projector: Projector = None,
+    quantize: Quantize = None,
+    device_map: DeviceMap = None,
     beams: Beams = 1,
     as_json: AsJson = False,
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst utterances to show.")] = 10,
@@ -271,7 +283,7 @@ def evaluate(
         from asrscope.presets import load
         from asrscope.transcribing import transcribe as recognize
 
-        loaded = load(model)
+        loaded = load(model, **given(projector=projector, quantize=quantize, device_map=device_map))
         with progress(len(utterances) * (1 + len(noises))) as report:
             evaluation = run(
                 utterances,

@@ -21,7 +21,7 @@ def expected_errors() -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise
-    except (OSError, ValueError) as error:
+    except (MemoryError, OSError, ValueError) as error:
         complain(f"error: {one_line(error)}")
         raise typer.Exit(FAILED) from error
 

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from asrscope.cli.console import expected_errors
-from asrscope.cli.options import AsJson, Model
+from asrscope.cli.options import AsJson, DeviceMap, Model, Projector, Quantize, given
 
 if TYPE_CHECKING:
     from asrscope.traces import Provenance
@@ -13,13 +13,19 @@ if TYPE_CHECKING:
 __all__ = ["info"]
 
 
-def info(model: Model = "tiny", as_json: AsJson = False) -> None:
+def info(
+    model: Model = "tiny",
+    as_json: AsJson = False,
+    projector: Projector = None,
+    quantize: Quantize = None,
+    device_map: DeviceMap = None,
+) -> None:
     """Say what a model is made of, how large it is and where its weights come from."""
     with expected_errors():
         from asrscope.presets import load
         from asrscope.provenance import provenance_of
 
-        loaded, _ = load(model)
+        loaded, _ = load(model, **given(projector=projector, quantize=quantize, device_map=device_map))
         record = _describe(model, loaded.config, provenance_of(loaded))
     if as_json:
         print(json.dumps(record, indent=2))
