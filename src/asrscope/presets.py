@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
+from asrscope.checking import check_checkpoint, check_finite, read_processor, readable
 from asrscope.full import load_full
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
@@ -140,7 +141,7 @@ def _load_directory(path: str | Path) -> Loaded:
     path = Path(path)
     try:
         model_type = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         model_type = None
     if model_type != AsrScopeConfig.model_type:
         raise ValueError(
@@ -149,12 +150,18 @@ def _load_directory(path: str | Path) -> Loaded:
         )
     # The bundled weights are named the same on every machine, so that traces and pages can be compared.
     source = f"asrscope/checkpoints/{path.name}" if path.parent == CHECKPOINTS else str(path)
+    config = check_checkpoint(path)
     tensors, claims = read_tensors(path), read_claims(path)
-    with _no_progress_bars():
+    check_finite(path, tensors)
+    processor = read_processor(path, config)
+    with _no_progress_bars(), readable(path, "its weights cannot be loaded"):
         model, info = AsrScopeForConditionalGeneration.from_pretrained(
-            path, dtype=torch.float32, output_loading_info=True, local_files_only=True
+            path,
+            dtype=torch.float32,
+            output_loading_info=True,
+            local_files_only=True,
+            use_safetensors=True,
         )
-        processor = AsrScopeProcessor.from_pretrained(path, local_files_only=True)
     provenance = []
     for part, module in PARTS.items():
         if any(key.startswith(f"{module}.") for key in info["missing_keys"]):

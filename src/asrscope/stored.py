@@ -38,7 +38,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{file} is missing. Copy or download all files of the model.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged: expected JSON ({error}). Copy or download it again.") from error
     if not isinstance(found, dict):
         raise ValueError(f"{file} is damaged: expected a JSON object. Copy or download it again.")
