@@ -5,9 +5,10 @@
 A build asks nothing of the network. These variables of the environment are read:
 
 - ``ASRSCOPE_CHROMIUM``: browser that makes the gallery's thumbnails (``none``: draw them without one);
-- ``ASRSCOPE_SITE_URL``: where the site will stand; gives it a sitemap and absolute addresses for previews;
-- ``ASRSCOPE_REPOSITORY``: ``https://github.com/owner/name``; gives gallery pages links to Colab and Binder,
-  which read the built site from its branch ``ASRSCOPE_SITE_BRANCH`` (``gh-pages``);
+- ``ASRSCOPE_SITE_URL``: where the site will stand; gives it a sitemap, canonical addresses and previews;
+- ``ASRSCOPE_REPOSITORY``: ``https://github.com/owner/name``; gives pages links to their source on its branch
+  ``ASRSCOPE_BRANCH`` (``main``), and gallery pages links to Colab and Binder, which read the built site from
+  the branch ``ASRSCOPE_SITE_BRANCH`` (``gh-pages``);
 - ``SOURCE_DATE_EPOCH``: the time that a build states; it has a default, so that builds can be compared.
 """
 
@@ -26,7 +27,19 @@ CONF = Path(__file__).resolve().parent
 ROOT = CONF.parent
 sys.path.insert(0, str(CONF / "extensions"))
 site_url = os.environ.get("ASRSCOPE_SITE_URL", "")
+if site_url and not site_url.endswith("/"):
+    site_url += "/"  # the sitemap puts names of pages behind it
 repository = os.environ.get("ASRSCOPE_REPOSITORY", "").rstrip("/")
+
+
+def outline(path: Path, moments: int = 96) -> list[float]:
+    """Return how far a clip reaches from zero, moment by moment, 0 to 1: for the pictures of links."""
+    import numpy as np  # noqa: PLC0415 - a site without an address needs neither
+    import soundfile  # noqa: PLC0415
+
+    peaks = [np.abs(part).max() for part in np.array_split(soundfile.read(path)[0], moments)]
+    return [round(float(peak / max(peaks)), 3) for peak in peaks]
+
 
 # -- project ---------------------------------------------------------------------------------------------
 
@@ -37,6 +50,10 @@ release = version = version_of("asrscope")
 
 extensions = [
     "accessible",
+    "cards",
+    "csp",
+    "descriptions",
+    "hosting",
     "stale",  # before sphinx-gallery: it decides which scripts run again
     "sphinx_gallery.gen_gallery",
     "launch",
@@ -141,7 +158,10 @@ bokeh_gallery_page_files = ["clock.css", "clock.js", "steps.css", "steps.js"]
 html_favicon = "static/icon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
+templates_path = ["templates"]
 pygments_dark_style = "github-dark"
+html_show_search_summary = False  # pages would be fetched for it; ours says what each page is about
+descriptions_file = "pages.toml"
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
@@ -154,11 +174,33 @@ copybutton_prompt_is_regexp = True
 
 ogp_site_url = site_url
 ogp_social_cards = {"enable": False}
-ogp_description_length = 160
-notfound_urls_prefix = urlsplit(site_url).path or "/"
+# Shown for any address that does not exist, however deep: its links begin at the root.
+notfound_urls_prefix = root = urlsplit(site_url).path or "/"
+notfound_context = {
+    "title": "Page not found",
+    "body": f"""
+<h1>Page not found</h1>
+<p>There is no page at this address. It may have another name now.</p>
+<ul>
+<li><a href="{root}search.html">Search this site</a></li>
+<li><a href="{root}course/index.html">The course</a>: six classes, with exercises and questions</li>
+<li><a href="{root}gallery/index.html">The gallery</a>: the model taken apart, one stage a page</li>
+<li><a href="{root}index.html">The first page</a></li>
+</ul>
+""",
+}
+
+# Pages lead to their source, gallery pages to their script.
+hosting_repository = repository
+hosting_branch = os.environ.get("ASRSCOPE_BRANCH", "main")
+if repository:
+    html_theme_options |= {"source_repository": repository, "source_branch": hosting_branch}
+    html_theme_options["source_directory"] = "docs/"
 
 if site_url:
     html_baseurl = site_url
     extensions.append("sphinx_sitemap")
     sitemap_url_scheme = "{link}"
     sitemap_show_lastmod = False
+    sitemap_excludes = ["404.html", "genindex.html", "py-modindex.html", "search.html"]
+    cards_outline = outline(ROOT / "src" / "asrscope" / "clips" / "captain.flac")

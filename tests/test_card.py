@@ -570,3 +570,16 @@ def test_the_bundled_random_projector_fails_as_it_should(shipped):
     metrics, _ = shipped
     wer = metrics["random_projector"]["together"]
     assert wer["other"]["wer"] > 0.9 > wer["own"]["wer"]
+
+
+def test_names_and_notes_become_no_markup(metrics, provenance):
+    from hostile import CORPUS, HOSTILE
+    from markdown_it import MarkdownIt
+
+    before = MarkdownIt("commonmark").enable("table").render(model_card(metrics, provenance))
+    metrics["peer"]["name"] = HOSTILE
+    provenance["encoder"]["made_with"]["notes"] = HOSTILE
+    metrics["held_out_voices"] = {HOSTILE: CORPUS}
+    after = MarkdownIt("commonmark").enable("table").render(model_card(metrics, provenance, HOSTILE))
+    pattern = re.compile(r"<[a-z!/][^>]*>")
+    assert set(pattern.findall(after)) <= set(pattern.findall(before)) | {"<em>", "</em>"}

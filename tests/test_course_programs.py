@@ -74,6 +74,21 @@ def post(address: str, name: str, content: bytes) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
+@pytest.mark.parametrize("content", ["a recording", "no recording"])
+def test_a_hostile_file_name_is_shown_as_text(demo, browser, tmp_path, content):
+    from hostile import FILE_NAME, attacks
+
+    import asrscope
+
+    sound = asrscope.load_sample("captain").path.read_bytes() if content == "a recording" else b"no sound"
+    status, page = post(demo, FILE_NAME.replace('"', "%22"), sound)
+    assert status == (200 if content == "a recording" else 400)
+    assert "class=attack src=x" in page
+    path = tmp_path / "answer.html"
+    path.write_text(page, encoding="utf-8")
+    assert attacks(browser, path.as_uri()) == []
+
+
 def test_the_page_asks_for_a_recording_and_answers_with_its_report(demo):
     import asrscope
 

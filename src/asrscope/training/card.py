@@ -1,6 +1,7 @@
 """Write a checkpoint's model card: what was aimed at, what was measured, and whether it is reached."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ WEIGHTS_MB = 20  # at most
 CLIP_SECONDS = 0.5  # for a clip of about three seconds, below
 QUICK_MINUTES = 60  # of a quick run, below
 NOT_MEASURED, REPORTED = "not measured", "reported"
+MARKUP = re.compile(r"<(?=[a-zA-Z/!?])|\](?=\()")  # where it begins
 PARTS = ("encoder", "decoder", "projector")  # in the order of training
 
 
@@ -100,9 +102,12 @@ def model_card(metrics: Mapping[str, Any], provenance: Mapping[str, Any], name: 
     made = {part: provenance[part]["made_with"] for part in PARTS}
     verdicts = [row for row in rows if row.verdict != REPORTED]
     template = Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")
-    # Markdown, read as it is: nothing to escape.
     environment = Environment(
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+        finalize=_plain,
     )
     environment.globals.update(
         percent=_percent,
@@ -154,6 +159,15 @@ def write_model_card(target: Path, metrics: Mapping[str, Any]) -> Path:
     path = target / "README.md"
     write_text(path, card)
     return path
+
+
+def _plain(value: object) -> object:
+    """Keep a name or a note from becoming an element or a link: Markdown takes HTML as it is."""
+    return (
+        MARKUP.sub(lambda found: "&lt;" if found[0] == "<" else "\\]", value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 # The rows of the first table ------------------------------------------------------------------------------

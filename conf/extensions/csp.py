@@ -1,0 +1,150 @@
+"""A content security policy in every page: only this site's own scripts run, and nothing asks another host.
+
+When a build is done, each page gets a ``<meta http-equiv="Content-Security-Policy">`` right after its
+encoding. Scripts may be files of the site, or stand in the page: those are allowed one by one, by their
+SHA-256. Nothing is made a program from text (no ``unsafe-eval``), and attributes such as ``onclick`` do
+nothing. A page that needs what the policy forbids is a warning, so that a strict build fails.
+
+Styles are the exception: Bokeh and the theme write style elements and attributes while a page is shown, so
+they are allowed wherever they stand. A style cannot run a program, and what it could fetch is forbidden.
+"""
+
+import base64
+import hashlib
+import re
+from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+# What else a page may ask for: files of the site, and data that it holds itself.
+SOURCES = (
+    "default-src 'none'",
+    "style-src 'self' 'unsafe-inline'",  # see above
+    "img-src 'self' data: blob:",
+    "media-src 'self' data: blob:",
+    "base-uri 'none'",  # no page can turn its own addresses elsewhere
+    "form-action 'self' file:",  # the search; Firefox does not count the files of a saved site as its own
+)
+DATA = {"application/json", "application/ld+json"}  # types of script elements that are no programs
+LOADED = {"script": "src", "img": "src", "audio": "src", "video": "src", "source": "src", "iframe": "src"}
+ENCODING = re.compile(r'<meta charset="?utf-8"?\s*/?>', re.IGNORECASE)
+POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="[^"]*">')
+
+
+class Programs(HTMLParser):
+    """Collect the scripts that stand in a page, and what the policy would stop."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.scripts: list[str] = []
+        self.stopped: list[str] = []
+        self._text: list[str] | None = None  # of the script element that is open
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "script" and "src" not in given and given.get("type", "") not in DATA:
+            self._text = []
+        for name, value in given.items():
+            if name.startswith("on"):
+                self.stopped.append(f"the attribute {name} of <{tag}>")
+            elif name in {"href", "src", "action"} and value.strip().lower().startswith("javascript:"):
+                self.stopped.append(f"an address that is a program, in <{tag}>")
+        address = given.get(LOADED.get(tag, ""), "")
+        if tag == "link" and {"stylesheet", "icon", "preload"} & set(given.get("rel", "").split()):
+            address = given.get("href", "")
+        if urlsplit(address).netloc:
+            self.stopped.append(f"<{tag}> from another host: {address}")
+        if tag in {"iframe", "object", "embed", "base"}:
+            self.stopped.append(f"the element <{tag}>")
+
+    def handle_data(self, data: str) -> None:
+        if self._text is not None:
+            self._text.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script" and self._text is not None:
+            self.scripts.append("".join(self._text))
+            self._text = None
+
+
+def policy(scripts: list[str]) -> str:
+    """Return the policy of a page.
+
+    Parameters
+    ----------
+    scripts : list of str
+        The scripts that stand in the page, as they stand there.
+
+    Returns
+    -------
+    str
+        What belongs into the header or the ``meta`` element.
+    """
+    hashes = {base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts}
+    allowed = " ".join(["script-src 'self'", *sorted(f"'sha256-{digest}'" for digest in hashes)])
+    first, *rest = SOURCES
+    return "; ".join([first, allowed, *rest])
+
+
+def protected(page: str) -> tuple[str, list[str]]:
+    """Put the policy into a page.
+
+    Parameters
+    ----------
+    page : str
+        HTML; a policy that it has is replaced.
+
+    Returns
+    -------
+    tuple of str and list of str
+        The page, and what in it the policy stops.
+
+    Raises
+    ------
+    ValueError
+        If the page does not state that its encoding is UTF-8.
+    """
+    page = POLICY.sub("", page)
+    found = Programs(page)
+    place = ENCODING.search(page)
+    if place is None:
+        raise ValueError('expected a page that begins with <meta charset="utf-8">, but found none in it')
+    meta = (
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy(found.scripts), quote=False)}">'
+    )
+    return page[: place.end()] + meta + page[place.end() :], found.stopped
+
+
+def pages(outdir: Path) -> list[Path]:
+    """Return the pages of a built site, without what it gives away as files."""
+    return [
+        path
+        for path in sorted(outdir.rglob("*.html"))
+        if not path.relative_to(outdir).parts[0].startswith(("_downloads", "_sources"))
+    ]
+
+
+def protect(app: Any, error: Exception | None) -> None:
+    """Put the policy into every page of a site."""
+    if error or app.builder.format != "html":
+        return
+    for path in pages(Path(app.outdir)):
+        page, stopped = protected(path.read_text(encoding="utf-8"))
+        path.write_text(page, encoding="utf-8", newline="\n")
+        for what in stopped:
+            name = path.relative_to(app.outdir).as_posix()
+            logger.warning("%s: the content security policy stops %s", name, what, type="csp")
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Run after everything that writes or changes pages."""
+    app.connect("build-finished", protect, priority=990)
+    return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,87 @@
+"""The search of the built site, asked as learners ask: what answers is among the first three."""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote_plus
+
+import pytest
+from pages import Visit, wait_for
+
+SITE = Path(os.environ["ASRSCOPE_SITE"]).resolve()
+BASE = SITE.as_uri() + "/"  # from the disk, where nothing can be fetched
+FIRST = 3
+
+# What was typed, and the pages that answer it. Written down before the search was made to find them.
+QUESTIONS = {
+    "what is a mel spectrogram": {"gallery/20_log_mel", "glossary"},
+    "how do I install it": {"using/install"},
+    "do I need a GPU": {"course/faq", "using/install"},
+    "what does the projector do": {"gallery/40_projector", "course/class-2"},
+    "modality gap": {"gallery/43_modality_gap"},
+    "transcribe my own recording": {"using/your-recording"},
+    "how is word error rate computed": {"gallery/80_evaluation", "course/class-4"},
+    "how long does training take": {"using/training"},
+    "why is the encoder frozen": {"course/class-3", "course/faq"},
+    "does the model really listen or guess": {"gallery/55_attention"},
+    "logit lens": {"gallery/60_logit_lens"},
+    "empty output or repeating words": {"course/troubleshooting"},
+    "publish to hugging face": {"course/class-4"},
+    "how many audio tokens per second": {"course/quick-reference", "course/class-2"},
+    "background noise": {"gallery/70_robustness", "using/evaluation"},
+    "why 16 khz sample rate": {"gallery/10_from_air_to_numbers"},
+    "microphone not working": {"course/troubleshooting", "using/your-recording", "api/microphone"},
+    "json format": {"using/json-format"},
+    "quantize to 8 bit": {"course/class-6"},
+    "audio longer than 30 seconds": {"course/class-6", "using/your-recording"},
+    "beam search": {"gallery/50_decoder"},
+    "download the notebooks": {"gallery/index"},
+    "chat template": {"gallery/46_prompt_anatomy"},
+    "load_sample": {"api/samples"},
+}
+
+
+def ask(visit: Visit, question: str) -> list[str]:
+    """Type a question into the search and return the pages that it finds, in their order."""
+    visit.page.goto(f"{BASE}search.html?q={quote_plus(question)}")
+    wait_for(visit.page, "document.querySelector('#search-results h2')?.textContent === 'Search Results'", 20)
+    addresses = visit.page.eval_on_selector_all(
+        "#search-results li > a", "(links) => links.map((link) => link.getAttribute('href'))"
+    )
+    return list(dict.fromkeys(re.sub(r"\.html(#.*)?$", "", address) for address in addresses))
+
+
+@pytest.fixture(scope="module")
+def visit(browser):
+    with Visit(browser, BASE) as visit:
+        yield visit
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_finds_the_page_that_answers_it(visit, question):
+    assert set(ask(visit, question)[:FIRST]) & QUESTIONS[question]
+    assert visit.complaints == []
+
+
+def test_each_page_that_is_found_says_what_it_is_about(visit):
+    ask(visit, "what does the projector do")
+    items = visit.page.locator("#search-results li.kind-text")
+    assert items.count() >= FIRST
+    for item in items.all()[:FIRST]:
+        assert len(item.locator("p.context").inner_text()) > 40
+
+
+def test_a_reader_types_into_the_box_of_any_page_and_follows_the_first_result(visit):
+    visit.page.goto(f"{BASE}gallery/40_projector.html")
+    box = visit.page.locator("input[name=q]:visible").first
+    box.fill("which layers does the logit lens read")
+    box.press("Enter")
+    wait_for(visit.page, "document.querySelectorAll('#search-results li').length > 0", 20)
+    visit.page.locator("#search-results li > a").first.click()
+    wait_for(visit.page, "location.pathname.endsWith('gallery/60_logit_lens.html')", 20)
+    assert visit.complaints == []
+
+
+def test_words_that_stand_nowhere_find_nothing_and_the_page_says_so(visit):
+    assert ask(visit, "xylophonic quagmire") == []
+    assert "did not match" in visit.page.locator("#search-results").inner_text()
