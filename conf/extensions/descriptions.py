@@ -29,7 +29,7 @@ GENERATED = {
 # Paragraphs in these are no beginning of a text.
 ASIDE = (nodes.Admonition, nodes.table, nodes.field_list, nodes.footnote, nodes.figure, nodes.system_message)
 SENTENCE = re.compile(r"(?<=[.?!:])\s+")
-UNTITLED = "\0"
+UNTITLED = "\ue000"  # no letter of any text
 ASIDE_CLASSES = {"sphx-glr-download-link-note", "sphx-glr-thumbcontainer", "sphx-glr-thumbnails"}
 
 

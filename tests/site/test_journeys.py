@@ -62,9 +62,9 @@ def test_a_reader_presses_a_word_and_hears_its_stretch(browser, page):
         )
         word.focus()
         visit.page.keyboard.press("Enter")
-        visit.page.wait_for_function("window.begun !== undefined")
+        visit.page.wait_for_function("() => window.begun !== undefined")
         assert start - 0.05 <= visit.page.evaluate("window.begun") < end
-        visit.page.wait_for_function("document.querySelector('audio').paused")
+        visit.page.wait_for_function("() => document.querySelector('audio').paused")
         assert start < visit.page.evaluate("document.querySelector('audio').currentTime") < end + 0.3
         places = visit.page.evaluate(PLACES)
         assert all(start <= place < end + 0.3 for place in places)

@@ -197,6 +197,8 @@ def visit_html(self: Any, node: bokeh_figure) -> None:
         f'<div class="bokeh-figure-canvas" role="group" aria-label="{title}"'
         f' aria-describedby="{name}-description" style="min-height:{node["height"]}px"></div>\n'
         f'<noscript><img src="{escape(poster)}" alt="{description}"></noscript>\n'
+        # On paper: always light, of the paper's width and without tools. No browser loads it before.
+        f'<img class="bokeh-figure-poster" src="{escape(poster)}" alt="" loading="lazy">\n'
         "<figcaption>\n"
     )
 

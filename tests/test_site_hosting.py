@@ -1,0 +1,252 @@
+"""What the site needs to be hosted and trusted: policy, lines on pages, previews, hashes, services."""
+
+import base64
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageFont
+
+ROOT = Path(__file__).resolve().parents[1]
+EXTENSIONS = ROOT / "conf" / "extensions"
+sys.path.insert(0, str(EXTENSIONS))
+
+import cards  # noqa: E402 - found through the line above
+import csp  # noqa: E402
+import descriptions  # noqa: E402
+import hosting  # noqa: E402
+
+CONF = """
+import sys
+sys.path.insert(0, {extensions!r})
+extensions = ["cards", "csp", "descriptions", "hosting", "myst_parser", "notfound.extension",
+              "sphinxext.opengraph", "sphinx_sitemap"]
+project = "mini"
+html_theme = "furo"
+sphinx_gallery_conf = {{"examples_dirs": ["scripts"], "gallery_dirs": ["gallery"]}}
+exclude_patterns = ["scripts"]
+html_baseurl = ogp_site_url = "https://owner.github.io/name/"
+ogp_social_cards = {{"enable": False}}
+notfound_urls_prefix = "/name/"
+sitemap_url_scheme = "{{link}}"
+sitemap_excludes = ["404.html", "genindex.html", "search.html"]
+hosting_repository = "https://github.com/owner/name"
+cards_outline = [0.1, 0.9, 0.4]
+descriptions_file = "pages.toml"
+html_copy_source = False
+
+def setup(app):
+    app.add_config_value("sphinx_gallery_conf", {{}}, "")  # without the gallery, which has it
+"""
+SENTENCE = "The first sentence says what the page is about."
+PAGES = {
+    "index.md": f"""# A "page" & more
+
+```{{note}}
+An aside.
+```
+
+Of {{doc}}`deep/er/page` nothing is said. {SENTENCE} {SENTENCE} {SENTENCE} {SENTENCE}
+
+{{download}}`give.txt`
+
+```{{toctree}}
+deep/er/page
+gallery/10_script
+bad
+```
+""",
+    "deep/er/page.md": "# Deep\n\nWhat stands deep below.\n",
+    "gallery/10_script.md": "# Script\n\nMade of a script.\n",
+    "bad.md": """# Bad
+
+A page that wants too much.
+
+<button onclick="x()">x</button> <a href="javascript:x()">x</a>
+
+<script>window.mine = "<b>"</script>
+
+<img src="https://elsewhere.invalid/x.png">
+""",
+    "give.txt": "given away",
+    "scripts/10_script.py": "print()",
+}
+TABLE = f"""[about]
+"deep/er/page" = "A line of its own."
+bad = "{"x" * 161}"
+[words]
+"deep/er/page" = "abyss </script>"
+gone = "x"
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A small site with an address: its folder, and the warnings of its build."""
+    root = tmp_path_factory.mktemp("repository")
+    for name, text in PAGES.items():
+        path = root / "docs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    (root / "conf").mkdir()
+    (root / "conf" / "conf.py").write_text(CONF.format(extensions=str(EXTENSIONS)), encoding="utf-8")
+    (root / "conf" / "pages.toml").write_text(TABLE, encoding="utf-8")
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", "conf", "docs", "site"]
+    result = subprocess.run(
+        command,
+        cwd=root,
+        env={**os.environ, "PYTHONWARNINGS": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return root / "site", result.stderr
+
+
+@pytest.fixture(scope="module")
+def site(built):
+    return built[0]
+
+
+def meta(page: str, name: str) -> str:
+    """Return what a page's element `meta` of some name or property says."""
+    (found,) = re.findall(rf'<meta (?:name|property)="{name}" content="([^"]*)"', page)
+    return found
+
+
+def test_a_policy_allows_each_script_that_stands_in_the_page_and_no_other():
+    page = '<meta charset="utf-8"><script>one</script><script src="a.js"></script><script>two</script>'
+    done, stopped = csp.protected(page)
+    digests = [base64.b64encode(hashlib.sha256(text).digest()).decode() for text in (b"one", b"two")]
+    assert stopped == []
+    allowed = re.search(r"script-src ([^;]*);", done)[1].split()
+    assert sorted(allowed) == sorted(["'self'", *(f"'sha256-{digest}'" for digest in digests)])
+    assert csp.protected(done)[0] == done  # a page that is not written again keeps its policy
+    with pytest.raises(ValueError, match="charset"):
+        csp.protected("<script>one</script>")
+
+
+def test_a_page_that_needs_what_the_policy_forbids_is_a_warning(built):
+    _site, warnings = built
+    policy = [line for line in warnings.splitlines() if "content security policy" in line]
+    assert len(policy) == 3
+    for what in ("onclick of <button>", "program, in <a>", "<img> from another host"):
+        assert any(what in line and "bad.html" in line for line in policy), what
+
+
+def test_a_line_is_made_of_whole_sentences_without_asides_and_unknown_titles(site):
+    line = meta((site / "index.html").read_text(encoding="utf-8"), "description")
+    assert line == " ".join([SENTENCE] * 3)
+    assert len(line) <= descriptions.LONGEST
+    assert descriptions.shortened("word " * 50).endswith("word…")
+    assert len(descriptions.shortened("word " * 50)) <= descriptions.LONGEST
+
+
+def test_the_table_has_the_last_word_and_is_checked(built):
+    site, warnings = built
+    page = (site / "deep" / "er" / "page.html").read_text(encoding="utf-8")
+    assert meta(page, "description") == meta(page, "og:description") == "A line of its own."
+    assert "there is no page 'gone'" in warnings
+    assert "the line on 'bad' has 161 characters" in warnings
+    search = (site / "search.html").read_text(encoding="utf-8")
+    assert "abyss \\u003c/script>" in search
+    assert "about" in re.search(r"window.searchPages = (\{.*\})", search)[1]
+
+
+def test_each_page_has_a_picture_for_previews_at_its_whole_address(site):
+    page = (site / "deep" / "er" / "page.html").read_text(encoding="utf-8")
+    address = meta(page, "og:image")
+    assert address == "https://owner.github.io/name/_cards/deep-er-page.png"
+    assert meta(page, "twitter:card") == "summary_large_image"
+    with Image.open(site / "_cards" / "deep-er-page.png") as picture:
+        assert picture.size == (int(meta(page, "og:image:width")), int(meta(page, "og:image:height")))
+    once, again = (cards.draw_card("Title", "About", "name", [0.5, 1.0]).tobytes() for _ in range(2))
+    assert once == again
+    assert once != cards.draw_card("Other", "About", "name", [0.5, 1.0]).tobytes()
+
+
+def test_a_title_that_is_too_long_for_its_picture_ends_in_dots_and_fits():
+    font = ImageFont.load_default(72)
+    found = cards.wrapped("a title that does not end " * 9, font, 1040, 2)
+    assert len(found) == 2
+    assert found[1].endswith("...")
+    assert all(font.getlength(line) <= 1040 for line in found)
+    assert cards.wrapped("short", font, 1040, 2) == ["short"]
+
+
+def test_every_download_is_listed_with_its_hash(site):
+    lines = (site / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    files = [path for path in (site / "_downloads").rglob("*") if path.is_file()]
+    assert len(lines) == len(files) == 1
+    digest, name = lines[0].split("  ")
+    assert (site / name).read_text(encoding="utf-8") == "given away"
+    assert digest == hashlib.sha256(b"given away").hexdigest()
+    assert subprocess.run(
+        ["sha256sum", "--check", "SHA256SUMS"], cwd=site, check=True, stdout=subprocess.DEVNULL
+    )
+
+
+def test_search_engines_are_let_in_and_led_to_every_page(site):
+    robots = (site / "robots.txt").read_text(encoding="utf-8")
+    assert "Disallow" not in robots
+    assert "Sitemap: https://owner.github.io/name/sitemap.xml\n" in robots
+    assert "Sitemap" not in hosting.robots("")
+    listed = re.findall(r"<loc>(.*?)</loc>", (site / "sitemap.xml").read_text(encoding="utf-8"))
+    names = {"index", "bad", "deep/er/page", "gallery/10_script"}
+    assert set(listed) == {f"https://owner.github.io/name/{name}.html" for name in names}
+    page = (site / "deep" / "er" / "page.html").read_text(encoding="utf-8")
+    assert '<link rel="canonical" href="https://owner.github.io/name/deep/er/page.html">' in page
+
+
+def test_each_page_leads_to_what_it_is_written_in(site):
+    sources = {"index": "docs/index.md", "gallery/10_script": "docs/scripts/10_script.py"}
+    for page, source in sources.items():
+        text = (site / f"{page}.html").read_text(encoding="utf-8")
+        assert f'href="https://github.com/owner/name/edit/main/{source}"' in text
+        assert f'href="https://github.com/owner/name/blob/main/{source}"' in text
+    assert "/edit/main/" not in (site / "search.html").read_text(encoding="utf-8")
+
+
+def test_the_page_for_lost_readers_works_at_any_depth(browser, site, tmp_path):
+    """As GitHub Pages serves it: below a folder, for whatever address, with status 404."""
+    from pages import served
+
+    (tmp_path / "name").symlink_to(site)
+    with served(tmp_path) as server:
+        page = browser.new_page()
+        text = (site / "404.html").read_text(encoding="utf-8")
+        page.route("**/lost/**", lambda route: route.fulfill(status=404, content_type="text/html", body=text))
+        failed = []
+        page.on("response", lambda answer: failed.append(answer.url) if answer.status >= 400 else None)
+        address = f"{server}name/lost/in/the/deep.html"
+        page.goto(address)
+        assert failed == [address]
+        assert page.evaluate("document.styleSheets.length") > 1
+        page.locator(".sidebar-tree a").first.click()
+        page.wait_for_url("**/name/deep/er/page.html")
+        page.close()
+
+
+def test_icons_have_their_sizes():
+    static = ROOT / "conf" / "static"
+    for size in (32, 180):
+        with Image.open(static / f"icon-{size}.png") as picture:
+            assert picture.size == (size, size)
+            assert len(picture.convert("RGB").getcolors(10_000)) > 3
+    template = (ROOT / "conf" / "templates" / "base.html").read_text(encoding="utf-8")
+    assert re.findall(r"icon-(\d+)\.png", template) == ["32", "180"]
+
+
+def test_the_workflow_publishes_in_a_job_that_runs_no_code_of_others():
+    text = (ROOT / ".github" / "workflows" / "pages.yml").read_text(encoding="utf-8")
+    assert re.findall(r"uses: (\S+)", text)
+    assert all(
+        re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", used) for used in re.findall(r"uses: (\S+)", text)
+    )
+    build, publish = text.split("  publish:\n")
+    assert "contents: write" not in build
+    assert not re.search(r"pip|nox|python", publish)
