@@ -161,6 +161,7 @@ def test_each_page_has_a_picture_for_previews_at_its_whole_address(site):
     page = (site / "deep" / "er" / "page.html").read_text(encoding="utf-8")
     address = meta(page, "og:image")
     assert address == "https://owner.github.io/name/_cards/deep-er-page.png"
+    assert meta(page, "og:image:alt") == "Deep"
     assert meta(page, "twitter:card") == "summary_large_image"
     with Image.open(site / "_cards" / "deep-er-page.png") as picture:
         assert picture.size == (int(meta(page, "og:image:width")), int(meta(page, "og:image:height")))

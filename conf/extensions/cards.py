@@ -102,8 +102,7 @@ def add_card(app: Any, pagename: str, _template: str, context: dict[str, Any], d
     about = lines(app).get(pagename, "")
     path = Path(app.outdir, FOLDER, f"{pagename.replace('/', '-')}.png")
     path.parent.mkdir(exist_ok=True)
-    title = doctree.next_node(lambda node: node.tagname == "title")
-    text = title.astext() if title is not None else app.config.project
+    text = app.env.titles[pagename].astext()
     picture = draw_card(text, about, app.config.cards_name or app.config.project, app.config.cards_outline)
     picture.quantize(COLORS).save(path, optimize=True)
     context["meta"] = {
