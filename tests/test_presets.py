@@ -54,7 +54,9 @@ def test_a_model_without_weights_is_one_clear_error(make_checkpoint):
 def test_pickled_weights_are_not_read(make_checkpoint):
     path = make_checkpoint()
     (path / "model.safetensors").rename(path / "pytorch_model.bin")
-    with pytest.raises(FileNotFoundError, match="holds weights only as pytorch_model.bin, which can run code"):
+    with pytest.raises(
+        FileNotFoundError, match="holds weights only as pytorch_model.bin, which can run code"
+    ):
         load(path)
 
 

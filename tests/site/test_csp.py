@@ -1,7 +1,7 @@
 """Every page of the built site has a policy that forbids foreign and written-in programs, and lives with it.
 
-test_pages.py opens each page, from a server and from the disk, and fails at any complaint of the browser; what
-the policy stops is one. Here it is shown that the policy is there, is strict, and does its work.
+test_pages.py opens each page, from a server and from the disk, and fails at any complaint of the browser;
+what the policy stops is one. Here it is shown that the policy is there, is strict, and does its work.
 """
 
 import base64
