@@ -247,3 +247,33 @@ def test_a_loaded_model_is_named_but_not_taken_for_trained(loaded, traces):
         assert part.trained is None
     parameters = {part.part: part.parameters for part in traces["qwen2_audio"].provenance}
     assert parameters["encoder"] == sum(p.numel() for p in model.model.audio_tower.parameters())
+
+
+def test_the_command_line_takes_a_directory_of_transformers(tmp_path):
+    from typer.testing import CliRunner
+
+    from asrscope.cli import app
+
+    path = save_tiny("granite_speech", tmp_path)
+    command = [
+        "trace",
+        "captain",
+        "--model",
+        str(path),
+        "--max-new-tokens",
+        "3",
+        "--instruction",
+        "Repeat it.",
+    ]
+    done = CliRunner().invoke(
+        app, [*command, "--json", str(tmp_path / "t.json"), "--html", str(tmp_path / "t.html")]
+    )
+    assert done.exit_code == 0, done.stderr
+    record = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    validate_json(record)
+    assert record["architecture"] == "GraniteSpeechForConditionalGeneration"
+    assert "Repeat it." in "".join(record["prompt_texts"])
+    assert "GraniteSpeechForConditionalGeneration" in (tmp_path / "t.html").read_text(encoding="utf-8")
+    refused = CliRunner().invoke(app, [*command, "--random-projector"])
+    assert refused.exit_code == 2
+    assert "an untrained projector is for models of this package" in refused.stderr

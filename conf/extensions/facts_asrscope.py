@@ -3,7 +3,8 @@
 ``full.*`` describes the large pair: its published configurations come with the package, and its parameters
 are counted in models that are built from them without weights. ``tiny.*`` describes the bundled model, and
 ``clip.*`` the first sample clip, which the lectures follow. What was measured is in ``facts_measured``, what
-follows from sizes by formulas in ``facts_scaling``, published systems in ``facts_systems``.
+follows from sizes by formulas in ``facts_scaling``, published systems in ``facts_systems``, how transformers
+joins the parts of others in ``facts_native``.
 """
 
 from functools import cache
@@ -14,6 +15,7 @@ import soundfile
 import torch
 from facts import Fact
 from facts_measured import measured
+from facts_native import native
 from facts_scaling import scaling, stacking
 from facts_systems import published
 from transformers import WhisperConfig, WhisperModel
@@ -45,6 +47,7 @@ def load_facts() -> Facts:
         **stacking(),
         **full(),
         **published(),
+        **native(),
     }
 
 

@@ -31,10 +31,9 @@ class Anatomy:
         The placeholder in the prompt.
     entry : str
         Path of the module within the tower that runs first; empty for the tower itself.
-    frames_mask : str or None
-        Name of the input that says which frames belong to the clip; None if the model has no such input.
-    pool : int
-        Positions that the tower averages to one before its output; 1 if it does not.
+    pool : int or None
+        Positions that the tower averages to one before its output; 1 if it does not, None if that is not
+        known.
     positions_per_token : int or None
         Encoder positions that one audio token stands for; None to see it from what goes through the
         projector.
@@ -61,8 +60,7 @@ class Anatomy:
     ask: Callable[[PreTrainedModel, ProcessorMixin, Any, str | None], BatchFeature]
     audio_token_id: int
     entry: str = ""
-    frames_mask: str | None = None
-    pool: int = 1
+    pool: int | None = 1
     positions_per_token: int | None = None
     stacks: bool | None = None
     projection: str | None = None
@@ -172,7 +170,6 @@ def _voxtral(config: Any) -> dict[str, Any]:
 def _glmasr(config: Any) -> dict[str, Any]:
     return {
         "ask": ask_with_template,
-        "frames_mask": "input_features_mask",
         "projection": _stacked(config),
         "processor": "GlmAsrProcessor",
     }
@@ -181,7 +178,6 @@ def _glmasr(config: Any) -> dict[str, Any]:
 def _audioflamingo3(config: Any) -> dict[str, Any]:
     return {
         "ask": ask_with_template,
-        "frames_mask": "input_features_mask",
         "pool": 2,
         "projection": (
             "The encoder averages pairs of its positions before its output; each then passes by itself two "
@@ -191,10 +187,21 @@ def _audioflamingo3(config: Any) -> dict[str, Any]:
     }
 
 
+def _musicflamingo(config: Any) -> dict[str, Any]:
+    return {
+        **_audioflamingo3(config),
+        "projection": (
+            "The encoder averages pairs of its positions before its output; each is turned by its time, then "
+            f"passes by itself two linear layers with {config.projector_hidden_act} between them, nothing is "
+            "stacked"
+        ),
+        "processor": "MusicFlamingoProcessor",
+    }
+
+
 def _qwen2_audio(config: Any) -> dict[str, Any]:  # noqa: ARG001 - all kinds have the same argument
     return {
         "ask": ask_with_template,
-        "frames_mask": "feature_attention_mask",
         "pool": 2,
         "projection": (
             "The encoder averages pairs of its positions before its output; each then passes by itself one "
@@ -223,7 +230,7 @@ def _granite_speech(config: Any) -> dict[str, Any]:
 
 
 def _unknown(config: Any) -> dict[str, Any]:  # noqa: ARG001 - all kinds have the same argument
-    return {"ask": ask_with_template, "mel_scale": "unknown"}
+    return {"ask": ask_with_template, "pool": None, "mel_scale": "unknown"}
 
 
 def _stacked(config: Any) -> str:
@@ -241,4 +248,6 @@ _KINDS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "audioflamingo3": _audioflamingo3,
     "qwen2_audio": _qwen2_audio,
     "granite_speech": _granite_speech,
+    "granite_speech_plus": _granite_speech,
+    "musicflamingo": _musicflamingo,
 }

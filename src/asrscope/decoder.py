@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import BatchFeature, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers import BatchFeature, StoppingCriteria, StoppingCriteriaList
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from asrscope.traces import Token, Word
@@ -104,7 +104,7 @@ class LoopStop(StoppingCriteria):
 
 
 def write(
-    model: PreTrainedModel,
+    model: Any,
     inputs: BatchFeature,
     *,
     num_beams: int,
@@ -116,7 +116,7 @@ def write(
     Parameters
     ----------
     model : PreTrainedModel
-        A model that generates.
+        A model that generates; it may be wrapped by PEFT.
     inputs : BatchFeature
         One prompt and its clip, from the processor.
     num_beams : int

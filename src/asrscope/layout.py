@@ -105,6 +105,9 @@ def lay_out(
     seconds_per_frame = sizes.get("hop_length", 160) / extractor.sampling_rate
     # Each window stands once for each beam, one after another.
     features, positions = seen.features[::num_beams], seen.positions[::num_beams]
+    packed = seen.positions.ndim == 2  # the tower gave the real positions of all windows in a row
+    if packed:
+        positions = seen.positions[: len(seen.positions) // num_beams][None]
     if features.shape[1] == n_mels and features.ndim == 3:
         frames_per_column = 1
         columns = features.transpose(1, 2)  # (windows, columns, n_mels)
@@ -115,16 +118,21 @@ def lay_out(
     per_window = frames.shape[1] / positions.shape[1]  # frames to a position
 
     real_frames = [frames.shape[1]] * len(frames)
-    real_positions = [positions.shape[1]] * len(frames)
-    if anatomy.frames_mask is not None:
-        mask = inputs[anatomy.frames_mask].cpu()
-        real_frames = [int(count) for count in mask.sum(-1)]
-        # The convolution of stride 2 rounds up, an average of pairs leaves a single one out.
-        real_positions = [math.ceil(count / 2) // anatomy.pool for count in real_frames]
+    real_positions = [positions.shape[1]] * len(positions)
+    for name, mask in inputs.items():
+        # Of several names in transformers: which frames of each window belong to the clip.
+        if "mask" in name and tuple(mask.shape) == tuple(columns.shape[:2]):
+            real_frames = [int(count) * frames_per_column for count in mask.sum(-1)]
+            if packed:  # spread evenly over the clip
+                per_window = sum(real_frames) / positions.shape[1]
+            else:
+                real_positions = [_positions(count, per_window, anatomy.pool) for count in real_frames]
     audio_embeds = seen.inputs_embeds[is_audio]
 
     seconds_per_position = round(seconds_per_frame * per_window, 9)
-    wide = seen.projected[-1] // positions.shape[-1]  # positions side by side in what the projector is given
+    wide = max(
+        1, seen.projected[-1] // positions.shape[-1]
+    )  # positions side by side in what the projector is given
     enter = math.prod(seen.projected[:-1]) * wide  # positions of all windows and beams
     tokens = math.prod(seen.tokens[:-1])
     per_token = anatomy.positions_per_token or enter / tokens
@@ -145,3 +153,11 @@ def lay_out(
         seconds_per_audio_token=round(per_token * seconds_per_position, 9),
         window_seconds=window if anatomy.pads and window > seconds + seconds_per_frame else None,
     )
+
+
+def _positions(frames: int, frames_per_position: float, pool: int | None) -> int:
+    """Count the positions that so many frames fill."""
+    if pool is None:
+        return math.ceil(frames / frames_per_position)
+    # The convolution of stride 2 rounds up, an average of pairs leaves a single position out.
+    return math.ceil(frames * pool / frames_per_position) // pool

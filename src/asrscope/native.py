@@ -4,6 +4,8 @@ Of a random one the sizes are ours; how its parts are joined, and what its proce
 transformers'.
 """
 
+import json
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +27,7 @@ from transformers import (
     GraniteSpeechConfig,
     GraniteSpeechForConditionalGeneration,
     GraniteSpeechProcessor,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     ProcessorMixin,
@@ -42,13 +45,13 @@ from asrscope.granite import GraniteFeatures
 from asrscope.provenance import attach_provenance, describe_weights
 from asrscope.samples import load_samples
 
-__all__ = ["ARCHITECTURES", "load_native", "tiny_random"]
+__all__ = ["ARCHITECTURES", "is_native", "load_native", "tiny_random"]
 
 WIDTH, HIDDEN, LAYERS, HEADS = 32, 64, 2, 2  # of the encoder
 DECODER_WIDTH, DECODER_HIDDEN = 48, 64
 N_MELS = 128
 WINDOW_POSITIONS = 1500  # 30 s, as the encoders of Whisper's kind all have it
-MERGES = 120  # tokens that the tokenizer learns beside the bytes
+MERGES = 120  # tokens that the tokenizer learns beside the characters
 
 Native = tuple[PreTrainedModel, ProcessorMixin]
 
@@ -98,6 +101,43 @@ def load_native(name_or_path: str | Path, *, revision: str | None = None, **opti
     return model.eval(), processor
 
 
+def is_native(name_or_path: str | Path) -> bool:
+    """Tell whether a directory or Hub repository holds a model of transformers, not one of this package.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        Directory, Hub repository, or the name of a preset, which is neither.
+
+    Returns
+    -------
+    bool
+        False also of what does not exist on this machine and cannot be the name of a repository.
+
+    Raises
+    ------
+    OSError
+        If a repository cannot be reached.
+    """
+    path = Path(name_or_path)
+    if path.exists():
+        try:
+            model_type = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+    elif re.fullmatch(r"[\w.-]+/[\w.-]+", str(name_or_path)):
+        try:
+            model_type = PreTrainedConfig.get_config_dict(str(name_or_path))[0].get("model_type")
+        except OSError as error:
+            raise OSError(
+                f"{name_or_path} is no directory here, and the Hub could not be asked for it. Make sure that "
+                "the name is right and the Hub can be reached, or give a directory."
+            ) from error
+    else:
+        return False
+    return bool(model_type != "asrscope")
+
+
 def tiny_random(architecture: str, *, seed: int = 0) -> Native:
     """Build a very small model of one architecture, with random weights, and its processor.
 
@@ -145,11 +185,12 @@ def _tokenizer(
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    # What ASCII has to show, as a byte-level alphabet writes it, so that a random model's text can be read.
+    alphabet = [*map(chr, range(ord("!"), ord("~") + 1)), "Ġ", "Ċ"]
     trainer = trainers.BpeTrainer(
         vocab_size=len(special_tokens) + len(alphabet) + MERGES,
         special_tokens=special_tokens,
-        initial_alphabet=sorted(alphabet),
+        initial_alphabet=alphabet,
         show_progress=False,
     )
     bpe.train_from_iterator([sample.text for sample in load_samples()], trainer)

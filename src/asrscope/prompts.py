@@ -68,7 +68,8 @@ def ask_with_template(
     if request is not None:
         takes_words = "prompt" in inspect.signature(request).parameters
         if instruction is None or takes_words:
-            return request(waveform, **({"prompt": instruction} if instruction is not None else {}))
+            words = {} if instruction is None else {"prompt": instruction}
+            return request(waveform, processor_kwargs={"return_tensors": "pt"}, **words)
     content = [{"type": "audio", "audio": waveform}, {"type": "text", "text": instruction or INSTRUCTION}]
     return processor.apply_chat_template(
         [{"role": "user", "content": content}],

@@ -243,9 +243,13 @@ def _pipeline(trace: Trace) -> list[tuple[str, str, str]]:
         "audio_embeds": "{} audio tokens × {}".format(*trace.audio_embeds.shape),
         "nearest_tokens": "{} × {} nearest".format(*trace.nearest_cosines.shape),
         "prompt": f"{len(trace.prompt_ids)} positions",
-        "decoder_words": f"{len(trace.tokens)} tokens, {len(trace.words)} words",
+        "decoder_words": f"{_count(len(trace.tokens), 'token')}, {_count(len(trace.words), 'word')}",
     }
     return [(stage.key, stage.title, shapes[stage.key]) for stage in STAGES]
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _weights_label(origin: Provenance) -> str:

@@ -48,7 +48,7 @@ class Scope:
     processor: Any
     anatomy: Anatomy
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: parameters that accelerate moves meanwhile would stay marked
     def trace(
         self,
         source: Clip,
@@ -99,7 +99,7 @@ class Scope:
         limit = max_new_tokens or decoder.max_new_tokens(seconds)
         model, tokenizer = unwrap(self.model), self.processor.tokenizer
         started = time.perf_counter()
-        inputs = self._inputs(waveform, instruction)
+        inputs = self._inputs(waveform, instruction, num_beams)
         features_done = time.perf_counter()
         with watch(model, self.anatomy) as seen:
             written = decoder.write(self.model, inputs, num_beams=num_beams, limit=limit, tokenizer=tokenizer)
@@ -171,7 +171,7 @@ class Scope:
             },
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: parameters that accelerate moves meanwhile would stay marked
     def transcribe(
         self,
         source: Clip,
@@ -210,14 +210,16 @@ class Scope:
         tokenizer = self.processor.tokenizer
         written = decoder.write(
             self.model,
-            self._inputs(waveform, instruction),
+            self._inputs(waveform, instruction, num_beams),
             num_beams=num_beams,
             limit=limit,
             tokenizer=tokenizer,
         )
         return decoder.text_of(tokenizer, written.ids)
 
-    def _inputs(self, waveform: Float32[np.ndarray, " samples"], instruction: str | None) -> BatchFeature:
+    def _inputs(
+        self, waveform: Float32[np.ndarray, " samples"], instruction: str | None, num_beams: int
+    ) -> BatchFeature:
         """Prepare a clip as the model's processor does, where the model is and in the type it computes in."""
         longest, seconds = self.anatomy.longest_seconds, waveform.size / SAMPLE_RATE
         if longest is not None and seconds > longest:
@@ -232,6 +234,15 @@ class Scope:
                 f"The prompt must hold audio placeholders (token {self.anatomy.audio_token_id}), but "
                 f"{type(self.processor).__name__} wrote none. Make sure to load the processor that was saved "
                 "with the model."
+            )
+        windows = len(inputs["input_features"])
+        if windows > 1 and num_beams > 1:
+            # generate repeats each window for each beam, one after another: the first beam would read the
+            # first window several times, and the last windows not at all.
+            raise ValueError(
+                f"{self.anatomy.architecture} reads this clip of {seconds:.1f} s in {windows} windows, which "
+                f"the beam search of transformers mixes up, but found num_beams={num_beams}. Make sure to "
+                "use num_beams=1, or to cut the clip to one window."
             )
         tower = self.anatomy.parts(model)["encoder"]
         types = [weight.dtype for weight in tower.parameters() if weight.dtype.is_floating_point]
@@ -290,7 +301,7 @@ def attach(model: Any, processor: ProcessorMixin) -> Scope:
     return Scope(model, processor, describe_anatomy(unwrap(model), processor))
 
 
-def trace(model: PreTrainedModel, processor: ProcessorMixin, source: Clip, **options: Any) -> Trace:
+def trace(model: Any, processor: ProcessorMixin, source: Clip, **options: Any) -> Trace:
     """Let a speech-language model answer to a clip, and keep what each stage made of it.
 
     Parameters

@@ -20,11 +20,13 @@ import typer
 from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress, quiet_libraries
 from asrscope.cli.doctor import doctor
 from asrscope.cli.info import info
-from asrscope.cli.options import AsJson, Beams, DeviceMap, Model, Projector, Quantize, given
+from asrscope.cli.options import AsJson, Beams, DeviceMap, Model, Projector, Quantize, TracedModel, given
 from asrscope.cli.studies import app as train_app
 from asrscope.samples import CLIPS, Sample, load_samples
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin
+
     from asrscope.transcribing import Segment
 
 __all__ = ["app", "main"]
@@ -96,11 +98,14 @@ def trace(
     html: Annotated[Path | None, typer.Option(help="Write an interactive page, all in one file.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the same data as JSON.")] = None,
     npz: Annotated[Path | None, typer.Option(help="Save the trace, for Trace.load.")] = None,
-    model: Model = "tiny",
+    model: TracedModel = "tiny",
     projector: Projector = None,
     quantize: Quantize = None,
     device_map: DeviceMap = None,
     beams: Beams = 1,
+    instruction: Annotated[
+        str | None, typer.Option(help="What to ask of the model. Default: its own words for a transcript.")
+    ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Default: by the clip's length.")] = None,
     reference: Annotated[str | None, typer.Option(help="What is said, if known.")] = None,
     random_projector: Annotated[
@@ -120,6 +125,7 @@ def trace(
             _check_writable(path)
         source, sample = _recording(clip)
 
+        from asrscope.native import is_native
         from asrscope.presets import load, untrained
         from asrscope.tracing import trace as run
 
@@ -127,11 +133,18 @@ def trace(
             "name": sample.name if sample else source.name,
             "num_beams": beams,
             "max_new_tokens": max_new_tokens,
+            "instruction": instruction,
             "reference": reference or (sample.text if sample else None),
             "reference_words": sample.words if sample and reference is None else None,
         }
         parts = given(projector=projector, quantize=quantize, device_map=device_map)
-        loaded, processor = load(model, random_projector=random_projector, **parts)
+        native = is_native(model)
+        if native and (random_projector or control):
+            raise ValueError(f"an untrained projector is for models of this package, but {model} is none")
+        if native:
+            loaded, processor = _load_native(model, **parts)
+        else:
+            loaded, processor = load(model, random_projector=random_projector, **parts)
         traced = run(loaded, processor, source, **options)
         for warning in traced.warnings:
             complain(f"warning: {_named(source, warning)}")
@@ -143,7 +156,7 @@ def trace(
 
         beside = None
         parameters = sum(part.parameters for part in traced.provenance)
-        if html is not None and (parameters < SMALL if control is None else control):
+        if html is not None and not native and (parameters < SMALL if control is None else control):
             # The other projector: random beside the model's own, or the other way round.
             other = load(model, **parts)[0] if random_projector else untrained(loaded)
             beside = run(other, processor, source, **options)
@@ -301,6 +314,21 @@ def evaluate(
             complain(f"wrote {html}")
     if evaluation.failures:
         raise typer.Exit(FAILED)
+
+
+def _load_native(model: str, **parts: str) -> "tuple[PreTrainedModel, ProcessorMixin]":
+    """Load a model of transformers, onto the accelerators if there are any."""
+    import torch
+
+    from asrscope.native import load_native
+
+    if others := parts.keys() - {"device_map"}:
+        raise ValueError(
+            f"only the preset 'full' has a {' and a '.join(sorted(others))}, but {model} is none"
+        )
+    if not parts and torch.cuda.is_available():
+        parts = {"device_map": "auto"}
+    return load_native(model, **parts)
 
 
 def _recording(clip: str) -> tuple[Path, Sample | None]:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["AsJson", "Beams", "DeviceMap", "Model", "Projector", "Quantize", "given"]
+__all__ = ["AsJson", "Beams", "DeviceMap", "Model", "Projector", "Quantize", "TracedModel", "given"]
 
 Model = Annotated[
     str,
@@ -26,7 +26,17 @@ Quantize = Annotated[
 ]
 DeviceMap = Annotated[
     str | None,
-    typer.Option(help="With 'full': where it goes, 'cuda' or 'auto'. Or ASRSCOPE_DEVICE_MAP."),
+    typer.Option(help="Where a large model goes, 'cuda' or 'auto'. Or, of 'full', ASRSCOPE_DEVICE_MAP."),
+]
+TracedModel = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="ASRSCOPE_MODEL",
+        help="'tiny' (bundled), 'full', a folder with a saved model, or a folder or Hub repository with a "
+        "speech-language model of transformers (Voxtral, GLM-ASR, Audio Flamingo 3, Qwen2-Audio, Granite).",
+    ),
 ]
 Beams = Annotated[int, typer.Option("--beams", min=1, help="Beams of the search; 1 is greedy.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
