@@ -1,6 +1,9 @@
 """The scope on each architecture of transformers, against the model's own calls, bit for bit in float32."""
 
 import json
+import re
+import zlib
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -212,6 +215,11 @@ def test_report_plots_and_files_are_written_of_it(architecture, traces, tmp_path
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert trace.architecture in page
     assert "unverified" in page
+    packed = re.search(r'id="packed-plot-log_mel">([^<]+)', page)[1]
+    figure = zlib.decompress(
+        b64decode(packed)
+    )  # where the decoder reads padding, it begins at the clip alone
+    assert (b"padding follows: zoom out" in figure) == (architecture == "voxtral")
     write_json(trace, tmp_path / "trace.json")
     record = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))
     validate_json(record)

@@ -201,6 +201,10 @@ def _panel(trace: Trace, key: str, figure: Figure, name: str, label: str) -> dic
     notes = "\n".join(str(title.text).split("\n")[1:])
     title.text = notes or (f"{label} weights: projector" if label else "")
     title.visible = title.text != ""
+    if figure.x_range.name == "time" and trace.padding_tokens:
+        # The page is about the clip; a decoder that reads the rest of a window reads mostly nothing.
+        figure.x_range.end = trace.duration  # type: ignore[attr-defined] # ranges of time have an end
+        figure.xaxis.axis_label = "time (s) · padding follows: zoom out to see it"
     return {
         "id": name,
         "label": label,

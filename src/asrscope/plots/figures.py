@@ -40,7 +40,6 @@ from asrscope.traces import Trace
 LEFT_MARGIN, RIGHT_MARGIN = 60, 8  # pixels
 MAX_CELLS = 400_000  # a 30 s clip of the bundled model stays below; a larger picture is merged row by row
 MOST_MARKED_WORDS = 30  # with both ends: more lines than that would hide the picture
-MOSTLY_PADDING = 1.5  # above this share of the clip, a picture begins at the clip alone
 COLOR_PERCENTILES = (0.5, 99.5)  # a few outlying values would leave everything else one color
 
 
@@ -123,9 +122,6 @@ def time_figure(
     description = describe(trace, name) if description is None else description
     fig = styled_figure(title, subtitles, name, height, description, left=left)
     put_on_clock(fig, end, trace.duration)
-    if trace.padding_tokens and end > MOSTLY_PADDING * trace.duration:
-        fig.x_range.end = trace.duration  # type: ignore[attr-defined] # the range set a line above
-        fig.xaxis.axis_label = f"time (s) · the model padded it to {end:g} s: zoom out to see the rest"
     sound_with(fig, trace)
     fig.yaxis.axis_label = y_label
     return fig
