@@ -5,7 +5,9 @@ made with pip: uv resolves torch to its CUDA build unless told otherwise.
 """
 
 import os
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import nox
@@ -18,6 +20,15 @@ nox.options.sessions = ["lint", "types", "tests", "docs"]
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = "requirements/constraints.txt"
 TORCH = "torch==2.13.0"  # raised by hand: a version whose CPU build the index in use offers
+# What "uv pip compile" is asked for each list of versions and hashes: the sources and the systems.
+LOCKS = {
+    "site": ("pyproject.toml", "--group", "docs", "--group", "test", "--group", "packages", "--universal"),
+    "types": ("pyproject.toml", "--group", "types", "--group", "packages", "--universal"),
+    "lint": ("--group", "lint", "--universal"),
+    "firefox": ("--group", "firefox", "--python-platform", "linux"),
+}
+OLDEST = "3.11.5"  # the first Python for which all of them can be had
+WITH_TORCH = ("torch==", "nvidia-", "cuda-", "triton")  # what its build for CUDA brings along
 SITE = Path("build/site")
 DOCTREES = Path("build/doctrees")
 SPHINX = ("sphinx-build", "-n", "-W", "--keep-going", "-b", "html", "-c", "conf")
@@ -29,23 +40,27 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def install(session: nox.Session, *groups: str) -> None:
-    """Install the package and what some groups of dependencies name, in the versions of the constraints."""
-    # torch by itself and first: an index or a folder of wheels given to pip may offer the small CPU build.
+def install(session: nox.Session, lock: str) -> None:
+    """Install what a file of `LOCKS` lists, each download by its hash, torch and the package."""
+    session.install("--no-deps", "--require-hashes", "--requirement", f"requirements/{lock}.txt")
+    if lock == "lint":  # nothing is imported there
+        return
+    # By version alone: which build of torch it is, and so its hash, is up to the index, PyPI or PyTorch's.
     session.install("--constraint", CONSTRAINTS, TORCH)
-    dependencies = nox.project.dependency_groups(PYPROJECT, *groups)
-    session.install("--constraint", CONSTRAINTS, "--editable", ".", *dependencies)
+    session.install("--no-deps", "--no-build-isolation", "--editable", ".")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into build/site and open its pages; with "-- --serve", show it on port 8000 then."""
-    install(session, "docs", "test")
+    install(session, "site")
     serve = "--serve" in session.posargs
     options = [argument for argument in session.posargs if argument != "--serve"]
     session.run(*SPHINX, "-d", str(DOCTREES), *options, "docs", str(SITE))
     # Every page in a browser, where there is one: figures drawn, no request to other hosts, no broken link,
     # no barrier; and every notebook from top to bottom.
+    if sys.platform == "linux":
+        session.install("--no-deps", "--require-hashes", "--requirement", "requirements/firefox.txt")
     session.run(*PYTEST, "tests/site", env={"ASRSCOPE_SITE": str(SITE)})
     session.run("python", "conf/extensions/page_times.py", str(DOCTREES))
     if serve:
@@ -55,7 +70,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(default=False)
 def reproduce(session: nox.Session) -> None:
     """Build the site twice, from copies in two places, and list each file that differs."""
-    install(session, "docs")
+    install(session, "site")
     tracked = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     names = str(session.run(*tracked, external=True, silent=True)).split("\0")
     work = Path("build/reproduce").resolve()
@@ -81,7 +96,7 @@ def reproduce(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments after "--" go to pytest: "-- -n 0 --pdb" runs them in one process."""
-    install(session, "docs", "test")  # some tests build a small site
+    install(session, "site")  # some tests build a small site
     wanted = os.environ.get("ASRSCOPE_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if wanted is None:
         # Where this fails too, the browser's tests are left out, and pytest says so; with CI=true they fail.
@@ -92,7 +107,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, spelling, docstrings and the direction of imports."""
-    session.install("--constraint", CONSTRAINTS, *nox.project.dependency_groups(PYPROJECT, "lint"))
+    install(session, "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("codespell")
@@ -111,13 +126,13 @@ def types(session: nox.Session) -> None:
 @nox.session(default=False)
 def train(session: nox.Session) -> None:
     """Train the bundled model: "-- data", "-- encoder", "-- decoder", "-- projector" or "-- all"."""
-    install(session)
+    install(session, "types")
     session.run("asrscope", "train", *(session.posargs or ["--help"]))
 
 
 @nox.session(default=False, reuse_venv=False)
 def constraints(session: nox.Session) -> None:
-    """Write the newest versions that work together into requirements/constraints.txt."""
+    """Write the newest versions that work together, and the hashes of their files, into requirements."""
     groups = list(PYPROJECT["dependency-groups"])
     session.install(TORCH)
     session.install("--editable", ".", TORCH, "nox", *nox.project.dependency_groups(PYPROJECT, *groups))
@@ -127,3 +142,20 @@ def constraints(session: nox.Session) -> None:
     lines = [line for line in lines if not line.startswith(("nvidia-", "cuda-", "triton"))]
     head = "# Versions that the sessions of noxfile.py install. Written by: nox -s constraints\n"
     Path(CONSTRAINTS).write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    locks(session)
+
+
+@nox.session(default=False)
+def locks(session: nox.Session) -> None:
+    """Write requirements/*.txt: the versions of the constraints, with the hashes of their files on PyPI."""
+    session.install("--constraint", CONSTRAINTS, "uv")
+    compiler = ("uv", "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate")
+    versions = ("--python-version", OLDEST, "--constraint", CONSTRAINTS)
+    # Hashes are PyPI's own: no other index, and no folder of wheels, that pip may know of.
+    index = ("--no-config", "--default-index", "https://pypi.org/simple")
+    for name, sources in LOCKS.items():
+        text = str(session.run(*compiler, *versions, *index, *sources, silent=True))
+        entries = re.split(r"\n(?=\S)", text.strip())
+        kept = [entry for entry in entries if not entry.startswith(WITH_TORCH)]
+        head = "# Versions and the hashes of their files, without torch. Written by: nox -s locks\n"
+        Path(f"requirements/{name}.txt").write_text(head + "\n".join(kept) + "\n", encoding="utf-8")

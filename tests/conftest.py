@@ -281,8 +281,12 @@ def synthesizers():
 
 def _missing():
     """Tell of each fixture whose program is not on this machine what to install."""
-    from pages import find_chromium
+    from pages import find_chromium, find_firefox
 
+    if find_firefox() is None:
+        yield "firefox", "Firefox ESR on Linux, and marionette-driver (set ASRSCOPE_FIREFOX to its path)"
+    if os.environ.get("CI") == "true":  # there the others must run
+        return
     if find_chromium() is None:
         yield "browser", "Chromium (set ASRSCOPE_CHROMIUM to its path)"
     if not all(map(shutil.which, SYNTHESIZERS)):
@@ -290,9 +294,7 @@ def _missing():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out tests whose program this machine has not, and say so; on CI they must run."""
-    if os.environ.get("CI") == "true":
-        return
+    """Leave out tests whose program this machine has not, and say so; on CI all but Firefox's must run."""
     left_out = {}
     for fixture, what in _missing():
         wanting = [item for item in items if fixture in getattr(item, "fixturenames", ())]

@@ -1,5 +1,6 @@
 """Open built pages in a browser and keep an account of what they ask for and complain about."""
 
+import importlib.util
 import os
 import shutil
 import threading
@@ -53,6 +54,12 @@ def find_chromium() -> str | None:
             own = playwright.chromium.executable_path
         found = own if Path(own).is_file() else None
     return found
+
+
+def find_firefox() -> str | None:
+    """Return the path of a Firefox that can be driven, or None; Snap's cannot."""
+    wanted = os.environ.get("ASRSCOPE_FIREFOX") or shutil.which("firefox-esr")
+    return wanted if wanted and importlib.util.find_spec("marionette_driver") else None
 
 
 def wait_for(page, condition: str, seconds: float = 180) -> None:
@@ -131,7 +138,7 @@ class Visit:
 
 
 def barriers(visit: Visit, **options) -> list[str]:
-    """Return what axe-core finds on the open page, of any impact; targets of 24 pixels are asked for too."""
+    """Return what axe-core finds on the open page, of any impact; it looks for small targets too."""
     import axe_playwright_python
 
     script = Path(axe_playwright_python.__file__).parent / "axe.min.js"
