@@ -145,7 +145,10 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 nitpick_ignore_regex = [
     # Classes of other packages: builds ask nothing of the network, so their pages are not linked.
-    (r"py:.*", r"(abc|bokeh|huggingface_hub|numpy|pathlib|tokenizers|torch|transformers|typing)(\..*)?"),
+    (
+        r"py:.*",
+        r"(abc|bokeh|collections|huggingface_hub|numpy|pathlib|tokenizers|torch|transformers|typing)(\..*)?",
+    ),
 ]
 
 # -- HTML ------------------------------------------------------------------------------------------------

@@ -60,7 +60,11 @@ def scopes(loaded):
 
 @pytest.fixture(scope="module")
 def traces(scopes, clip):
-    return {name: scope.trace(clip, max_new_tokens=TOKENS) for name, scope in scopes.items()}
+    words = (("hum", 0.2, 0.9), ("hum", 1.1, 2.0))
+    return {
+        name: scope.trace(clip, max_new_tokens=TOKENS, reference="hum hum", reference_words=words)
+        for name, scope in scopes.items()
+    }
 
 
 def own_inputs(scope, clip):
@@ -215,11 +219,11 @@ def test_report_plots_and_files_are_written_of_it(architecture, traces, tmp_path
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert trace.architecture in page
     assert "unverified" in page
-    packed = re.search(r'id="packed-plot-log_mel">([^<]+)', page)[1]
-    figure = zlib.decompress(
-        b64decode(packed)
-    )  # where the decoder reads padding, it begins at the clip alone
-    assert (b"padding follows: zoom out" in figure) == (architecture == "voxtral")
+    for key in ("waveform", "log_mel"):
+        packed = re.search(rf'id="packed-plot-{key}">([^<]+)', page)[1]
+        figure = zlib.decompress(b64decode(packed))
+        # Where the decoder reads padding, a figure begins at the clip alone, and says so once.
+        assert figure.count(b"padding follows: zoom out") == (architecture == "voxtral")
     write_json(trace, tmp_path / "trace.json")
     record = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))
     validate_json(record)

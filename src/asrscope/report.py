@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from bokeh.models import Title  # type: ignore[attr-defined] # its stubs leave out annotations
+from bokeh.models import LinearAxis, Title  # type: ignore[attr-defined] # its stubs leave out annotations
 from bokeh.plotting import figure as Figure
 from jinja2 import Environment
 from markupsafe import Markup
@@ -204,7 +204,8 @@ def _panel(trace: Trace, key: str, figure: Figure, name: str, label: str) -> dic
     if figure.x_range.name == "time" and trace.padding_tokens:
         # The page is about the clip; a decoder that reads the rest of a window reads mostly nothing.
         figure.x_range.end = trace.duration  # type: ignore[attr-defined] # ranges of time have an end
-        figure.xaxis.axis_label = "time (s) · padding follows: zoom out to see it"
+        clock = next(each for each in figure.below if isinstance(each, LinearAxis))  # above, words stand
+        clock.axis_label = "time (s) · padding follows: zoom out to see it"
     return {
         "id": name,
         "label": label,
