@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 from bokeh.layouts import column
 from hostile import CORPUS, FILE_NAME, FOREIGN, HOSTILE, IDLE, attacks, hostile
 from pages import DRAWN
