@@ -114,6 +114,10 @@ def lint(session: nox.Session) -> None:
     # Nothing is imported here, so torch is not needed.
     session.run("lint-imports", env={"PYTHONPATH": "src"})
     session.run("numpydoc", "lint", *map(str, sorted(Path("src").rglob("*.py"))))
+    # What hosts the site and the checks, as far as that can be known without them.
+    workflows = map(str, sorted(Path(".github/workflows").iterdir()))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run("check-jsonschema", "--builtin-schema", "vendor.readthedocs", ".readthedocs.yaml")
 
 
 @nox.session
