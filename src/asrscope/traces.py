@@ -7,11 +7,12 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from asrscope.archive import brief, read_arrays, restore
 from asrscope.files import written
 from asrscope.records import Provenance, Token, Word
 from asrscope.stages import (
@@ -39,6 +40,12 @@ ARRAY_AXES: dict[str, tuple[str, ...]] = {
     "nearest_cosines": ("audio_tokens", "n_nearest"),
     "prompt_ids": ("prompt_positions",),
     "prompt_is_audio": ("prompt_positions",),
+}
+
+ARRAY_TYPES: dict[str, np.dtype[Any]] = {
+    **dict.fromkeys(ARRAY_AXES, np.dtype(np.float32)),
+    **dict.fromkeys(("nearest_ids", "prompt_ids"), np.dtype(np.int64)),
+    "prompt_is_audio": np.dtype(np.bool_),
 }
 
 # Decimals kept by `Trace.to_dict`. A 16-bit sample is a step of 3e-5, so five decimals lose nothing audible;
@@ -280,26 +287,31 @@ class Trace:
             If the file is no trace, or was written by a later version.
         """
         try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                header = json.loads(str(archive["header"]))
-                arrays = {field: archive[field] for field in ARRAY_AXES}
+            arrays = read_arrays(path, {"header": "U", **ARRAY_TYPES})
+            header = json.loads(str(arrays.pop("header")))
         except FileNotFoundError:
             raise
-        except Exception as error:  # np.load raises zipfile, zlib, key, value or end-of-file errors
+        except Exception as error:  # of zipfile, zlib, json or NumPy, by where the damage is
             raise ValueError(
-                f"{path} is not a saved trace: expected an .npz file written by Trace.save."
+                f"{path} is not a saved trace: expected an .npz file written by Trace.save ({brief(error)})."
             ) from error
-        if header.pop("format", None) != FORMAT:
+        if not isinstance(header, dict) or header.pop("format", None) != FORMAT:
             raise ValueError(f"{path} is not a saved trace: its header does not say {FORMAT!r}.")
-        version = header.pop("version")
-        if version == 1:
-            header = _as_version_2(header)
-        if version > FORMAT_VERSION:
+        version = header.pop("version", None)
+        if isinstance(version, int) and version > FORMAT_VERSION:
             raise ValueError(
                 f"{path} has trace format {version}, but this asrscope reads up to {FORMAT_VERSION}. "
                 "Make sure to upgrade asrscope."
             )
-        return cls(**arrays, **_restored(header))
+        try:
+            if type(version) is not int or version < 1:
+                raise ValueError(f"its version is {version!r}")
+            return cls(**_restored(arrays, _as_version_2(header) if version == 1 else header))
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+            raise ValueError(
+                f"{path} is damaged, or not all of a trace ({brief(error)}). "
+                "Make sure to trace the clip again."
+            ) from error
 
 
 def _plain(value: Any, decimals: int | None = None) -> Any:
@@ -333,18 +345,22 @@ def _as_version_2(header: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _restored(header: dict[str, Any]) -> dict[str, Any]:
-    """Inverse of `_plain` for the fields that are not arrays."""
-
-    def pairs(items: list[list[Any]]) -> tuple[tuple[Any, ...], ...]:
-        return tuple(tuple(item) for item in items)
-
-    header["nearest_texts"] = pairs(header["nearest_texts"])
-    header["prompt_texts"] = tuple(header["prompt_texts"])
-    header["tokens"] = tuple(Token(**{**t, "runners_up": pairs(t["runners_up"])}) for t in header["tokens"])
-    header["words"] = tuple(Word(**word) for word in header["words"])
-    header["provenance"] = tuple(Provenance(**part) for part in header["provenance"])
-    header["warnings"] = tuple(header["warnings"])
-    if header["reference_words"] is not None:
-        header["reference_words"] = pairs(header["reference_words"])
-    return header
+def _restored(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> dict[str, Any]:
+    """Make the fields of a trace of what was in a file, and see that their lengths fit each other."""
+    hints = {name: hint for name, hint in get_type_hints(Trace).items() if name not in ARRAY_AXES}
+    if wrong := sorted(hints.keys() ^ header.keys()):
+        raise ValueError(f"it lacks or has one too many: {', '.join(wrong)[:100]}")
+    found = {**arrays, **{name: restore(header[name], hint, name) for name, hint in hints.items()}}
+    rows = {len(row) for row in found["nearest_texts"]}
+    for name, texts, array in (
+        ("prompt_texts", len(found["prompt_texts"]), arrays["prompt_ids"].shape),
+        ("nearest_texts", len(found["nearest_texts"]), arrays["nearest_ids"].shape),
+        *(("nearest_texts", length, arrays["nearest_ids"].shape[1:]) for length in rows),
+    ):
+        if array[:1] != (texts,):
+            raise ValueError(f"{name} has {texts} entries, but its array has shape {array}")
+    if not all(array.size for array in arrays.values()):
+        raise ValueError("an array is empty")
+    if not all(0 <= word.first_token <= word.last_token < len(found["tokens"]) for word in found["words"]):
+        raise ValueError("a word has other tokens than were written")
+    return found
