@@ -1,7 +1,10 @@
 """The scope on each architecture of transformers, against the model's own calls, bit for bit in float32."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import zlib
 from base64 import b64decode
 from pathlib import Path
@@ -289,3 +292,27 @@ def test_the_command_line_takes_a_directory_of_transformers(tmp_path):
     refused = CliRunner().invoke(app, [*command, "--random-projector"])
     assert refused.exit_code == 2
     assert "an untrained projector is for models of this package" in refused.stderr
+
+
+def test_a_repository_in_the_cache_is_traced_without_the_hub(tmp_path):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cached = tmp_path / "hub" / "models--someone--tiny-voxtral"
+    (cached / "snapshots").mkdir(parents=True)
+    save_tiny("voxtral", tmp_path).rename(cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    command = ["trace", "captain", "--model", "someone/tiny-voxtral", "--max-new-tokens", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "asrscope", *command, "--json", tmp_path / "trace.json"],
+        env={**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))
+    assert record["architecture"] == "VoxtralForConditionalGeneration"
+    assert {(part["source"], part["revision"]) for part in record["provenance"]} == {
+        ("someone/tiny-voxtral", commit)
+    }
+    assert {part["trained"] for part in record["provenance"]} == {None}

@@ -39,6 +39,7 @@ from transformers import (
     VoxtralProcessor,
     WhisperFeatureExtractor,
 )
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from asrscope.anatomy import describe_anatomy
 from asrscope.granite import GraniteFeatures
@@ -91,6 +92,9 @@ def load_native(name_or_path: str | Path, *, revision: str | None = None, **opti
         )
     options = {"dtype": "auto", "use_safetensors": True, **options}
     model = model_class.from_pretrained(name_or_path, revision=revision, **options)
+    if not Path(name_or_path).exists():  # transformers forgets which commit it took; the cache knows it
+        where = cached_file(str(name_or_path), "config.json", revision=revision, local_files_only=True)
+        model.config._commit_hash = extract_commit_hash(where, None)
     if config.model_type.startswith("granite_speech") and find_spec("torchaudio") is None:
         # The checkpoint's own extractor asks for torchaudio.
         features = GraniteFeatures.from_pretrained(name_or_path, revision=revision)
