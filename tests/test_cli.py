@@ -119,7 +119,10 @@ def test_json_is_one_object_a_line_and_a_bad_file_does_not_stop_the_rest(
         str(folder / "below" / "c.wav"),
         str(last),
     ]
-    assert all(set(record) == {"file", "text", "confidence", "warnings", "seconds"} for record in records)
+    fields = {"file", "text", "confidence", "warnings", "seconds", "segments"}
+    assert all(set(record) == fields for record in records)
+    ends = [record["segments"][-1]["end"] for record in records]
+    assert ends == pytest.approx([record["seconds"] for record in records], abs=1e-3)
     assert [record["seconds"] for record in records] == pytest.approx([SECONDS, SECONDS, 0.05])
     assert all(0 <= record["confidence"] <= 1 for record in records)
     assert any("shorter than a word" in warning for warning in records[2]["warnings"])
@@ -148,6 +151,49 @@ def test_subtitles_are_numbered_on_and_timed_one_recording_after_the_other(run, 
     assert (starts[0], ends[0], ends[-1]) == ("00:00:00,000", "00:00:03,000", "00:00:12,000")
     assert starts[1:] == ends[:-1]
     assert [int(lines[lines.index(line) - 1]) for line in times] == list(range(1, len(times) + 1))
+
+
+def test_webvtt_has_one_header_for_all_recordings(run, clip, make_checkpoint):
+    clips = [clip("first.wav", seconds=3), clip("second.wav", seconds=9)]
+    text = run("transcribe", *clips, "--format", "vtt", "--model", make_checkpoint()).stdout
+    assert text.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:03.000\n")
+    assert text.count("WEBVTT") == 1
+    assert "--> 00:00:12.000\n" in text
+
+
+def test_segments_are_written_as_json_lines(run, clip, make_checkpoint):
+    path, checkpoint = clip("clip.wav", seconds=7), make_checkpoint()
+    lines = run("transcribe", path, "--format", "jsonl", "--model", checkpoint).stdout.splitlines()
+    segments = [json.loads(line) for line in lines]
+    assert len(segments) > 2
+    assert all(segment.pop("file") == str(path) for segment in segments)
+    whole = json.loads(run("transcribe", path, "--format", "json", "--model", checkpoint).stdout)
+    assert segments == whole["segments"]
+
+
+def test_a_page_of_a_recording_is_written_beside_its_text(run, clip, tmp_path, make_checkpoint):
+    path, page, checkpoint = clip("clip.wav", seconds=7), tmp_path / "page.html", make_checkpoint()
+    result = run("transcribe", path, "--html", page, "--sound", "link", "--model", checkpoint)
+    assert result.exit_code == 0
+    assert result.stdout
+    text = page.read_text(encoding="utf-8")
+    assert 'src="clip.wav"' in text
+    assert str(checkpoint) in text
+    assert f"asrscope: wrote {page}" in result.stderr
+
+
+def test_a_page_of_several_recordings_is_refused_before_the_work(run, clip, tmp_path):
+    clips = [clip("first.wav"), clip("second.wav")]
+    options = ("--html", tmp_path / "page.html", "--model", tmp_path / "no_model")
+    assert_one_error(run("transcribe", *clips, *options), "expected one recording for --html, but found 2")
+
+
+def test_of_many_warnings_the_first_are_shown_and_the_others_counted(run, clip, make_checkpoint):
+    path = clip("clip.wav", seconds=24)
+    result = run("transcribe", path, "--model", make_checkpoint())
+    warnings = [line for line in result.stderr.splitlines() if "warning: " in line]
+    assert len(warnings) == 11
+    assert re.search(r"clip\.wav: \d+ more warnings, which --format json and --html show", warnings[-1])
 
 
 def test_a_folder_without_recordings_is_an_error(run, tmp_path):

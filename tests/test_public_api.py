@@ -43,6 +43,7 @@ def test_the_public_names_are_these():
         "wav_bytes",
         "write_html",
         "write_json",
+        "write_timeline",
     ]
 
 
@@ -83,7 +84,9 @@ def test_importing_the_package_imports_nothing_heavy():
     assert imported.isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize("name", ["load_audio", "Trace", "load_samples", "log_mel"])
+@pytest.mark.parametrize(
+    "name", ["load_audio", "Trace", "Transcript", "load_samples", "log_mel", "write_timeline"]
+)
 def test_what_needs_no_torch_imports_none(name):
     code = f"import sys, asrscope; asrscope.{name}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

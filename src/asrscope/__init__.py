@@ -11,6 +11,8 @@ Names are imported when they are first used: ``import asrscope`` alone loads nei
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from asrscope.autoload import announce as _announce
+
 if TYPE_CHECKING:
     from asrscope.audio import SAMPLE_RATE, check_waveform, load_audio, wav_bytes
     from asrscope.features import log_mel
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
     from asrscope.projector import AudioProjector
     from asrscope.report import write_html, write_json
     from asrscope.samples import Sample, load_sample, load_samples
+    from asrscope.timeline import write_timeline
     from asrscope.traces import STAGES, Axis, Provenance, Stage, Token, Trace, Word
     from asrscope.tracing import Scope, attach, trace
-    from asrscope.transcribing import Segment, Transcript, transcribe
+    from asrscope.transcribing import transcribe
+    from asrscope.transcripts import Segment, Transcript
 
 _MODULES = {
     "audio": ("SAMPLE_RATE", "check_waveform", "load_audio", "wav_bytes"),
@@ -33,9 +37,11 @@ _MODULES = {
     "projector": ("AudioProjector",),
     "report": ("write_html", "write_json"),
     "samples": ("Sample", "load_sample", "load_samples"),
+    "timeline": ("write_timeline",),
     "traces": ("STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word"),
     "tracing": ("Scope", "attach", "trace"),
-    "transcribing": ("Segment", "Transcript", "transcribe"),
+    "transcribing": ("transcribe",),
+    "transcripts": ("Segment", "Transcript"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -69,7 +75,10 @@ __all__ = [  # spelled out for the tools that read it
     "wav_bytes",
     "write_html",
     "write_json",
+    "write_timeline",
 ]
+
+_announce()  # so that transformers' Auto classes and pipelines find the model
 
 
 def __getattr__(name: str) -> Any:

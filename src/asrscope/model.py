@@ -4,6 +4,7 @@ The attribute names (``audio_tower``, ``multi_modal_projector``, ``language_mode
 and the placeholder mask are those of Voxtral and GLM-ASR in transformers: whatever reads those reads this.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from transformers.utils import can_return_tuple
 
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
 from asrscope.projector import AudioProjector, count_audio_tokens
+from asrscope.publishing import publish, save_claims
 
 __all__ = ["AsrScopeConfig", "AsrScopeForConditionalGeneration"]
 
@@ -132,6 +134,46 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Return the layer that turns the decoder's hidden states into logits."""
         head: nn.Module = self.language_model.get_output_embeddings()
         return head
+
+    def save_pretrained(
+        self, save_directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
+        """Save weights, configuration, and what is known of the weights' origin.
+
+        Parameters
+        ----------
+        save_directory : str or Path
+            Where to save; it is created.
+        push_to_hub : bool
+            Whether to publish it as well, see `push_to_hub`; ``repo_id`` is by default the folder's name.
+        **kwargs
+            Options of transformers, ``max_shard_size`` for example.
+        """
+        options = {
+            name: kwargs.pop(name) for name in ("repo_id", "token", "private", "revision") if name in kwargs
+        }
+        super().save_pretrained(save_directory, **kwargs)
+        save_claims(self, save_directory)
+        if push_to_hub:
+            self.push_to_hub(options.pop("repo_id", Path(save_directory).name), **options)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        """Publish the model on the Hugging Face Hub, with a model card that is written from it.
+
+        Parameters
+        ----------
+        repo_id : str
+            Repository, ``owner/name``.
+        **kwargs
+            ``processor``, which should go with the model; ``only_projector``, ``license``, ``language``,
+            ``private``, ``token`` and more: see `asrscope.publishing.publish`.
+
+        Returns
+        -------
+        str
+            Address of the commit.
+        """
+        return publish(self, repo_id, **kwargs)
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def get_audio_features(

@@ -21,13 +21,14 @@ from asrscope.cli.console import FAILED, complain, expected_errors, one_line, pr
 from asrscope.cli.doctor import doctor
 from asrscope.cli.info import info
 from asrscope.cli.options import AsJson, Beams, DeviceMap, Model, Projector, Quantize, TracedModel, given
+from asrscope.cli.publish import publish
+from asrscope.cli.recordings import check_writable, find_recording, named
 from asrscope.cli.studies import app as train_app
-from asrscope.samples import CLIPS, Sample, load_samples
+from asrscope.cli.transcribe import transcribe
+from asrscope.samples import load_samples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
-
-    from asrscope.transcribing import Segment
 
 __all__ = ["app", "main"]
 
@@ -42,16 +43,10 @@ app = typer.Typer(
 app.add_typer(train_app, name="train")
 app.command()(doctor)
 app.command()(info)
+app.command()(transcribe)
+app.command()(publish)
 
 SMALL = 100_000_000  # parameters of a model that runs a second time for a control without being asked
-
-
-class Format(StrEnum):
-    """What ``transcribe`` writes."""
-
-    text = "text"
-    json = "json"
-    srt = "srt"
 
 
 class Color(StrEnum):
@@ -122,8 +117,8 @@ def trace(
     """Run one clip through the model and keep every stage of it."""
     with expected_errors():
         for path in (html, json_path, npz):
-            _check_writable(path)
-        source, sample = _recording(clip)
+            check_writable(path)
+        source, sample = find_recording(clip)
 
         from asrscope.native import is_native
         from asrscope.presets import load, untrained
@@ -147,7 +142,7 @@ def trace(
             loaded, processor = load(model, random_projector=random_projector, **parts)
         traced = run(loaded, processor, source, **options)
         for warning in traced.warnings:
-            complain(f"warning: {_named(source, warning)}")
+            complain(f"warning: {named(source, warning)}")
         print(traced.text)
         for field, shape in traced.shapes().items():
             print(f"  {field:24}{' x '.join(str(size) for size in shape)}")
@@ -179,7 +174,7 @@ def record(
 ) -> None:
     """Record a clip from the microphone, for ``trace`` and ``transcribe``."""
     with expected_errors():
-        _check_writable(path)
+        check_writable(path)
         if path.exists():
             raise FileExistsError(f"{path}: there is a file of this name: choose another")
 
@@ -194,63 +189,6 @@ def record(
             raise OSError(str(error)) from error
         write_bytes(path, wav_bytes(waveform))
         complain(f"wrote {path}")
-
-
-@app.command()
-def transcribe(
-    clips: Annotated[
-        list[str],
-        typer.Argument(help="Recordings, folders of recordings, shipped samples by name, or 'samples'."),
-    ],
-    form: Annotated[
-        Format,
-        typer.Option("--format", "-f", help="Subtitles of several recordings are timed one after another."),
-    ] = Format.text,
-    model: Model = "tiny",
-    projector: Projector = None,
-    quantize: Quantize = None,
-    device_map: DeviceMap = None,
-    beams: Beams = 1,
-) -> None:
-    """Write what is said in recordings: as text, as one JSON object a line, or as subtitles."""
-    recordings, failed = _recordings(clips)
-    if not recordings:
-        raise typer.Exit(FAILED)
-    with expected_errors():
-        from asrscope.presets import load
-        from asrscope.transcribing import transcribe as run
-
-        loaded = load(model, **given(projector=projector, quantize=quantize, device_map=device_map))
-    cues, elapsed = 0, 0.0
-    with progress(len(recordings)) as report:
-        for path in recordings:
-            try:
-                transcript = run(*loaded, path, num_beams=beams)
-            except (OSError, ValueError) as error:
-                failed = True
-                report(None, f"error: {one_line(error)}")
-                continue
-            seconds = transcript.segments[-1].end
-            if form is Format.json:
-                record = {
-                    "file": str(path),
-                    "text": transcript.text,
-                    "confidence": transcript.confidence,
-                    "warnings": transcript.warnings,
-                    "seconds": seconds,
-                }
-                report(json.dumps(record))
-                continue
-            if form is Format.srt:
-                spoken = [segment for segment in transcript.segments if segment.text]
-                output = _subtitles(spoken, first=cues + 1, offset=elapsed)
-                cues += len(spoken)
-                elapsed += seconds
-            else:
-                output = transcript.text if len(recordings) == 1 else f"{path}: {transcript.text}"
-            report(output, *(f"warning: {_named(path, warning)}" for warning in transcript.warnings))
-    if failed:
-        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -284,7 +222,7 @@ def evaluate(
         from asrscope.evaluation import Noise, Utterance, read_utterances, write_html
         from asrscope.evaluation import evaluate as run
 
-        _check_writable(html)
+        check_writable(html)
         noises = [Noise(one.value, snr) for one in dict.fromkeys(color or Color) for snr in noise or ()]
 
         if collection == "samples" and not Path(collection).exists():
@@ -329,72 +267,3 @@ def _load_native(model: str, **parts: str) -> "tuple[PreTrainedModel, ProcessorM
     if not parts and torch.cuda.is_available():
         parts = {"device_map": "auto"}
     return load_native(model, **parts)
-
-
-def _recording(clip: str) -> tuple[Path, Sample | None]:
-    """Find one clip: a path, or else a shipped sample of that name."""
-    path = Path(clip)
-    try:
-        if not path.exists() or path.resolve().parent == CLIPS:
-            for sample in load_samples():
-                if clip == sample.name or path.resolve() == sample.path:
-                    return sample.path, sample
-    except (OSError, RuntimeError):  # links in a circle, a name too long: the loader will say so
-        pass
-    return path, None
-
-
-def _recordings(clips: list[str]) -> tuple[list[Path], bool]:
-    """List the recordings asked for; the flag says whether one of the arguments held none."""
-    from asrscope.audio import find_audio
-
-    found: list[Path] = []
-    failed = False
-    for clip in clips:
-        if clip == "samples" and not Path(clip).exists():
-            found += [sample.path for sample in load_samples()]
-        elif _is_folder(clip):
-            inside = find_audio(clip)
-            if not inside:
-                complain(f"error: {clip}: expected recordings in this folder, but found none")
-                failed = True
-            found += inside
-        else:
-            found.append(_recording(clip)[0])
-    return found, failed
-
-
-def _is_folder(name: str) -> bool:
-    try:
-        return Path(name).is_dir()
-    except OSError:  # a name too long
-        return False
-
-
-def _check_writable(path: Path | None) -> None:
-    """Find out before the work, not after it, that a result has nowhere to go."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
-    if path is not None and path.is_dir():
-        raise IsADirectoryError(f"{path}: this is a folder: give the name of a file")
-    if path is not None and not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
-        raise PermissionError(f"{path}: no permission to write this file: choose another place")
-
-
-def _subtitles(segments: "list[Segment]", *, first: int, offset: float) -> str:
-    """Write segments as SubRip cues, numbered from `first`, `offset` seconds later."""
-    return "\n".join(
-        f"{number}\n{_clock(segment.start + offset)} --> {_clock(segment.end + offset)}\n{segment.text}\n"
-        for number, segment in enumerate(segments, start=first)
-    )
-
-
-def _named(path: Path, warning: str) -> str:
-    """Put the file's name before a warning that does not begin with it."""
-    return one_line(warning if warning.startswith(str(path)) else f"{path}: {warning}")
-
-
-def _clock(seconds: float) -> str:
-    milliseconds = round(seconds * 1000)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02},{milliseconds % 1000:03}"

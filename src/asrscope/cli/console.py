@@ -61,15 +61,18 @@ def progress(total: int) -> Iterator[Callable[..., None]]:
     shown = console.is_interactive
     task = bar.add_task("", total=total)
 
-    def report(output: str | None, *complaints: str, advance: int = 1, total: int | None = None) -> None:
-        if shown:
+    def report(
+        output: str | None, *complaints: str, advance: float | int = 1, total: int | None = None
+    ) -> None:
+        speaks = shown and (output is not None or bool(complaints))
+        if speaks:
             bar.stop()
         if output is not None:
             print(output, flush=True)
         for complaint in complaints:
             complain(complaint)
         bar.update(task, advance=advance, total=total)
-        if shown:
+        if speaks:
             bar.start()
 
     if shown:

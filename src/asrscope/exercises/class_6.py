@@ -236,7 +236,7 @@ def _windows() -> Function:
         cases=lambda rng: [(100, 40), (80, 40), (39, 40), (40, 40), (int(rng.integers(500, 900)), 70)],
         hint="`range(0, samples, longest)` gives the starts. Where does the last stretch end?",
         solution=(
-            "This cuts through words. `asrscope.transcribing.windows` looks for a quiet place near each cut; "
+            "This cuts through words. `asrscope.windows.cut_windows` looks for a pause near each cut; "
             "other systems let windows overlap and join the texts."
         ),
         mistakes=(

@@ -1,0 +1,345 @@
+"""Save and publish a model: its files, what is known of its weights, and a card that claims nothing else."""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, ModelCard, ModelCardData
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.utils import httpx
+from jinja2 import Environment
+from safetensors.torch import save_file
+
+from asrscope.files import write_text
+from asrscope.provenance import PARTS, provenance_of, write_provenance
+from asrscope.traces import Provenance
+
+__all__ = ["model_card", "publish", "save_claims", "save_projector", "write_folder"]
+
+MARK = "<!-- written by asrscope from the model itself; a card without this line is left alone -->"
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def save_claims(model: Any, folder: str | Path) -> None:
+    """Write beside a saved model which of its parts are known to be trained, or known not to be.
+
+    Parameters
+    ----------
+    model : AsrScopeForConditionalGeneration
+        The model that was saved.
+    folder : str or Path
+        Where it was saved. Nothing is written if nothing is known.
+    """
+    claims = {
+        known.part: {
+            "trained": known.trained,
+            "made_with": {"source": _public(known), "revision": known.revision, "sha256": known.sha256},
+        }
+        for known in provenance_of(model)
+        if known.trained is not None
+    }
+    if claims:
+        write_provenance(folder, claims)
+
+
+def save_projector(model: Any, folder: str | Path, *, processor: Any = None) -> Path:
+    """Save the projector alone, with names and commits of the encoder and decoder that it belongs between.
+
+    ``asrscope.load("full", projector=folder)`` puts the three together again.
+
+    Parameters
+    ----------
+    model : AsrScopeForConditionalGeneration
+        The model whose projector it is.
+    folder : str or Path
+        Where to write ``model.safetensors`` and ``config.json``; it is created.
+    processor : AsrScopeProcessor, optional
+        The model's processor; with it, the prompt is kept.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    module = PARTS["projector"]
+    weights = {
+        f"{module}.{name}": tensor.detach().cpu().contiguous()
+        for name, tensor in getattr(model, module).state_dict().items()
+    }
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = model.config
+    record: dict[str, Any] = {
+        "model_type": "asrscope-projector",
+        "stack_factor": config.stack_factor,
+        "pad_audio": config.pad_audio,
+        **{key: value for key, value in config.to_dict().items() if key.startswith("projector_")},
+        "audio_config": {"d_model": config.audio_config.d_model},
+        "text_config": {"hidden_size": config.text_config.hidden_size},
+    }
+    known = {one.part: one for one in provenance_of(model)}
+    for part, key in (("encoder", "audio_model"), ("decoder", "text_model")):
+        record |= {f"{key}_id": _public(known[part]), f"{key}_revision": known[part].revision}
+        record[f"{key}_sha256"] = known[part].sha256
+    if processor is not None:
+        asked, audio = processor.instruction, processor.audio_token
+        record["user_prompt"] = asked.replace(audio, "<audio>") if audio in asked else f"{asked}<audio>"
+        record["system_prompt"] = processor.system_prompt
+    write_text(folder / "config.json", json.dumps(record, indent=2) + "\n")
+    return folder
+
+
+def model_card(
+    model: Any,
+    *,
+    repository: str,
+    only_projector: bool = False,
+    license: str | None = None,
+    language: str | Iterable[str] | None = None,
+    tags: Iterable[str] = (),
+    notes: str = "",
+    error_rates: Mapping[str, float] | None = None,
+) -> str:
+    """Write the model card, the README.md of a repository, from the model itself.
+
+    Sizes are counted, the origin of each part is what its provenance says. What is not known is said to be
+    not known: there is no license, language or error rate in it that was not given.
+
+    Parameters
+    ----------
+    model : AsrScopeForConditionalGeneration
+        The model.
+    repository : str
+        Where it is to be published, ``owner/name``.
+    only_projector : bool
+        Whether the repository holds the projector alone.
+    license : str, optional
+        The license's identifier on the Hub, ``mit`` for example.
+    language : str or iterable of str, optional
+        Languages it is for, ``en`` for example.
+    tags : iterable of str
+        Further tags.
+    notes : str
+        A paragraph of Markdown: what the model is for, how it was trained.
+    error_rates : mapping of str to float, optional
+        Word error rates that were measured, by the name of the collection.
+
+    Returns
+    -------
+    str
+        Markdown with metadata before it.
+    """
+    parts = provenance_of(model)
+    config = model.config
+    languages = [language] if isinstance(language, str) else list(language or ())
+    base = [one for one in parts if one.part != "projector" and _is_repository(one)]
+    data = ModelCardData(
+        library_name="asrscope",
+        pipeline_tag="automatic-speech-recognition",
+        license=license,
+        language=languages or None,
+        base_model=[one.source for one in base] or None,
+        tags=["asrscope", "speech-language-model", *(["projector"] if only_projector else []), *tags],
+    )
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment.filters["cell"] = _cell
+    sizes = {part: getattr(model, module) for part, module in PARTS.items()}
+    text = environment.from_string(
+        (files("asrscope") / "publishing.md.jinja").read_text(encoding="utf-8")
+    ).render(
+        mark=MARK,
+        version=version("asrscope"),
+        repository=repository,
+        title=repository.rpartition("/")[2],
+        only_projector=only_projector,
+        parts=[(one, _public(one), _is_repository(one)) for one in parts],
+        parameters=sum(one.parameters for one in parts),
+        projector=next(one for one in parts if one.part == "projector"),
+        stored=sum(p.numel() * p.element_size() for p in sizes["projector"].parameters())
+        if only_projector
+        else sum(p.numel() * p.element_size() for p in model.parameters()),
+        untrained=[one.part for one in parts if one.trained is False],
+        unknown=[one.part for one in parts if one.trained is None],
+        base=base,
+        config=config,
+        seconds_per_token=config.stack_factor
+        * config.window_seconds
+        / config.audio_config.max_source_positions,
+        license=license,
+        languages=languages,
+        notes=notes.strip(),
+        error_rates=error_rates or {},
+    )
+    return f"---\n{data.to_yaml()}\n---\n{text}"
+
+
+def publish(
+    model: Any,
+    repository: str,
+    *,
+    processor: Any = None,
+    only_projector: bool = False,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    **card: Any,
+) -> str:
+    """Publish a model on the Hugging Face Hub, with a card that is written from it.
+
+    A card that somebody has written by hand is left as it is.
+
+    Parameters
+    ----------
+    model : AsrScopeForConditionalGeneration
+        The model.
+    repository : str
+        ``owner/name``, or a name under the owner of the token; it is created if need be.
+    processor : AsrScopeProcessor, optional
+        Its processor, without which others cannot use the model.
+    only_projector : bool
+        Whether to publish the projector alone: where encoder and decoder are other people's, there is no need
+        to copy them.
+    private : bool, optional
+        Whether a new repository is private; by default as its owner has set.
+    token : str or bool, optional
+        Access token; by default the one that ``hf auth login`` has stored.
+    revision : str, optional
+        Branch to write to; it is created if need be.
+    create_pr : bool
+        Whether to open a pull request in place of writing.
+    commit_message : str, optional
+        What the commit says.
+    **card
+        License, language and so on, see `model_card`.
+
+    Returns
+    -------
+    str
+        Address of the commit.
+
+    Raises
+    ------
+    ValueError
+        If the name is not of the form ``owner/name``.
+    OSError
+        If the Hub cannot be reached or refuses.
+    """
+    if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repository):
+        raise ValueError(f"Expected a repository of the form owner/name, but found {repository!r}.")
+    api = HfApi()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            # Everything is written before anything is created: what fails here leaves no empty repository.
+            options = {"processor": processor, "only_projector": only_projector, **card}
+            write_folder(model, folder, repository=repository, **options)
+            repository = api.create_repo(repository, private=private, token=token, exist_ok=True).repo_id
+            readme = Path(folder) / "README.md"
+            if _is_ours(repository, revision, token):
+                text = model_card(model, repository=repository, only_projector=only_projector, **card)
+                write_text(readme, text)
+            else:
+                readme.unlink()
+            if revision is not None and not revision.startswith("refs/pr"):
+                api.create_branch(repository, branch=revision, token=token, exist_ok=True)
+            what = "projector" if only_projector else "model"
+            commit = api.upload_folder(
+                repo_id=repository,
+                folder_path=folder,
+                token=token,
+                revision=revision,
+                create_pr=create_pr,
+                commit_message=commit_message or f"Upload {what} with asrscope {version('asrscope')}",
+            )
+    except (HfHubHTTPError, httpx.HTTPError, RuntimeError) as error:  # RuntimeError: a large file broke off
+        reason = " ".join(str(error).split())
+        raise OSError(
+            f"{repository} could not be published at {api.endpoint} ({reason}): check the "
+            "connection and the name, that you are logged in ('hf auth login'), and that the token may write "
+            "there."
+        ) from error
+    return str(commit.pr_url if create_pr and commit.pr_url else commit.commit_url)
+
+
+def write_folder(
+    model: Any,
+    folder: str | Path,
+    *,
+    repository: str,
+    processor: Any = None,
+    only_projector: bool = False,
+    **card: Any,
+) -> None:
+    """Write what `publish` uploads into a folder.
+
+    Parameters
+    ----------
+    model : AsrScopeForConditionalGeneration
+        The model.
+    folder : str or Path
+        Where to write; it is created.
+    repository : str
+        Where it is to be published, ``owner/name``: the card says so.
+    processor : AsrScopeProcessor, optional
+        Its processor.
+    only_projector : bool
+        Whether to write the projector alone.
+    **card
+        License, language and so on, see `model_card`.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+    """
+    if only_projector:
+        save_projector(model, folder, processor=processor)
+    else:
+        model.save_pretrained(folder)
+        if processor is not None:
+            processor.save_pretrained(folder)
+    text = model_card(model, repository=repository, only_projector=only_projector, **card)
+    write_text(Path(folder) / "README.md", text)
+
+
+def _is_ours(repository: str, revision: str | None, token: str | bool | None) -> bool:
+    """Tell whether the card of a repository may be replaced: there is none, or it was written here."""
+    try:
+        card = ModelCard.load(
+            HfApi().hf_hub_download(repository, "README.md", revision=revision, token=token)
+        )
+    except (EntryNotFoundError, RepositoryNotFoundError, HfHubHTTPError):
+        return True
+    return MARK in card.text
+
+
+def _is_repository(part: Provenance) -> bool:
+    """Tell whether the weights of a part come from a repository at a known commit."""
+    return part.revision is not None and REPOSITORY.fullmatch(part.source) is not None
+
+
+def _public(part: Provenance) -> str | None:
+    """Source of a part as others may read it: no folder of somebody's machine."""
+    if _is_repository(part) or not (Path(part.source).is_absolute() or "/" in part.source):
+        return part.source
+    if part.source.startswith("asrscope/"):
+        return part.source
+    return f"{Path(part.source).name} (a local file)"
+
+
+def _cell(text: object) -> str:
+    """Make a text safe in a cell of a Markdown table."""
+    plain = re.sub(r"([\\`*_{}\[\]<>|])", r"\\\1", " ".join(str(text).split()))
+    return plain.replace("&", "&amp;")

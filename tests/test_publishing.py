@@ -1,0 +1,275 @@
+"""Saving and publishing: what is kept, what the card says and does not say, and the way to the Hub."""
+
+import json
+import re
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+from upload_kit import UploadHub, serve_uploads
+
+from asrscope import load
+from asrscope.provenance import provenance_of
+from asrscope.publishing import MARK, model_card, publish, save_projector, write_folder
+
+REPOSITORY = "me/speech"
+
+# The Hub's library hands large files to httpx in a way that httpx will give up.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub of our own, which the Hub's library in this process talks to."""
+    from huggingface_hub import constants, hf_api
+
+    with serve_uploads(UploadHub()) as served:
+        address = served.endpoint
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(hf_api.api, "endpoint", address)
+        monkeypatch.setenv("HF_TOKEN", "hf_of_a_test")
+        yield served
+
+
+def metadata(card):
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+# Saving -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_known_of_the_weights_is_kept_when_a_model_is_saved(bundled, tmp_path):
+    model, processor = bundled
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again, _ = load(tmp_path)
+    assert [part.label for part in provenance_of(again)] == [part.label for part in provenance_of(model)]
+    made_with = json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8"))["encoder"]["made_with"]
+    assert made_with["source"] == "asrscope/checkpoints/tiny"
+
+
+def test_a_random_part_is_saved_as_random(tmp_path):
+    model, processor = load("tiny", random_projector=True)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    parts = {part.part: part.trained for part in provenance_of(load(tmp_path)[0])}
+    assert parts == {"encoder": True, "projector": False, "decoder": True}
+
+
+def test_of_a_model_that_nothing_vouches_for_nothing_is_claimed(make_model, tmp_path):
+    model, _ = make_model()
+    model.save_pretrained(tmp_path)
+    assert not (tmp_path / "provenance.json").exists()
+
+
+def test_a_projector_alone_is_put_between_its_encoder_and_decoder_again(full_parts, tmp_path):
+    from hub_kit import write_own_projector
+
+    write_own_projector(tmp_path / "projector.safetensors")
+    options = {**full_parts, "dtype": torch.float32}
+    model, processor = load("full", projector=tmp_path / "projector.safetensors", **options)
+    folder = save_projector(model, tmp_path / "alone", processor=processor)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    again, same = load("full", projector=folder, **options)
+    assert same.prompt() == processor.prompt()
+    for name, tensor in model.multi_modal_projector.state_dict().items():
+        torch.testing.assert_close(again.multi_modal_projector.state_dict()[name], tensor)
+    clip = torch.randn(1, 128, 100)
+    with torch.inference_mode():
+        expected = model.get_audio_features(clip).pooler_output
+        torch.testing.assert_close(again.get_audio_features(clip).pooler_output, expected)
+
+
+def test_a_projector_is_refused_by_a_pair_that_it_was_not_made_for(bundled, full_parts, tmp_path):
+    model, processor = bundled
+    save_projector(model, tmp_path / "alone", processor=processor)
+    with pytest.raises(ValueError, match="alone"):
+        load("full", projector=tmp_path / "alone", **full_parts)
+
+
+# The card ---------------------------------------------------------------------------------------------------
+
+
+def test_the_card_says_what_is_counted_and_where_the_weights_come_from(bundled):
+    model, _ = bundled
+    card = model_card(model, repository=REPOSITORY)
+    parts = provenance_of(model)
+    assert MARK in card
+    assert f"{sum(part.parameters for part in parts):,} parameters" in card
+    for part in parts:
+        assert f"| {part.part} | {part.parameters:,} | {part.label} |" in card
+        assert part.sha256 in card
+    assert 'model="me/speech"' in card
+
+
+def test_the_card_claims_nothing_that_was_not_given(make_model):
+    model, _ = make_model()
+    card = model_card(model, repository=REPOSITORY)
+    found = metadata(card)
+    assert not {"license", "language", "base_model", "datasets", "metrics"} & set(found)
+    assert found["pipeline_tag"] == "automatic-speech-recognition"
+    assert "Not stated: ask the owner" in card
+    assert "Error rates: not stated" in card
+    assert "Languages: not stated" in card
+    assert card.count("unverified weights") == 3
+    assert "trained weights" not in card.replace("untrained", "")
+
+
+def test_what_was_given_stands_in_the_card(bundled):
+    card = model_card(
+        bundled[0],
+        repository=REPOSITORY,
+        license="mit",
+        language=["en", "de"],
+        tags=["small"],
+        notes="Made for **looking into**.",
+        error_rates={"a | b": 0.123},
+    )
+    found = metadata(card)
+    assert (found["license"], found["language"]) == ("mit", ["en", "de"])
+    assert "small" in found["tags"]
+    assert "Made for **looking into**." in card
+    assert r"| a \| b | 12.3% |" in card
+    assert "not stated" not in card.lower()
+
+
+def test_an_untrained_part_is_named_in_bold(bundled):
+    random, _ = load("tiny", random_projector=True)
+    assert "**The projector is not trained.**" in model_card(random, repository=REPOSITORY)
+    assert "not trained.**" not in model_card(bundled[0], repository=REPOSITORY)
+
+
+def test_no_folder_of_a_machine_is_published(make_checkpoint, tmp_path):
+    model, processor = load(make_checkpoint("secret-place"))
+    write_folder(model, tmp_path / "out", repository=REPOSITORY, processor=processor)
+    save_projector(model, tmp_path / "alone", processor=processor)
+    for path in [*(tmp_path / "out").iterdir(), *(tmp_path / "alone").iterdir()]:
+        if path.suffix != ".safetensors":
+            assert str(tmp_path) not in path.read_text(encoding="utf-8"), path.name
+    assert "secret-place (a local file)" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_program_in_the_card_of_a_projector_names_the_commits(bundled):
+    from dataclasses import replace
+
+    from asrscope.provenance import attach_provenance
+
+    model, _ = load("tiny")
+    sources = {"encoder": "openai/whisper-large-v3-turbo", "decoder": "HuggingFaceTB/SmolLM3-3B"}
+    attach_provenance(
+        model,
+        [
+            replace(part, source=sources.get(part.part, part.source), revision=part.sha256[:40])
+            if part.part in sources
+            else part
+            for part in provenance_of(model)
+        ],
+    )
+    card = model_card(model, repository=REPOSITORY, only_projector=True)
+    assert metadata(card)["base_model"] == list(sources.values())
+    program = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    compile(program, "card", "exec")
+    for part in provenance_of(model):
+        if part.part in sources:
+            assert f'{part.part}_revision="{part.revision}"' in program
+    assert "encoder and decoder are\nnot in it" in card
+    assert "have licenses of their own" in card
+
+
+# The Hub ----------------------------------------------------------------------------------------------------
+
+
+def test_a_model_is_published_with_its_card_and_can_be_used_from_there(hub, bundled, tmp_path):
+    model, processor = bundled
+    address = model.push_to_hub(REPOSITORY, processor=processor, license="mit", private=True)
+    assert address.startswith(f"{hub.endpoint}/{REPOSITORY}/commit/")
+    files = hub.files[REPOSITORY, "main"]
+    assert {"README.md", "config.json", "model.safetensors", "provenance.json", "tokenizer.json"} <= set(
+        files
+    )
+    assert hub.private[REPOSITORY]
+    assert any(path == "/store" for _, path in hub.requests)  # weights went the way of large files
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    again, _ = load(tmp_path)
+    torch.testing.assert_close(again.state_dict(), model.state_dict(), atol=1e-3, rtol=1e-2)
+    assert metadata(files["README.md"].decode())["license"] == "mit"
+
+
+def test_the_projector_can_go_alone(hub, bundled):
+    model, processor = bundled
+    publish(model, "speech", processor=processor, only_projector=True)
+    files = hub.files[REPOSITORY, "main"]
+    assert set(files) == {"README.md", "config.json", "model.safetensors"}
+    assert len(files["model.safetensors"]) < 8e6
+    assert f'projector="{REPOSITORY}"' in files["README.md"].decode()
+
+
+def test_a_card_is_written_anew_but_one_written_by_hand_is_left_alone(hub, make_model):
+    model, _ = make_model()
+    model.push_to_hub(REPOSITORY)
+    model.push_to_hub(REPOSITORY, license="apache-2.0")
+    assert metadata(hub.files[REPOSITORY, "main"]["README.md"].decode())["license"] == "apache-2.0"
+    by_hand = b"---\nlicense: mit\n---\n# Mine\n"
+    hub.files[REPOSITORY, "main"]["README.md"] = by_hand
+    model.push_to_hub(REPOSITORY, license="apache-2.0")
+    assert hub.files[REPOSITORY, "main"]["README.md"] == by_hand
+
+
+def test_a_branch_or_a_pull_request_can_be_written_to(hub, make_model):
+    model, _ = make_model()
+    model.push_to_hub(REPOSITORY)
+    model.push_to_hub(REPOSITORY, revision="next", commit_message="Try this")
+    assert (REPOSITORY, "next", "Try this") in hub.commits
+    address = model.push_to_hub(REPOSITORY, create_pr=True)
+    assert address.endswith("/discussions/1")
+    assert "config.json" in hub.files[REPOSITORY, "refs/pr/1"]
+
+
+def test_saving_can_publish_as_in_transformers_and_a_processor_by_itself(hub, make_model, tmp_path):
+    model, processor = make_model()
+    model.save_pretrained(tmp_path / "speech", push_to_hub=True)
+    card = hub.files[REPOSITORY, "main"]["README.md"]
+    processor.push_to_hub(REPOSITORY)
+    files = hub.files[REPOSITORY, "main"]
+    assert {"model.safetensors", "tokenizer.json"} <= set(files)
+    assert MARK.encode() in files["README.md"]
+    assert len(files["README.md"]) >= len(card) - 50
+
+
+def test_a_refusal_is_one_clear_error(hub, make_model):
+    model, _ = make_model()
+    hub.refuse.add(REPOSITORY)
+    with pytest.raises(OSError, match=r"me/speech could not be published at http.* \('hf auth login'\)"):
+        model.push_to_hub(REPOSITORY)
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "", "a b", "../x/.."])
+def test_a_name_that_is_none_is_refused_before_the_work(make_model, name):
+    with pytest.raises(ValueError, match="Expected a repository of the form owner/name"):
+        publish(make_model()[0], name)
+
+
+def test_the_command_line_publishes_or_shows_what_it_would(hub, make_checkpoint, tmp_path):
+    from asrscope.cli import app
+
+    def run(*arguments):
+        return CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
+
+    checkpoint, folder = make_checkpoint(), tmp_path / "look"
+    shown = run("publish", REPOSITORY, "--model", checkpoint, "--folder", folder, "--license", "mit")
+    assert shown.exit_code == 0
+    assert (folder / "README.md").exists()
+    assert not hub.requests
+    again = run("publish", REPOSITORY, "--model", checkpoint, "--folder", folder)
+    assert again.exit_code == 2
+    assert "expected a new or empty folder" in again.stderr
+    done = run("publish", REPOSITORY, "--model", checkpoint, "--only-projector")
+    assert done.exit_code == 0
+    assert done.stdout.startswith(f"{hub.endpoint}/{REPOSITORY}/commit/")
