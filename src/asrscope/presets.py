@@ -146,8 +146,7 @@ def _load_directory(path: str | Path) -> Loaded:
     if model_type != AsrScopeConfig.model_type:
         raise ValueError(
             f"{path} is no model of this package: expected 'tiny', 'full' or a directory that "
-            f"save_pretrained wrote, whose config.json says {AsrScopeConfig.model_type!r}. Other "
-            "speech-language models of transformers are loaded by asrscope.native.load_native."
+            f"save_pretrained wrote, whose config.json says {AsrScopeConfig.model_type!r}."
         )
     # The bundled weights are named the same on every machine, so that traces and pages can be compared.
     source = f"asrscope/checkpoints/{path.name}" if path.parent == CHECKPOINTS else str(path)
