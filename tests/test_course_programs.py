@@ -84,6 +84,7 @@ def test_a_hostile_file_name_is_shown_as_text(demo, browser, tmp_path, content):
     status, page = post(demo, FILE_NAME.replace('"', "%22"), sound)
     assert status == (200 if content == "a recording" else 400)
     assert "class=attack src=x" in page
+    assert "Content-Security-Policy" in page
     path = tmp_path / "answer.html"
     path.write_text(page, encoding="utf-8")
     assert attacks(browser, path.as_uri()) == []
@@ -95,7 +96,7 @@ def test_the_page_asks_for_a_recording_and_answers_with_its_report(demo):
     with urllib.request.urlopen(demo, timeout=60) as answer:
         form = answer.read().decode()
     assert '<input type="file" name="clip"' in form
-    assert "http" not in form  # nothing is fetched from elsewhere
+    assert "://" not in form  # nothing is fetched from elsewhere
     sample = asrscope.load_sample("museum")
     status, page = post(demo, "museum.flac", sample.path.read_bytes())
     assert status == 200

@@ -13,6 +13,8 @@ import asrscope
 LARGEST = 20_000_000  # bytes of an upload
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy"
+content="default-src 'none'; style-src 'unsafe-inline'; form-action 'self'">
 <title>tiny</title>
 <style>
 :root {{ color-scheme: light dark }}
