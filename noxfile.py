@@ -1,4 +1,4 @@
-"""Chores of the project: ``nox -s docs``, ``tests``, ``lint``, ``types``, ``reproduce``, ``train``.
+"""Chores: ``nox -s docs``, ``tests``, ``lint``, ``types``, ``audit``, ``reproduce``, ``train``.
 
 Every session has an environment of its own under ``.nox``, which is kept and brought up to date. They are
 made with pip: uv resolves torch to its CUDA build unless told otherwise.
@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import nox
@@ -31,6 +32,9 @@ OLDEST = "3.11.5"  # the first Python for which all of them can be had
 WITH_TORCH = ("torch==", "nvidia-", "cuda-", "triton")  # what its build for CUDA brings along
 SITE = Path("build/site")
 DOCTREES = Path("build/doctrees")
+DIST = Path("build/dist")
+AUDIT = Path("build/audit")
+NODE = ("lighthouse@12.8.2", "vnu-jar@26.9.27")  # what the audit asks of npm
 SPHINX = ("sphinx-build", "-n", "-W", "--keep-going", "-b", "html", "-c", "conf")
 # In as many processes as there are cores; whoever is done first takes over tests of the others.
 PYTEST = ("pytest", "-n", "auto", "--dist", "worksteal")
@@ -102,6 +106,62 @@ def tests(session: nox.Session) -> None:
         # Where this fails too, the browser's tests are left out, and pytest says so; with CI=true they fail.
         session.run("playwright", "install", "chromium", success_codes=range(256))
     session.run(*PYTEST, *session.posargs)
+
+
+@nox.session(default=False)
+def packages(session: nox.Session) -> None:
+    """Build wheel and source distribution, check them, and transcribe with the wheel alone."""
+    install(session, "site")
+    shutil.rmtree(DIST, ignore_errors=True)
+    made = str(session.run("git", "log", "-1", "--format=%ct", external=True, silent=True)).strip()
+    # With the hour of the last commit in them, packages are the same bytes each time.
+    environment = {"SOURCE_DATE_EPOCH": made}
+    session.run("python", "-m", "build", "--no-isolation", "--outdir", str(DIST), env=environment)
+    session.run("twine", "check", "--strict", *map(str, sorted(DIST.iterdir())))
+    # In the place of the editable package, somewhere else on the disk.
+    session.install("--no-deps", "--force-reinstall", *map(str, DIST.glob("*.whl")))
+    with session.chdir(session.create_tmp()):
+        session.run("asrscope", "transcribe", "captain", "shepherd", "market")
+        session.run("asrscope", "doctor", success_codes=[0, 1])
+
+
+@nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """Run tests and builds, count, and write docs/audit.json; "-- --quick" takes the site that is there."""
+    install(session, "site")
+    if sys.platform == "linux":
+        session.install("--no-deps", "--require-hashes", "--requirement", "requirements/firefox.txt")
+    counts = AUDIT / "counts"
+    shutil.rmtree(counts, ignore_errors=True)
+    counts.mkdir(parents=True)
+    environment = {"ASRSCOPE_AUDIT": str(counts.resolve())}
+    seconds = ""
+    if "--quick" not in session.posargs:
+        shutil.rmtree(SITE, ignore_errors=True)
+        shutil.rmtree(DOCTREES, ignore_errors=True)
+        begun = time.monotonic()
+        session.run(*SPHINX, "-d", str(DOCTREES), "docs", str(SITE))
+        seconds = str(time.monotonic() - begun)
+    session.run(*PYTEST, env=environment)
+    session.run(*PYTEST, "tests/site", env={**environment, "ASRSCOPE_SITE": str(SITE)})
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.run("python", "-m", "build", "--no-isolation", "--outdir", str(DIST))
+    modules = AUDIT / "npm" / "node_modules"
+    if shutil.which("npm"):
+        node = (
+            "npm",
+            "install",
+            "--no-save",
+            "--ignore-scripts",
+            "--no-audit",
+            "--prefix",
+            str(AUDIT / "npm"),
+        )
+        session.run(*node, *NODE, external=True)
+    else:
+        session.log("There is no npm: nobody asks Lighthouse and the Nu HTML checker.")
+    places = (str(counts), str(SITE), str(DIST), "docs/audit.json", str(modules) * bool(shutil.which("npm")))
+    session.run("python", "tests/audit/collect.py", *places, seconds)
 
 
 @nox.session

@@ -156,8 +156,9 @@ def test_published_systems_add_up():
     assert values["qwen2_audio.lengths.10min.heard"] == 30
 
 
-def test_the_page_lists_every_fact_once():
-    page = (EXTENSIONS.parents[1] / "docs" / "facts.md").read_text(encoding="utf-8")
-    beginnings = " ".join(re.findall(r"^```\{facts-table\} (.+)$", page, re.MULTILINE)).split()
+def test_the_pages_list_every_fact_once():
+    docs = EXTENSIONS.parents[1] / "docs"
+    pages = "\n".join((docs / f"{name}.md").read_text(encoding="utf-8") for name in ("facts", "audit"))
+    beginnings = " ".join(re.findall(r"^```\{facts-table\} (.+)$", pages, re.MULTILINE)).split()
     for name in facts_asrscope.load_facts():
         assert sum(name.startswith(beginning) for beginning in beginnings) == 1, name

@@ -106,7 +106,6 @@ class FactsTable(SphinxDirective):
     optional_arguments = 100
 
     def run(self) -> list[nodes.Node]:
-        self.env.facts_page = self.env.docname
         chosen = {
             name: fact
             for name, fact in _facts(self.config.facts_module).items()
@@ -114,6 +113,8 @@ class FactsTable(SphinxDirective):
         }
         if not chosen:
             raise self.error(f"facts-table: no fact begins with {' or '.join(self.arguments)}.")
+        pages = getattr(self.env, "facts_pages", {})
+        self.env.facts_pages = {**pages, **dict.fromkeys(chosen, self.env.docname)}
         table = nodes.table(classes=["facts", "colwidths-auto"])
         group = nodes.tgroup(cols=3)
         group += [nodes.colspec(colwidth=width) for width in (30, 20, 50)]
@@ -137,9 +138,10 @@ def _row(*cells: nodes.Node | str) -> nodes.row:
 
 
 def link_to_table(app: Any, doctree: nodes.document, docname: str) -> None:
-    """Point every fact to its row, or turn it into plain text where the site has no table."""
-    page = getattr(app.env, "facts_page", None)
+    """Point every fact to its row, or turn it into plain text where no table of the site has it."""
+    pages = getattr(app.env, "facts_pages", {})
     for link in list(doctree.findall(lambda node: isinstance(node, nodes.reference) and "fact" in node)):
+        page = pages.get(link["fact"])
         if page is None:
             link.replace_self(nodes.inline("", link.astext(), classes=["fact"]))
         else:

@@ -14,6 +14,7 @@ from typing import Any
 import soundfile
 import torch
 from facts import Fact
+from facts_audit import audited
 from facts_measured import measured
 from facts_native import native
 from facts_scaling import scaling, stacking
@@ -48,6 +49,7 @@ def load_facts() -> Facts:
         **full(),
         **published(),
         **native(),
+        **audited(),
     }
 
 

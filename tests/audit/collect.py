@@ -1,0 +1,123 @@
+"""Bring together what the tests counted and what other programs say of the site: a table, and a record of it.
+
+``python tests/audit/collect.py COUNTS SITE DIST RECORD [NODE_MODULES] [SECONDS]``
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from markup import check  # noqa: E402
+from pages import find_chromium, find_firefox  # noqa: E402
+from scores import WANTED, scores  # noqa: E402
+
+WEIGHTS = ROOT / "src" / "asrscope" / "checkpoints" / "tiny" / "model.safetensors"
+
+
+def counted(folder: Path) -> dict[str, Any]:
+    """Return what tests recorded: of a name with cases, their number, sums of counts and the largest measure."""
+    entries: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.json")):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        values = value if isinstance(value, dict) else {"": value}
+        for key, each in values.items():
+            if not isinstance(each, int | float):
+                continue
+            # "bad_audio_kinds" with "kinds" is named once.
+            entries[path.stem if not key or path.stem.endswith(f"_{key}") else f"{path.stem}.{key}"] = each
+    for cases in sorted(path for path in folder.iterdir() if path.is_dir()):
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(cases.glob("*.json"))]
+        entries[cases.name] = len(found)
+        for key in sorted({key for each in found if isinstance(each, dict) for key in each}):
+            numbers = [each[key] for each in found if key in each]
+            whole = all(isinstance(number, int) for number in numbers)
+            entries[f"{cases.name}.{key}"] = sum(numbers) if whole else max(numbers)
+    return {name.replace(" ", "_"): value for name, value in entries.items()}
+
+
+def size(folder: Path, pattern: str) -> int:
+    return sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file())
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def of_site(site: Path, dist: Path) -> dict[str, Any]:
+    """Return sizes and hashes of what is given away."""
+    entries: dict[str, Any] = {
+        "site.pages": len(list(site.rglob("*.html"))),
+        "site.files": sum(path.is_file() for path in site.rglob("*")),
+        "site.bytes": size(site, "*"),
+        "weights.bytes": WEIGHTS.stat().st_size,
+        "weights.sha256": sha256(WEIGHTS),
+    }
+    downloads = sorted(path for path in (site / "_downloads").rglob("*") if path.is_file())
+    together = "".join(f"{sha256(path)}  {path.relative_to(site).as_posix()}\n" for path in downloads)
+    entries["downloads.files"] = len(downloads)
+    entries["downloads.sha256"] = hashlib.sha256(together.encode()).hexdigest()
+    for name, pattern in (("wheel", "*.whl"), ("sdist", "*.tar.gz")):
+        entries |= {f"{name}.bytes": path.stat().st_size for path in dist.glob(pattern)}
+    return entries
+
+
+def told(program: str) -> str:
+    """Return the version that a browser tells."""
+    lines = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()
+    return next(word for word in lines if word[0].isdigit())
+
+
+def main(counts: Path, site: Path, dist: Path, record: Path, modules: Path | None, seconds: str) -> int:
+    """Write the record, print the table, and return how much is not as it should be."""
+    entries = {**counted(counts), **of_site(site, dist)}
+    wrong: list[str] = []
+    chromium, firefox = find_chromium(), find_firefox()
+    versions = {"python": platform.python_version(), "axe": "in axe-playwright-python "}
+    versions |= {name: importlib.metadata.version(name) for name in ("sphinx", "torch", "transformers")}
+    versions["axe"] += importlib.metadata.version("axe-playwright-python")
+    versions |= {name: told(path) for name, path in (("chromium", chromium), ("firefox", firefox)) if path}
+    if seconds:
+        entries["site.build_seconds"] = round(float(seconds))
+    if modules is not None and chromium is not None:
+        versions["lighthouse"], seen = scores(modules / ".bin" / "lighthouse", chromium, site)
+        for form, pages in seen.items():
+            for name in next(iter(pages.values())):
+                lowest = min(page[name] for page in pages.values())
+                entries[f"lighthouse.{form}.{name}"] = lowest
+                if form == "desktop" and lowest < WANTED:
+                    wrong.append(f"Lighthouse, {form}: {name} is {lowest} on a page, not {WANTED}: {pages}")
+            entries[f"lighthouse.{form}.pages"] = len(pages)
+    if modules is not None and shutil.which("java"):
+        found = check(modules / "vnu-jar" / "build" / "dist" / "vnu.jar", site)
+        package = json.loads((modules / "vnu-jar" / "package.json").read_text(encoding="utf-8"))
+        versions["vnu"] = package["version"]
+        entries |= {f"vnu.{kind}": number for kind, number in sorted(found["kinds"].items())}
+        entries["vnu.own"] = len(found["own"])
+        entries["vnu.upstream"] = sum(found["upstream"].values())
+        wrong += found["own"]
+        for reason, number in found["upstream"].items():
+            print(f"{number:6}  markup of others: {reason}")
+    machine = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
+    written = {"made_by": "nox -s audit", "machine": machine, "versions": versions, "entries": entries}
+    record.write_text(json.dumps(written, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    width = max(map(len, entries))
+    for name, value in sorted(entries.items()):
+        print(f"{name:{width}}  {value:,}" if isinstance(value, int) else f"{name:{width}}  {value}")
+    print(*wrong, sep="\n")
+    return min(len(wrong), 1)
+
+
+if __name__ == "__main__":
+    places = [Path(argument) for argument in sys.argv[1:5]]
+    node = Path(sys.argv[5]) if len(sys.argv) > 5 and sys.argv[5] else None
+    raise SystemExit(main(*places, node, sys.argv[6] if len(sys.argv) > 6 else ""))
