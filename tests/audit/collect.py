@@ -25,7 +25,7 @@ WEIGHTS = ROOT / "src" / "asrscope" / "checkpoints" / "tiny" / "model.safetensor
 
 
 def counted(folder: Path) -> dict[str, Any]:
-    """Return what tests recorded: of a name with cases, their number, sums of counts and the largest measure."""
+    """Return what tests recorded: of a name with cases, their number, sums, and the largest measure."""
     entries: dict[str, Any] = {}
     for path in sorted(folder.glob("*.json")):
         value = json.loads(path.read_text(encoding="utf-8"))
