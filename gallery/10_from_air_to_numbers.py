@@ -23,7 +23,7 @@ import asrscope
 from asrscope import plots
 from asrscope.audio import SAMPLE_RATE
 
-model, processor = asrscope.load("tiny")
+model, processor = asrscope.load()
 sample = asrscope.load_samples()[0]
 trace = asrscope.trace(
     model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words

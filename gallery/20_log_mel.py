@@ -26,7 +26,7 @@ from asrscope import plots
 from asrscope.audio import SAMPLE_RATE
 from asrscope.features import HOP_LENGTH, N_FFT, log_mel, mel_filters
 
-model, processor = asrscope.load("tiny")
+model, processor = asrscope.load()
 sample = asrscope.load_samples()[0]
 trace = asrscope.trace(
     model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words

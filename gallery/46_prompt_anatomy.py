@@ -25,7 +25,7 @@ import torch
 import asrscope
 from asrscope import plots
 
-model, processor = asrscope.load("tiny")
+model, processor = asrscope.load()
 samples = asrscope.load_samples()
 sample = samples[0]
 trace = asrscope.trace(
@@ -87,7 +87,7 @@ with torch.no_grad():
     model(**inputs)
     table = model.get_input_embeddings()(inputs["input_ids"])[0]
 handle.remove()
-given, is_audio = seen[0], torch.from_numpy(trace.prompt_is_audio)
+given, table, is_audio = seen[0].float(), table.float(), torch.from_numpy(trace.prompt_is_audio)
 print("text positions hold their tokens' embeddings:", torch.equal(given[~is_audio], table[~is_audio]))
 print("audio positions hold the audio tokens:", np.allclose(given[is_audio], trace.audio_embeds, atol=1e-5))
 print(

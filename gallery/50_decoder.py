@@ -26,7 +26,7 @@ from asrscope import plots
 from asrscope.forcing import force
 from asrscope.metrics import total_errors, word_errors
 
-model, processor = asrscope.load("tiny")
+model, processor = asrscope.load()
 samples = asrscope.load_samples()
 sample = samples[0]
 trace = asrscope.trace(

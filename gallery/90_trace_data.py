@@ -29,6 +29,7 @@ from pathlib import Path
 import asrscope
 from asrscope import plots
 from asrscope.microphone import record
+from asrscope.presets import untrained
 from asrscope.report import write_html, write_json
 from asrscope.traces import STAGES
 
@@ -44,7 +45,7 @@ if source == "microphone":
 # --------
 # ``trace`` runs features, encoder, projector and decoder, and keeps what each of them gives.
 
-model, processor = asrscope.load("tiny")
+model, processor = asrscope.load()
 known = {"name": sample.name, "reference": sample.text, "reference_words": sample.words}
 trace = asrscope.trace(model, processor, source, **({} if own else known))
 
@@ -113,8 +114,8 @@ for part in trace.provenance:
     print(f"{part.part:10} {passed[part.part]:4} positions, {millions:6.0f} million multiplications")
 
 # %%
-# How long that takes depends on the machine. This was recorded with the model card; for a recording of
-# your own, the times of your machine are added.
+# How long that takes depends on the machine. This was recorded with the bundled model's card; for a
+# recording of your own, the times of your machine are added.
 
 metrics = json.loads((files("asrscope") / "checkpoints" / "tiny" / "metrics.json").read_text("utf-8"))
 speed, machine = metrics["speed"], metrics["machine"]
@@ -129,8 +130,7 @@ if own:
 # The report holds everything above in one file, with the sound, and asks nothing of the network. Beside the
 # projector's output it draws that of a random projector. **Predict:** what will that one lead to?
 
-untrained = asrscope.load("tiny", random_projector=True)
-control = asrscope.trace(*untrained, trace.waveform, name=trace.name)
+control = asrscope.trace(untrained(model), processor, trace.waveform, name=trace.name)
 print("random projector:", control.text)
 write_html(trace, "data_trace.html", control=control)
 write_json(trace, "data_trace.json")

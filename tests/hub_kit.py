@@ -88,8 +88,11 @@ def write_encoder(folder, *, positions=POSITIONS, width=WIDTHS[0], layers=1, see
     return folder
 
 
-def write_decoder(folder, *, width=WIDTHS[1], layers=4, seed=1, shard="40KB"):
-    """A SmolLM3 model in bfloat16, in shards with their index, with its tokenizer."""
+def write_decoder(folder, *, width=WIDTHS[1], layers=4, seed=1, shard="40KB", scale=1.0):
+    """A SmolLM3 model in bfloat16, in shards with their index, with its tokenizer.
+
+    A larger scale of the weights lets different clips lead to different texts.
+    """
     from transformers import SmolLM3Config, SmolLM3ForCausalLM
 
     torch.manual_seed(seed)
@@ -106,7 +109,12 @@ def write_decoder(folder, *, width=WIDTHS[1], layers=4, seed=1, shard="40KB"):
         eos_token_id=tokenizer.eos_token_id,
         tie_word_embeddings=True,
     )
-    SmolLM3ForCausalLM(config).bfloat16().save_pretrained(folder, max_shard_size=shard)
+    model = SmolLM3ForCausalLM(config).bfloat16()
+    with torch.no_grad():
+        for parameter in model.model.layers.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(scale)
+    model.save_pretrained(folder, max_shard_size=shard)
     tokenizer.save_pretrained(folder)
     return folder
 

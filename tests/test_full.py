@@ -451,3 +451,18 @@ def test_revisions_are_commits():
         assert set(revision) <= set("0123456789abcdef")
     assert full.PINNED == {ENCODER: FULL_ENCODER_REVISION, DECODER: FULL_DECODER_REVISION}
     assert inspect.signature(load_full).parameters["encoder"].default == ENCODER
+
+
+def test_the_other_looks_into_a_model_work_in_bfloat16(parts, clip):
+    from asrscope.attention import attend
+    from asrscope.context import layer_states
+    from asrscope.forcing import force
+    from asrscope.lens import logit_lens
+
+    model, processor = load("full", **parts)
+    ids = [50, 60, 70]
+    assert np.isfinite(attend(model, processor, clip, ids).weights).all()
+    assert np.isfinite(logit_lens(model, processor, clip, ids).entropy).all()
+    assert np.isfinite(layer_states(model.audio_tower, processor.features(clip))).all()
+    written = force(model, processor, clip, ids)
+    assert np.isfinite(written.probabilities.numpy()).all()

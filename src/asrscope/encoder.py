@@ -71,6 +71,10 @@ def encode(
             f"the encoder expects an even number of mel frames up to {limit}, but found {frames}. "
             "Make sure to pad to even length, and cut longer audio into windows"
         )
+    weight = encoder.conv1.weight
+    input_features = input_features.to(weight.device, weight.dtype)
+    if frame_mask is not None:
+        frame_mask = frame_mask.to(weight.device)
     positions_mask = None
     if frame_mask is not None and not bool(frame_mask.all()):
         # Padding must be silent to the convolutions too: they look one frame to each side.

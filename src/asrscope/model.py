@@ -199,15 +199,12 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             ``last_hidden_state``, shape (batch, positions, encoder_dim), is the encoder's output;
             ``pooler_output``, shape (audio_tokens, decoder_dim), the audio tokens of all clips in a row.
         """
-        weight = self.audio_tower.conv1.weight  # the parts may lie on different devices
-        if frame_mask is not None:
-            frame_mask = frame_mask.to(weight.device)
-        hidden = encode(self.audio_tower, input_features.to(weight.device, weight.dtype), frame_mask)
+        hidden = encode(self.audio_tower, input_features, frame_mask)
         if frame_mask is None:
             embeds = self.multi_modal_projector(hidden)  # (batch, audio_tokens, decoder_dim)
             audio_embeds = embeds.flatten(0, 1)
         else:
-            is_position = position_mask(frame_mask)  # (batch, positions)
+            is_position = position_mask(frame_mask.to(hidden.device))  # (batch, positions)
             k, remainder = self.config.stack_factor, self.config.projector_remainder
             # A clip's remainder is padded with zeros, not with what a longer clip of the batch left there.
             inside = hidden * is_position[..., None] if remainder == "pad" else hidden
