@@ -17,6 +17,8 @@ random weights*. They have learned nothing and write nonsense; they are joined a
 # ------
 # The clip lasts a few seconds. **Predict:** how many audio tokens will each model make of it?
 
+import textwrap
+
 import numpy as np
 
 import asrscope
@@ -46,7 +48,8 @@ for name, trace in traces.items():
 # What the trace says of the way from positions to audio tokens:
 
 for name, trace in traces.items():
-    print(f"{name}: {1000 * trace.seconds_per_audio_token:g} ms each. {trace.projection}.\n")
+    sentence = f"{name}: {1000 * trace.seconds_per_audio_token:g} ms each. {trace.projection}."
+    print(textwrap.fill(sentence, 88), end="\n\n")
 
 # %%
 # And where the weights are from. A picture that depends on random weights says so in its title.
@@ -60,8 +63,10 @@ for part in traces["voxtral"].provenance:
 # Voxtral's processor fills the clip up to 30 s, and its decoder reads all of it. Granite Speech reads the
 # clip and nothing else. **Predict:** which share of the first picture is speech?
 
-plots.show(plots.log_mel(traces["voxtral"]))
-plots.show(plots.log_mel(traces["granite_speech"]))
+first, second = (plots.log_mel(traces[name]) for name in ("voxtral", "granite_speech"))
+first.title.text, second.title.text = "Voxtral: log-mel spectrogram", "Granite Speech: log-mel spectrogram"
+plots.show(first)
+plots.show(second)
 filled = 1 - traces["voxtral"].padding_tokens / len(traces["voxtral"].audio_embeds)
 print(f"audio tokens of Voxtral that hold some of the clip: {filled:.0%}")
 
@@ -98,12 +103,12 @@ shown = {title: found[:, :positions] for title, found in reach.items()}
 plots.show(plots.reach(shown, "any_model_reach"))
 for title, found in reach.items():
     spans = [np.flatnonzero(row)[[0, -1]].tolist() for row in found]
-    print(f"{title:36} the first three read {spans[:3]}")
+    print(f"{title}: the first three read {spans[:3]}")
 
 # %%
 # Stacking and pooling deal the positions out: each is read by one audio token. The Q-Former's queries share
 # a window, and what each takes from it is for training to decide. Where the gradient is zero, it is exactly
-# zero, with any weights. The shares are those of these weights.
+# zero, with any weights. Elsewhere it is what these weights make it.
 #
 # This is about the step from encoder to decoder alone. What an *encoder position* knows of the sound around
 # it is another question, and :ref:`the encoder's page <gallery-encoder>` asks it.

@@ -36,14 +36,14 @@ def test_bars_of_unlike_pieces_are_refused():
         plots.stacked_bars({}, "n", "t", x_label="x")
 
 
-def test_what_a_token_reads_is_drawn_in_shares():
+def test_what_a_token_reads_is_drawn_relative_to_what_it_reads_most():
     values = np.array([[1.0, 3.0, 0.0, 0.0], [0.0, 0.0, 5.0, 5.0]])
     box = plots.reach({"left": values, "right": values[:, ::-1]}, "reads")
     left, right = (fig for fig, *_ in box.children)
     image = next(s.data["image"][0] for s in left.select(ColumnDataSource) if "image" in s.data)
-    np.testing.assert_allclose(image, [[25, 75, 0, 0], [0, 0, 50, 50]])
+    np.testing.assert_allclose(image, [[100 / 3, 100, 0, 0], [0, 0, 100, 100]], rtol=1e-6)
     assert left.y_range.start > left.y_range.end  # the first audio token is on top
-    assert left.select_one(LinearColorMapper).high == 75
+    assert left.select_one(LinearColorMapper).high == 100
     assert (
         "audio token 0 reads positions 0 to 1; audio token 1 reads positions 2 to 3"
         in (left.tags[0]["description"])

@@ -97,7 +97,7 @@ def stacked_bars(
     fig.yaxis.ticker = FixedTicker(ticks=list(range(len(rows))))
     fig.yaxis.major_label_overrides = literal(range(len(rows)), list(rows))
     fig.ygrid.visible = False
-    legend(fig, "below", columns=3)
+    legend(fig, "below")
     return fig
 
 
@@ -110,7 +110,7 @@ def reach(
     ----------
     panels : mapping of str to np.ndarray, shape (audio_tokens, positions)
         How strongly each audio token depends on each position, under the title of its panel; every row is
-        drawn as shares of its sum. All have as many positions.
+        drawn relative to its largest value.
     name : str
         Name of the picture, and of its file where a script saves it.
     height : int
@@ -126,19 +126,15 @@ def reach(
     ValueError
         If an audio token depends on nothing.
     """
-    shares = {}
-    for title, values in panels.items():
-        sums = values.sum(axis=1, keepdims=True)
-        if not (sums > 0).all():
-            raise ValueError(f"Expected audio tokens that depend on some position, but {title!r} has others.")
-        shares[title] = 100 * values / sums
-    mapper = LinearColorMapper(
-        palette=PALETTE, low=0, high=max(float(share.max()) for share in shares.values())
-    )
+    mapper = LinearColorMapper(palette=PALETTE, low=0, high=100)
     drawn: list[figure] = []
-    for title, share in shares.items():
-        tokens, positions = share.shape
-        read = [np.flatnonzero(row) for row in share]
+    for title, values in panels.items():
+        most = values.max(axis=1, keepdims=True)
+        if not (most > 0).all():
+            raise ValueError(f"Expected audio tokens that depend on some position, but {title!r} has others.")
+        picture = (100 * values / most).astype(np.float32)
+        tokens, positions = picture.shape
+        read = [np.flatnonzero(row) for row in values]
         description = f"{title}: " + "; ".join(
             f"audio token {token} reads positions {row.min()} to {row.max()}"
             for token, row in enumerate(read)
@@ -147,9 +143,9 @@ def reach(
         fig.x_range = Range1d(start=-0.5, end=positions - 0.5, bounds=(-0.5, positions - 0.5))
         fig.y_range = Range1d(start=tokens - 0.5, end=-0.5, bounds=(-0.5, tokens - 0.5))
         image = fig.image(  # type: ignore[call-arg] # of which its stubs know only the coordinates
-            image=[share.astype(np.float32)], x=-0.5, y=-0.5, dw=positions, dh=tokens, color_mapper=mapper
+            image=[picture], x=-0.5, y=-0.5, dw=positions, dh=tokens, color_mapper=mapper
         )
-        tooltips = [("audio token", "$y{0}"), ("position", "$x{0}"), ("share", "@image{0.0} %")]
+        tooltips = [("audio token", "$y{0}"), ("position", "$x{0}"), ("of the strongest", "@image{0} %")]
         hover(fig, tooltips, [image])
         fig.styles = PLACED_BY_PAGE
         fig.grid.visible = False
@@ -157,7 +153,7 @@ def reach(
         drawn.append(fig)
     for fig in drawn[-2:]:
         fig.height = height + 44
-        add_color_bar(fig, mapper, "share of what it reads (%)")
+        add_color_bar(fig, mapper, "weight of a position, relative to the strongest (%)")
     together = GridBox(name=name, sizing_mode="stretch_width", stylesheets=[TWO_OR_ONE])
     together.children = [(fig, *divmod(index, 2)) for index, fig in enumerate(drawn)]
     return together
