@@ -235,7 +235,7 @@ class Scope:
                 f"{type(self.processor).__name__} wrote none. Make sure to load the processor that was saved "
                 "with the model."
             )
-        windows = len(inputs["input_features"])
+        windows = len(inputs.get("input_features", [None]))
         if windows > 1 and num_beams > 1:
             # generate repeats each window for each beam, one after another: the first beam would read the
             # first window several times, and the last windows not at all.
