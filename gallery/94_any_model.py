@@ -17,6 +17,7 @@ random weights*. They have learned nothing and write nonsense; they are joined a
 # ------
 # The clip lasts a few seconds. **Predict:** how many audio tokens will each model make of it?
 
+# sphinx_gallery_thumbnail_number = 5
 import textwrap
 
 import numpy as np
