@@ -37,6 +37,9 @@ QUESTIONS = {
     "beam search": {"gallery/50_decoder"},
     "download the notebooks": {"gallery/index"},
     "chat template": {"gallery/46_prompt_anatomy"},
+    "compare Voxtral and Qwen2-Audio": {"using/systems", "gallery/92_side_by_side"},
+    "trace another model": {"using/any-model", "gallery/94_any_model"},
+    "load the large model": {"using/full"},
     "load_sample": {"api/samples"},
 }
 
