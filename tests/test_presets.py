@@ -55,7 +55,7 @@ def test_pickled_weights_are_not_read(make_checkpoint):
     path = make_checkpoint()
     (path / "model.safetensors").rename(path / "pytorch_model.bin")
     with pytest.raises(
-        FileNotFoundError, match="holds weights only as pytorch_model.bin, which can run code"
+        FileNotFoundError, match=r"holds weights only as pytorch_model\.bin, which can run code"
     ):
         load(path)
 

@@ -1,4 +1,4 @@
-"""What the built site gives beside its pages: lines for lists of results, hashes, icons, and pages on paper."""
+"""What the built site gives beside its pages: lines for lists of results, hashes, and pages on paper."""
 
 import hashlib
 import html
