@@ -207,7 +207,7 @@ def hub(tmp_path):
         server.shutdown()
 
 
-def test_push_to_hub_sends_the_rows_of_the_table_and_leaves_out_card_and_provenance(hub, tmp_path):
+def test_push_to_hub_sends_the_rows_of_the_table_and_leaves_out_the_measured_card(hub, tmp_path):
     code = re.search(r"^```\{code-block\} python\n(model\.push_to_hub.*?)^```$", CLASS_4, re.M | re.S)[1]
     load = 'import asrscope\nmodel, processor = asrscope.load("tiny")\nmodel.half()\n'
     (tmp_path / "push.py").write_text(load + code.replace("YOUR-NAME", "reader"), encoding="utf-8")
@@ -215,7 +215,7 @@ def test_push_to_hub_sends_the_rows_of_the_table_and_leaves_out_card_and_provena
     rows = re.findall(r"^\| (`.+?) \| .+ \| `(.+)` \|$", CLASS_4, re.MULTILINE)
     table = {name: by for names, by in rows for name in re.findall(r"`([^`]+)`", names)}
     saved = {name for name, by in table.items() if by.endswith("save_pretrained")}
-    # transformers adds a card of its own and git's list of large files; neither is ours
+    # A card is written from the model, which is not the measured one; the Hub adds git's list of large files.
     assert set(Hub.files) - {".gitattributes", "README.md"} == saved
     assert Hub.files["README.md"] != (TINY / "README.md").read_bytes()
     assert {name for name, by in table.items() if by.startswith("asrscope")} & set(Hub.files) == {"README.md"}
