@@ -1,7 +1,7 @@
 """``asrscope publish``: put a model on the Hugging Face Hub, or look first at what would be put there."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,7 +38,7 @@ def publish(
         from asrscope.presets import load
 
         loaded, processor = load(model, **given(projector=projector))
-        options = {
+        options: dict[str, Any] = {
             "processor": processor,
             "only_projector": only_projector,
             "license": license_name,
