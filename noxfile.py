@@ -125,6 +125,17 @@ def packages(session: nox.Session) -> None:
         session.run("asrscope", "doctor", success_codes=[0, 1])
 
 
+@nox.session(default=False, reuse_venv=False)
+def fresh(session: nox.Session) -> None:
+    """Run tests, scripts and site with the newest version of everything, whatever the lists say."""
+    groups = nox.project.dependency_groups(PYPROJECT, "docs", "test", "packages")
+    session.install("--upgrade", "--editable", ".", *groups)
+    session.run("python", "-m", "pip", "freeze")
+    session.run(*PYTEST)
+    session.run(*SPHINX, "-d", str(DOCTREES), "docs", str(SITE))
+    session.run(*PYTEST, "tests/site", env={"ASRSCOPE_SITE": str(SITE)})
+
+
 @nox.session(default=False)
 def audit(session: nox.Session) -> None:
     """Run tests and builds, count, and write docs/audit.json; "-- --quick" takes the site that is there."""
