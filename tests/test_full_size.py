@@ -12,7 +12,7 @@ from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForCondi
 
 from asrscope import sizes
 
-LIMIT = 2_600_000_000  # bytes: the encoder in bfloat16, torch itself, and what the clip takes
+LIMIT = 3_600_000_000  # bytes: the mapped file, the encoder in bfloat16, torch, and what the clip takes
 
 PROGRAM = """
 import json, resource, sys, time
@@ -71,4 +71,4 @@ def test_the_full_size_encoder_runs_within_its_memory(tmp_path):
     assert found["parameters"] == 636_968_960
     assert found["shape"] == [1500, 1280]
     assert found["finite"]
-    assert found["data_gb"] < LIMIT / 1e9
+    assert found["data_gb"] < 2.6  # what stays: no decoder of Whisper, no second copy
