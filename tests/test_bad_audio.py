@@ -140,6 +140,8 @@ def test_the_command_line_gives_one_line_for_each_file_it_cannot_read(tmp_path):
     """One run over all of them: a bad file does not stop the others."""
     paths, kinds = [], []
     for number, kind in enumerate(REFUSED_FILES):
+        if kind.row == kit.LONG:  # which this command takes window by window
+            continue
         folder = tmp_path / str(number)
         folder.mkdir()
         made = kind.make(folder)
