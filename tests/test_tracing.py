@@ -195,6 +195,18 @@ def test_nearest_tokens_are_those_of_the_smallest_angle():
     assert nearest_tokens(torch.tensor([[5.0, 0.0]]), table, [0], 1)[0].tolist() == [[2]]
 
 
+def test_a_large_table_is_searched_piece_by_piece_and_whole(monkeypatch):
+    torch.manual_seed(0)
+    audio, table = torch.randn(7, 12), torch.randn(1003, 12)
+    whole = torch.nn.functional.cosine_similarity(audio[:, None], table[None], dim=-1)
+    whole[:, [5, 1002]] = -2.0
+    expected = whole.topk(4, dim=1)
+    monkeypatch.setattr("asrscope.tracing.TABLE_ROWS", 250)  # the last piece has 3 rows, fewer than 4
+    ids, cosines = nearest_tokens(audio, table, excluded=[5, 1002], n_nearest=4)
+    np.testing.assert_array_equal(ids, expected.indices.numpy())
+    np.testing.assert_allclose(cosines, expected.values.numpy(), atol=1e-6)
+
+
 def test_special_tokens_are_not_nearest_text(make_model, clip):
     model, processor = make_model()
     found = trace(model, processor, clip, max_new_tokens=2)

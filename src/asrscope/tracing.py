@@ -28,6 +28,7 @@ from asrscope.watching import watch
 __all__ = ["Scope", "attach", "nearest_tokens", "trace"]
 
 N_NEAREST = 5  # text tokens kept for each audio token
+TABLE_ROWS = 16_384  # of the embedding table, compared at a time
 
 
 @dataclass(frozen=True)
@@ -357,9 +358,16 @@ def nearest_tokens(
     np.ndarray, shape (audio_tokens, n_nearest)
         Their cosines, between -1 and 1.
     """
-    audio, text = audio_embeds.float(), table.detach().float().to(audio_embeds.device)
-    norms = audio.norm(dim=1, keepdim=True) * text.norm(dim=1)  # (audio_tokens, vocabulary)
-    cosines = (audio @ text.T) / norms.clamp_min(torch.finfo(torch.float32).tiny)
-    cosines[:, list(excluded)] = -math.inf
-    best = cosines.topk(n_nearest, dim=1)
-    return best.indices.cpu().numpy(), best.values.clamp(-1, 1).cpu().numpy()
+    audio = audio_embeds.float()
+    norms = audio.norm(dim=1, keepdim=True)  # (audio_tokens, 1)
+    ids, cosines = [], []
+    for first in range(0, len(table), TABLE_ROWS):  # a whole large table in float32 would be a gigabyte
+        text = table[first : first + TABLE_ROWS].detach().float().to(audio.device)
+        near = (audio @ text.T) / (norms * text.norm(dim=1)).clamp_min(torch.finfo(torch.float32).tiny)
+        near[:, [token - first for token in excluded if first <= token < first + len(text)]] = -math.inf
+        some = near.topk(min(n_nearest, len(text)), dim=1)
+        ids.append(some.indices + first)
+        cosines.append(some.values)
+    best = torch.cat(cosines, dim=1).topk(n_nearest, dim=1)
+    nearest = torch.cat(ids, dim=1).gather(1, best.indices)
+    return nearest.cpu().numpy(), best.values.clamp(-1, 1).cpu().numpy()
