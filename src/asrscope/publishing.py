@@ -13,9 +13,9 @@ from huggingface_hub import HfApi, ModelCard, ModelCardData
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # whichever it has
 from jinja2 import Environment
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from asrscope.files import write_text
+from asrscope.files import write_bytes, write_text
 from asrscope.provenance import PARTS, provenance_of, write_provenance
 from asrscope.traces import Provenance
 
@@ -78,7 +78,7 @@ def save_projector(model: Any, folder: str | Path, *, processor: Any = None) -> 
         f"{module}.{name}": tensor.detach().cpu().contiguous()
         for name, tensor in getattr(model, module).state_dict().items()
     }
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    write_bytes(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
     config = model.config
     record: dict[str, Any] = {
         "model_type": "asrscope-projector",

@@ -123,7 +123,7 @@ def test_without_scripts_a_reader_has_the_text_the_posters_the_sound_and_the_ans
 
 
 @pytest.fixture(scope="module")
-def firefox():
+def firefox(tmp_path_factory):
     """The Firefox of this machine, driven by its own Marionette. Where it is missing, tests are left out."""
     from pages import find_firefox
 
@@ -131,7 +131,9 @@ def firefox():
         warnings.simplefilter("ignore", DeprecationWarning)
         from marionette_driver.marionette import Marionette
 
-    fox = Marionette(bin=find_firefox(), headless=True, gecko_log=os.devnull, startup_timeout=300)
+    # Its driver removes the file of the log before it begins: as root, /dev/null would be gone.
+    log = str(tmp_path_factory.mktemp("firefox") / "gecko.log")
+    fox = Marionette(bin=find_firefox(), headless=True, gecko_log=log, startup_timeout=300)
     fox.start_session()
     fox.timeout.script = fox.timeout.page_load = 180
     yield fox
