@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from asrscope import checking
+from asrscope.loading import checking
 from asrscope.presets import load
 from asrscope.provenance import provenance_of
 

@@ -266,7 +266,7 @@ def test_the_command_comes_up_where_a_large_package_is_broken(missing):
 )
 def test_the_room_for_the_large_pair_is_told(monkeypatch, free, ok, told):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("asrscope.room.free_bytes", lambda device: free)
+    monkeypatch.setattr("asrscope.loading.room.free_bytes", lambda device: free)
     finding = doctor._full()
     assert (finding.ok, finding.needed) == (ok, False)
     assert told in finding.found

@@ -200,8 +200,8 @@ def test_hostile_titles_of_figures_are_harmless_in_the_gallery(browser, tmp_path
 
 @pytest.mark.parametrize("sound", ["embed", "link", "none"])
 def test_the_page_of_a_long_recording_with_hostile_texts_and_name_is_harmless(browser, rng, tmp_path, sound):
+    from asrscope.long_audio.transcripts import Segment, Transcript
     from asrscope.timeline import write_timeline
-    from asrscope.transcripts import Segment, Transcript
 
     recording = tmp_path / FILE_NAME
     soundfile.write(recording, rng.uniform(-0.5, 0.5, 2 * len(CORPUS) * 16_000), 16_000, format="WAV")

@@ -18,11 +18,11 @@ from hub_kit import (
 )
 from safetensors.torch import load_file, save_file
 
-from asrscope import full, room
-from asrscope.full import FULL_DECODER_REVISION, FULL_ENCODER_REVISION, load_full
+from asrscope.loading import full, room
+from asrscope.loading.full import FULL_DECODER_REVISION, FULL_ENCODER_REVISION, load_full
+from asrscope.loading.quantizing import QUANTIZED
 from asrscope.presets import load
 from asrscope.provenance import provenance_of
-from asrscope.quantizing import QUANTIZED
 from asrscope.tracing import trace
 
 
@@ -86,7 +86,7 @@ def test_folders_are_unverified_and_counted_as_stored(parts):
 
 
 def test_the_decoder_of_whisper_is_never_read(parts, monkeypatch):
-    from asrscope.stored import StoredTensors
+    from asrscope.loading.stored import StoredTensors
 
     read, original = [], StoredTensors.__getitem__
 
@@ -276,10 +276,10 @@ class TestQuantized:
             ValueError, match=r"one of int8, int4, torchao-int8, torchao-int4, but found 'int3'"
         ):
             load("full", **parts, quantize="int3")
-        monkeypatch.setattr("asrscope.quantizing.find_spec", lambda name: None)
+        monkeypatch.setattr("asrscope.loading.quantizing.find_spec", lambda name: None)
         with pytest.raises(OSError, match="quantize='int4' needs bitsandbytes: pip install bitsandbytes"):
             load("full", **parts, quantize="int4")
-        monkeypatch.setattr("asrscope.quantizing.find_spec", lambda name: object())
+        monkeypatch.setattr("asrscope.loading.quantizing.find_spec", lambda name: object())
         with pytest.raises(ValueError, match="torchao computes with int4 on GPUs only: take quantize='int4'"):
             load("full", **parts, quantize="torchao-int4")
 
@@ -346,7 +346,7 @@ class TestAdapter:
         (folder / "adapter_config.json").unlink()
         with pytest.raises(FileNotFoundError, match=r"adapter_config\.json is missing"):
             load("full", **parts, adapter=folder)
-        monkeypatch.setattr("asrscope.adapters.find_spec", lambda name: None)
+        monkeypatch.setattr("asrscope.loading.adapters.find_spec", lambda name: None)
         with pytest.raises(OSError, match="an adapter needs PEFT: pip install peft"):
             load("full", **parts, adapter=folder)
 

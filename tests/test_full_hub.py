@@ -20,7 +20,7 @@ from hub_kit import (
     write_projector,
 )
 
-from asrscope.full import FULL_DECODER_REVISION, FULL_ENCODER_REVISION
+from asrscope.loading.full import FULL_DECODER_REVISION, FULL_ENCODER_REVISION
 from asrscope.presets import load
 from asrscope.provenance import provenance_of
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from hub_kit import WIDTHS, projector_shapes, random_tensors, write_projector
 
+from asrscope.loading.published import read_projector
+from asrscope.loading.stored import StoredTensors
 from asrscope.projector import AudioProjector
-from asrscope.published import read_projector
-from asrscope.stored import StoredTensors
 
 POSITIONS = 23  # no multiple of any k below
 GELU, SILU = torch.nn.functional.gelu, torch.nn.functional.silu

@@ -5,8 +5,9 @@ import re
 import pytest
 import torch
 
-from asrscope import room, sizes
-from asrscope.room import Need, check_room, estimate, free_bytes, places
+from asrscope import sizes
+from asrscope.loading import room
+from asrscope.loading.room import Need, check_room, estimate, free_bytes, places
 
 NEED = Need(encoder=1_000, projector=100, decoder=6_000, clip=500)
 
@@ -28,7 +29,7 @@ def test_quantized_weights_take_what_is_estimated(make_model, wanted, bits, tmp_
     pytest.importorskip("bitsandbytes")
     from transformers import SmolLM3ForCausalLM
 
-    from asrscope.quantizing import quantization
+    from asrscope.loading.quantizing import quantization
 
     model, _ = make_model(
         text_config={

@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from asrscope.audio import wav_bytes
+from asrscope.long_audio.transcripts import Segment, Transcript
 from asrscope.timeline import Peaks, measure_peaks, write_timeline
-from asrscope.transcripts import Segment, Transcript
 
 NASTY = '<script>alert(1)</script>" onload="x'
 

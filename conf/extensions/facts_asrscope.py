@@ -25,9 +25,9 @@ import asrscope
 from asrscope import sizes
 from asrscope.audio import SAMPLE_RATE
 from asrscope.features import DYNAMIC_RANGE, FRAMES_PER_SECOND, HOP_LENGTH, N_FFT
-from asrscope.full import FULL_DECODER, FULL_ENCODER, PINNED
+from asrscope.loading.full import FULL_DECODER, FULL_ENCODER, PINNED
+from asrscope.loading.room import estimate
 from asrscope.projector import AudioProjector
-from asrscope.room import estimate
 from asrscope.timeline import EMBED_SECONDS
 from asrscope.traces import STAGES, Trace
 
@@ -268,12 +268,14 @@ def _room(pair: Any) -> Facts:
     kinds = {"float32": (32, None), "bfloat16": (16, None), "int8": (16, 8), "int4": (16, 4)}
     for kind, (bits, decoder_bits) in kinds.items():
         need = estimate(pair, bits, decoder_bits)
-        by = f"asrscope.room.estimate of full, {kind}"
+        by = f"asrscope.loading.room.estimate of full, {kind}"
         for what in ("decoder", "weights", "clip", "total"):
             size = getattr(need, what) / 1e9
             facts[f"full.room.{kind}.{what}_gb"] = Fact(size, f"{by}: {what}, in GB", ".1f")
     places = {"encoder": FULL_ENCODER, "decoder": FULL_DECODER}
     for part, name in places.items():
-        facts[f"full.{part}.repository"] = Fact(name, f"asrscope.full: repository of the {part}", "")
-        facts[f"full.{part}.revision"] = Fact(PINNED[name], f"asrscope.full: pinned commit of the {part}", "")
+        facts[f"full.{part}.repository"] = Fact(name, f"asrscope.loading.full: repository of the {part}", "")
+        facts[f"full.{part}.revision"] = Fact(
+            PINNED[name], f"asrscope.loading.full: pinned commit of the {part}", ""
+        )
     return facts

@@ -16,6 +16,7 @@ from asrscope.autoload import announce as _announce
 if TYPE_CHECKING:
     from asrscope.audio import SAMPLE_RATE, check_waveform, load_audio, wav_bytes
     from asrscope.features import log_mel
+    from asrscope.long_audio.transcripts import Segment, Transcript
     from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
     from asrscope.presets import load
     from asrscope.processing import AsrScopeProcessor
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from asrscope.traces import STAGES, Axis, Provenance, Stage, Token, Trace, Word
     from asrscope.tracing import Scope, attach, trace
     from asrscope.transcribing import transcribe
-    from asrscope.transcripts import Segment, Transcript
 
 _MODULES = {
     "audio": ("SAMPLE_RATE", "check_waveform", "load_audio", "wav_bytes"),
@@ -41,7 +41,7 @@ _MODULES = {
     "traces": ("STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word"),
     "tracing": ("Scope", "attach", "trace"),
     "transcribing": ("transcribe",),
-    "transcripts": ("Segment", "Transcript"),
+    "long_audio.transcripts": ("Segment", "Transcript"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

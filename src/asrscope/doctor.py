@@ -214,7 +214,7 @@ def _memory() -> Finding:
 
 def _full() -> Finding:
     """Say whether the large pair has room here, computed from its configuration; nothing of it is loaded."""
-    room, sizes = import_module("asrscope.room"), import_module("asrscope.sizes")
+    room, sizes = import_module("asrscope.loading.room"), import_module("asrscope.sizes")
     torch, pair = import_module("torch"), sizes.full_pair()
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     for bits, kind, option in FULL_KINDS:

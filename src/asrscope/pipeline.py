@@ -13,12 +13,12 @@ import torch
 from transformers import AutomaticSpeechRecognitionPipeline, Pipeline
 
 from asrscope.audio import SAMPLE_RATE, check_waveform
+from asrscope.long_audio.streaming import AudioStream
+from asrscope.long_audio.transcripts import Transcript
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.streaming import AudioStream
 from asrscope.survey import CANCELLED_SHARE
 from asrscope.transcribing import BATCH_SIZE, transcribe_all
-from asrscope.transcripts import Transcript
 
 __all__ = ["SpeechRecognitionPipeline"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from asrscope.checking import check_checkpoint, check_finite, read_processor, readable
-from asrscope.full import load_full
+from asrscope.loading.checking import check_checkpoint, check_finite, read_processor, readable
+from asrscope.loading.full import load_full
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.projector import AudioProjector
@@ -49,7 +49,7 @@ def load(
     Parameters
     ----------
     name_or_path : str or Path, optional
-        ``"tiny"``, the bundled model; ``"full"``, see `asrscope.full.load_full`; or a directory that
+        ``"tiny"``, the bundled model; ``"full"``, see `asrscope.loading.full.load_full`; or a directory that
         ``save_pretrained`` wrote. Default: what the environment variable ``ASRSCOPE_MODEL`` says, or else
         ``"tiny"``.
     random_projector : bool
@@ -57,7 +57,7 @@ def load(
     seed : int
         Seed of the untrained projector.
     **options
-        Options of `asrscope.full.load_full`. Those that are not given are taken from the environment
+        Options of `asrscope.loading.full.load_full`. Those that are not given are taken from the environment
         variables of `ENVIRONMENT`.
 
     Returns

@@ -11,10 +11,10 @@ import typer
 from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress
 from asrscope.cli.options import Beams, DeviceMap, Model, Projector, Quantize, given
 from asrscope.cli.recordings import check_writable, find_recordings, named
-from asrscope.transcripts import srt_cue, vtt_cue
+from asrscope.long_audio.transcripts import srt_cue, vtt_cue
 
 if TYPE_CHECKING:
-    from asrscope.transcripts import Segment, Transcript
+    from asrscope.long_audio.transcripts import Segment, Transcript
 
 __all__ = ["transcribe"]
 

@@ -18,9 +18,9 @@ from markupsafe import Markup
 
 from asrscope.audio import SAMPLE_RATE
 from asrscope.files import write_text
-from asrscope.streaming import AudioStream
+from asrscope.long_audio.streaming import AudioStream
+from asrscope.long_audio.transcripts import Transcript
 from asrscope.timeline.peaks import Peaks, measure_peaks
-from asrscope.transcripts import Transcript
 
 __all__ = ["EMBED_SECONDS", "Sound", "write_timeline"]
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from asrscope.data.speech_corpus import SpeechCorpus, SpeechShard, load_speech, write_speech
 from asrscope.files import write_text
-from asrscope.full import FULL_DECODER, FULL_ENCODER, load_full
+from asrscope.loading.full import FULL_DECODER, FULL_ENCODER, load_full
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.presets import load
 from asrscope.processing import AsrScopeProcessor

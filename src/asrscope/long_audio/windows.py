@@ -69,7 +69,8 @@ def cut_windows(
     Parameters
     ----------
     blocks : iterable of np.ndarray, shape (samples,)
-        The recording in pieces of any length: an `asrscope.streaming.AudioStream`, or a list of one waveform.
+        The recording in pieces of any length: an `asrscope.long_audio.streaming.AudioStream`, or a list of
+        one waveform.
     seconds : float
         Longest window.
     overlap_seconds : float

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from asrscope.stored import StoredTensors, read_settings
+from asrscope.loading.stored import StoredTensors, read_settings
 
 __all__ = ["add_adapter"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from asrscope.loading.stored import StoredTensors
 from asrscope.projector import AudioProjector
-from asrscope.stored import StoredTensors
 
 __all__ = ["LAYOUTS", "FoundProjector", "Layout", "is_projector", "read_projector"]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from asrscope.audio import SAMPLE_RATE
+from asrscope.loading.stored import StoredTensors, read_settings
 from asrscope.memory import free_memory
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.stored import StoredTensors, read_settings
 
 __all__ = ["check_checkpoint", "check_finite", "read_processor", "readable"]
 

@@ -13,12 +13,12 @@ from transformers import (
 )
 
 from asrscope import sizes
-from asrscope.fetching import Place, Unreachable, fetch_weights, in_words
+from asrscope.loading.fetching import Place, Unreachable, fetch_weights, in_words
+from asrscope.loading.published import FoundProjector, is_projector, read_projector
+from asrscope.loading.quantizing import Quantization
+from asrscope.loading.stored import StoredTensors, read_settings
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.projector import AudioProjector
-from asrscope.published import FoundProjector, is_projector, read_projector
-from asrscope.quantizing import Quantization
-from asrscope.stored import StoredTensors, read_settings
 
 __all__ = [
     "AUDIO_TOKEN",
@@ -200,7 +200,7 @@ def find_projector(place: Place, encoder_dim: int, decoder_dim: int) -> FoundPro
     OSError
         If files are missing.
     ValueError
-        If it does not fit, see `asrscope.published.read_projector`.
+        If it does not fit, see `asrscope.loading.published.read_projector`.
     """
     try:
         place = fetch_weights(place, is_projector)

@@ -15,10 +15,9 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled
 from tqdm.auto import tqdm
 from transformers import SmolLM3Config, WhisperConfig
 
-from asrscope.adapters import add_adapter
-from asrscope.fetching import Place, Unreachable, fetch, fetch_weights, in_words
-from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
-from asrscope.parts import (
+from asrscope.loading.adapters import add_adapter
+from asrscope.loading.fetching import Place, Unreachable, fetch, fetch_weights, in_words
+from asrscope.loading.parts import (
     AUDIO_TOKEN,
     fill_encoder,
     find_projector,
@@ -30,13 +29,14 @@ from asrscope.parts import (
     read_tokenizer,
     untrained_projector,
 )
+from asrscope.loading.published import AUDIO, FoundProjector
+from asrscope.loading.quantizing import Quantization, quantization
+from asrscope.loading.room import check_room, estimate
+from asrscope.loading.stored import StoredTensors
+from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.provenance import attach_provenance, describe_weights
-from asrscope.published import AUDIO, FoundProjector
-from asrscope.quantizing import Quantization, quantization
-from asrscope.room import check_room, estimate
 from asrscope.stages import SECONDS_PER_POSITION
-from asrscope.stored import StoredTensors
 
 __all__ = [
     "FULL_DECODER",
@@ -96,8 +96,8 @@ def load_full(
     ----------
     projector : str, Path or None
         A safetensors file, a folder or a repository with a projector: one that ``asrscope train projector``
-        made, a model saved by this package, or one of the layouts of `asrscope.published`. None: an untrained
-        one.
+        made, a model saved by this package, or one of the layouts of `asrscope.loading.published`. None: an
+        untrained one.
     projector_revision : str, optional
         Commit, tag or branch of the projector's repository.
     encoder : str or Path
@@ -120,7 +120,7 @@ def load_full(
         Where the weights go, as in transformers: ``"cuda"``, ``"auto"``, or a device for each of
         ``audio_tower``, ``multi_modal_projector`` and ``language_model``; default: the processor's memory.
     quantize : str or quantization config of transformers, optional
-        Fewer bits for the decoder, see `asrscope.quantizing.quantization`.
+        Fewer bits for the decoder, see `asrscope.loading.quantizing.quantization`.
     tell : callable, optional
         Gets one line on the memory needed, before the weights are fetched and loaded; default: standard
         error, where the Hub's progress bars are drawn too.
