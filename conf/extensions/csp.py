@@ -28,6 +28,7 @@ SOURCES = (
     "style-src 'self' 'unsafe-inline'",  # see above
     "img-src 'self' data: blob:",
     "media-src 'self' data: blob:",
+    "connect-src 'self'",  # Lighthouse reads robots.txt from within a page
     "base-uri 'none'",  # no page can turn its own addresses elsewhere
     "form-action 'self' file:",  # the search; Firefox does not count the files of a saved site as its own
 )
