@@ -25,7 +25,11 @@ FACTS = """
 from facts import Fact
 
 def load_facts():
-    return {"chain.stages": Fact(5, "counted"), "chain.parameters": Fact(1234567, "counted too")}
+    return {
+        "chain.stages": Fact(5, "counted"),
+        "chain.stages.with_weights": Fact(3, "counted"),
+        "chain.parameters": Fact(1234567, "counted too"),
+    }
 """
 CONF = """
 import sys
@@ -68,6 +72,14 @@ def test_a_table_may_list_some_of_the_facts(tmp_path):
     assert 'id="fact-chain-stages"' in html
     assert "fact-chain-parameters" not in html
     assert "facts-table: no fact begins with ring." in warnings
+
+
+def test_facts_of_one_source_may_share_a_row(tmp_path):
+    html, warnings = build(tmp_path, "# Page\n\n```{facts-table}\n:grouped:\n```\n")
+    assert warnings == ""
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+    assert "what found counted 5 with weights: 3 counted too 1,234,567" in text
+    assert all(f'id="fact-{name}"' in html for name in ("chain-stages-with-weights", "chain-parameters"))
 
 
 def test_an_unknown_fact_is_a_warning_so_that_a_strict_build_fails(tmp_path):

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
@@ -101,9 +102,13 @@ class FactRole(SphinxRole):
 
 
 class FactsTable(SphinxDirective):
-    """List facts with their values and sources: all, or those whose names begin with one of the arguments."""
+    """List facts with their values and sources: all, or those whose names begin with one of the arguments.
+
+    With ``:grouped:``, facts of one source share a row: the source, and below each other what it came to.
+    """
 
     optional_arguments = 100
+    option_spec: ClassVar = {"grouped": directives.flag}
 
     def run(self) -> list[nodes.Node]:
         chosen = {
@@ -115,25 +120,54 @@ class FactsTable(SphinxDirective):
             raise self.error(f"facts-table: no fact begins with {' or '.join(self.arguments)}.")
         pages = getattr(self.env, "facts_pages", {})
         self.env.facts_pages = {**pages, **dict.fromkeys(chosen, self.env.docname)}
-        table = nodes.table(classes=["facts", "colwidths-auto"])
-        group = nodes.tgroup(cols=3)
-        group += [nodes.colspec(colwidth=width) for width in (30, 20, 50)]
-        head = nodes.thead("", _row("name", "value", "source"))
-        body = nodes.tbody()
-        for name, fact in chosen.items():
-            row = _row(nodes.literal(name, name), fact.text, fact.source)
-            row["ids"] = [anchor(name)]
-            body += row
-        group += [head, body]
-        table += group
-        return [table]
+        if "grouped" in self.options:
+            return [_table((50, 50), ("what", "found"), _grouped(chosen))]
+        rows = [
+            (_row(nodes.literal(name, name), fact.text, fact.source), [name]) for name, fact in chosen.items()
+        ]
+        return [_table((30, 20, 50), ("name", "value", "source"), rows)]
+
+
+def _table(
+    widths: tuple[int, ...], names: tuple[str, ...], rows: list[tuple[nodes.row, list[str]]]
+) -> nodes.table:
+    """Build a table of rows, each with the names of the facts that it answers for."""
+    table = nodes.table(classes=["facts", "colwidths-auto"])
+    group = nodes.tgroup(cols=len(widths))
+    group += [nodes.colspec(colwidth=width) for width in widths]
+    body = nodes.tbody()
+    for row, facts in rows:
+        row["ids"] = [anchor(fact) for fact in facts]
+        body += row
+    group += [nodes.thead("", _row(*names)), body]
+    table += group
+    return table
+
+
+def _grouped(facts: Mapping[str, Fact]) -> list[tuple[nodes.row, list[str]]]:
+    by_source: dict[str, dict[str, Fact]] = {}
+    for name, fact in facts.items():
+        by_source.setdefault(fact.source, {})[name] = fact
+    rows = []
+    for source, group in by_source.items():
+        lines = nodes.line_block()
+        names = [name.split(".") for name in group]
+        shared = sum(1 for column in zip(*names, strict=False) if len(set(column)) == 1)
+        if len(names) == 1:  # of a name by itself, what follows the thing it is about is its unit
+            shared = min(shared, 2)
+        for name, fact in zip(names, group.values(), strict=True):
+            label = " ".join(name[shared:]).replace("_", " ")
+            lines += nodes.line("", "", nodes.Text(f"{label}: {fact.text}" if label else fact.text))
+        rows.append((_row(source, lines), list(group)))
+    return rows
 
 
 def _row(*cells: nodes.Node | str) -> nodes.row:
     row = nodes.row()
     for cell in cells:
         content = nodes.Text(cell) if isinstance(cell, str) else cell
-        row += nodes.entry("", nodes.paragraph("", "", content))
+        block = isinstance(content, nodes.line_block)
+        row += nodes.entry("", content if block else nodes.paragraph("", "", content))
     return row
 
 
