@@ -12,8 +12,8 @@ SITE = Path(os.environ["ASRSCOPE_SITE"]).resolve()
 BASE = SITE.as_uri() + "/"  # from the disk, where nothing can be fetched
 FIRST = 3
 
-# What is typed, and the pages that answer it: written as a learner would ask, before the ranking was tuned but
-# with the table of synonyms known; the last four came with the pages that they ask for.
+# What is typed, and the pages that answer it: written as a learner would ask, before the ranking was tuned,
+# but with the table of synonyms known; the last four came with the pages that they ask for.
 QUESTIONS = {
     "what is a mel spectrogram": {"gallery/20_log_mel", "glossary"},
     "how do I install it": {"using/install"},
