@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 # One thread each: on a small machine that runs something else, two are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("SOURCE_DATE_EPOCH", "1767225600")  # 2026-01-01
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # their speed would stand in the pages
 os.environ.setdefault("BOKEH_GALLERY_CHROMIUM", os.environ.get("ASRSCOPE_CHROMIUM", ""))
 
 CONF = Path(__file__).resolve().parent
