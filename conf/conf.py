@@ -5,6 +5,7 @@
 A build asks nothing of the network. These variables of the environment are read:
 
 - ``ASRSCOPE_CHROMIUM``: browser that makes the gallery's thumbnails (``none``: draw them without one);
+- ``ASRSCOPE_MODEL`` and its kin: the model on the pages that follow one clip (see ``docs/using/full.md``);
 - ``ASRSCOPE_SITE_URL``: where the site will stand; gives it a sitemap, canonical addresses and previews;
 - ``ASRSCOPE_REPOSITORY``: ``https://github.com/owner/name``; gives pages links to their source on its branch
   ``ASRSCOPE_BRANCH`` (``main``), and gallery pages links to Colab and Binder, which read the built site from
@@ -94,6 +95,10 @@ json_schema_file = str(ROOT / "src" / "asrscope" / "trace.schema.json")
 # What the captured figures and numbers depend on, beside the scripts themselves.
 stale_sources = ["../src", "extensions"]
 stale_packages = ["bokeh", "librosa", "numpy", "scipy", "torch", "transformers"]
+stale_variables = [
+    *("ASRSCOPE_MODEL", "ASRSCOPE_PROJECTOR", "ASRSCOPE_ENCODER", "ASRSCOPE_DECODER"),
+    *("ASRSCOPE_ADAPTER", "ASRSCOPE_QUANTIZE"),
+]
 
 # The package as pip finds it: in the repository, where the site knows it.
 requirement = f"asrscope @ git+{repository}" if repository else "asrscope"

@@ -152,6 +152,7 @@ GALLERY_CONF = (
     CONF.replace('["facts", ', '["stale", "sphinx_gallery.gen_gallery", "facts", "page_times", ')
     + """
 stale_sources = ["src"]
+stale_variables = ["MINI_MODEL"]
 exclude_patterns = ["scripts", "gallery/*.ipynb", "gallery/*.py"]
 sphinx_gallery_conf = {{"examples_dirs": ["scripts"], "gallery_dirs": ["gallery"], "filename_pattern": "/one",
     "image_scrapers": (), "reset_modules": ()}}
@@ -218,6 +219,17 @@ def test_a_script_runs_again_when_the_package_has_changed(tmp_path):
     counts = []
     for content in ("weights", "weights", "other weights"):
         (tmp_path / "src" / "model.bin").write_text(content, encoding="utf-8")
+        build(tmp_path, GALLERY_PAGE, GALLERY_CONF)
+        counts.append(runs.read_text(encoding="utf-8").count("run"))
+    assert counts == [1, 1, 2]
+
+
+def test_a_script_runs_again_when_the_environment_asks_for_another_model(tmp_path, monkeypatch):
+    runs = tmp_path / "runs.txt"
+    make_scripts(tmp_path, one=f'with open({str(runs)!r}, "a") as file:\n    file.write("run\\n")')
+    counts = []
+    for model in ("tiny", "tiny", "full"):
+        monkeypatch.setenv("MINI_MODEL", model)
         build(tmp_path, GALLERY_PAGE, GALLERY_CONF)
         counts.append(runs.read_text(encoding="utf-8").count("run"))
     assert counts == [1, 1, 2]

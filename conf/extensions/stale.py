@@ -1,8 +1,9 @@
 """What a build may keep from the one before it, and what it must make again.
 
 sphinx-gallery runs a script again only if the script itself has changed. Figures and numbers also depend on
-the package, its weights, the extensions that capture them, and the libraries that compute and draw. When the
-files below ``stale_sources`` or the versions of ``stale_packages`` change, the checksums of the gallery are
+the package, its weights, the extensions that capture them, the libraries that compute and draw, and what the
+environment asks for. When the files below ``stale_sources``, the versions of ``stale_packages`` or variables
+of the environment whose names begin as ``stale_variables`` says change, the checksums of the gallery are
 dropped, so that every script runs again, and every page is read again.
 
 What the gallery made of a script that is gone, or has another name now, is deleted: it would stay in the site
@@ -10,6 +11,7 @@ and in its archives.
 """
 
 import hashlib
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -69,7 +71,11 @@ def drop_stale_results(app: Any) -> None:
     confdir = Path(app.confdir)
     versions = "".join(f"{name} {version(name)}\n" for name in sorted(app.config.stale_packages))
     files = hash_of([(confdir / folder).resolve() for folder in app.config.stale_sources])
-    now = hashlib.sha256((files + versions).encode()).hexdigest()
+    prefixes = tuple(app.config.stale_variables)
+    wanted = "".join(
+        f"{name}={os.environ[name]}\n" for name in sorted(os.environ) if name.startswith(prefixes)
+    )
+    now = hashlib.sha256((files + versions + wanted).encode()).hexdigest()
     app.config.stale_state = now  # in the environment: another value means that all pages are read again
     for gallery in galleries(app).values():
         record = gallery / RECORD
@@ -88,6 +94,7 @@ def setup(app: Any) -> dict[str, Any]:
     """Look at the sources before sphinx-gallery does its work."""
     app.add_config_value("stale_sources", [], "", list)
     app.add_config_value("stale_packages", [], "", list)
+    app.add_config_value("stale_variables", [], "", list)
     app.add_config_value("stale_state", "", "env", str)
     app.connect("config-inited", lambda app, _config: delete_orphans(app), priority=100)
     app.connect("config-inited", lambda app, _config: drop_stale_results(app), priority=100)
