@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from asrscope import sizes
+from asrscope.decoder import max_new_tokens
 from asrscope.loading import room
 from asrscope.loading.room import Need, check_room, estimate, free_bytes, places
 
@@ -54,12 +55,12 @@ def test_quantized_weights_take_what_is_estimated(make_model, wanted, bits, tmp_
     assert weights == pytest.approx(expected, rel=0.12 if bits == 4 else 0.02)
 
 
-def test_the_cache_and_the_tables_of_a_clip_are_counted():
+def test_the_cache_and_the_logits_of_a_clip_are_counted():
     pair = sizes.full_pair()
-    clip = estimate(pair).clip
-    table = 128_256 * 2048 * 4
-    positions = (clip - table - 300 * 128_256 * 4) / 73_728  # keys and values of a position
-    assert 300 < positions < 1000
+    written = max_new_tokens(30.0)
+    logits = 3 * written * 128_256 * 4
+    positions = (estimate(pair).clip - logits) / 73_728  # keys and values of a position
+    assert 300 + written < positions < 1000
 
 
 def test_devices_share_what_is_needed():

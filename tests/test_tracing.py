@@ -201,7 +201,7 @@ def test_a_large_table_is_searched_piece_by_piece_and_whole(monkeypatch):
     whole = torch.nn.functional.cosine_similarity(audio[:, None], table[None], dim=-1)
     whole[:, [5, 1002]] = -2.0
     expected = whole.topk(4, dim=1)
-    monkeypatch.setattr("asrscope.tracing.TABLE_ROWS", 250)  # the last piece has 3 rows, fewer than 4
+    monkeypatch.setattr("asrscope.decoder.TABLE_ROWS", 250)  # the last piece has 3 rows, fewer than 4
     ids, cosines = nearest_tokens(audio, table, excluded=[5, 1002], n_nearest=4)
     np.testing.assert_array_equal(ids, expected.indices.numpy())
     np.testing.assert_allclose(cosines, expected.values.numpy(), atol=1e-6)

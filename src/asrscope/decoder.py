@@ -41,6 +41,7 @@ SPARE_TOKENS = 8  # for the end token, and for one long word in a very short cli
 COMPRESSION_LIMIT = 2.4  # above it openai/whisper takes a text for a loop (compression_ratio_threshold)
 LOW_CONFIDENCE = 0.5  # below it the decoder held what it wrote for less likely than not, token by token
 N_RUNNERS_UP = 5  # other tokens kept for each token written
+TABLE_ROWS = 16_384  # of the embedding table, compared with audio tokens at a time
 
 WordTimes = Sequence[tuple[str, float, float]]  # word, start and end in seconds
 

@@ -28,7 +28,6 @@ from asrscope.watching import watch
 __all__ = ["Scope", "attach", "nearest_tokens", "trace"]
 
 N_NEAREST = 5  # text tokens kept for each audio token
-TABLE_ROWS = 16_384  # of the embedding table, compared at a time
 
 
 @dataclass(frozen=True)
@@ -361,8 +360,9 @@ def nearest_tokens(
     audio = audio_embeds.float()
     norms = audio.norm(dim=1, keepdim=True)  # (audio_tokens, 1)
     ids, cosines = [], []
-    for first in range(0, len(table), TABLE_ROWS):  # a whole large table in float32 would be a gigabyte
-        text = table[first : first + TABLE_ROWS].detach().float().to(audio.device)
+    rows = decoder.TABLE_ROWS  # a whole large table in float32 would be a gigabyte
+    for first in range(0, len(table), rows):
+        text = table[first : first + rows].detach().float().to(audio.device)
         near = (audio @ text.T) / (norms * text.norm(dim=1)).clamp_min(torch.finfo(torch.float32).tiny)
         near[:, [token - first for token in excluded if first <= token < first + len(text)]] = -math.inf
         some = near.topk(min(n_nearest, len(text)), dim=1)

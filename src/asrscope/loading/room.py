@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from asrscope import sizes
-from asrscope.decoder import max_new_tokens
+from asrscope.decoder import TABLE_ROWS, max_new_tokens
 from asrscope.memory import free_memory
 from asrscope.model import AsrScopeForConditionalGeneration
 
@@ -17,7 +17,6 @@ GB = 1e9
 PROMPT = 64  # positions of a prompt beside its audio tokens, at most
 FLOAT = 4  # bytes of a float32
 SCALE_BYTES = {8: 4 / 1024, 4: 4 / 64}  # a float32 for a row of weights (int8), or for each 64 of them (int4)
-# which one this process is in; their limits
 PARTS = ("audio_tower", "multi_modal_projector", "language_model")
 
 
@@ -67,7 +66,7 @@ def estimate(
     -------
     Need
         Weights by part; for a clip the decoder's cache, the logits of each token that may be written (kept,
-        stacked and as probabilities), and the embedding table in float32, for the nearest tokens.
+        stacked and as probabilities), and a piece of the embedding table in float32, for the nearest tokens.
     """
     text, language = model.config.text_config, model.language_model
     decoder = sizes.weight_bytes(sizes.count_parameters(language), bits)
@@ -79,7 +78,8 @@ def estimate(
     audio_tokens = sizes.lengths(seconds, model.config).audio_tokens
     written = max_new_tokens(seconds)
     logits = 3 * written * text.vocab_size * FLOAT
-    table = (text.hidden_size + audio_tokens) * text.vocab_size * FLOAT  # and a cosine for each of its rows
+    rows = min(TABLE_ROWS, text.vocab_size)
+    table = (text.hidden_size + 2 * audio_tokens) * rows * FLOAT  # and two numbers for each pair
     cache = sizes.cache_bytes_per_token(text, bits) * (audio_tokens + PROMPT + written)
     return Need(
         encoder=sizes.weight_bytes(sizes.count_parameters(model.audio_tower), bits),
