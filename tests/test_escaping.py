@@ -75,14 +75,18 @@ def test_the_corpus_does_attack_a_page_that_does_not_escape(browser, tmp_path):
     assert any(each.startswith(FOREIGN) for each in found)
 
 
-def test_a_report_of_a_hostile_trace_beside_a_hostile_control_is_harmless(browser, hostile_trace, tmp_path):
+def test_a_report_of_a_hostile_trace_beside_a_hostile_control_is_harmless(
+    browser, hostile_trace, tmp_path, audit_record
+):
     page = tmp_path / "report.html"
     control = dataclasses.replace(hostile_trace, audio_embeds=hostile_trace.audio_embeds[:, ::-1].copy())
     report.write_html(hostile_trace, page, control=control)
     drawn = (
         "document.querySelectorAll('.plot').length > 5 && !document.querySelector('.plot:not([data-drawn])')"
     )
-    assert attacks(browser, page.as_uri(), until=drawn) == []
+    harm = attacks(browser, page.as_uri(), until=drawn)
+    audit_record("xss", {"texts": len(CORPUS), "harm": len(harm)})
+    assert harm == []
     assert "</script><script>attacked()" not in page.read_text(encoding="utf-8")
 
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from hosting import hosted
+from pages_host import hosted
 
 PAGES = (
     "index.html",
