@@ -172,14 +172,23 @@ def test_silence_is_said_once(bundled):
         assert sum("made up" in warning for warning in warnings) == 1
 
 
-def test_a_window_without_speech_is_flagged_in_a_recording_with_speech(bundled):
+def test_a_window_without_speech_is_flagged_in_a_recording_with_speech(bundled, rng):
     speech = load_audio(load_samples()[0].path)
-    recording = np.concatenate([speech, np.zeros(9 * SR, np.float32)])
-    found = transcribe(*bundled, recording)
+    noise = rng.normal(0, 0.03, 9 * SR).astype(np.float32)
+    found = transcribe(*bundled, np.concatenate([speech, noise]))
     assert len(found.segments) > 1
     flagged = [warning for warning in found.warnings if "made up" in warning]
     assert flagged
     assert not any(warning.startswith("0.0 to") for warning in flagged)
+
+
+def test_in_a_silent_stretch_of_a_recording_nothing_is_made_up(bundled):
+    speech = load_audio(load_samples()[0].path)
+    found = transcribe(*bundled, np.concatenate([speech, np.zeros(9 * SR, np.float32)]))
+    heard, silent = found.segments
+    assert heard.text == found.text == transcribe(*bundled, speech).text
+    assert silent.text == ""
+    assert [warning for warning in found.warnings if "silent" in warning] == list(found.warnings)
 
 
 def test_shipped_clips_are_not_flagged_by_their_sound(bundled):

@@ -9,7 +9,7 @@ RECORD = Path(__file__).resolve().parents[2] / "docs" / "audit.json"
 # By the beginning of a name, the longest first: what it counts.
 SOURCES = {
     "bad_audio_kinds": "kinds of bad or odd audio, and how they ended",
-    "bad_audio_memory": "loads whose memory was watched; `times`: the most, as a multiple of what is allowed",
+    "bad_audio_memory": "loads whose memory was watched; times: most of it, divided by the samples'",
     "bad_audio_mutations": "audio files damaged with a seed, and how loading them ended",
     "bad_checkpoints": "ways in which a saved model was damaged",
     "bad_configurations": "configurations with one value out of place, and how loading ended",
