@@ -37,13 +37,13 @@ SOURCES = {
 def audited(record: Path = RECORD) -> dict[str, Fact]:
     """Return a fact for every entry of the record."""
     found = json.loads(record.read_text(encoding="utf-8"))
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(found["versions"].items()))
     machine = found["machine"]
     facts = {f"audit.{name}": Fact(value, _source(name)) for name, value in sorted(found["entries"].items())}
     told = f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"
+    source = "the version that was looked with, or at"
     return {
         **facts,
-        "audit.versions": Fact(versions, "versions of what looked"),
+        **{f"audit.versions.{name}": Fact(each, source) for name, each in sorted(found["versions"].items())},
         "audit.machine": Fact(told, "the machine of the record"),
     }
 
