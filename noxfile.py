@@ -138,23 +138,21 @@ def fresh(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def audit(session: nox.Session) -> None:
-    """Run tests and builds, count, and write docs/audit.json; "-- --quick" takes the site that is there."""
+    """Run tests and builds, count, and write docs/audit.json; "-- --counted" takes what .ci/run has left."""
     install(session, "site")
     if sys.platform == "linux":
         session.install("--no-deps", "--require-hashes", "--requirement", "requirements/firefox.txt")
-    counts = AUDIT / "counts"
-    shutil.rmtree(counts, ignore_errors=True)
-    counts.mkdir(parents=True)
-    environment = {"ASRSCOPE_AUDIT": str(counts.resolve())}
+    counts = AUDIT / "counts"  # where .ci/run, too, has its tests count
     seconds = ""
-    if "--quick" not in session.posargs:
-        shutil.rmtree(SITE, ignore_errors=True)
-        shutil.rmtree(DOCTREES, ignore_errors=True)
+    if "--counted" not in session.posargs:
+        for made in (counts, SITE, DOCTREES):
+            shutil.rmtree(made, ignore_errors=True)
+        environment = {"ASRSCOPE_AUDIT": str(counts.resolve())}
         begun = time.monotonic()
         session.run(*SPHINX, "-d", str(DOCTREES), "docs", str(SITE))
         seconds = str(time.monotonic() - begun)
-    session.run(*PYTEST, env=environment)
-    session.run(*PYTEST, "tests/site", env={**environment, "ASRSCOPE_SITE": str(SITE)})
+        session.run(*PYTEST, env=environment)
+        session.run(*PYTEST, "tests/site", env={**environment, "ASRSCOPE_SITE": str(SITE)})
     shutil.rmtree(DIST, ignore_errors=True)
     session.run("python", "-m", "build", "--no-isolation", "--outdir", str(DIST))
     modules = AUDIT / "npm" / "node_modules"
