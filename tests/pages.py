@@ -100,8 +100,12 @@ class Visit:
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.page.on("request", self._asked)
-        self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url[:200]}"))
+        self.page.on("requestfailed", self._failed)
         self.page.on("response", self._answered)
+
+    def _failed(self, request):
+        if request.failure != "net::ERR_ABORTED":  # who goes on to another page ends what is still loading
+            self.complaints.append(f"failed: {request.url[:200]} ({request.failure})")
 
     def __enter__(self):
         return self

@@ -42,6 +42,7 @@ def test_every_entry_says_what_it_counts():
     facts = facts_audit.audited()
     assert set(facts) == {f"audit.{name}" for name in ENTRIES} | {
         "audit.machine",
+        "audit.made_by",
         *(f"audit.versions.{name}" for name in RECORD["versions"]),
     }
     assert [name for name, fact in facts.items() if fact.source == "counted by a test"] == []

@@ -45,6 +45,7 @@ def audited(record: Path = RECORD) -> dict[str, Fact]:
         **facts,
         **{f"audit.versions.{name}": Fact(each, source) for name, each in sorted(found["versions"].items())},
         "audit.machine": Fact(told, "the machine of the record"),
+        "audit.made_by": Fact(found["made_by"], "what made the record"),
     }
 
 
