@@ -25,6 +25,9 @@ os.environ.setdefault("SOURCE_DATE_EPOCH", "1767225600")  # 2026-01-01
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # their speed would stand in the pages
 os.environ.setdefault("BOKEH_GALLERY_CHROMIUM", os.environ.get("ASRSCOPE_CHROMIUM", ""))
 
+# Not with the imports above: torch, which comes with it, reads the variables.
+from asrscope.presets import ENVIRONMENT, MODEL
+
 CONF = Path(__file__).resolve().parent
 ROOT = CONF.parent
 sys.path.insert(0, str(CONF / "extensions"))
@@ -95,10 +98,7 @@ json_schema_file = str(ROOT / "src" / "asrscope" / "trace.schema.json")
 # What the captured figures and numbers depend on, beside the scripts themselves.
 stale_sources = ["../src", "extensions"]
 stale_packages = ["bokeh", "librosa", "numpy", "scipy", "torch", "transformers"]
-stale_variables = [
-    *("ASRSCOPE_MODEL", "ASRSCOPE_PROJECTOR", "ASRSCOPE_ENCODER", "ASRSCOPE_DECODER"),
-    *("ASRSCOPE_ADAPTER", "ASRSCOPE_QUANTIZE"),
-]
+stale_variables = [MODEL, *ENVIRONMENT.values()]
 
 # The package as pip finds it: in the repository, where the site knows it.
 requirement = f"asrscope @ git+{repository}" if repository else "asrscope"

@@ -22,6 +22,7 @@ import numpy as np
 
 import asrscope
 from asrscope import plots, sizes, systems
+from asrscope.anatomy import parts_of
 
 pair, ours = sizes.full_pair(), "large pair"
 known = {key: systems.load_system(key) for key in systems.SYSTEMS}
@@ -125,7 +126,7 @@ for name, model in models.items():
 
 work = {}
 for key, found in heard.items():
-    first, decoder = found["clip"], systems.parts_of(systems.build(key))["decoder"]
+    first, decoder = found["clip"], parts_of(systems.build(key))["decoder"]
     work[known[key].name] = {
         "encoder": first.encoder_flops,
         "projector": first.projector_flops,

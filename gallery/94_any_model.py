@@ -23,7 +23,8 @@ import textwrap
 import numpy as np
 
 import asrscope
-from asrscope import native, plots, systems
+from asrscope import native, plots
+from asrscope.reach import connector_reach
 
 sample = asrscope.load_sample("captain")
 models = {"tiny": asrscope.load("tiny")}
@@ -99,7 +100,7 @@ ways = {
     "granite_speech": "Q-Former (Granite Speech, random)",
 }
 tokens, positions = 9, 45
-reach = {ways[name]: systems.connector_reach(*models[name], sample.path, tokens) for name in ways}
+reach = {ways[name]: connector_reach(*models[name], sample.path, tokens) for name in ways}
 shown = {title: found[:, :positions] for title, found in reach.items()}
 plots.show(plots.reach(shown, "any_model_reach"))
 for title, found in reach.items():

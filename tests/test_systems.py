@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from asrscope import native, sizes, systems
+from asrscope.anatomy import parts_of
 
 SAMPLE_RATE = 16_000
 
@@ -95,7 +96,7 @@ def test_lengths_are_those_of_processor_and_model_at_work(small, key, seconds):
     def note(_module, _inputs, output):
         seen["shape"] = (output[0] if isinstance(output, tuple) else output).shape
 
-    handle = systems.parts_of(model)["encoder"].layers[-1].register_forward_hook(note)
+    handle = parts_of(model)["encoder"].layers[-1].register_forward_hook(note)
     with torch.inference_mode():
         model(**inputs)  # which raises where placeholders and audio tokens differ in number
     handle.remove()
@@ -118,13 +119,13 @@ def test_what_is_longer_than_a_system_allows_is_not_heard():
 
 @pytest.mark.parametrize("key", ["voxtral", "audioflamingo3", "qwen2_audio"])
 def test_the_work_of_a_whisper_is_what_the_formula_gives(key):
-    encoder = systems.parts_of(systems.build(key))["encoder"]
+    encoder = parts_of(systems.build(key))["encoder"]
     assert systems.heard(key, 3.0).encoder_flops == sizes.encoder_flops(encoder, 1500)
 
 
 @pytest.mark.parametrize("key", ["voxtral", "glmasr"])
 def test_the_work_of_a_stacking_projector_is_two_operations_a_weight(key):
-    projector = systems.parts_of(systems.build(key))["projector"]
+    projector = parts_of(systems.build(key))["projector"]
     assert systems.heard(key, 3.0).projector_flops == sizes.projector_flops(projector, 375)
 
 
@@ -137,7 +138,7 @@ def test_the_cache_of_every_decoder_is_counted(small):
     for key, (model, _) in small.items():
         text = model.config.text_config
         with torch.inference_mode():
-            decoder = systems.parts_of(model)["decoder"]
+            decoder = parts_of(model)["decoder"]
             kept = decoder(torch.ones(1, 5, dtype=torch.long), use_cache=True).past_key_values
         numbers = sum(layer.keys.numel() + layer.values.numel() for layer in kept.layers)
         assert 5 * sizes.cache_bytes_per_token(text, bits=8) == numbers, key
@@ -145,43 +146,10 @@ def test_the_cache_of_every_decoder_is_counted(small):
 
 def test_a_decoder_without_its_output_layer_works_as_much(small):
     model = systems.build("voxtral")
-    decoder = systems.parts_of(model)["decoder"]
+    decoder = parts_of(model)["decoder"]
     config = decoder.config
     expected = 2 * sizes.linear_weights(decoder) + 4 * config.num_hidden_layers * 32 * 128
     assert sizes.decoder_flops(decoder, 1, 1) == expected + 2 * config.vocab_size * config.hidden_size
-
-
-# How the classes join positions, from their code: windows of Granite's are read whole by each of 3 queries.
-READS = {
-    "voxtral": lambda token: (4 * token, 4 * token + 3),
-    "glmasr": lambda token: (4 * token, 4 * token + 3),
-    "audioflamingo3": lambda token: (2 * token, 2 * token + 1),
-    "qwen2_audio": lambda token: (2 * token, 2 * token + 1),
-    "granite_speech": lambda token: (15 * (token // 3), 15 * (token // 3) + 14),
-}
-
-
-@pytest.mark.parametrize("key", systems.SYSTEMS)
-def test_an_audio_token_reads_what_its_connector_gives_it(small, key):
-    model, processor = small[key]
-    measured = systems.connector_reach(model, processor, clip(3.0), 8)
-    for token, row in enumerate(measured):
-        first, last = READS[key](token)
-        assert np.flatnonzero(row).tolist() == list(range(first, last + 1))
-
-
-def test_the_reach_of_tinys_own_projector_is_its_stack_factor(make_model):
-    model, processor = make_model()
-    measured = systems.connector_reach(model, processor, clip(1.0), 4)
-    k = model.config.stack_factor
-    for token, row in enumerate(measured):
-        assert np.flatnonzero(row).tolist() == list(range(k * token, k * token + k))
-
-
-def test_too_many_audio_tokens_are_refused(small):
-    model, processor = small["granite_speech"]
-    with pytest.raises(ValueError, match="at least 99 audio tokens, but found 12"):
-        systems.connector_reach(model, processor, clip(1.0), 99)
 
 
 def test_an_unknown_system_or_an_empty_clip_is_an_error():
@@ -189,8 +157,3 @@ def test_an_unknown_system_or_an_empty_clip_is_an_error():
         systems.load_system("whisper")
     with pytest.raises(ValueError, match="a clip with a duration, but found 0 s"):
         systems.heard("voxtral", 0.0)
-
-
-def test_a_model_without_the_three_parts_is_refused():
-    with pytest.raises(ValueError, match="called audio_tower or encoder, but Linear has none"):
-        systems.parts_of(torch.nn.Linear(2, 2))

@@ -1,4 +1,4 @@
-"""Where the parts of a speech-language model are, and how they are joined: one description a kind."""
+"""Where the parts of a speech-language model are, and how they are joined."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,30 +9,31 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from asrscope.prompts import ask_asrscope, ask_granite, ask_voxtral, ask_with_template
 
-__all__ = ["Anatomy", "describe_anatomy", "unwrap"]
+__all__ = ["Anatomy", "describe_anatomy", "parts_of", "unwrap"]
 
-TOWERS, PROJECTORS = ("audio_tower", "encoder"), ("multi_modal_projector", "projector")
-DECODER = "language_model"
+PARTS = {  # what transformers calls them
+    "encoder": ("audio_tower", "encoder"),
+    "projector": ("multi_modal_projector", "projector"),
+    "decoder": ("language_model",),
+}
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Where the parts of a model are, and how sound becomes audio tokens in it.
+    """How a model is asked, and how sound becomes audio tokens in it.
 
     Attributes
     ----------
     architecture : str
         Class of the model.
-    tower, projector, decoder : str
-        Paths of the parts within the model.
     ask : callable
         Makes the model's input of model, processor, waveform and instruction.
     audio_token_id : int
         The placeholder in the prompt.
     entry : str
-        Path of the module within the tower that runs first; empty for the tower itself.
+        Path of the module within the encoder that runs first; empty for the encoder itself.
     pool : int or None
-        Positions that the tower averages to one before its output; 1 if it does not, None if that is not
+        Positions that the encoder averages to one before its output; 1 if it does not, None if that is not
         known.
     positions_per_token : int or None
         Encoder positions that one audio token stands for; None to see it from what goes through the
@@ -54,9 +55,6 @@ class Anatomy:
     """
 
     architecture: str
-    tower: str
-    projector: str
-    decoder: str
     ask: Callable[[PreTrainedModel, ProcessorMixin, Any, str | None], BatchFeature]
     audio_token_id: int
     entry: str = ""
@@ -70,14 +68,6 @@ class Anatomy:
     processor: str | None = None
     trained_seconds: float | None = None
 
-    def parts(self, model: PreTrainedModel) -> dict[str, nn.Module]:
-        """Find the modules of encoder, projector and decoder in a model of this kind."""
-        return {
-            "encoder": model.get_submodule(self.tower),
-            "projector": model.get_submodule(self.projector),
-            "decoder": model.get_submodule(self.decoder),
-        }
-
 
 def unwrap(model: Any) -> PreTrainedModel:
     """Take a model out of the wrapping of PEFT, if it is in one; its adapters stay in its layers."""
@@ -85,6 +75,41 @@ def unwrap(model: Any) -> PreTrainedModel:
     if not isinstance(inner, PreTrainedModel):
         raise TypeError(f"Expected a model of transformers, but found {type(model).__name__}.")
     return inner
+
+
+def parts_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Find the three parts of a speech-language model by their names, in the model or one level down.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A model of transformers or of this package; it may be on the device ``meta``.
+
+    Returns
+    -------
+    dict of str to torch.nn.Module
+        ``"encoder"``, ``"projector"`` and ``"decoder"``; the layer that scores the vocabulary may lie outside
+        of them.
+
+    Raises
+    ------
+    ValueError
+        If one of them is missing; the message names those that are.
+    """
+    owners = [owner for owner in (model, getattr(model, "model", None)) if owner is not None]
+    found: dict[str, nn.Module] = {}
+    for part, names in PARTS.items():
+        known = [getattr(owner, name, None) for owner in owners for name in names]
+        modules = [each for each in known if isinstance(each, nn.Module)]
+        if modules:
+            found[part] = modules[0]
+    missing = [f"{part} ({' or '.join(names)})" for part, names in PARTS.items() if part not in found]
+    if missing:
+        raise ValueError(
+            f"A speech-language model must have an encoder, a projector and a decoder, but "
+            f"{type(model).__name__} has no {', no '.join(missing)}."
+        )
+    return found
 
 
 def describe_anatomy(model: PreTrainedModel, processor: ProcessorMixin) -> Anatomy:
@@ -107,28 +132,16 @@ def describe_anatomy(model: PreTrainedModel, processor: ProcessorMixin) -> Anato
     ValueError
         If a part is missing, or the processor is of another kind.
     """
-    found = {
-        "audio tower": (TOWERS, _path(model, TOWERS)),
-        "projector": (PROJECTORS, _path(model, PROJECTORS)),
-        "language model": ((DECODER,), _path(model, (DECODER,))),
-    }
+    parts_of(model)  # they are there
+    architecture = type(model).__name__
     audio_token_id = getattr(model.config, "audio_token_id", None)
-    missing = [f"{part} ({' or '.join(names)})" for part, (names, path) in found.items() if path is None]
-    missing += ["audio placeholder (config.audio_token_id)"] if audio_token_id is None else []
-    if missing or audio_token_id is None:
+    if audio_token_id is None:
         raise ValueError(
-            f"A scope needs a model with an audio tower, a projector, a language model and an audio "
-            f"placeholder, but {type(model).__name__} has no {', no '.join(missing)}."
+            f"The config of a speech-language model must name the placeholder of its audio tokens, but "
+            f"{architecture} has no config.audio_token_id."
         )
-    tower, projector, decoder = (str(path) for _, path in found.values())
-    common: dict[str, Any] = {
-        "architecture": type(model).__name__,
-        "tower": tower,
-        "projector": projector,
-        "decoder": decoder,
-        "audio_token_id": int(audio_token_id),
-    }
-    anatomy = Anatomy(**common, **_KINDS.get(model.config.model_type, _unknown)(model.config))
+    kind = _KINDS.get(model.config.model_type, _unknown)(model.config)
+    anatomy = Anatomy(architecture=architecture, audio_token_id=int(audio_token_id), **kind)
     names = {base.__name__ for base in type(processor).__mro__}
     if anatomy.processor is not None and anatomy.processor not in names:
         raise ValueError(
@@ -136,16 +149,6 @@ def describe_anatomy(model: PreTrainedModel, processor: ProcessorMixin) -> Anato
             f"{type(processor).__name__}. Make sure to load the processor that was saved with the model."
         )
     return anatomy
-
-
-def _path(model: nn.Module, names: tuple[str, ...]) -> str | None:
-    """Find the first of some names in the model, or one level down."""
-    for prefix in ("", "model."):
-        for name in names:
-            owner = getattr(model, "model", None) if prefix else model
-            if isinstance(getattr(owner, name, None), nn.Module):
-                return prefix + name
-    return None
 
 
 def _asrscope(config: Any) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-from asrscope.anatomy import describe_anatomy
+from asrscope.anatomy import parts_of
 from asrscope.granite import GraniteFeatures
 from asrscope.provenance import attach_provenance, describe_weights
 from asrscope.samples import load_samples
@@ -172,7 +172,7 @@ def tiny_random(architecture: str, *, seed: int = 0) -> Native:
             for name, parameter in model.named_parameters():
                 if parameter.ndim > 1 and parameter.requires_grad and "embed" not in name:
                     parameter.mul_(4)
-    parts = describe_anatomy(model, processor).parts(model)
+    parts = parts_of(model)
     source = f"random initialization, seed {seed}"
     attach_provenance(
         model,

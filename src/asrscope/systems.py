@@ -11,17 +11,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
-from jaxtyping import Float32
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, ProcessorMixin
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from asrscope.anatomy import DECODER, PROJECTORS, TOWERS, describe_anatomy
-from asrscope.audio import SAMPLE_RATE, Clip, read_clip
+from asrscope.anatomy import parts_of
+from asrscope.audio import SAMPLE_RATE
 from asrscope.features import HOP_LENGTH
 from asrscope.granite import GraniteFeatures
 from asrscope.sizes import CONFIGS, count_parameters
@@ -32,11 +30,9 @@ __all__ = [
     "System",
     "audio_tokens",
     "build",
-    "connector_reach",
     "heard",
     "load_system",
     "parameters_of",
-    "parts_of",
 ]
 
 SYSTEMS = (
@@ -167,39 +163,6 @@ def build(key: str) -> PreTrainedModel:
         if hasattr(module, "config"):
             module.config._attn_implementation = "eager"
     return model.eval()
-
-
-def parts_of(model: nn.Module) -> dict[str, nn.Module]:
-    """Find the three parts of a speech-language model.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        Of transformers or of this package.
-
-    Returns
-    -------
-    dict of str to torch.nn.Module
-        ``"encoder"``, ``"projector"`` and ``"decoder"``; the layer that scores the vocabulary may lie outside
-        of them.
-
-    Raises
-    ------
-    ValueError
-        If one of them is missing.
-    """
-    names = {"encoder": TOWERS, "projector": PROJECTORS, "decoder": (DECODER,)}
-    inner: Any = model if hasattr(model, DECODER) else getattr(model, "model", model)
-    found = {}
-    for part, spellings in names.items():
-        known = [name for name in spellings if hasattr(inner, name)]
-        if not known:
-            raise ValueError(
-                f"Expected a speech-language model with a part called {' or '.join(spellings)}, but "
-                f"{type(model).__name__} has none."
-            )
-        found[part] = getattr(inner, known[0])
-    return found
 
 
 def parameters_of(model: nn.Module) -> dict[str, int]:
@@ -372,67 +335,3 @@ def _audio_features(model: Any, features: Tensor, mask: Tensor) -> None:
         model.get_audio_features(features, input_features_mask=mask)
     else:
         model.get_audio_features(features)
-
-
-def connector_reach(
-    model: PreTrainedModel, processor: ProcessorMixin, source: Clip, audio_tokens: int
-) -> Float32[np.ndarray, "audio_tokens positions"]:
-    """Measure which outputs of the encoder's last layer each audio token depends on.
-
-    What is measured is a gradient: how fast the audio token moves, in a direction drawn at random, when one
-    output is changed. Where it is zero, the audio token does not read that output at all.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        Any that `asrscope.attach` takes.
-    processor : ProcessorMixin
-        Its processor.
-    source : str, Path or np.ndarray [shape=(samples,)]
-        An audio file, or a mono waveform at 16 kHz.
-    audio_tokens : int
-        How many audio tokens to look at, from the first.
-
-    Returns
-    -------
-    np.ndarray, shape (audio_tokens, positions)
-        Lengths of the gradients.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If the clip has fewer audio tokens, or the model is none that can be attached.
-    """
-    anatomy = describe_anatomy(model, processor)
-    parts = anatomy.parts(model)
-    waveform, _ = read_clip(source)
-    inputs = anatomy.ask(model, processor, waveform, None)
-    seen: dict[str, Tensor] = {}
-
-    def cut(_: nn.Module, __: Any, output: Any) -> Any:
-        hidden = output[0] if isinstance(output, tuple) else output
-        seen["positions"] = hidden.detach().requires_grad_(True)
-        return (seen["positions"], *output[1:]) if isinstance(output, tuple) else seen["positions"]
-
-    def keep(_: nn.Module, __: Any, output: Tensor) -> None:
-        seen["tokens"] = output.flatten(0, -2)
-
-    layers: Any = parts["encoder"].get_submodule("layers")
-    handles = [layers[-1].register_forward_hook(cut), parts["projector"].register_forward_hook(keep)]
-    try:
-        with torch.enable_grad():
-            model(**inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    tokens, positions = seen["tokens"], seen["positions"]
-    if len(tokens) < audio_tokens:
-        raise ValueError(f"Expected a clip of at least {audio_tokens} audio tokens, but found {len(tokens)}.")
-    direction = torch.randn(tokens.shape[1], generator=torch.Generator().manual_seed(0))
-    gradients = [
-        torch.autograd.grad(token @ direction, positions, retain_graph=True)[0][0].norm(dim=1)
-        for token in tokens[:audio_tokens]
-    ]
-    return torch.stack(gradients).numpy()

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from asrscope import decoder
-from asrscope.anatomy import Anatomy, describe_anatomy, unwrap
+from asrscope.anatomy import Anatomy, describe_anatomy, parts_of, unwrap
 from asrscope.audio import SAMPLE_RATE, Clip, is_silent, read_clip
 from asrscope.decoder import WordTimes
 from asrscope.layout import Layout, lay_out
@@ -244,14 +244,14 @@ class Scope:
                 f"the beam search of transformers mixes up, but found num_beams={num_beams}. Make sure to "
                 "use num_beams=1, or to cut the clip to one window."
             )
-        tower = self.anatomy.parts(model)["encoder"]
+        tower = parts_of(model)["encoder"]
         types = [weight.dtype for weight in tower.parameters() if weight.dtype.is_floating_point]
         device = model.get_input_embeddings().get_parameter("weight").device
         return inputs.to(device, dtype=types[0] if types else None)
 
     def _provenance(self, model: PreTrainedModel) -> tuple[Provenance, ...]:
         """Say where the weights come from; to hash billions of them takes a while, so it is done once."""
-        parts = self.anatomy.parts(model)
+        parts = parts_of(model)
         if model.config.model_type == "asrscope":  # its loader has said it
             return provenance_of(model, parts)
         found = provenance_of(

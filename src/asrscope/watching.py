@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from asrscope.anatomy import Anatomy
+from asrscope.anatomy import Anatomy, parts_of
 
 __all__ = ["Seen", "watch"]
 
@@ -56,7 +56,7 @@ def watch(model: PreTrainedModel, anatomy: Anatomy) -> Iterator[Seen]:
     model : PreTrainedModel
         The model.
     anatomy : Anatomy
-        Where its parts are.
+        Which module of its encoder runs first.
 
     Yields
     ------
@@ -64,7 +64,7 @@ def watch(model: PreTrainedModel, anatomy: Anatomy) -> Iterator[Seen]:
         Filled while the model runs.
     """
     seen = Seen()
-    parts = anatomy.parts(model)
+    parts = parts_of(model)
     began = 0.0
 
     def before_encoder(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

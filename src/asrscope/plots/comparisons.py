@@ -8,8 +8,8 @@ from bokeh.plotting import figure
 from jaxtyping import Float
 
 from asrscope.plots.charts import chart, legend
-from asrscope.plots.figures import LEFT_MARGIN, add_color_bar, hover, literal, styled_figure
-from asrscope.plots.pictures import PANEL_MARGIN, PLACED_BY_PAGE, TWO_OR_ONE
+from asrscope.plots.figures import LEFT_MARGIN, hover, literal, styled_figure
+from asrscope.plots.pictures import PANEL_MARGIN, beside
 from asrscope.plots.theme import PALETTE
 
 __all__ = ["COLORS", "reach", "stacked_bars"]
@@ -147,13 +147,7 @@ def reach(
         )
         tooltips = [("audio token", "$y{0}"), ("position", "$x{0}"), ("of the strongest", "@image{0} %")]
         hover(fig, tooltips, [image])
-        fig.styles = PLACED_BY_PAGE
         fig.grid.visible = False
         fig.xaxis.axis_label, fig.yaxis.axis_label = "encoder position (20 ms each)", "audio token"
         drawn.append(fig)
-    for fig in drawn[-2:]:
-        fig.height = height + 44
-        add_color_bar(fig, mapper, "weight of a position, relative to the strongest (%)")
-    together = GridBox(name=name, sizing_mode="stretch_width", stylesheets=[TWO_OR_ONE])
-    together.children = [(fig, *divmod(index, 2)) for index, fig in enumerate(drawn)]
-    return together
+    return beside(drawn, name, mapper, "weight of a position, relative to the strongest (%)")

@@ -1,6 +1,6 @@
 """Pictures of matrices that are not stages of a trace: any sound's spectrogram, likeness of vectors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -162,13 +162,36 @@ def similarity(
             add_playhead(fig, dimension, None if trace is None else trace.duration)
         if trace is not None:
             sound_with(fig, trace)
-        fig.styles = PLACED_BY_PAGE
         fig.grid.visible = False
         fig.xaxis.axis_label = fig.yaxis.axis_label = "time (s)"
         drawn.append(fig)
+    return beside(drawn, name, mapper, "cosine")
+
+
+def beside(drawn: Sequence[figure], name: str, mapper: LinearColorMapper, scale: str) -> GridBox:
+    """Put figures of one scale beside each other, two in a row where there is room for that.
+
+    Parameters
+    ----------
+    drawn : sequence of figure
+        The figures, of one height.
+    name : str
+        Name of them all together.
+    mapper : LinearColorMapper
+        Their colors; the last two figures get a bar of them.
+    scale : str
+        Title of the bar: what the colors stand for, with its unit.
+
+    Returns
+    -------
+    GridBox
+        The figures.
+    """
+    for fig in drawn:
+        fig.styles = PLACED_BY_PAGE
     for fig in drawn[-2:]:
-        fig.height = height + 44
-        add_color_bar(fig, mapper, "cosine")
+        fig.height = (fig.height or 0) + 44
+        add_color_bar(fig, mapper, scale)
     together = GridBox(name=name, sizing_mode="stretch_width", stylesheets=[TWO_OR_ONE])
     together.children = [(fig, *divmod(index, 2)) for index, fig in enumerate(drawn)]
     return together
