@@ -1,6 +1,8 @@
 """Figures: what they draw is what the trace holds, and nothing in them can run or fetch anything."""
 
+import html
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +22,7 @@ from bokeh.models import (
     Span,
     Title,
 )
+from bokeh.plotting import figure
 
 from asrscope import plots
 from asrscope.features import mel_filters
@@ -528,6 +531,45 @@ def test_show_saves_one_offline_page_for_each_figure(figures, in_tmp, capsys):
     assert "--bk-axis-line-color" in html
     assert "<script src=" not in html.replace("'", '"')
     assert "<link" not in html
+
+
+def test_a_saved_page_runs_its_own_scripts_and_those_of_callbacks_only_if_there_are_any(figures, tmp_path):
+    def policy(figure):
+        page = plots.show(figure, tmp_path / "page.html").read_text(encoding="utf-8")
+        (content,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
+        assert page.index("Content-Security-Policy") < page.index("<title>")
+        return dict(rule.split(" ", 1) for rule in html.unescape(content).split("; "))
+
+    rules = policy(figures["waveform"])
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"].count("'sha256-") == len(rules["script-src"].split()) > 1
+    called = figure()
+    called.line([0, 1], [0, 1])
+    called.js_on_event("tap", CustomJS(code="console.log(1)"))
+    assert "'unsafe-eval'" in policy(called)["script-src"].split()
+
+
+def test_a_saved_page_lives_with_its_policy(browser, figures, tmp_path):
+    saved = plots.show(figures["waveform"], tmp_path / "page.html")
+    hurt = tmp_path / "hurt.html"
+    hurt.write_text(
+        saved.read_text(encoding="utf-8").replace("<main>", "<main><script>document.title = 'hurt'</script>"),
+        encoding="utf-8",
+    )
+    for path, stopped in ((saved, []), (hurt, ["script-src-elem"])):
+        page = browser.new_page()
+        said = []
+        page.on("pageerror", lambda error, said=said: said.append(str(error)))
+        page.add_init_script(
+            "window.stopped = []; document.addEventListener('securitypolicyviolation',"
+            " (event) => window.stopped.push(event.effectiveDirective))"
+        )
+        page.goto(path.as_uri())
+        page.wait_for_selector(".bk-Canvas >> nth=0", state="attached")
+        assert page.evaluate("window.stopped") == stopped
+        assert page.title() == "waveform"
+        assert said == []
+        page.close()
 
 
 def test_show_uses_the_hook_of_a_notebook_or_gallery(figures, in_tmp):

@@ -9,16 +9,15 @@ Styles are the exception: Bokeh and the theme write style elements and attribute
 they are allowed wherever they stand. A style cannot run a program, and what it could fetch is forbidden.
 """
 
-import base64
-import hashlib
 import re
 from html import escape
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from sphinx.util import logging
+
+from asrscope.policy import ScriptReader, source_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,27 +31,21 @@ SOURCES = (
     "base-uri 'none'",  # no page can turn its own addresses elsewhere
     "form-action 'self' file:",  # the search; Firefox does not count the files of a saved site as its own
 )
-DATA = {"application/json", "application/ld+json"}  # types of script elements that are no programs
 LOADED = {"script": "src", "img": "src", "audio": "src", "video": "src", "source": "src", "iframe": "src"}
 ENCODING = re.compile(r'<meta charset="?utf-8"?\s*/?>', re.IGNORECASE)
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="[^"]*">')
 
 
-class Programs(HTMLParser):
+class Programs(ScriptReader):
     """Collect the scripts that stand in a page, and what the policy would stop."""
 
     def __init__(self, page: str):
-        super().__init__()
-        self.scripts: list[str] = []
         self.stopped: list[str] = []
-        self._text: list[str] | None = None  # of the script element that is open
-        self.feed(page)
-        self.close()
+        super().__init__(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        super().handle_starttag(tag, attrs)
         given = {name: value or "" for name, value in attrs}
-        if tag == "script" and "src" not in given and given.get("type", "") not in DATA:
-            self._text = []
         for name, value in given.items():
             if name.startswith("on"):
                 self.stopped.append(f"the attribute {name} of <{tag}>")
@@ -65,15 +58,6 @@ class Programs(HTMLParser):
             self.stopped.append(f"<{tag}> from another host: {address}")
         if tag in {"iframe", "object", "embed", "base"}:
             self.stopped.append(f"the element <{tag}>")
-
-    def handle_data(self, data: str) -> None:
-        if self._text is not None:
-            self._text.append(data)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "script" and self._text is not None:
-            self.scripts.append("".join(self._text))
-            self._text = None
 
 
 def policy(scripts: list[str]) -> str:
@@ -89,8 +73,7 @@ def policy(scripts: list[str]) -> str:
     str
         What belongs into the header or the ``meta`` element.
     """
-    hashes = {base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts}
-    allowed = " ".join(["script-src 'self'", *sorted(f"'sha256-{digest}'" for digest in hashes)])
+    allowed = " ".join(["script-src 'self'", *sorted({source_of(script) for script in scripts})])
     first, *rest = SOURCES
     return "; ".join([first, allowed, *rest])
 

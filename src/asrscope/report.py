@@ -1,7 +1,6 @@
 """A trace as files for others: one self-contained interactive HTML page, and documented JSON."""
 
 import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from importlib.resources import files
@@ -21,6 +20,7 @@ from asrscope.plots.measures import number
 from asrscope.plots.packing import bokeh_js, compressed, packed
 from asrscope.plots.player import clock_css, clock_js
 from asrscope.plots.wording import chance
+from asrscope.policy import content_policy
 from asrscope.stages import STAGES
 from asrscope.traces import ARRAY_AXES, Provenance, Trace
 
@@ -133,15 +133,6 @@ def schema() -> dict[str, Any]:
 def _page(trace: Trace, control: Trace | None) -> str:
     bokeh = bokeh_js()
     scripts = {"clock_js": _script(clock_js()), "report_js": _script(_resource("report.js"))}
-    policy = [
-        "default-src 'none'",
-        "script-src " + " ".join(f"'sha256-{_sha256(script)}'" for script in (*scripts.values(), bokeh)),
-        "style-src 'unsafe-inline'",  # BokehJS writes style elements
-        "img-src data: blob:",
-        "media-src data:",
-        "base-uri 'none'",
-        "form-action 'none'",
-    ]
     environment = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
@@ -149,7 +140,7 @@ def _page(trace: Trace, control: Trace | None) -> str:
     environment.filters["number"] = lambda value: "" if value is None else number(value)
     return environment.from_string(_resource("report.html")).render(
         trace=trace,
-        policy="; ".join(policy),
+        policy=content_policy((*scripts.values(), bokeh)),  # BokehJS is unpacked and added by the page
         css=Markup(_resource("report.css") + clock_css() + plots.theme_css()),  # our own text, no trace in it
         audio=base64.b64encode(wav_bytes(trace.waveform)).decode("ascii"),
         rivals=[_rival(each) for each in (trace, control) if each is not None],
@@ -264,10 +255,6 @@ def _weights_label(origin: Provenance) -> str:
 def _script(text: str) -> str:
     """Make a script safe to stand inside a script element."""
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
 def _resource(name: str) -> str:

@@ -15,14 +15,18 @@ from asrscope.files import write_text
 from asrscope.plots.player import clock_css, clock_js, in_jupyter, sound_of
 from asrscope.plots.theme import theme_css
 from asrscope.plots.training import StepSlider, steps_css, steps_js
+from asrscope.policy import content_policy, scripts_in
 
 __all__ = ["show"]
 
-PAGE = Template(
-    """<!DOCTYPE html>
+HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+"""
+PAGE = Template(
+    HEAD
+    + """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title | e }}</title>
 <style>
@@ -53,7 +57,9 @@ _written: set[Path] = set()
 def show(figure: LayoutDOM | StepSlider, filename: str | Path | None = None) -> Path | StepSlider | None:
     """Show a figure in the notebook or gallery page that runs this code; else save it and say where.
 
-    A saved page has the figure's sound, if it shows one, and its playhead follows it.
+    A saved page has the figure's sound, if it shows one, and its playhead follows it. Only the scripts that
+    are written into it may run (a content security policy with their hashes), and, if the figure holds
+    callbacks in JavaScript, those.
 
     Parameters
     ----------
@@ -93,7 +99,12 @@ def show(figure: LayoutDOM | StepSlider, filename: str | Path | None = None) -> 
                 "js": clock_js(),
             },
         )
-    write_text(path, html)
+    # Bokeh makes programs of the text of callbacks; no figure of this package has any.
+    models = figure.references() if isinstance(figure, LayoutDOM) else ()
+    evaluates = any(type(model).__name__.startswith("CustomJS") for model in models)
+    policy = content_policy(scripts_in(html), evaluates=evaluates)
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+    write_text(path, html.replace(HEAD, HEAD + meta, 1))
     _written.add(path.resolve())
     sys.stdout.write(f"wrote {path}\n")
     return path

@@ -1,7 +1,6 @@
 """Write the page of a long recording."""
 
 import base64
-import hashlib
 import io
 import os
 import zlib
@@ -20,6 +19,7 @@ from asrscope.audio import SAMPLE_RATE
 from asrscope.files import write_text
 from asrscope.long_audio.streaming import AudioStream
 from asrscope.long_audio.transcripts import Transcript
+from asrscope.policy import content_policy
 from asrscope.timeline.peaks import Peaks, measure_peaks
 
 __all__ = ["EMBED_SECONDS", "Sound", "write_timeline"]
@@ -103,23 +103,15 @@ def _page(
     segments = transcript.segments
     css = _resource("asrscope", "report.css") + _resource("asrscope.timeline", "page.css")
     script = _resource("asrscope.timeline", "page.js")
-    policy = {
-        "default-src": "'none'",
-        "script-src": f"'sha256-{_sha256(script)}'",
-        "style-src": f"'sha256-{_sha256(css)}'",
-        "img-src": "data:",
-        # A recording beside the page, and one that the reader opens.
-        "media-src": "data: blob:" + (" 'self' file:" if sound == "link" else ""),
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
+    # A recording beside the page, and one that the reader opens.
+    media = "data: blob:" + (" 'self' file:" if sound == "link" else "")
     environment = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters |= {"clock": clock, "chance": lambda value: f"{100 * value:.0f}%"}
     outline = zlib.compress(peaks.low.tobytes() + peaks.high.tobytes(), 9)
     return environment.from_string(_resource("asrscope.timeline", "page.html")).render(
-        policy="; ".join(f"{name} {value}" for name, value in policy.items()),
+        policy=content_policy([script], styles=css, media=media),
         # Our own text, nothing of the recording in it.
         css=Markup(css),
         script=Markup(script),
@@ -180,7 +172,3 @@ def _address(file: Path, page: Path) -> str:
 
 def _resource(package: str, name: str) -> str:
     return (files(package) / name).read_text(encoding="utf-8")
-
-
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -1,7 +1,5 @@
 """Draw how training went: one page with the curves of all stages, whole in one file."""
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
 from itertools import cycle
@@ -20,6 +18,7 @@ from markupsafe import Markup
 from asrscope.files import write_text
 from asrscope.plots import theme_css
 from asrscope.plots.theme import BAR, NEUTRAL_TEXT
+from asrscope.policy import content_policy
 from asrscope.training.curves import STAGES, compact, read_log
 
 __all__ = ["stage_figures", "write_curves"]
@@ -86,13 +85,10 @@ def write_curves(cache: Path, path: Path) -> Path:
         ]
     bokeh = "\n".join(Resources(mode="inline", components=["bokeh"], minified=True).js_raw)
     scripts = {"bokeh": bokeh.replace("</script", "<\\/script"), "script": script}
-    allowed = " ".join(f"'sha256-{_sha256(text)}'" for text in scripts.values())
-    # Only these two scripts may run, and nothing may be fetched.
-    policy = f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_template())
     text = page.render(
         stages=sections,
-        policy=policy,
+        policy=content_policy(scripts.values()),
         theme=Markup(theme_css()),
         **{name: Markup(content) for name, content in scripts.items()},
     )
@@ -167,7 +163,3 @@ def _empty(title: str, label: str, over: str) -> figure:
 
 def _template() -> str:
     return (files("asrscope.training") / "curves.html").read_text(encoding="utf-8")
-
-
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
