@@ -3,14 +3,15 @@
 import importlib.util
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from serving import Quiet, serving
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DRAWN = "() => [...document.querySelectorAll('.bokeh-figure')].every((figure) => 'drawn' in figure.dataset)"
@@ -70,23 +71,15 @@ def wait_for(page, condition: str, seconds: float = 180) -> None:
         time.sleep(0.05)
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_args):
-        pass
+class _Files(Quiet, SimpleHTTPRequestHandler):
+    """A plain static server."""
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """Serve a folder as a plain static server does; gives its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(partial(_Files, directory=str(folder))) as address:
+        yield f"{address}/"
 
 
 class Visit:

@@ -1,21 +1,18 @@
 """The programs beside the classes do what the pages say: speak a corpus, serve a report, publish a model."""
 
-import base64
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
+from hub_server import Hub, serve
 
 COURSE = Path(__file__).parents[1] / "docs" / "course"
 CLASS_4 = (COURSE / "class-4.md").read_text(encoding="utf-8")
@@ -126,115 +123,53 @@ def test_the_page_refuses_a_file_that_is_too_large_before_it_reads_it(demo):
 # Class 4: publishing --------------------------------------------------------------------------------------
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the Hub as uploading and downloading a model takes; it keeps files in memory."""
-
-    files: ClassVar[dict[str, bytes]] = {}
-    created: ClassVar[list[dict[str, object]]] = []  # what was asked for
-    sha = "0" * 40
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        path = urlsplit(self.path).path
-        name = "reader/my-tiny"
-        page = f"http://{self.headers['Host']}/{name}"
-        if path == "/api/repos/create":
-            Hub.created.append(json.loads(body))
-            self.send({"url": page, "id": name, "name": name})
-        elif path == "/api/validate-yaml":
-            self.send({"errors": [], "warnings": []})
-        elif "/preupload/" in path:
-            files = json.loads(body)["files"]
-            how = {"uploadMode": "regular", "shouldIgnore": False}
-            self.send({"files": [{"path": file["path"], **how} for file in files]})
-        elif "/commit/" in path:
-            for line in map(json.loads, body.splitlines()):
-                if line["key"] == "file":
-                    Hub.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            self.send({"commitUrl": f"{page}/commit/{self.sha}", "commitOid": self.sha})
-        else:
-            self.send_error(404)
-
-    def do_HEAD(self):
-        self.do_GET()
-
-    def do_GET(self):
-        path = unquote(urlsplit(self.path).path)
-        if path.startswith("/api/models/") and "/tree/" not in path:
-            siblings = [{"rfilename": name} for name in Hub.files]
-            self.send({"id": "reader/my-tiny", "sha": self.sha, "siblings": siblings, "private": True})
-        elif "/tree/" in path:
-            listed = [
-                {"type": "file", "path": name, "size": len(content), "oid": self.sha}
-                for name, content in Hub.files.items()
-            ]
-            self.send(listed)
-        elif "/resolve/" in path and (name := path.split("/resolve/")[1].partition("/")[2]) in Hub.files:
-            self.send(Hub.files[name])
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    def send(self, answer: object) -> None:
-        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("ETag", f'"{len(content)}"')
-        self.send_header("X-Repo-Commit", self.sha)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def log_message(self, *arguments: object) -> None:
-        """Keep the test's output clean."""
+@pytest.fixture
+def hub():
+    """A Hub of this test's own."""
+    with serve(Hub(owner="reader")) as own:
+        yield own
 
 
 @pytest.fixture
-def hub(tmp_path):
-    """Variables of the environment that lead to a Hub of this test's own."""
-    Hub.files, Hub.created = {}, []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield {
-            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-            "HF_HOME": str(tmp_path / "hf"),
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_TOKEN": "hf_of_a_reader",
-        }
-        server.shutdown()
+def variables(hub, tmp_path):
+    """What leads a program to that Hub."""
+    return {
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_TOKEN": "hf_of_a_reader",
+    }
 
 
-def test_push_to_hub_sends_the_rows_of_the_table_and_leaves_out_the_measured_card(hub, tmp_path):
+def test_push_to_hub_sends_the_rows_of_the_table_and_leaves_out_the_measured_card(hub, variables, tmp_path):
     code = re.search(r"^```\{code-block\} python\n(model\.push_to_hub.*?)^```$", CLASS_4, re.M | re.S)[1]
     load = 'import asrscope\nmodel, processor = asrscope.load("tiny")\nmodel.half()\n'
     (tmp_path / "push.py").write_text(load + code.replace("YOUR-NAME", "reader"), encoding="utf-8")
-    run("push.py", folder=tmp_path, **hub)
+    run("push.py", folder=tmp_path, **variables)
     rows = re.findall(r"^\| (`.+?) \| .+ \| `(.+)` \|$", CLASS_4, re.MULTILINE)
     table = {name: by for names, by in rows for name in re.findall(r"`([^`]+)`", names)}
     saved = {name for name, by in table.items() if by.endswith("save_pretrained")}
     # A card is written from the model, which is not the measured one; the Hub adds git's list of large files.
-    assert set(Hub.files) - {".gitattributes", "README.md"} == saved
-    assert Hub.files["README.md"] != (TINY / "README.md").read_bytes()
-    assert {name for name, by in table.items() if by.startswith("asrscope")} & set(Hub.files) == {"README.md"}
+    files = hub.files["reader/my-tiny", "main"]
+    assert set(files) - {".gitattributes", "README.md"} == saved
+    assert files["README.md"] != (TINY / "README.md").read_bytes()
+    assert {name for name, by in table.items() if by.startswith("asrscope")} & set(files) == {"README.md"}
     assert set(table) == {path.name for path in TINY.iterdir()}
-    assert all(asked["visibility"] == "private" for asked in Hub.created)
-    assert Hub.created
+    assert hub.private == {"reader/my-tiny": True}
 
 
-def test_a_folder_that_was_uploaded_is_downloaded_and_loaded_with_its_provenance(hub, tmp_path):
+def test_a_folder_that_was_uploaded_is_downloaded_and_loaded_with_its_provenance(hub, variables, tmp_path):
     shutil.copytree(TINY, tmp_path / "lesson" / "pair" / "model")
     lines = re.findall(r"^\$ hf (upload|download) (.+)$", CLASS_4, re.MULTILINE)
     assert [verb for verb, _ in lines] == ["upload", "download"]
     for verb, arguments in lines:
         words = arguments.replace("YOUR-NAME", "reader").split()
-        run("-m", "huggingface_hub.cli.hf", verb, *words, folder=tmp_path, **hub)
+        run("-m", "huggingface_hub.cli.hf", verb, *words, folder=tmp_path, **variables)
     sent = {path.name: path.read_bytes() for path in TINY.iterdir()}
-    assert {name: content for name, content in Hub.files.items() if name in sent} == sent
-    assert all(asked["visibility"] == "private" for asked in Hub.created)
-    assert Hub.created
+    files = hub.files["reader/my-tiny", "main"]
+    assert {name: content for name, content in files.items() if name in sent} == sent
+    assert hub.private == {"reader/my-tiny": True}
     shown = run("-m", "asrscope", "info", "--model", "my-tiny", "--json", folder=tmp_path)
     parts = json.loads(shown)
     assert {parts[part]["weights"] for part in ("encoder", "projector", "decoder")} == {"trained weights"}

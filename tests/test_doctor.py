@@ -1,13 +1,12 @@
 """The doctor: what works, what is missing, and what mends it, with pieces taken away."""
 
-import http.server
 import json
 import subprocess
 import sys
-import threading
 from importlib.metadata import PackageNotFoundError
 
 import pytest
+from serving import Answering, serving
 from typer.testing import CliRunner
 
 from asrscope import doctor
@@ -168,27 +167,18 @@ def hub(monkeypatch):
     """A server on this machine in the place of the Hub, and what it was asked for."""
     asked = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Answering):
         status = 200
 
         def do_HEAD(self):
             asked.append(self.command)
-            self.send_response(Handler.status)
-            self.end_headers()
+            self.send(Handler.status)
 
-        def log_message(self, *_args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    yield Handler, asked
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Handler) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield Handler, asked
 
 
 @pytest.mark.parametrize("status", [200, 401, 503])

@@ -11,14 +11,12 @@ import pytest
 from hub_kit import (
     DECODER,
     ENCODER,
-    Hub,
-    point_to,
     projector_shapes,
     random_tensors,
-    serve,
     write_own_projector,
     write_projector,
 )
+from hub_server import Hub, point_to, serve
 
 from asrscope.loading.full import FULL_DECODER_REVISION, FULL_ENCODER_REVISION
 from asrscope.presets import load

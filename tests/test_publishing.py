@@ -6,8 +6,8 @@ import re
 import pytest
 import torch
 import yaml
+from hub_server import Hub, point_to, serve
 from typer.testing import CliRunner
-from upload_kit import UploadHub, serve_uploads
 
 from asrscope import load
 from asrscope.provenance import provenance_of
@@ -24,17 +24,12 @@ def hub(monkeypatch, tmp_path):
     """A Hub of our own, which the Hub's library in this process talks to."""
     from huggingface_hub import constants, hf_api
 
-    with serve_uploads(UploadHub()) as served:
-        address = served.endpoint
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with serve(Hub()) as own:
+        point_to(monkeypatch, own, tmp_path / "cache")
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(hf_api.api, "endpoint", address)
+        monkeypatch.setattr(hf_api.api, "endpoint", own.endpoint)
         monkeypatch.setenv("HF_TOKEN", "hf_of_a_test")
-        yield served
+        yield own
 
 
 def metadata(card):

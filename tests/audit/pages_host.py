@@ -1,13 +1,14 @@
 """A static server that answers as GitHub Pages does: compressed, kept for a while, 404.html for the rest."""
 
 import gzip
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from serving import Quiet, serving
 
 COMPRESSED = {".html", ".css", ".js", ".json", ".svg", ".txt", ".xml", ".ipynb", ".py"}
 KEPT = "max-age=600"
@@ -19,7 +20,7 @@ def packed(path: Path) -> bytes:
     return gzip.compress(path.read_bytes(), 6, mtime=0)
 
 
-class Hosted(SimpleHTTPRequestHandler):
+class Hosted(Quiet, SimpleHTTPRequestHandler):
     """Send files of a folder, and HTTP/1.1's connections stay open."""
 
     protocol_version = "HTTP/1.1"
@@ -45,19 +46,9 @@ class Hosted(SimpleHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_args):
-        """Say nothing of each request."""
-
 
 @contextmanager
 def hosted(folder: Path) -> Iterator[str]:
     """Serve a folder; gives its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hosted, directory=str(folder.resolve())))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(partial(Hosted, directory=str(folder.resolve()))) as address:
+        yield f"{address}/"
