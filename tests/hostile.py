@@ -62,9 +62,6 @@ ELEMENTS = """() => {
 }"""
 
 
-IDLE = "window.Bokeh && Bokeh.documents.length > 0 && Bokeh.documents.every((each) => each.is_idle)"
-
-
 def attacks(browser, address: str, *, until: str = "true", files: tuple[str, ...] = ()) -> list[str]:
     """Open a page as a reader does, touch what can be touched, and list what was let through.
 

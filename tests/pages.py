@@ -4,7 +4,7 @@ import importlib.util
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler
@@ -14,27 +14,54 @@ from urllib.parse import urlsplit
 from serving import Quiet, serving
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE = 180  # seconds for whatever a page does, on a machine that does ten other things
 DRAWN = "() => [...document.querySelectorAll('.bokeh-figure')].every((figure) => 'drawn' in figure.dataset)"
 
-# Of every figure: what it says of itself, and how many colors its canvas shows (blank: one or two).
-FIGURES = """() => {
+# Of an element: how many colors the canvases in it show (blank: one or two). Looks at copies, since the
+# browser complains where a canvas is read often.
+COLORS = """(parent) => {
   const canvases = (node) => [...node.querySelectorAll("*")].flatMap((element) => [
     ...(element instanceof HTMLCanvasElement ? [element] : []),
     ...(element.shadowRoot ? canvases(element.shadowRoot) : []),
   ])
-  const colors = (canvas) => canvas.width * canvas.height === 0 ? [] : [...new Set(
-    new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer))]
-  return [...document.querySelectorAll(".bokeh-figure")].map((figure) => {
-    const place = figure.querySelector(".bokeh-figure-canvas")
-    return {
-      drawn: figure.dataset.drawn,
-      label: place.getAttribute("aria-label"),
-      description: document.getElementById(place.getAttribute("aria-describedby")).textContent,
-      colors: new Set(canvases(place).flatMap(colors)).size,
-    }
-  })
+  const colors = (canvas) => {
+    const { width, height } = canvas
+    const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true })
+    copy.drawImage(canvas, 0, 0)
+    return [...new Set(new Uint32Array(copy.getImageData(0, 0, width, height).data.buffer))]
+  }
+  return new Set(canvases(parent).filter((each) => each.width * each.height > 0).flatMap(colors)).size
 }"""
+# Of every figure: what it says of itself, and its colors.
+FIGURES = f"""() => [...document.querySelectorAll(".bokeh-figure")].map((figure) => {{
+  const place = figure.querySelector(".bokeh-figure-canvas")
+  return {{
+    drawn: figure.dataset.drawn,
+    label: place.getAttribute("aria-label"),
+    description: document.getElementById(place.getAttribute("aria-describedby")).textContent,
+    colors: ({COLORS})(place),
+  }}
+}})"""
+# A figure is painted in a frame after it is drawn.
+PAINTED = f"({FIGURES})().every((figure) => figure.colors > 4)"
+IDLE = "window.Bokeh && Bokeh.documents.length > 0 && Bokeh.documents.every((each) => each.is_idle)"
 
+# Notes where the sound is first set to (began; 0 to note it anew), and where it is when it has stopped or was
+# moved (rests). The first is seen as it is set: its event may come late, when the sound has gone on. The
+# second is heard after the page's own clock, which began to listen earlier: so the page shows it by then.
+WATCH_SOUND = """() => {
+  const { get, set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "currentTime")
+  Object.defineProperty(HTMLMediaElement.prototype, "currentTime", {
+    get() { return get.call(this) },
+    set(value) { window.began ||= value; set.call(this, value) },
+  })
+  for (const name of ["pause", "seeked"]) {
+    document.addEventListener(name, ({ target }) => (window.rests = target.currentTime), true)
+  }
+}"""
+RESTS = """((sounds) => sounds.every((sound) => sound.paused && !sound.seeking)
+  && sounds.some(({ currentTime }) => currentTime > 0 && currentTime === window.rests)
+)([...document.querySelectorAll("audio")])"""
 
 # Of what axe finds: the rule, how bad it is, and the first few elements.
 BARRIERS = """async (options) => {
@@ -63,12 +90,12 @@ def find_firefox() -> str | None:
     return wanted if wanted and importlib.util.find_spec("marionette_driver") else None
 
 
-def wait_for(page, condition: str, seconds: float = 180) -> None:
+def wait_for(page, condition: str | Callable[[], object]) -> None:
     """Ask until a condition holds; Playwright's own way to wait is an eval, which some pages forbid."""
-    late = time.monotonic() + seconds
-    while not page.evaluate(condition):
-        assert time.monotonic() < late, f"after {seconds} s still not: {condition}"
-        time.sleep(0.05)
+    late = time.monotonic() + PATIENCE
+    while not (condition() if callable(condition) else page.evaluate(condition)):
+        assert time.monotonic() < late, f"after {PATIENCE} s still not: {condition}"
+        page.wait_for_timeout(50)  # in which events of the page are heard
 
 
 class _Files(Quiet, SimpleHTTPRequestHandler):
@@ -89,6 +116,7 @@ class Visit:
         self.base, self.width = base, width
         self.complaints: list[str] = []
         self.context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+        self.context.set_default_timeout(1000 * PATIENCE)
         self.page = self.context.new_page()
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
@@ -110,11 +138,25 @@ class Visit:
         """Go to a page and wait until all of its figures are drawn, in view or not."""
         self.page.goto(self.base + path)
         self.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")  # what draws all before printing
-        self.page.wait_for_function(DRAWN, timeout=60_000)
+        self.page.wait_for_function(DRAWN)
 
     def figures(self) -> list[dict]:
         """Return what `FIGURES` finds."""
         return self.page.evaluate(FIGURES)
+
+    def watch_sound(self) -> None:
+        """From now on, note what sound does: see `began` and `hear_out`."""
+        self.page.evaluate(WATCH_SOUND)
+
+    def began(self) -> float:
+        """Wait until the sound has been set somewhere, and return the first place, in seconds."""
+        wait_for(self.page, "window.began > 0")
+        return self.page.evaluate("window.began")
+
+    def hear_out(self) -> float:
+        """Wait until the sound has stopped and the page shows it; returns the place, in seconds."""
+        wait_for(self.page, RESTS)
+        return self.page.evaluate("window.rests")
 
     def overflow(self) -> int:
         """Return by how many pixels the page is wider than the window."""

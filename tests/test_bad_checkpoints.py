@@ -216,7 +216,7 @@ DAMAGE = {
 def test_damage_is_one_clear_sentence_and_costs_nothing(folder, damage, message):
     damage(folder)
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()  # of the processor: what else the machine does does not count
     try:
         with pytest.raises((OSError, ValueError), match=message) as caught:
             load(folder)
@@ -226,7 +226,7 @@ def test_damage_is_one_clear_sentence_and_costs_nothing(folder, damage, message)
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert peak < 50e6
-    assert time.perf_counter() - began < 30
+    assert time.process_time() - began < 30
 
 
 def test_the_kinds_of_damage_are_counted(audit_record):

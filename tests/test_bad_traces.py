@@ -226,7 +226,7 @@ def test_no_damaged_trace_ends_in_anything_else(saved, tmp_path, audit_record):
         if rng.random() < 0.1:
             del damaged[rng.integers(len(damaged)) :]
         path.write_bytes(damaged)
-        began = time.perf_counter()
+        began = time.process_time()  # of the processor: what else the machine does does not count
         try:
             Trace.load(path)
             outcomes["loaded"] += 1
@@ -235,7 +235,7 @@ def test_no_damaged_trace_ends_in_anything_else(saved, tmp_path, audit_record):
             outcomes["refused"] += 1
         except BaseException as error:
             raise AssertionError(f"seed {seed}: {error!r}") from error
-        slowest = max(slowest, time.perf_counter() - began)
+        slowest = max(slowest, time.process_time() - began)
     assert outcomes["refused"] > MUTATIONS / 2
     assert slowest < 20
     audit_record("bad_traces", {"mutations": MUTATIONS, **outcomes})

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import soundfile
 from bokeh.layouts import column
-from hostile import CORPUS, FILE_NAME, FOREIGN, HOSTILE, IDLE, attacks, hostile
-from pages import DRAWN
+from hostile import CORPUS, FILE_NAME, FOREIGN, HOSTILE, attacks, hostile
+from pages import DRAWN, IDLE
 
 from asrscope import plots, report
 

@@ -24,6 +24,7 @@ from asrscope.training.curves import end_last_line, read_log
 from asrscope.training.run import Run
 
 TESTS = Path(__file__).parent
+PATIENCE = 300  # seconds for a program, on a machine that does ten other things
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
 
 
@@ -92,7 +93,7 @@ def test_a_device_is_written_to_and_stays_one(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     reader = program("import sys; print(open(sys.argv[1]).read())", tmp_path / "pipe")
     write_text(tmp_path / "pipe", "through")
-    assert reader.communicate(timeout=60)[0] == "through\n"
+    assert reader.communicate(timeout=PATIENCE)[0] == "through\n"
     write_text("/dev/null", "nowhere")
     assert Path("/dev/null").is_char_device()
 
@@ -146,7 +147,7 @@ def test_a_disk_that_is_full_is_one_error_and_the_old_content_stays(tmp_path, ma
     for name in ("text", "weights", "page.html", "page.json"):
         (tmp_path / name).write_bytes(b"old")
     (tmp_path / "run").mkdir()
-    found = json.loads(program(LIMITED, tmp_path).communicate(timeout=120)[0])
+    found = json.loads(program(LIMITED, tmp_path).communicate(timeout=PATIENCE)[0])
     assert found == {
         name: f"{tmp_path / name}: cannot be written (File too large): make room, or choose another place"
         for name in ("text", "weights", "trace.npz", "page.html", "page.json", "run/checkpoint.pt")
@@ -181,7 +182,7 @@ for act in (lambda: write_bytes(sys.argv[1] + "/page.html", b"new"), lambda: alo
 def test_a_folder_that_must_not_be_written_is_named(tmp_path):
     tmp_path.chmod(0o555)
     try:
-        printed = program(READ_ONLY, tmp_path).communicate(timeout=60)[0].splitlines()
+        printed = program(READ_ONLY, tmp_path).communicate(timeout=PATIENCE)[0].splitlines()
     finally:
         tmp_path.chmod(0o755)
     assert [line.split(": ")[0] for line in printed] == [f"{tmp_path}/page.html", str(tmp_path)]
@@ -220,7 +221,7 @@ def test_a_folder_is_for_one_process_until_that_has_ended(tmp_path):
     with pytest.raises(OSError, match=f"{tmp_path}: another process is at work in this folder: wait for its"):
         Run(tmp_path, nn.Linear(2, 1), 10, 0.1, 0, options=FP32)
     holder.send_signal(signal.SIGKILL)
-    holder.communicate(timeout=60)
+    holder.communicate(timeout=PATIENCE)
     assert (tmp_path / ".lock").exists()  # which is no obstacle
     Run(tmp_path, nn.Linear(2, 1), 10, 0.1, 0, options=FP32)
     again = alone_in(tmp_path)  # the same process may, as a run that is resumed in a notebook does
@@ -232,15 +233,16 @@ def test_two_processes_on_one_output_never_mix(tmp_path):
     writers = [program(WRITE, path, letter, 60) for letter in "ab"]
     for writer in writers:
         assert writer.stdout.readline() == "begun\n"
-    seen = set()
-    while any(writer.poll() is None for writer in writers):
+    seen, at_work = set(), True
+    while at_work:  # and once more when they have ended
+        at_work = any(writer.poll() is None for writer in writers)
         if path.exists():
             text = path.read_text(encoding="utf-8")
             assert len(text) == 200_000
             assert len(set(text)) == 1
             seen.add(text[0])
     for writer in writers:
-        writer.communicate(timeout=60)
+        writer.communicate(timeout=PATIENCE)
     assert [writer.returncode for writer in writers] == [0, 0]
     assert seen <= {"a", "b"}
     assert seen
@@ -259,7 +261,7 @@ def test_a_process_killed_while_it_writes_leaves_a_whole_file(tmp_path):
         assert writer.stdout.readline() == "begun\n"
         time.sleep(rng.uniform(0, 0.05))
         writer.send_signal(signal.SIGKILL)
-        writer.communicate(timeout=60)
+        writer.communicate(timeout=PATIENCE)
         text = path.read_text(encoding="utf-8")
         assert len(text) == 200_000
         assert len(set(text)) == 1
@@ -272,7 +274,7 @@ def test_a_training_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path, audit
     command = [sys.executable, killed_kit.__file__, str(tmp_path), "7"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)
     kills = json.loads(done.stdout)
-    assert len(kills) >= 5
+    assert len(kills) >= killed_kit.LEAST
     steps = [kill["checkpoint"] for kill in kills]
     assert steps == sorted(steps)  # nothing that was saved is lost
     for kill in kills:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
-from pages import barriers, wait_for
+from pages import IDLE, barriers, wait_for
 
 from asrscope import plots
 from asrscope.plots.player import listen, player
@@ -68,7 +68,8 @@ STATE = """() => ({
   bars: asrscopeClock.figures.flatMap((figure) => figure.plot.below)
     .filter((model) => model.type === "ColorBar").map((bar) => bar.major_label_text_color),
 })"""
-DRAWN = "() => (window.asrscopeClock?.figures.length ?? 0) >= {}"
+# The clock may meet a figure before it has its place.
+DRAWN = IDLE + " && (window.asrscopeClock?.figures.length ?? 0) >= {}"
 
 
 @pytest.fixture
@@ -83,9 +84,9 @@ def visit(browser, tmp_path):
         path.write_text(page, encoding="utf-8")
         seen = Visit(browser, f"{tmp_path.as_uri()}/", **options)
         opened.append(seen)
-        seen.page.set_default_timeout(180_000)
         seen.page.goto(f"{seen.base}{path.name}")
         wait_for(seen.page, DRAWN.format(figures))
+        seen.watch_sound()
         return seen
 
     yield open_page
@@ -98,13 +99,10 @@ def save(figure, path):
     return path
 
 
-def finish(page):
+def finish(seen):
     """Wait until the sound has stopped, and tell how things stand then."""
-    wait_for(
-        page, "document.querySelector('audio').paused && document.querySelector('audio').currentTime > 0"
-    )
-    page.evaluate("() => new Promise((done) => setTimeout(done, 100))")
-    return page.evaluate(STATE)
+    seen.hear_out()
+    return seen.page.evaluate(STATE)
 
 
 TIME_PLOTS = ("waveform", "log_mel", "encoder_output", "audio_embeds", "nearest_tokens")
@@ -123,7 +121,7 @@ def test_in_a_saved_figure_a_word_plays_its_stretch_and_moves_the_line(visit, ma
     text, start, end = trace.reference_words[1]
     button = seen.page.get_by_role("button", name=text).first
     button.press("Enter")
-    state = finish(seen.page)
+    state = finish(seen)
     assert start < state["time"] < end
     assert state["time"] == pytest.approx(end, abs=0.01)
     assert state["lines"] == [state["time"]]
@@ -137,7 +135,7 @@ def test_a_figure_without_a_time_axis_lights_what_is_heard(visit, make_trace, tm
     trace = make_trace()
     seen = visit(save(plots.PLOTS[name](trace), tmp_path / "figure.html"))
     seen.page.locator(".asrscope-words button").nth(1).click()
-    state = finish(seen.page)
+    state = finish(seen)
     word, cells = trace.words[1], plots.PLOTS[name](trace).renderers[0].data_source.data
     expected = {
         "decoder_words": [1],
@@ -161,10 +159,8 @@ def test_a_click_on_a_cell_plays_its_stretch_and_one_beside_it_from_there(visit,
     values = np.zeros((2, len(trace.audio_embeds)))
     options = {"title": "a map", "value": "share", "description": "A map.", "spans": [(0, 0.5, 1.0)]}
     path = save(plots.time_map(trace, values, ["one", "two"], name="map", **options), tmp_path / "map.html")
-    page = visit(path).page
-    page.evaluate(
-        "document.addEventListener('seeking', (e) => (window.began ??= e.target.currentTime), true)"
-    )
+    seen = visit(path)
+    page = seen.page
     place = page.evaluate(
         """() => {
           const [{ view }] = asrscopeClock.figures
@@ -175,16 +171,15 @@ def test_a_click_on_a_cell_plays_its_stretch_and_one_beside_it_from_there(visit,
     )
 
     def click(seconds, row):
-        page.evaluate("() => { document.querySelector('audio').pause(); window.began = undefined }")
+        page.evaluate("() => { document.querySelector('audio').pause(); window.began = 0 }")
         x = place["left"] + seconds / trace.duration * place["width"]
         page.mouse.click(x, place["top"] + (row + 0.5) / 2 * place["height"])
-        wait_for(page, "window.began > 0")
+        return seen.began()
 
     click(0.75, 0)
-    assert finish(page)["time"] == pytest.approx(1.0, abs=0.01)
-    click(0.75, 1)
-    assert page.evaluate("began") == pytest.approx(0.75, abs=0.02)
-    assert finish(page)["time"] == pytest.approx(trace.duration, abs=0.01)
+    assert finish(seen)["time"] == pytest.approx(1.0, abs=0.01)
+    assert click(0.75, 1) == pytest.approx(0.75, abs=0.02)
+    assert finish(seen)["time"] == pytest.approx(trace.duration, abs=0.01)
 
 
 def test_a_sound_of_another_length_does_not_move_the_line(visit, make_trace, tmp_path, rng):
@@ -207,7 +202,10 @@ def test_where_the_player_is_out_of_sight_a_button_stops_the_sound(visit, make_t
     stop = page.locator(".asrscope-pause")
     assert not stop.is_visible()
     page.locator(".asrscope-words button").first.focus()
-    page.evaluate("() => { scrollTo(0, 3000); document.querySelector('audio').play() }")
+    # In a loop: it shall not come to its end before the button is pressed.
+    page.evaluate(
+        "() => { scrollTo(0, 3000); Object.assign(document.querySelector('audio'), { loop: true }).play() }"
+    )
     stop.wait_for(state="visible")
     assert stop.inner_text().startswith("Pause")
     stop.press("Enter")
@@ -241,14 +239,15 @@ def test_two_panels_stand_below_each_other_on_a_phone(visit, make_trace, tmp_pat
     trace = make_trace()
     panels = dict.fromkeys(("first", "second", "third"), trace.encoder_hidden_states)
     picture = plots.similarity(panels, 0.02, name="alike", trace=trace)
-    page = visit(save(picture, tmp_path / "alike.html"), figures=3, width=width).page
+    seen = visit(save(picture, tmp_path / "alike.html"), figures=3, width=width)
+    page = seen.page
     boxes = page.evaluate(
         "asrscopeClock.figures.map((f) => f.view.el.getBoundingClientRect()).map((b) => [b.left, b.width])"
     )
     assert len({round(left) for left, _ in boxes}) == columns
     assert all(across > 0.8 * width / columns for _, across in boxes)
     page.locator(".asrscope-words button").first.click()
-    state = finish(page)
+    state = finish(seen)
     assert len(state["lines"]) == 6
     assert set(state["lines"]) == {state["time"]}
 
@@ -265,11 +264,11 @@ def test_in_a_notebook_every_player_brings_the_clock_and_there_is_one(
     (tmp_path / "notebook.html").write_text(f"<head></head><body>{''.join(cells)}</body>", encoding="utf-8")
     with Visit(browser, f"{tmp_path.as_uri()}/") as seen:
         seen.page.goto(f"{seen.base}notebook.html")
+        seen.watch_sound()
         assert seen.page.locator(".asrscope-pause").count() == 1
         words = seen.page.locator(".asrscope-words").nth(1).get_by_role("button")
         words.nth(2).click()
-        wait_for(seen.page, "document.querySelectorAll('audio')[1].currentTime > 0")
-        wait_for(seen.page, "document.querySelectorAll('audio')[1].paused")
+        seen.hear_out()
         _, start, end = trace.reference_words[2]
         assert start < seen.page.evaluate("document.querySelectorAll('audio')[1].currentTime") < end
         assert seen.page.evaluate("document.querySelectorAll('audio')[0].currentTime") == 0

@@ -16,7 +16,7 @@ import jsonschema
 import numpy as np
 import pytest
 from bokeh.resources import Resources
-from pages import barriers, wait_for
+from pages import COLORS, PATIENCE, barriers, wait_for
 
 from asrscope import plots, report
 from asrscope.audio import wav_bytes
@@ -300,16 +300,8 @@ def test_validating_without_jsonschema_says_what_to_install(record, monkeypatch)
 # --- in a browser ---
 
 # Colors on the canvases of each figure: a blank canvas shows one.
-COLORS = """() => {
-  const canvases = (node) => [...node.querySelectorAll("*")].flatMap((element) => [
-    ...(element instanceof HTMLCanvasElement ? [element] : []),
-    ...(element.shadowRoot ? canvases(element.shadowRoot) : []),
-  ])
-  const colors = (canvas) => canvas.width * canvas.height === 0 ? [] : [...new Set(
-    new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer))]
-  return Object.fromEntries([...document.querySelectorAll(".plot")].map((plot) =>
-    [plot.id.slice(5), new Set(canvases(plot).flatMap(colors)).size]))
-}"""
+COLORS_BY_PLOT = f"""() => Object.fromEntries([...document.querySelectorAll(".plot")].map((plot) =>
+  [plot.id.slice(5), ({COLORS})(plot)]))"""
 # Place of each figure's frame on the page, and what its range and playhead say.
 FRAMES = """() => Object.fromEntries([...Bokeh.index].filter((view) => view.frame).map((view) => {
   const box = view.canvas_view.el.getBoundingClientRect()
@@ -322,14 +314,6 @@ FRAMES = """() => Object.fromEntries([...Bokeh.index].filter((view) => view.fram
     playhead: playhead ? playhead.location : null,
   }]
 }))"""
-# Notes where the sound is set to: events come late on a busy machine.
-NOTE_SEEKS = """() => {
-  const { get, set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "currentTime")
-  Object.defineProperty(document.getElementById("audio"), "currentTime", {
-    get() { return get.call(this) },
-    set(value) { window.began ||= value; set.call(this, value) },
-  })
-}"""
 # Glyphs that are lit because they are heard, and the values of the pictures.
 LIT = """() => Object.fromEntries([...Bokeh.index].filter((view) => view.frame).map((view) =>
   [view.model.name, view.model.renderers.flatMap((each) => each.data_source?.selected.indices ?? [])]
@@ -354,13 +338,12 @@ def visit(browser, page_text, tmp_path):
         (tmp_path / "report.html").write_text(text, encoding="utf-8")
         seen = Visit(browser, f"{tmp_path.as_uri()}/", **options)
         opened.append(seen)
-        seen.page.set_default_timeout(180_000)  # on a machine that does ten other things
         seen.page.goto(f"{seen.base}report.html")
         seen.page.wait_for_selector("html[data-ready]", state="attached")
         if draw_all:
             seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
             wait_for(seen.page, "[...document.querySelectorAll('.plot')].every((plot) => plot.dataset.drawn)")
-        seen.page.evaluate(NOTE_SEEKS)
+        seen.watch_sound()
         return seen
 
     yield open_report
@@ -368,18 +351,12 @@ def visit(browser, page_text, tmp_path):
         seen.context.close()
 
 
-def settle(page):
-    """Wait until the figures have been painted."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 300)))")
-
-
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_every_figure_is_drawn_and_fits(visit, width, theme):
     seen = visit(width=width, theme=theme)
-    settle(seen.page)
-    colors = seen.page.evaluate(COLORS)
-    assert set(colors) == set(plots.PLOTS)
-    assert min(colors.values()) > 10, colors
+    assert set(seen.page.evaluate(COLORS_BY_PLOT)) == set(plots.PLOTS)
+    # A figure is painted in a frame after it is drawn.
+    wait_for(seen.page, f"Object.values(({COLORS_BY_PLOT})()).every((colors) => colors > 10)")
     assert seen.overflow() == 0
     frames = seen.page.evaluate(FRAMES)
     assert all(frame["width"] > 0.6 * min(width, 1000) for frame in frames.values()), frames
@@ -392,6 +369,7 @@ def test_every_figure_is_drawn_and_fits(visit, width, theme):
 def test_the_sound_plays_and_moves_every_playhead(visit, trace):
     seen = visit()
     page = seen.page
+    wait_for(page, "document.getElementById('audio').duration > 0")
     assert page.evaluate("document.getElementById('audio').duration") == pytest.approx(
         trace.duration, abs=0.01
     )
@@ -399,15 +377,12 @@ def test_the_sound_plays_and_moves_every_playhead(visit, trace):
     spoken = page.locator("ul[aria-labelledby=spoken] button").first
     assert spoken.inner_text().split()[0] == word
     spoken.click()
-    wait_for(page, "window.began > 0")
-    wait_for(page, "document.getElementById('audio').paused")
-    assert page.evaluate("window.began") == pytest.approx(start, abs=0.01)
-    stopped = page.evaluate("document.getElementById('audio').currentTime")
+    assert seen.began() == pytest.approx(start, abs=0.01)
+    stopped = seen.hear_out()
     assert stopped == pytest.approx(end, abs=0.01)
     assert stopped < end  # within the word, not yet in the next
     assert spoken.get_attribute("aria-current") == "true"
     assert page.locator("ul[aria-labelledby=spoken] button[aria-current]").count() == 1
-    settle(page)
     frames = page.evaluate(FRAMES)
     assert [frames[key]["playhead"] for key in TIME_FIGURES] == pytest.approx([stopped] * 5, abs=0.02)
     assert page.locator("#clock").inner_text() == f"{stopped:.2f} s"
@@ -415,16 +390,18 @@ def test_the_sound_plays_and_moves_every_playhead(visit, trace):
 
 
 def test_a_click_in_a_figure_plays_from_there_to_the_end(visit, trace):
-    page = visit().page
+    seen = visit()
+    page = seen.page
     page.locator("#plot-log_mel").scroll_into_view_if_needed()
     frame = page.evaluate(FRAMES)["log_mel"]
     page.mouse.click(frame["left"] + 0.8 * frame["width"], frame["top"] + 0.5 * frame["height"])
     wait_for(page, "document.getElementById('audio').ended")
-    assert page.evaluate("window.began") == pytest.approx(0.8 * trace.duration, abs=0.02)
+    assert seen.began() == pytest.approx(0.8 * trace.duration, abs=0.02)
 
 
 def test_a_click_on_a_word_or_token_plays_that_word(visit, trace):
-    page = visit().page
+    seen = visit()
+    page = seen.page
     row = 4
     owner = next(i for i, word in enumerate(trace.words) if word.first_token <= row <= word.last_token)
     assert owner != row
@@ -436,13 +413,12 @@ def test_a_click_on_a_word_or_token_plays_that_word(visit, trace):
         frame = page.evaluate(FRAMES)[key]
         page.evaluate("() => { document.getElementById('audio').pause(); window.began = 0 }")
         page.mouse.click(frame["left"] + 20, frame["top"] + (row + 0.5) / rows * frame["height"])
-        wait_for(page, "window.began > 0")
-        began = page.evaluate("window.began")
-        assert began == pytest.approx(trace.words[word].start, abs=0.02)
+        assert seen.began() == pytest.approx(trace.words[word].start, abs=0.02)
 
 
 def test_a_click_on_an_audio_position_of_the_prompt_plays_its_stretch(visit, trace):
-    page = visit().page
+    seen = visit()
+    page = seen.page
     page.locator("#plot-prompt").scroll_into_view_if_needed()
     frame = page.evaluate(FRAMES)["prompt"]
     cells = plots.prompt(trace).renderers[0].data_source.data
@@ -451,23 +427,19 @@ def test_a_click_on_an_audio_position_of_the_prompt_plays_its_stretch(visit, tra
     x = frame["left"] + cells["center"][place] / frame["end"] * frame["width"]
     y = frame["top"] + (cells["line"][place] + 0.5) / lines * frame["height"]
     page.mouse.click(x, y)
-    wait_for(page, "window.began > 0")
-    wait_for(page, "document.getElementById('audio').paused")
-    began = page.evaluate("window.began")
-    assert began == pytest.approx(12 * trace.seconds_per_audio_token, abs=0.02)
-    settle(page)
+    assert seen.began() == pytest.approx(12 * trace.seconds_per_audio_token, abs=0.02)
+    seen.hear_out()
     assert page.evaluate(LIT)["prompt"] == [place]
 
 
 def test_a_moment_lights_its_word_its_tokens_and_its_audio_token(visit, trace):
-    page = visit().page
+    seen = visit()
+    page = seen.page
     number = 4
     word = trace.words[number]
     page.locator("ul[aria-labelledby=written] button").nth(number).focus()
     page.keyboard.press("Enter")
-    wait_for(page, "window.began > 0")
-    wait_for(page, "document.getElementById('audio').paused")
-    settle(page)
+    seen.hear_out()
     lit = page.evaluate(LIT)
     cells = plots.decoder_tokens(trace).renderers[0].data_source.data
     written = [i for i, place in enumerate(cells["place"]) if place == "written"]
@@ -478,7 +450,8 @@ def test_a_moment_lights_its_word_its_tokens_and_its_audio_token(visit, trace):
 
 
 def test_every_written_token_stands_in_a_table_and_plays_its_word(visit, trace):
-    page = visit().page
+    seen = visit()
+    page = seen.page
     rows = page.locator("table.tokens tbody tr")
     assert rows.count() == len(trace.tokens)
     number = trace.words[3].first_token
@@ -492,10 +465,8 @@ def test_every_written_token_stands_in_a_table_and_plays_its_word(visit, trace):
     ):
         assert part in text
     row.get_by_role("button").press("Enter")
-    wait_for(page, "window.began > 0")
-    wait_for(page, "document.getElementById('audio').paused")
-    assert page.evaluate("window.began") == pytest.approx(trace.words[3].start, abs=0.001)
-    assert page.evaluate("document.getElementById('audio').currentTime") < trace.words[3].end
+    assert seen.began() == pytest.approx(trace.words[3].start, abs=0.001)
+    assert seen.hear_out() < trace.words[3].end
 
 
 def test_the_values_of_every_picture_are_those_of_the_trace_to_three_decimals(visit, trace):
@@ -603,7 +574,8 @@ def test_hovering_shows_the_real_value_at_its_time(visit, trace):
     y = frame["top"] + (1 - (band + 0.5) / n_mels) * frame["height"]
     page.mouse.move(x - 30, y - 30)
     page.mouse.move(x, y)
-    wait_for(page, f"({TOOLTIPS})().length === 3")
+    # That of the place on the way there may be shown first.
+    wait_for(page, f"({TOOLTIPS})().length === 3 && ({TOOLTIPS})()[1] === '{band}'")
     moment, row, value = page.evaluate(TOOLTIPS)
     assert float(moment.removesuffix(" s")) == pytest.approx((column + 0.5) * 0.01, abs=0.01)
     assert int(row) == band
@@ -631,7 +603,6 @@ def test_zooming_one_figure_zooms_all(visit, trace):
 
 def test_the_theme_button_recolors_page_and_figures(visit):
     page = visit(theme="light").page
-    settle(page)
     ink = """() => {
       const view = [...Bokeh.index].find((candidate) => candidate.model.name === "waveform")
       const { ctx, canvas } = view.canvas_view.primary
@@ -645,12 +616,10 @@ def test_the_theme_button_recolors_page_and_figures(visit):
       return { light, dark }
     }"""
     ground = "getComputedStyle(document.body).backgroundColor"
-    before, ground_before = page.evaluate(ink), page.evaluate(ground)
-    assert before["dark"] > 100 > before["light"]
+    ground_before = page.evaluate(ground)
+    wait_for(page, f"(({{ light, dark }}) => dark > 100 && light < 100)(({ink})())")
     page.locator("#theme").click()
-    settle(page)
-    after = page.evaluate(ink)
-    assert after["light"] > 100 > after["dark"]
+    wait_for(page, f"(({{ light, dark }}) => light > 100 && dark < 100)(({ink})())")
     assert page.evaluate(ground) != ground_before
     assert page.locator("#theme").get_attribute("aria-pressed") == "true"
 
@@ -682,7 +651,7 @@ def test_text_of_the_trace_stays_text(visit, trace, tmp_path):
         page.mouse.move(frame["left"] + 20, frame["top"] + frame["height"] - 10)
         page.mouse.move(frame["left"] + 24, frame["top"] + frame["height"] - 14)
         wait_for(page, f"({TOOLTIPS})().some((text) => text.includes('<img src=x'))")
-    settle(page)
+    page.wait_for_timeout(300)  # for what would come late
     assert page.evaluate("window.harmed") is None
     assert page.locator("img, svg, script[src]").count() == 0
     assert page.title().startswith("</script>")
@@ -733,8 +702,8 @@ def test_axe_finds_no_serious_barrier(visit, trace, control, tmp_path, look):
 def test_without_scripts_the_page_still_tells_everything(browser, trace, page_text, tmp_path):
     (tmp_path / "report.html").write_text(page_text, encoding="utf-8")
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(1000 * PATIENCE)
     page = context.new_page()
-    page.set_default_timeout(180_000)
     page.goto((tmp_path / "report.html").as_uri())
     assert page.locator("noscript").inner_text().startswith("The figures need JavaScript")
     for key in plots.PLOTS:

@@ -25,9 +25,6 @@ LINES = """() => asrscopeClock.figures.map((figure) => ({
   seconds: figure.seconds, places: figure.lines.map((line) => line.location), lit: figure.lit,
   cells: figure.cells.length,
 }))"""
-NOTE_SEEKS = (
-    "document.addEventListener('seeking', (event) => (window.began ??= event.target.currentTime), true)"
-)
 
 
 @pytest.fixture
@@ -53,13 +50,11 @@ def test_a_pressed_word_is_heard_alone_and_every_line_stops_at_its_end(visit, pa
     player = visit.page.locator(".asrscope-player:has(.asrscope-words)").first
     word = player.locator(".asrscope-words button").nth(1)
     start, end = (float(word.get_attribute(f"data-{name}")) for name in ("start", "end"))
-    visit.page.evaluate(NOTE_SEEKS)
+    visit.watch_sound()
     word.press("Enter")
-    wait_for(visit.page, "window.began > 0")
-    assert visit.page.evaluate("began") == pytest.approx(start, abs=0.01)
-    wait_for(visit.page, "[...document.querySelectorAll('audio')].every((sound) => sound.paused)")
+    assert visit.began() == pytest.approx(start, abs=0.01)
+    stopped = visit.hear_out()
     heard = player.locator("audio")
-    stopped = heard.evaluate("(sound) => sound.currentTime")
     assert stopped == pytest.approx(end, abs=0.01)
     assert stopped < end
     assert word.get_attribute("aria-current") == "true"
@@ -73,9 +68,9 @@ def test_a_pressed_word_is_heard_alone_and_every_line_stops_at_its_end(visit, pa
 
 def test_a_click_in_a_figure_of_the_gallery_plays_from_there(visit):
     visit.open("gallery/90_trace_data.html")
-    visit.page.evaluate(NOTE_SEEKS)
+    visit.watch_sound()
     box = visit.page.locator(".bokeh-figure-canvas").nth(1).bounding_box()
     visit.page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + 0.5 * box["height"])
     wait_for(visit.page, "document.querySelector('audio').ended")
     duration = visit.page.evaluate("document.querySelector('audio').duration")
-    assert 0.6 * duration < visit.page.evaluate("began") < 0.9 * duration
+    assert 0.6 * duration < visit.began() < 0.9 * duration

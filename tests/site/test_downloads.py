@@ -10,23 +10,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from pages import Visit
+from pages import COLORS, Visit
 
 SITE = Path(os.environ["ASRSCOPE_SITE"]).resolve()
 GALLERY = Path(__file__).resolve().parents[2] / "gallery"
 SCRIPTS = {path.stem: path for path in sorted(GALLERY.glob("[0-9]*.py"))}
 DOWNLOADS = {path.name: path for path in (SITE / "_downloads").glob("*/*")}
 # Of a page made of a notebook's outputs: how many figures show more than a blank canvas.
-DRAWN = """() => {
-  const canvases = (node) => [...node.querySelectorAll("*")].flatMap((element) => [
-    ...(element instanceof HTMLCanvasElement ? [element] : []),
-    ...(element.shadowRoot ? canvases(element.shadowRoot) : []),
-  ])
-  const colors = (canvas) => canvas.width * canvas.height === 0 ? [] : [...new Set(
-    new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer))]
-  const roots = [...document.body.querySelectorAll("*")].filter((element) => element.shadowRoot != null)
-  return roots.filter((root) => new Set(canvases(root.shadowRoot).flatMap(colors)).size > 4).length
-}"""
+DRAWN = f"""() => [...document.body.querySelectorAll("*")].filter(({{ shadowRoot }}) =>
+  shadowRoot != null && ({COLORS})(shadowRoot) > 4).length"""
 
 
 def execute(notebook: Path, folder: Path) -> Path:
@@ -70,7 +62,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_draws_its_figures(browser, tmp_p
     shown = source.count("plots.show(") - sliders
     with Visit(browser, page.parent.as_uri() + "/") as visit:
         visit.page.goto(page.as_uri())
-        visit.page.wait_for_function(f"() => ({DRAWN})() === {shown}", timeout=60_000)
+        visit.page.wait_for_function(f"() => ({DRAWN})() === {shown}")
         assert visit.page.get_by_role("slider", name="Training").count() == sliders
         assert visit.complaints == []
 

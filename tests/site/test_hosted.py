@@ -68,7 +68,7 @@ def test_on_paper_the_text_and_its_figures_are_left_and_all_is_light(browser, pa
         visit.page.emulate_media(media="print")
         visit.page.pdf()  # has the browser fetch what only paper shows
         wait_for(
-            visit.page, f"(({ON_PAPER})().posters) === document.querySelectorAll('.bokeh-figure').length", 60
+            visit.page, f"(({ON_PAPER})().posters) === document.querySelectorAll('.bokeh-figure').length"
         )
         paper = visit.page.evaluate(ON_PAPER)
         assert paper["screen"] == []

@@ -48,7 +48,7 @@ QUESTIONS = {
 def ask(visit: Visit, question: str) -> list[str]:
     """Type a question into the search and return the pages that it finds, in their order."""
     visit.page.goto(f"{BASE}search.html?q={quote_plus(question)}")
-    wait_for(visit.page, "document.querySelector('#search-results h2')?.textContent === 'Search Results'", 20)
+    wait_for(visit.page, "document.querySelector('#search-results h2')?.textContent === 'Search Results'")
     addresses = visit.page.eval_on_selector_all(
         "#search-results li > a", "(links) => links.map((link) => link.getAttribute('href'))"
     )
@@ -82,9 +82,8 @@ def test_a_reader_types_into_the_box_of_any_page_and_follows_the_first_result(vi
     box = visit.page.locator("input[name=q]:visible").first
     box.fill("which layers does the logit lens read")
     box.press("Enter")
-    wait_for(visit.page, "document.querySelectorAll('#search-results li').length > 0", 20)
     visit.page.locator("#search-results li > a").first.click()
-    wait_for(visit.page, "location.pathname.endsWith('gallery/60_logit_lens.html')", 20)
+    visit.page.wait_for_url(re.compile(r"/gallery/60_logit_lens\.html"))
     assert visit.complaints == []
 
 
