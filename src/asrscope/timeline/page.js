@@ -11,6 +11,7 @@
   const SHORTEST = Math.min(seconds, Math.max(0.05, 30 * step)); // closest look, in seconds
   const NEAR = 60; // seconds in view at most, where a segment is shown
   const BAND = 0.16; // of the picture's height, for the segments
+  const WITHIN = 0.001; // seconds before its end at which a segment stops: still inside of it
   const [sound, view, whole, list] = ["audio", "view", "whole", "segments"].map(byId);
   const rows = [...list.children].map((row) => {
     const button = row.querySelector("button");
@@ -247,9 +248,13 @@
 
   function tick() {
     if (sound.paused) return;
-    if (sound.currentTime >= stopAt) sound.pause();
+    if (sound.currentTime >= stopAt - WITHIN) {
+      const end = stopAt; // which the pause forgets
+      sound.pause();
+      sound.currentTime = end - WITHIN; // the timer came later than the end
+    }
     go(sound.currentTime);
-    setTimeout(tick, 50);
+    setTimeout(tick, Math.min(50, Math.max(0, 1000 * (stopAt - sound.currentTime))));
   }
   sound.addEventListener("play", tick);
   sound.addEventListener("pause", () => (stopAt = Infinity));
