@@ -12,25 +12,27 @@ from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForCondi
 
 from asrscope import sizes
 
-LIMIT = 3_600_000_000  # bytes: the mapped file, the encoder in bfloat16, torch, and what the clip takes
+LIMIT = 3_300_000_000  # bytes: the mapped file, the encoder in bfloat16, and what the clip takes
 
 PROGRAM = """
 import json, resource, sys, time
-resource.setrlimit(resource.RLIMIT_DATA, ({limit}, {limit}))
 import torch
 torch.set_num_threads(1)
 import asrscope
 from asrscope.provenance import provenance_of
+def data():
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    return 1024 * int(status["VmData"].split()[0])
+before = data()  # builds of torch with CUDA take some gigabytes by themselves
+resource.setrlimit(resource.RLIMIT_DATA, (before + {limit}, before + {limit}))
 start = time.perf_counter()
 model, processor = asrscope.load("full", **json.loads(sys.argv[1]))
 loaded = time.perf_counter()
 trace = asrscope.trace(model, processor, asrscope.load_sample("captain").path, max_new_tokens=2)
-lines = open("/proc/self/status").read().splitlines()
-status = dict(line.split(":", 1) for line in lines)
 print(json.dumps({{
     "load_s": loaded - start,
     "encoder_s": trace.timings["encoder"],
-    "data_gb": int(status["VmData"].split()[0]) * 1024 / 1e9,
+    "data_gb": (data() - before) / 1e9,
     "peak_resident_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
     "shape": trace.encoder_hidden_states.shape,
     "finite": bool(abs(trace.encoder_hidden_states).max() < 1e6),
@@ -71,4 +73,4 @@ def test_the_full_size_encoder_runs_within_its_memory(tmp_path):
     assert found["parameters"] == 636_968_960
     assert found["shape"] == [1500, 1280]
     assert found["finite"]
-    assert found["data_gb"] < 2.6  # what stays: no decoder of Whisper, no second copy
+    assert found["data_gb"] < 2.2  # what stays: no decoder of Whisper, no second copy

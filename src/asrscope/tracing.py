@@ -167,7 +167,8 @@ class Scope:
             ),
             versions={
                 "python": platform.python_version(),
-                **{package: version(package) for package in ("asrscope", "numpy", "torch", "transformers")},
+                **{package: version(package) for package in ("asrscope", "numpy", "transformers")},
+                "torch": str(torch.__version__),  # with its build, which the package's metadata may leave out
             },
         )
 
