@@ -153,7 +153,7 @@ nitpick_ignore_regex = [
     # Classes of other packages: builds ask nothing of the network, so their pages are not linked.
     (
         r"py:.*",
-        r"(abc|bokeh|collections|huggingface_hub|numpy|pathlib|tokenizers|torch|transformers|typing)(\..*)?",
+        r"(abc|bokeh|collections|html|huggingface_hub|numpy|pathlib|tokenizers|torch|transformers|typing)(\..*)?",
     ),
 ]
 
