@@ -32,6 +32,7 @@ OLDEST = "3.11.5"  # the first Python for which all of them can be had
 WITH_TORCH = ("torch==", "nvidia-", "cuda-", "triton")  # what its build for CUDA brings along
 SITE = Path("build/site")
 DOCTREES = Path("build/doctrees")
+GALLERY = Path("docs/gallery")  # what the scripts printed and drew, kept from build to build
 DIST = Path("build/dist")
 AUDIT = Path("build/audit")
 NODE = ("lighthouse@12.8.2", "vnu-jar@26.9.27")  # what the audit asks of npm
@@ -145,7 +146,7 @@ def audit(session: nox.Session) -> None:
     counts = AUDIT / "counts"  # where .ci/run, too, has its tests count
     seconds = ""
     if "--counted" not in session.posargs:
-        for made in (counts, SITE, DOCTREES):
+        for made in (counts, SITE, DOCTREES, GALLERY):
             shutil.rmtree(made, ignore_errors=True)
         environment = {"ASRSCOPE_AUDIT": str(counts.resolve())}
         begun = time.monotonic()

@@ -79,7 +79,9 @@ def test_facts_of_one_source_may_share_a_row(tmp_path):
     assert warnings == ""
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
     assert "what found counted 5 with weights: 3 counted too 1,234,567" in text
-    assert all(f'id="fact-{name}"' in html for name in ("chain-stages-with-weights", "chain-parameters"))
+    for name in ("chain-stages", "chain-stages-with-weights", "chain-parameters"):
+        assert f'<div class="line" id="fact-{name}">' in html
+    assert set(re.findall(r"<tr[^>]*>\s*<(\w+)", html)) == {"th", "td"}  # nothing else may stand in a row
 
 
 def test_an_unknown_fact_is_a_warning_so_that_a_strict_build_fails(tmp_path):

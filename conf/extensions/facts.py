@@ -7,7 +7,7 @@ directive ``{facts-table}`` writes the list, or that part of it whose names begi
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -123,47 +123,43 @@ class FactsTable(SphinxDirective):
         if "grouped" in self.options:
             return [_table((50, 50), ("what", "found"), _grouped(chosen))]
         rows = [
-            (_row(nodes.literal(name, name), fact.text, fact.source), [name]) for name, fact in chosen.items()
+            _row(nodes.literal(name, name), fact.text, fact.source, ids=[anchor(name)])
+            for name, fact in chosen.items()
         ]
         return [_table((30, 20, 50), ("name", "value", "source"), rows)]
 
 
-def _table(
-    widths: tuple[int, ...], names: tuple[str, ...], rows: list[tuple[nodes.row, list[str]]]
-) -> nodes.table:
-    """Build a table of rows, each with the names of the facts that it answers for."""
+def _table(widths: tuple[int, ...], names: tuple[str, ...], rows: list[nodes.row]) -> nodes.table:
     table = nodes.table(classes=["facts", "colwidths-auto"])
     group = nodes.tgroup(cols=len(widths))
     group += [nodes.colspec(colwidth=width) for width in widths]
-    body = nodes.tbody()
-    for row, facts in rows:
-        row["ids"] = [anchor(fact) for fact in facts]
-        body += row
-    group += [nodes.thead("", _row(*names)), body]
+    group += [nodes.thead("", _row(*names)), nodes.tbody("", *rows)]
     table += group
     return table
 
 
-def _grouped(facts: Mapping[str, Fact]) -> list[tuple[nodes.row, list[str]]]:
+def _grouped(facts: Mapping[str, Fact]) -> list[nodes.row]:
+    """Return a row for each source; each fact in it has a line, and its address, of its own."""
     by_source: dict[str, dict[str, Fact]] = {}
     for name, fact in facts.items():
         by_source.setdefault(fact.source, {})[name] = fact
     rows = []
     for source, group in by_source.items():
         lines = nodes.line_block()
-        names = [name.split(".") for name in group]
-        shared = sum(1 for column in zip(*names, strict=False) if len(set(column)) == 1)
-        if len(names) == 1:  # of a name by itself, what follows the thing it is about is its unit
+        parts = [name.split(".") for name in group]
+        shared = sum(1 for column in zip(*parts, strict=False) if len(set(column)) == 1)
+        if len(parts) == 1:  # of a name by itself, what follows the thing it is about is its unit
             shared = min(shared, 2)
-        for name, fact in zip(names, group.values(), strict=True):
-            label = " ".join(name[shared:]).replace("_", " ")
-            lines += nodes.line("", "", nodes.Text(f"{label}: {fact.text}" if label else fact.text))
-        rows.append((_row(source, lines), list(group)))
+        for (name, fact), words in zip(group.items(), parts, strict=True):
+            label = " ".join(words[shared:]).replace("_", " ")
+            text = nodes.Text(f"{label}: {fact.text}" if label else fact.text)
+            lines += nodes.line("", "", text, ids=[anchor(name)])
+        rows.append(_row(source, lines))
     return rows
 
 
-def _row(*cells: nodes.Node | str) -> nodes.row:
-    row = nodes.row()
+def _row(*cells: nodes.Node | str, ids: Sequence[str] = ()) -> nodes.row:
+    row = nodes.row(ids=list(ids))
     for cell in cells:
         content = nodes.Text(cell) if isinstance(cell, str) else cell
         block = isinstance(content, nodes.line_block)
