@@ -13,6 +13,7 @@ SOURCES = {
     "bad_audio_mutations": "audio files damaged with a seed, and how loading them ended",
     "bad_checkpoints": "ways in which a saved model was damaged",
     "bad_configurations": "configurations with one value out of place, and how loading ended",
+    "bad_traces": "saved traces damaged with a seed, and how reading them ended",
     "killed_trainings": "training runs killed at any moment and taken up again",
     "axe": "pages and views that axe-core looked at, and the barriers it found",
     "journeys": "whole visits in a browser, each in circumstances of its own",
