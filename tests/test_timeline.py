@@ -250,6 +250,7 @@ def test_no_text_becomes_a_part_of_the_page(opened, recording, tmp_path):
     assert page.locator("#segments .said").first.text_content() == f"{NASTY} 0"
     policy = page.get_attribute("meta[http-equiv]", "content")
     assert "unsafe" not in policy
+    assert "img-src data:;" in policy
     assert json.loads(page.evaluate("JSON.stringify(document.title)")).startswith(NASTY)
 
 

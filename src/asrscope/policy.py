@@ -11,7 +11,12 @@ DATA = ("application/json", "application/ld+json")  # types of script elements t
 
 
 def content_policy(
-    scripts: Iterable[str] = (), *, styles: str | None = None, media: str = "data:", evaluates: bool = False
+    scripts: Iterable[str] = (),
+    *,
+    styles: str | None = None,
+    images: str = "data: blob:",
+    media: str = "data:",
+    evaluates: bool = False,
 ) -> str:
     """Write the content security policy of a page.
 
@@ -22,6 +27,8 @@ def content_policy(
     styles : str, optional
         The one style sheet of the page. By default any may stand in it: BokehJS writes style elements, and a
         style cannot run a program.
+    images : str
+        Sources of pictures. BokehJS makes some itself (``blob:``).
     media : str
         Sources of sound.
     evaluates : bool
@@ -37,7 +44,7 @@ def content_policy(
         "default-src": "'none'",
         "script-src": " ".join(programs or ["'none'"]),
         "style-src": "'unsafe-inline'" if styles is None else source_of(styles),
-        "img-src": "data: blob:",
+        "img-src": images,
         "media-src": media,
         "base-uri": "'none'",  # no page can turn its own addresses elsewhere
         "form-action": "'none'",

@@ -111,7 +111,7 @@ def _page(
     environment.filters |= {"clock": clock, "chance": lambda value: f"{100 * value:.0f}%"}
     outline = zlib.compress(peaks.low.tobytes() + peaks.high.tobytes(), 9)
     return environment.from_string(_resource("asrscope.timeline", "page.html")).render(
-        policy=content_policy([script], styles=css, media=media),
+        policy=content_policy([script], styles=css, images="data:", media=media),
         # Our own text, nothing of the recording in it.
         css=Markup(css),
         script=Markup(script),
