@@ -92,6 +92,19 @@ def test_what_needs_no_torch_imports_none(name):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_class_of_the_model_makes_the_auto_classes_know_model_and_processor():
+    lines = (
+        "from asrscope import AsrScopeForConditionalGeneration",
+        "from asrscope.samples import CLIPS",
+        "from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor",
+        "tiny = str(CLIPS.parent / 'checkpoints' / 'tiny')",
+        "assert type(AutoProcessor.from_pretrained(tiny)).__name__ == 'AsrScopeProcessor'",
+        "model = AutoModelForSpeechSeq2Seq.from_pretrained(tiny)",
+        "assert type(model) is AsrScopeForConditionalGeneration",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+
+
 SHAPED_MODULES = (
     "attention",
     "audio",

@@ -11,8 +11,6 @@ Names are imported when they are first used: ``import asrscope`` alone loads nei
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from asrscope.autoload import announce as _announce
-
 if TYPE_CHECKING:
     from asrscope.audio import SAMPLE_RATE, check_waveform, load_audio, wav_bytes
     from asrscope.features import log_mel
@@ -78,8 +76,6 @@ __all__ = [  # spelled out for the tools that read it
     "write_timeline",
 ]
 
-_announce()  # so that transformers' Auto classes and pipelines find the model
-
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
@@ -89,6 +85,8 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'asrscope' has no attribute {name!r}")
     value = getattr(import_module(f"asrscope.{_MODULE_OF[name]}"), name)
+    if _MODULE_OF[name] == "model":  # the Auto classes of transformers then know the processor as well
+        import_module("asrscope.processing")
     globals()[name] = value  # found at once the next time
     return value
 
