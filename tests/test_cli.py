@@ -171,29 +171,12 @@ def test_segments_are_written_as_json_lines(run, clip, make_checkpoint):
     assert segments == whole["segments"]
 
 
-def test_a_page_of_a_recording_is_written_beside_its_text(run, clip, tmp_path, make_checkpoint):
-    path, page, checkpoint = clip("clip.wav", seconds=7), tmp_path / "page.html", make_checkpoint()
-    result = run("transcribe", path, "--html", page, "--sound", "link", "--model", checkpoint)
-    assert result.exit_code == 0
-    assert result.stdout
-    text = page.read_text(encoding="utf-8")
-    assert 'src="clip.wav"' in text
-    assert str(checkpoint) in text
-    assert f"asrscope: wrote {page}" in result.stderr
-
-
-def test_a_page_of_several_recordings_is_refused_before_the_work(run, clip, tmp_path):
-    clips = [clip("first.wav"), clip("second.wav")]
-    options = ("--html", tmp_path / "page.html", "--model", tmp_path / "no_model")
-    assert_one_error(run("transcribe", *clips, *options), "expected one recording for --html, but found 2")
-
-
 def test_of_many_warnings_the_first_are_shown_and_the_others_counted(run, clip, make_checkpoint):
     path = clip("clip.wav", seconds=24)
     result = run("transcribe", path, "--model", make_checkpoint())
     warnings = [line for line in result.stderr.splitlines() if "warning: " in line]
     assert len(warnings) == 11
-    assert re.search(r"clip\.wav: \d+ more warnings, which --format json and --html show", warnings[-1])
+    assert re.search(r"clip\.wav: \d+ more warnings, which --format json shows", warnings[-1])
 
 
 def test_a_folder_without_recordings_is_an_error(run, tmp_path):

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import soundfile
 from bokeh.layouts import column
 from hostile import CORPUS, FILE_NAME, FOREIGN, HOSTILE, attacks, hostile
 from pages import DRAWN, IDLE
@@ -200,19 +199,3 @@ def test_hostile_titles_of_figures_are_harmless_in_the_gallery(browser, tmp_path
     )
     address = (tmp_path / "site" / "index.html").as_uri()
     assert attacks(browser, address, until=f"({DRAWN})()", files=((tmp_path / "site").as_uri(),)) == []
-
-
-@pytest.mark.parametrize("sound", ["embed", "link", "none"])
-def test_the_page_of_a_long_recording_with_hostile_texts_and_name_is_harmless(browser, rng, tmp_path, sound):
-    from asrscope.long_audio.transcripts import Segment, Transcript
-    from asrscope.timeline import write_timeline
-
-    recording = tmp_path / FILE_NAME
-    soundfile.write(recording, rng.uniform(-0.5, 0.5, 2 * len(CORPUS) * 16_000), 16_000, format="WAV")
-    segments = tuple(Segment(2.0 * at, 2.0 * at + 2, text, 0.5, (HOSTILE,)) for at, text in enumerate(CORPUS))
-    transcript = Transcript(HOSTILE, 0.5, (HOSTILE, *CORPUS), segments)
-    page = tmp_path / "timeline.html"
-    write_timeline(
-        transcript, recording, page, title=FILE_NAME, sound=sound, about={hostile("label"): hostile("value")}
-    )
-    assert attacks(browser, page.as_uri(), files=(tmp_path.as_uri() + "/%3Cimg",)) == []

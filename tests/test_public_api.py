@@ -43,7 +43,6 @@ def test_the_public_names_are_these():
         "wav_bytes",
         "write_html",
         "write_json",
-        "write_timeline",
     ]
 
 
@@ -85,7 +84,7 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "name", ["load_audio", "Trace", "Transcript", "load_samples", "log_mel", "write_timeline"]
+    "name", ["load_audio", "Trace", "Transcript", "load_samples", "log_mel", "write_html"]
 )
 def test_what_needs_no_torch_imports_none(name):
     code = f"import sys, asrscope; asrscope.{name}; sys.exit('torch' in sys.modules)"

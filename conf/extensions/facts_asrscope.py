@@ -28,7 +28,6 @@ from asrscope.features import DYNAMIC_RANGE, FRAMES_PER_SECOND, HOP_LENGTH, N_FF
 from asrscope.loading.full import FULL_DECODER, FULL_ENCODER, PINNED
 from asrscope.loading.room import estimate
 from asrscope.projector import AudioProjector
-from asrscope.timeline import EMBED_SECONDS
 from asrscope.traces import STAGES, Trace
 
 K2_HIDDEN_FACTOR = 4  # the lecture's projector: hidden size = 4 x encoder width, at its default k
@@ -76,9 +75,6 @@ def _audio() -> Facts:
         "audio.nyquist_khz": Fact(SAMPLE_RATE / 2000, "half the sampling rate, in kHz", "g"),
         "audio.bits": Fact(bits, "bits of a sample in the first shipped clip"),
         "audio.levels": Fact(2**bits, f"2 to the power of {bits}"),
-        "timeline.embed_minutes": Fact(
-            EMBED_SECONDS / 60, "asrscope.timeline.EMBED_SECONDS, in minutes: longer sound is linked", "g"
-        ),
         "features.n_fft": Fact(N_FFT, f"{module}.N_FFT, samples in a window"),
         "features.window_ms": Fact(1000 * N_FFT / SAMPLE_RATE, f"{module}.N_FFT / sampling rate", "g"),
         "features.hop_length": Fact(HOP_LENGTH, f"{module}.HOP_LENGTH, samples from window to window"),

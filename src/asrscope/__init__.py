@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from asrscope.projector import AudioProjector
     from asrscope.report import write_html, write_json
     from asrscope.samples import Sample, load_sample, load_samples
-    from asrscope.timeline import write_timeline
     from asrscope.traces import STAGES, Axis, Provenance, Stage, Token, Trace, Word
     from asrscope.tracing import Scope, attach, trace
     from asrscope.transcribing import transcribe
@@ -35,7 +34,6 @@ _MODULES = {
     "projector": ("AudioProjector",),
     "report": ("write_html", "write_json"),
     "samples": ("Sample", "load_sample", "load_samples"),
-    "timeline": ("write_timeline",),
     "traces": ("STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word"),
     "tracing": ("Scope", "attach", "trace"),
     "transcribing": ("transcribe",),
@@ -73,7 +71,6 @@ __all__ = [  # spelled out for the tools that read it
     "wav_bytes",
     "write_html",
     "write_json",
-    "write_timeline",
 ]
 
 

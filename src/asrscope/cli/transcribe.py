@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress
+from asrscope.cli.console import FAILED, expected_errors, one_line, progress
 from asrscope.cli.options import Beams, DeviceMap, Model, Projector, Quantize, given
-from asrscope.cli.recordings import check_writable, find_recordings, named
+from asrscope.cli.recordings import find_recordings, named
 from asrscope.long_audio.transcripts import srt_cue, vtt_cue
 
 if TYPE_CHECKING:
@@ -31,15 +31,6 @@ class Format(StrEnum):
     vtt = "vtt"
 
 
-class Sound(StrEnum):
-    """What the page does with the sound."""
-
-    auto = "auto"
-    embed = "embed"
-    link = "link"
-    none = "none"
-
-
 def transcribe(
     clips: Annotated[
         list[str],
@@ -54,16 +45,6 @@ def transcribe(
             "srt, vtt: subtitles, those of several recordings timed one after another.",
         ),
     ] = Format.text,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a page of one recording: waveform, text and times.")
-    ] = None,
-    sound: Annotated[
-        Sound,
-        typer.Option(
-            help="In the page: hold the sound, name the file beside it, or do without. "
-            "By default short recordings are held."
-        ),
-    ] = Sound.auto,
     model: Model = "tiny",
     projector: Projector = None,
     quantize: Quantize = None,
@@ -73,12 +54,9 @@ def transcribe(
         int, typer.Option(min=1, help="Stretches of a long recording that are recognized together.")
     ] = 8,
 ) -> None:
-    """Write what is said in recordings of any length: as text, JSON, subtitles or a page."""
+    """Write what is said in recordings of any length: as text, JSON or subtitles."""
     with expected_errors():
-        check_writable(html)
         recordings, failed = find_recordings(clips)
-        if html is not None and len(recordings) > 1:
-            raise ValueError(f"expected one recording for --html, but found {len(recordings)}: give one")
     if not recordings:
         raise typer.Exit(FAILED)
     with expected_errors():
@@ -109,17 +87,6 @@ def transcribe(
                 report(None, f"error: {one_line(error)}", advance=1.0 - done)
                 continue
             report(*writer.on_transcript(path, transcript), advance=1.0 - done)
-            if html is not None:
-                with expected_errors():
-                    from asrscope.timeline import write_timeline
-
-                    write_timeline(
-                        *(transcript, path, html),
-                        title=path.name,
-                        sound=sound.value,
-                        about={"model": model, "search": "greedy" if beams == 1 else f"{beams} beams"},
-                    )
-                    complain(f"wrote {html}")
     if failed:
         raise typer.Exit(FAILED)
 
@@ -168,7 +135,7 @@ class _Writer:
             return [None]
         warnings = [f"warning: {named(path, warning)}" for warning in transcript.warnings[:MOST_WARNINGS]]
         if (more := len(transcript.warnings) - MOST_WARNINGS) > 0:
-            warnings.append(f"warning: {path}: {more} more warnings, which --format json and --html show")
+            warnings.append(f"warning: {path}: {more} more warnings, which --format json shows")
         if self.form is Format.text:
             return [f"{path}: {transcript.text}" if self.several else transcript.text, *warnings]
         return [None, *warnings]
