@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from bokeh.layouts import column
-from hostile import CORPUS, FILE_NAME, FOREIGN, HOSTILE, attacks, hostile
+from hostile import CORPUS, FOREIGN, HOSTILE, attacks, hostile
 from pages import DRAWN, IDLE
 
 from asrscope import plots, report
@@ -117,39 +117,6 @@ def test_a_slider_over_hostile_steps_is_harmless_saved_and_in_a_notebook(browser
     page = plots.show(slider, tmp_path / "steps.html")
     assert attacks(browser, page.as_uri()) == []
     page.write_text('<!doctype html><meta charset="utf-8">' + slider._repr_html_(), encoding="utf-8")
-    assert attacks(browser, page.as_uri()) == []
-
-
-def test_the_page_of_an_evaluation_of_hostile_texts_is_harmless(browser, tmp_path):
-    from asrscope.evaluation import Evaluation, Noise, Result, Utterance, write_html
-    from asrscope.metrics import word_errors
-
-    results = [
-        Result(
-            Utterance(hostile("name", index), Path(FILE_NAME), said, hostile("voice", index)),
-            written,
-            word_errors(said, written),
-            1.0 + index,
-            0.1,
-            failure=failure,
-        )
-        for index, (said, written, failure) in enumerate(
-            [
-                (HOSTILE, HOSTILE[::-1], None),
-                *((text, f"{text} {HOSTILE}", None) for text in CORPUS),
-                ("lost", "", hostile("failure")),
-            ]
-        )
-    ]
-    page = tmp_path / "evaluation.html"
-    noisy = {Noise("white", 10.0): tuple(results[1:-1])}
-    write_html(
-        Evaluation(tuple(results), noisy),
-        page,
-        title=hostile("title"),
-        about={hostile("key"): HOSTILE},
-        worst=99,
-    )
     assert attacks(browser, page.as_uri()) == []
 
 

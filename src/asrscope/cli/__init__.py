@@ -215,14 +215,12 @@ def evaluate(
         list[Color] | None,
         typer.Option(help="Of the noise: equal power a hertz or an octave. Default: both."),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page as well, all in one file.")] = None,
 ) -> None:
     """Measure the word error rate: its uncertainty, by voice, length and noise, and what went worst."""
     with expected_errors():
-        from asrscope.evaluation import Noise, Utterance, read_utterances, write_html
+        from asrscope.evaluation import Noise, Utterance, read_utterances
         from asrscope.evaluation import evaluate as run
 
-        check_writable(html)
         noises = [Noise(one.value, snr) for one in dict.fromkeys(color or Color) for snr in noise or ()]
 
         if collection == "samples" and not Path(collection).exists():
@@ -246,10 +244,6 @@ def evaluate(
             )
         record = {"model": model, "beams": beams, "collection": collection, **evaluation.to_dict()}
         print(json.dumps(record, indent=2) if as_json else evaluation.to_text(worst))
-        if html is not None:
-            about = {"model": model, "search": "greedy" if beams == 1 else f"{beams} beams"}
-            write_html(evaluation, html, title=collection, about=about, worst=worst)
-            complain(f"wrote {html}")
     if evaluation.failures:
         raise typer.Exit(FAILED)
 

@@ -6,7 +6,6 @@ what was said. Any recognizer can be measured: `evaluate` takes a function from 
 
 from asrscope.evaluation.measure import Recognize, evaluate
 from asrscope.evaluation.noise import COLORS, Noise, add_noise
-from asrscope.evaluation.page import write_html
 from asrscope.evaluation.results import Evaluation, Group, Result
 from asrscope.evaluation.utterances import Utterance, read_utterances
 
@@ -21,5 +20,4 @@ __all__ = [
     "add_noise",
     "evaluate",
     "read_utterances",
-    "write_html",
 ]

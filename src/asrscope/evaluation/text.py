@@ -48,7 +48,7 @@ def page_of_text(evaluation: Evaluation, worst: int) -> str:
         shown = dict(list(evaluation.by_voice.items())[:MOST_VOICES])
         lines += ["", "By voice", *_groups(shown)]
         if more := len(evaluation.by_voice) - len(shown):
-            lines.append(f"  and {_count(more, 'voice')} with fewer words, see --html or --json")
+            lines.append(f"  and {_count(more, 'voice')} with fewer words, see --json")
     if chosen := evaluation.worst(worst):
         lines += ["", "Worst utterances"]
         for result in chosen:
