@@ -201,7 +201,7 @@ def types(session: nox.Session) -> None:
 def train(session: nox.Session) -> None:
     """Train the bundled model: "-- data", "-- encoder", "-- decoder", "-- projector" or "-- all"."""
     install(session, "types")
-    session.run("asrscope", "train", *(session.posargs or ["--help"]))
+    session.run("asrscope-recipe", *(session.posargs or ["--help"]))
 
 
 @nox.session(default=False, reuse_venv=False)

@@ -26,7 +26,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # their speed would 
 os.environ.setdefault("BOKEH_GALLERY_CHROMIUM", os.environ.get("ASRSCOPE_CHROMIUM", ""))
 
 # Not with the imports above: torch, which comes with it, reads the variables.
-from asrscope.presets import ENVIRONMENT, MODEL
+from asrscope.loading.presets import ENVIRONMENT, MODEL
 
 CONF = Path(__file__).resolve().parent
 ROOT = CONF.parent
@@ -91,7 +91,7 @@ myst_heading_anchors = 3
 html_math_renderer = "mathml"
 
 facts_module = "facts_asrscope"
-json_schema_file = str(ROOT / "src" / "asrscope" / "trace.schema.json")
+json_schema_file = str(ROOT / "src" / "asrscope" / "scope" / "trace.schema.json")
 
 # -- gallery ---------------------------------------------------------------------------------------------
 
@@ -212,4 +212,4 @@ if site_url:
     sitemap_url_scheme = "{link}"
     sitemap_show_lastmod = False
     sitemap_excludes = ["404.html", "genindex.html", "py-modindex.html", "search.html"]
-    cards_outline = outline(ROOT / "src" / "asrscope" / "clips" / "captain.flac")
+    cards_outline = outline(ROOT / "src" / "asrscope" / "data" / "clips" / "captain.flac")

@@ -22,9 +22,9 @@ import torch
 
 import asrscope
 from asrscope import plots
-from asrscope.context import STRETCH, change_by_distance, change_by_layer, layer_states
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import SECONDS_PER_FRAME
+from asrscope.inside.context import STRETCH, change_by_distance, change_by_layer, layer_states
 
 model, processor = asrscope.load("tiny")
 encoder = model.audio_tower

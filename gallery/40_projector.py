@@ -24,7 +24,7 @@ import torch
 import asrscope
 from asrscope import plots
 from asrscope.projector import stack_frames
-from asrscope.training.studies import load_study
+from asrscope_recipe.studies import load_study
 
 model, processor = asrscope.load("tiny")
 sample = asrscope.load_samples()[0]

@@ -24,9 +24,10 @@ import numpy as np
 import torch
 
 import asrscope
-from asrscope import gap, plots
-from asrscope.data.sentences import sentences
-from asrscope.metrics import total_errors, word_errors
+from asrscope import plots
+from asrscope.inside import gap
+from asrscope.recognition.metrics import total_errors, word_errors
+from asrscope_recipe.sentences import sentences
 
 model, processor = asrscope.load("tiny")
 control, _ = asrscope.load("tiny", random_projector=True)

@@ -23,8 +23,8 @@ import torch
 
 import asrscope
 from asrscope import plots
-from asrscope.forcing import force
-from asrscope.metrics import total_errors, word_errors
+from asrscope.inside.forcing import force
+from asrscope.recognition.metrics import total_errors, word_errors
 
 model, processor = asrscope.load()
 samples = asrscope.load_samples()

@@ -23,8 +23,8 @@ import numpy as np
 
 import asrscope
 from asrscope import plots
-from asrscope.attention import word_mask
-from asrscope.lens import logit_lens, more_within
+from asrscope.inside.attention import word_mask
+from asrscope.inside.lens import logit_lens, more_within
 
 model, processor = asrscope.load("tiny")
 control, _ = asrscope.load("tiny", random_projector=True)

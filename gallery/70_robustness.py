@@ -20,8 +20,8 @@ import numpy as np
 
 import asrscope
 from asrscope import plots
-from asrscope.evaluation import COLORS, Group, Noise, Utterance, add_noise, evaluate
-from asrscope.prosody import change_pitch, change_tempo
+from asrscope.inside.prosody import change_pitch, change_tempo
+from asrscope.recognition.evaluation import COLORS, Group, Noise, Utterance, add_noise, evaluate
 
 model, processor = asrscope.load("tiny")
 samples = asrscope.load_samples()

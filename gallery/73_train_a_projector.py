@@ -26,13 +26,13 @@ from safetensors.torch import load_file
 
 import asrscope
 from asrscope import plots
-from asrscope.data.lesson import load_lesson
-from asrscope.metrics import bootstrap_interval, total_errors
-from asrscope.provenance import PARTS, describe_weights
+from asrscope.loading.provenance import PARTS, describe_weights
+from asrscope.recognition.metrics import bootstrap_interval, total_errors
 from asrscope.training.encodings import EncoderPass, cache_encodings, load_encodings
 from asrscope.training.options import Options
 from asrscope.training.projector import FrozenDecoder, ProjectorRecipe, make_projector, train_projector
-from asrscope.training.writing import count_errors
+from asrscope_recipe.lesson import load_lesson
+from asrscope_recipe.writing import count_errors
 
 torch.set_num_threads(1)  # so that every run on one machine gives the same numbers
 model, processor = asrscope.load("tiny")

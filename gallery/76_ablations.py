@@ -19,7 +19,7 @@ same clips in the same order. One command did it beforehand; this page draws wha
 
 import asrscope
 from asrscope import plots
-from asrscope.training.studies import load_study
+from asrscope_recipe.studies import load_study
 
 study = load_study("ablations")
 variants, unchanged, plan = study["variants"], study["unchanged"], study["plan"]
@@ -133,7 +133,7 @@ print(f"fewest errors: {best[1]} at {best[0]:g} audio tokens a second")
 # Summary
 # -------
 # The figures above say what each part of this projector is worth, under these conditions and no others.
-# ``asrscope train studies`` makes them again, and ``--set seed=1`` is the first thing to try.
+# ``asrscope-recipe studies`` makes them again, and ``--set seed=1`` is the first thing to try.
 #
 # Before: :ref:`train a projector here and now <gallery-training>`. Next: :ref:`evaluation
 # <gallery-evaluation>`. The lecture: :doc:`Class 5, section 6 </course/class-5>`.

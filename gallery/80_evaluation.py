@@ -24,8 +24,8 @@ import numpy as np
 
 import asrscope
 from asrscope import plots
-from asrscope.evaluation import Evaluation, Noise, Utterance, evaluate
-from asrscope.metrics import character_error_rate, normalize, word_errors
+from asrscope.recognition.evaluation import Evaluation, Noise, Utterance, evaluate
+from asrscope.recognition.metrics import character_error_rate, normalize, word_errors
 
 model, processor = asrscope.load("tiny")
 utterances = [Utterance(clip.name, clip.path, clip.text, clip.voice) for clip in asrscope.load_samples()]
@@ -126,7 +126,9 @@ print(f"letters wrong: {character_error_rate(before, after):.0%}, in random pair
 # The model card has measurements on hundreds of sentences that no training saw, in four sets. **Predict:**
 # which costs more, new voices or new kinds of sentences?
 
-metrics = json.loads((files("asrscope") / "checkpoints" / "tiny" / "metrics.json").read_text("utf-8"))
+metrics = json.loads(
+    (files("asrscope") / "data" / "checkpoints" / "tiny" / "metrics.json").read_text("utf-8")
+)
 sets = metrics["test_sets"]
 rates = {name: plots.Rate(each["wer"], (each["wer_low"], each["wer_high"])) for name, each in sets.items()}
 plots.show(plots.rates_by_name(rates, "sets", "Word error rate by test set"))

@@ -28,10 +28,10 @@ from pathlib import Path
 
 import asrscope
 from asrscope import plots
-from asrscope.microphone import record
-from asrscope.presets import untrained
-from asrscope.report import write_html, write_json
-from asrscope.traces import STAGES
+from asrscope.audio.microphone import record
+from asrscope.loading.presets import untrained
+from asrscope.plots.report import write_html, write_json
+from asrscope.scope.traces import STAGES
 
 sample = asrscope.load_samples()[0]
 own = len(sys.argv) == 2 and not sys.argv[1].startswith("-")  # a notebook has arguments of its own
@@ -117,7 +117,9 @@ for part in trace.provenance:
 # How long that takes depends on the machine. This was recorded with the bundled model's card; for a
 # recording of your own, the times of your machine are added.
 
-metrics = json.loads((files("asrscope") / "checkpoints" / "tiny" / "metrics.json").read_text("utf-8"))
+metrics = json.loads(
+    (files("asrscope") / "data" / "checkpoints" / "tiny" / "metrics.json").read_text("utf-8")
+)
 speed, machine = metrics["speed"], metrics["machine"]
 print(f"{speed['clip']}: {speed['audio_seconds']:.2f} s of sound in {speed['seconds']:.2f} s")
 print(f"median of {speed['repeats']} runs, {machine['processor']}, threads: {speed['threads']}")

@@ -21,8 +21,10 @@ numbers. That is enough to count with, and it needs no download.
 import numpy as np
 
 import asrscope
-from asrscope import plots, sizes, systems
-from asrscope.anatomy import parts_of
+from asrscope import plots
+from asrscope.loading import sizes
+from asrscope.scope.anatomy import parts_of
+from asrscope_course import systems
 
 pair, ours = sizes.full_pair(), "large pair"
 known = {key: systems.load_system(key) for key in systems.SYSTEMS}

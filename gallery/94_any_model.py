@@ -23,8 +23,9 @@ import textwrap
 import numpy as np
 
 import asrscope
-from asrscope import native, plots
-from asrscope.reach import connector_reach
+from asrscope import plots
+from asrscope.inside.reach import connector_reach
+from asrscope.loading import native
 
 sample = asrscope.load_sample("captain")
 models = {"tiny": asrscope.load("tiny")}

@@ -53,7 +53,7 @@ def make_trace():
 
 def _make_trace(seconds: float = 3.0, k: int = 4, seed: int = 7, **changes):
     from asrscope.features import log_mel
-    from asrscope.traces import Provenance, Token, Trace, Word
+    from asrscope.scope.traces import Provenance, Token, Trace, Word
 
     rng = np.random.default_rng(seed)
     spoken = ["the", "old", "clock", "in", "the", "hall", "stops", "every", "night", "at", "two"]
@@ -247,7 +247,7 @@ def full_parts(tmp_path):
 @pytest.fixture(scope="session")
 def bundled():
     """The model in the package and its processor; not to be changed."""
-    from asrscope.presets import load
+    from asrscope.loading.presets import load
 
     return load("tiny")
 

@@ -2,7 +2,7 @@
 
 import json
 
-from asrscope.samples import load_samples
+from asrscope.audio.samples import load_samples
 
 
 def shout(text):

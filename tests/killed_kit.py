@@ -16,7 +16,7 @@ import torch
 from training_kit import ENCODER, FP32, make_shards
 
 from asrscope.training.curves import read_log
-from asrscope.training.encoder import train_encoder
+from asrscope_recipe.encoder import train_encoder
 
 SAVE_EVERY = 2
 LEAST = 5  # kills

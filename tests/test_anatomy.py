@@ -4,8 +4,8 @@ import pytest
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from asrscope import native
-from asrscope.anatomy import describe_anatomy, parts_of
+from asrscope.loading import native
+from asrscope.scope.anatomy import describe_anatomy, parts_of
 
 
 def small_llama():

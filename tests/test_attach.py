@@ -16,10 +16,10 @@ from native_kit import ARCHITECTURES, save_tiny
 
 import asrscope
 from asrscope import plots
-from asrscope.native import load_native, tiny_random
-from asrscope.report import validate_json, write_html, write_json
-from asrscope.stages import STAGES
-from asrscope.traces import ARRAY_AXES, Trace
+from asrscope.loading.native import load_native, tiny_random
+from asrscope.plots.report import validate_json, write_html, write_json
+from asrscope.scope.stages import STAGES
+from asrscope.scope.traces import ARRAY_AXES, Trace
 
 SECONDS = 2.4
 TOKENS = 6

@@ -3,9 +3,9 @@ import pytest
 import torch
 from transformers.models.smollm3.modeling_smollm3 import apply_rotary_pos_emb
 
-from asrscope.attention import AudioAttention, attend, clockwork, share_inside, word_mask
+from asrscope.inside.attention import AudioAttention, attend, clockwork, share_inside, word_mask
 from asrscope.model import AsrScopeForConditionalGeneration
-from asrscope.traces import Word
+from asrscope.scope.traces import Word
 
 IDS = [260, 7, 31, 99]
 

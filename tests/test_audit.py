@@ -16,7 +16,7 @@ import hostile  # noqa: E402
 
 RECORD = json.loads((ROOT / "docs" / "audit.json").read_text(encoding="utf-8"))
 ENTRIES = RECORD["entries"]
-WEIGHTS = ROOT / "src" / "asrscope" / "checkpoints" / "tiny" / "model.safetensors"
+WEIGHTS = ROOT / "src" / "asrscope" / "data" / "checkpoints" / "tiny" / "model.safetensors"
 
 
 def test_the_weights_and_the_kinds_of_input_are_those_of_the_record():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from asrscope.data.augment import FLOOR, Augmentation, augment, stretch
+from asrscope.training.augment import FLOOR, Augmentation, augment, stretch
 
 NOTHING = Augmentation(
     vocal_tract=0.0,

@@ -112,7 +112,7 @@ def test_a_file_of_another_user_is_named(tmp_path):
 
 @pytest.mark.parametrize("kind", WARNED, ids=[kind.name for kind in WARNED])
 def test_a_warning_stands_in_the_trace(kind, tmp_path, bundled):
-    from asrscope.tracing import trace
+    from asrscope.scope.tracing import trace
 
     made, run, expected = kit.load(kind, tmp_path)
     run()
@@ -122,7 +122,7 @@ def test_a_warning_stands_in_the_trace(kind, tmp_path, bundled):
 
 
 def test_the_report_shows_every_warning(tmp_path, make_trace):
-    from asrscope.report import write_html
+    from asrscope.plots.report import write_html
 
     warnings = []
     for number, kind in enumerate(WARNED):

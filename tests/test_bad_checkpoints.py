@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from asrscope.loading import checking
-from asrscope.presets import load
-from asrscope.provenance import provenance_of
+from asrscope.loading.presets import load
+from asrscope.loading.provenance import provenance_of
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from asrscope import archive
-from asrscope.archive import read_arrays, restore
-from asrscope.traces import ARRAY_AXES, FORMAT_VERSION, Trace
+from asrscope.scope import archive
+from asrscope.scope.archive import read_arrays, restore
+from asrscope.scope.traces import ARRAY_AXES, FORMAT_VERSION, Trace
 
 MUTATIONS = 2000
 

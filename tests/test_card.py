@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from asrscope.audio import load_audio, wav_bytes
-from asrscope.cli import app
-from asrscope.presets import CHECKPOINTS
-from asrscope.samples import load_samples
-from asrscope.training import measuring
-from asrscope.training.card import aims, model_card, write_model_card
-from asrscope.training.comparison import Peer
+from asrscope.audio.samples import load_samples
+from asrscope.loading.presets import CHECKPOINTS
+from asrscope_recipe import measuring
+from asrscope_recipe.card import aims, model_card, write_model_card
+from asrscope_recipe.cli import app
+from asrscope_recipe.comparison import Peer
 
 TINY = CHECKPOINTS / "tiny"
 SETS = ("hand-written", "new-espeak-voices", "new-flite-voice", "seen-voices")
@@ -100,7 +100,7 @@ def metrics():
             "torch": "2.0",
             "python": "3.11",
         },
-        "commands": ["asrscope train data --shards 2", "asrscope train encoder --set steps=7"],
+        "commands": ["asrscope-recipe data --shards 2", "asrscope-recipe encoder --set steps=7"],
     }
 
 
@@ -227,7 +227,7 @@ def test_the_card_states_data_machine_commands_and_hashes(metrics, provenance):
         "Abacus, 1 thread on 2 cores, load average 0.5",
         "| encoder | 1,000 | 4,321 | 99,000 | 1.25 | not recorded | not recorded | not recorded |",
         "| decoder | 300 | 4,321 | 99,000 | 1.25 | Abacus | 2 | 3 |",
-        "$ asrscope train encoder --set steps=7\n",
+        "$ asrscope-recipe encoder --set steps=7\n",
         "- encoder: Began twice.\n",
         "3.75 h (encoder 1.25, decoder 1.25, projector 1.25)",
         "| seen-voices | 10 | 3.1% (1.6% to 6.2%) | 50.0% (25.0% to 100.0%) | 1.0% | 1.0% |",
@@ -326,8 +326,8 @@ def test_hashes_and_sizes_are_those_of_the_files(measured, cache):
 
 
 def test_the_rates_are_those_of_the_checkpoint(measured, bundled):
-    from asrscope.metrics import total_errors, word_errors
-    from asrscope.transcribing import transcribe
+    from asrscope.recognition.metrics import total_errors, word_errors
+    from asrscope.recognition.transcribe import transcribe
 
     metrics, _ = measured
     chosen = load_samples()[:3]
@@ -426,19 +426,19 @@ def test_progress_comes_to_its_total(measured):
 
 
 def test_commands_tell_where_a_recipe_is_not_the_default(measured, cache, tmp_path):
-    from asrscope.training.plan import PLAN
+    from asrscope_recipe.plan import PLAN
 
     shutil.copytree(cache / "tiny", tmp_path / "tiny")
     made = read_json(tmp_path / "tiny" / "provenance.json")
     made["encoder"]["made_with"]["steps"] = PLAN.encoder.steps + 5
     (tmp_path / "tiny" / "provenance.json").write_text(json.dumps(made), encoding="utf-8")
     commands = measuring.measure(tmp_path / "tiny", cache / "test", limit=1)["commands"]
-    (command,) = [line for line in commands if line.startswith("asrscope train encoder")]
+    (command,) = [line for line in commands if line.startswith("asrscope-recipe encoder")]
     assert f" --set steps={PLAN.encoder.steps + 5}" in command
-    assert commands[-1] == "asrscope train card --compare-limit 1"
-    assert measured[0]["commands"][0] == "asrscope train data --shards 1 --utterances 3"
+    assert commands[-1] == "asrscope-recipe card --compare-limit 1"
+    assert measured[0]["commands"][0] == "asrscope-recipe data --shards 1 --utterances 3"
     assert measured[0]["commands"][-1] == (
-        "asrscope train card --compare echo --compare-limit 2 --recordings FOLDER"
+        "asrscope-recipe card --compare echo --compare-limit 2 --recordings FOLDER"
     )
 
 
@@ -464,7 +464,7 @@ def test_a_clip_that_cannot_be_read_ends_the_measurement(cache, tmp_path):
 
 
 def run(*arguments):
-    return CliRunner().invoke(app, ["train", "card", *map(str, arguments)])
+    return CliRunner().invoke(app, ["card", *map(str, arguments)])
 
 
 def test_the_command_measures_and_writes(cache, tmp_path):
@@ -484,7 +484,7 @@ def test_the_command_measures_and_writes(cache, tmp_path):
 def test_a_card_can_be_written_again_without_measuring(cache, tmp_path, monkeypatch):
     shutil.copytree(TINY, tmp_path / "tiny")
     (tmp_path / "tiny" / "README.md").unlink()
-    monkeypatch.setitem(sys.modules, "asrscope.training.measuring", None)
+    monkeypatch.setitem(sys.modules, "asrscope_recipe.measuring", None)
     assert run("-m", tmp_path / "tiny", "--only-write").exit_code == 0
     written = (tmp_path / "tiny" / "README.md").read_text(encoding="utf-8")
     assert written == (TINY / "README.md").read_text(encoding="utf-8")
@@ -495,7 +495,7 @@ def test_a_card_can_be_written_again_without_measuring(cache, tmp_path, monkeypa
     [
         (["--compare", "kaldi"], "expected a recognizer out of pocketsphinx, but found 'kaldi'"),
         (["--recordings", "/nowhere"], "/nowhere: no recordings of digits found"),
-        (["--cache", "/nowhere"], "no held-out sets: make them with 'asrscope train data'"),
+        (["--cache", "/nowhere"], "no held-out sets: make them with 'asrscope-recipe data'"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(cache, options, message):
@@ -540,7 +540,7 @@ def test_the_bundled_metrics_are_of_the_bundled_weights(shipped, bundled):
 
 
 def test_the_bundled_provenance_is_of_the_bundled_weights(shipped, bundled):
-    from asrscope.provenance import provenance_of
+    from asrscope.loading.provenance import provenance_of
 
     _, provenance = shipped
     found = {part.part: (part.sha256, part.trained) for part in provenance_of(bundled[0])}

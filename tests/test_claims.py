@@ -10,12 +10,12 @@ import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from asrscope import systems
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import SECONDS_PER_POSITION, encode
 from asrscope.features import HOP_LENGTH, log_mel
+from asrscope.loading.sizes import count_parameters, published_config
 from asrscope.projector import AudioProjector
-from asrscope.sizes import count_parameters, published_config
+from asrscope_course import systems
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "corrections.md"
@@ -137,7 +137,7 @@ def test_a_random_projector_cannot_pass_for_a_trained_one(traces):
 
 
 def test_the_report_holds_live_figures_and_no_pictures(traces, tmp_path):
-    from asrscope.report import write_html
+    from asrscope.plots.report import write_html
 
     page = tmp_path / "data_trace.html"
     write_html(traces[0], page)
@@ -184,7 +184,7 @@ def test_tones_that_differ_by_the_sampling_rate_have_equal_samples():
 
 def test_a_head_of_the_decoder_looks_at_the_word_that_is_written():
     import asrscope
-    from asrscope.attention import attend, clockwork, share_inside, word_mask
+    from asrscope.inside.attention import attend, clockwork, share_inside, word_mask
 
     model, processor = asrscope.load("tiny")
     control, _ = asrscope.load("tiny", random_projector=True)
@@ -231,7 +231,7 @@ def test_librosa_makes_whispers_picture_with_whispers_settings_only(rng):
 
 def test_an_encoder_position_sees_the_whole_clip_but_its_neighborhood_most():
     import asrscope
-    from asrscope.context import change_by_distance
+    from asrscope.inside.context import change_by_distance
 
     model, _ = asrscope.load("tiny")
     mel = log_mel(load_audio(asrscope.load_samples()[0].path), model.config.audio_config.num_mel_bins)
@@ -244,8 +244,8 @@ def test_an_encoder_position_sees_the_whole_clip_but_its_neighborhood_most():
 
 
 def test_the_normalizer_misreads_o_clock():
-    from asrscope.metrics import normalize
-    from asrscope.samples import load_samples
+    from asrscope.audio.samples import load_samples
+    from asrscope.recognition.metrics import normalize
 
     assert any("seven o'clock" in sample.text for sample in load_samples())
     assert normalize("seven o'clock") == "70 clock"
@@ -253,8 +253,8 @@ def test_the_normalizer_misreads_o_clock():
 
 def test_the_gap_does_not_say_which_projector_is_understood_and_closing_it_by_force_does_not_help():
     import asrscope
-    from asrscope.gap import centroid_distance, told_apart
-    from asrscope.metrics import total_errors, word_errors
+    from asrscope.inside.gap import centroid_distance, told_apart
+    from asrscope.recognition.metrics import total_errors, word_errors
 
     model, processor = asrscope.load("tiny")
     control, _ = asrscope.load("tiny", random_projector=True)
@@ -284,8 +284,8 @@ def test_the_gap_does_not_say_which_projector_is_understood_and_closing_it_by_fo
 
 def test_a_word_needs_its_own_sound_and_only_if_the_projector_is_trained():
     import asrscope
-    from asrscope.counterfactual import mask_span
-    from asrscope.forcing import force, word_log_probabilities
+    from asrscope.inside.counterfactual import mask_span
+    from asrscope.inside.forcing import force, word_log_probabilities
 
     model, processor = asrscope.load("tiny")
     control, _ = asrscope.load("tiny", random_projector=True)

@@ -12,11 +12,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from asrscope.audio import wav_bytes
+from asrscope.audio.samples import load_samples
 from asrscope.cli import app
 from asrscope.cli.console import progress
-from asrscope.report import validate_json
-from asrscope.samples import load_samples
-from asrscope.traces import Trace
+from asrscope.plots.report import validate_json
+from asrscope.scope.traces import Trace
 
 SECONDS = 0.8
 

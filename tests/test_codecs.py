@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from asrscope.audio import load_audio
-from asrscope.data.codecs import CODECS, compress, random_codec
-from asrscope.samples import load_samples
+from asrscope.audio.samples import load_samples
+from asrscope_recipe.codecs import CODECS, compress, random_codec
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from asrscope.audio import load_audio, wav_bytes
-from asrscope.evaluation import Result, Utterance, evaluate
-from asrscope.metrics import WordErrors
-from asrscope.samples import load_sample, load_samples
-from asrscope.training.comparison import DIGITS, is_right, load_peer, load_pocketsphinx, spoken_digits
+from asrscope.audio.samples import load_sample, load_samples
+from asrscope.recognition.evaluation import Result, Utterance, evaluate
+from asrscope.recognition.metrics import WordErrors
+from asrscope_recipe.comparison import DIGITS, is_right, load_peer, load_pocketsphinx, spoken_digits
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import torch
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from asrscope.context import change_by_distance, change_by_layer, layer_states
 from asrscope.encoder import encode
+from asrscope.inside.context import change_by_distance, change_by_layer, layer_states
 
 
 @pytest.fixture(scope="module")

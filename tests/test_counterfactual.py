@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrscope.counterfactual import FADE, cut, mask_span, shift
+from asrscope.inside.counterfactual import FADE, cut, mask_span, shift
 
 RATE = 16_000
 EDGE = round(FADE * RATE)

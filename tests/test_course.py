@@ -49,7 +49,7 @@ def test_each_stage_of_the_report_has_a_prediction_and_an_explanation():
 
 
 def test_the_class_traces_the_clip_that_its_lecture_follows():
-    from asrscope.samples import load_samples
+    from asrscope.audio.samples import load_samples
 
     traced = set(re.findall(r"^\$ asrscope trace (\w+) ", CLASS_2, re.MULTILINE))
     assert traced == {load_samples()[0].name}

@@ -16,7 +16,7 @@ from hub_server import Hub, serve
 
 COURSE = Path(__file__).parents[1] / "docs" / "course"
 CLASS_4 = (COURSE / "class-4.md").read_text(encoding="utf-8")
-TINY = Path(__file__).parents[1] / "src" / "asrscope" / "checkpoints" / "tiny"
+TINY = Path(__file__).parents[1] / "src" / "asrscope" / "data" / "checkpoints" / "tiny"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -39,7 +39,7 @@ def run(*command: str | Path, folder: Path, **variables: str) -> str:
 
 
 def test_the_corpus_that_is_spoken_can_be_trained_on(synthesizers, tmp_path):
-    from asrscope.data.speech_corpus import SpeechCorpus
+    from asrscope.training.speech_corpus import SpeechCorpus
 
     assert run(COURSE / "speak.py", "spoken", "3", folder=tmp_path) == "3 clips are in spoken\n"
     rows = list(SpeechCorpus(str(tmp_path / "spoken")))

@@ -19,7 +19,7 @@ from asrscope.decoder import (
     text_of,
     write,
 )
-from asrscope.traces import Token
+from asrscope.scope.traces import Token
 
 
 def tokens_of(tokenizer, text, probability=0.5):

@@ -9,8 +9,8 @@ import pytest
 from serving import Answering, serving
 from typer.testing import CliRunner
 
-from asrscope import doctor
 from asrscope.cli import app
+from asrscope.cli import checkup as doctor
 
 
 def named(findings, name) -> doctor.Finding:
@@ -80,12 +80,12 @@ def test_a_clip_that_is_read_wrong_is_found(monkeypatch):
 
 
 def test_a_model_that_cannot_be_loaded_is_found(monkeypatch):
-    import asrscope.presets
+    import asrscope.loading.presets
 
     def fail(name):
         raise OSError(f"{name}: no file model.safetensors")
 
-    monkeypatch.setattr(asrscope.presets, "load", fail)
+    monkeypatch.setattr(asrscope.loading.presets, "load", fail)
     findings = doctor.examine(hub=False)
     assert named(findings, "model").found == "OSError: tiny: no file model.safetensors"
     assert "--force-reinstall asrscope" in named(findings, "model").remedy
@@ -94,16 +94,16 @@ def test_a_model_that_cannot_be_loaded_is_found(monkeypatch):
 
 @pytest.mark.parametrize("text", ["", "milk and letters and trains"])
 def test_a_model_that_writes_something_else_is_found(monkeypatch, text):
-    import asrscope.presets
-    import asrscope.transcribing
+    import asrscope.loading.presets
+    import asrscope.recognition.transcribe
 
     class Transcript:
         pass
 
     transcript = Transcript()
     transcript.text = text
-    monkeypatch.setattr(asrscope.presets, "load", lambda name: (None, None))
-    monkeypatch.setattr(asrscope.transcribing, "transcribe", lambda *_: transcript)
+    monkeypatch.setattr(asrscope.loading.presets, "load", lambda name: (None, None))
+    monkeypatch.setattr(asrscope.recognition.transcribe, "transcribe", lambda *_: transcript)
     finding = doctor._model()
     assert not finding.ok
     assert "said was: " in finding.found

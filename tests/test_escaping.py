@@ -16,7 +16,8 @@ from bokeh.layouts import column
 from hostile import CORPUS, FOREIGN, HOSTILE, attacks, hostile
 from pages import DRAWN, IDLE
 
-from asrscope import plots, report
+from asrscope import plots
+from asrscope.plots import report
 
 pytestmark = pytest.mark.filterwarnings("ignore::bokeh.util.warnings.BokehUserWarning")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from asrscope.audio import wav_bytes
-from asrscope.evaluation import (
+from asrscope.recognition.evaluation import (
     Evaluation,
     Group,
     Noise,
@@ -18,7 +18,7 @@ from asrscope.evaluation import (
     evaluate,
     read_utterances,
 )
-from asrscope.metrics import AlignedWord, bootstrap_interval, word_errors
+from asrscope.recognition.metrics import AlignedWord, bootstrap_interval, word_errors
 
 SECONDS = 0.25
 

@@ -20,7 +20,7 @@ from asrscope.exercises import (
     solution,
     task,
 )
-from asrscope.exercises.notes import plain
+from asrscope_course.notes import plain
 
 IDS = list_exercises().ids
 CLASSES = range(1, 7)
@@ -302,7 +302,7 @@ def test_where_an_error_is_wanted_a_value_is_wrong():
 def test_the_real_functions_are_those_of_the_package(bundled, rng):
     import torch
 
-    from asrscope.lens import layer_logits
+    from asrscope.inside.lens import layer_logits
     from asrscope.projector import AudioProjector
 
     model, _ = bundled

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from asrscope.forcing import force, forced_inputs, transcript_ids, word_log_probabilities
-from asrscope.tracing import trace
+from asrscope.inside.forcing import force, forced_inputs, transcript_ids, word_log_probabilities
+from asrscope.scope.tracing import trace
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_forced_tokens_have_the_probabilities_they_were_written_with(make_model,
 
 
 def test_the_end_has_the_probability_it_was_written_with(bundled):
-    from asrscope.samples import load_samples
+    from asrscope.audio.samples import load_samples
 
     written = trace(*bundled, load_samples()[0].path)
     assert written.finished
@@ -58,7 +58,7 @@ def test_the_transcript_stands_right_behind_the_prompt(make_model, clip):
 
 
 def test_tokens_of_a_transcript_are_those_the_decoder_writes(bundled):
-    from asrscope.samples import load_samples
+    from asrscope.audio.samples import load_samples
 
     _, processor = bundled
     written = trace(*bundled, load_samples()[0].path)
@@ -71,7 +71,7 @@ def test_an_empty_transcript_is_refused(bundled):
 
 
 def test_words_have_the_probabilities_of_their_trace(bundled):
-    from asrscope.samples import load_samples
+    from asrscope.audio.samples import load_samples
 
     written = trace(*bundled, load_samples()[1].path)
     forced = force(*bundled, written.waveform, [token.id for token in written.tokens])

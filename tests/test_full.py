@@ -20,10 +20,10 @@ from safetensors.torch import load_file, save_file
 
 from asrscope.loading import full, room
 from asrscope.loading.full import FULL_DECODER_REVISION, FULL_ENCODER_REVISION, load_full
+from asrscope.loading.presets import load
+from asrscope.loading.provenance import provenance_of
 from asrscope.loading.quantizing import QUANTIZED
-from asrscope.presets import load
-from asrscope.provenance import provenance_of
-from asrscope.tracing import trace
+from asrscope.scope.tracing import trace
 
 
 @pytest.fixture
@@ -454,10 +454,10 @@ def test_revisions_are_commits():
 
 
 def test_the_other_looks_into_a_model_work_in_bfloat16(parts, clip):
-    from asrscope.attention import attend
-    from asrscope.context import layer_states
-    from asrscope.forcing import force
-    from asrscope.lens import logit_lens
+    from asrscope.inside.attention import attend
+    from asrscope.inside.context import layer_states
+    from asrscope.inside.forcing import force
+    from asrscope.inside.lens import logit_lens
 
     model, processor = load("full", **parts)
     ids = [50, 60, 70]

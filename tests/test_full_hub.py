@@ -19,8 +19,8 @@ from hub_kit import (
 from hub_server import Hub, point_to, serve
 
 from asrscope.loading.full import FULL_DECODER_REVISION, FULL_ENCODER_REVISION
-from asrscope.presets import load
-from asrscope.provenance import provenance_of
+from asrscope.loading.presets import load
+from asrscope.loading.provenance import provenance_of
 
 PROJECTOR = "someone/projector"
 

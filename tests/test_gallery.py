@@ -17,7 +17,7 @@ import asrscope
 GALLERY = Path(__file__).parents[1] / "gallery"
 SCRIPTS = sorted(GALLERY.glob("[0-9]*.py"))
 TRACE_DATA = GALLERY / "90_trace_data.py"
-METRICS = GALLERY.parent / "src" / "asrscope" / "checkpoints" / "tiny" / "metrics.json"
+METRICS = GALLERY.parent / "src" / "asrscope" / "data" / "checkpoints" / "tiny" / "metrics.json"
 
 
 def run(script: Path, folder: Path, *arguments: str) -> str:
@@ -121,8 +121,8 @@ def test_a_script_run_by_itself_saves_its_figures_as_pages_that_need_no_network(
 
 
 def test_the_workshops_script_writes_a_report_and_valid_json(tmp_path):
-    from asrscope.report import validate_json
-    from asrscope.samples import load_samples
+    from asrscope.audio.samples import load_samples
+    from asrscope.plots.report import validate_json
 
     printed = run(TRACE_DATA, tmp_path)
     sample = load_samples()[0]
@@ -137,7 +137,7 @@ def test_the_workshops_script_writes_a_report_and_valid_json(tmp_path):
 
 
 def test_the_workshops_script_takes_a_recording(tmp_path):
-    from asrscope.samples import load_samples
+    from asrscope.audio.samples import load_samples
 
     recording = tmp_path / "my recording.flac"
     shutil.copyfile(load_samples()[1].path, recording)
@@ -159,7 +159,7 @@ def rec(frames, **_options):
 
 
 def test_the_workshops_script_takes_what_the_microphone_hears(tmp_path, monkeypatch):
-    from asrscope.samples import load_samples
+    from asrscope.audio.samples import load_samples
 
     sample = load_samples()[0]
     modules = tmp_path / "modules"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from asrscope.gap import centroid_distance, flat_map, nearest_cosines, spread, told_apart
+from asrscope.inside.gap import centroid_distance, flat_map, nearest_cosines, spread, told_apart
 
 
 @pytest.fixture

@@ -115,13 +115,13 @@ folder = Path(sys.argv[1])
 import numpy as np, torch
 from safetensors.torch import save
 from asrscope.files import write_bytes, write_text, written
-from asrscope.traces import Trace
+from asrscope.scope.traces import Trace
 from asrscope.training.run import Run
 from asrscope.training.options import Options
 trace = Trace.load(folder / "trace.npz")
 run = Run(folder / "run", torch.nn.Linear(300, 300), 4, 0.1, 0, options=Options(precision="fp32"))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-from asrscope.report import write_html, write_json
+from asrscope.plots.report import write_html, write_json
 found = {}
 for name, write in {
     "text": lambda: write_text(folder / "text", 30_000 * "x"),

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from asrscope.forcing import forced_inputs
-from asrscope.lens import Lens, _between_layers, layer_logits, logit_lens, more_within
-from asrscope.traces import Word
+from asrscope.inside.forcing import forced_inputs
+from asrscope.inside.lens import Lens, _between_layers, layer_logits, logit_lens, more_within
+from asrscope.scope.traces import Word
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from asrscope.audio import load_audio
-from asrscope.data import lesson as module
-from asrscope.data.lesson import LESSON, load_lesson, make_lesson
-from asrscope.data.sentences import split_of
-from asrscope.data.synthesis import TRAIN_VOICES
-from asrscope.samples import load_samples
+from asrscope.audio.samples import load_samples
+from asrscope_recipe import lesson as module
+from asrscope_recipe.lesson import LESSON, load_lesson, make_lesson
+from asrscope_recipe.sentences import split_of
+from asrscope_recipe.synthesis import TRAIN_VOICES
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from asrscope.long_audio.merging import join_overlap, most_words
+from asrscope.recognition.merging import join_overlap, most_words
 
 SENTENCE = [
     "the",

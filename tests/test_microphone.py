@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from asrscope.audio import SAMPLE_RATE, load_audio
+from asrscope.audio.microphone import record
 from asrscope.cli import app
-from asrscope.microphone import record
 
 
 class PortAudioError(Exception):

@@ -4,8 +4,8 @@ import torch
 from native_kit import ARCHITECTURES, save_tiny, tiny_random
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from asrscope.granite import GraniteFeatures
-from asrscope.native import load_native
+from asrscope.loading.granite import GraniteFeatures
+from asrscope.loading.native import load_native
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -30,7 +30,7 @@ from asrscope.plots.figures import MAX_CELLS, merge_rows
 from asrscope.plots.measures import mel_centers, number, stage_named
 from asrscope.plots.sound import envelope
 from asrscope.plots.wording import chance, visible
-from asrscope.stages import STAGES
+from asrscope.scope.stages import STAGES
 
 TIME_FIGURES = ["waveform", "log_mel", "encoder_output", "audio_embeds", "nearest_tokens"]
 MATRICES = {
@@ -594,7 +594,7 @@ def test_show_uses_the_hook_of_a_notebook_or_gallery(figures, in_tmp):
 
 
 def test_drawing_needs_no_torch():
-    code = "import sys, asrscope.plots, asrscope.report; sys.exit('torch' in sys.modules)"
+    code = "import sys, asrscope.plots, asrscope.plots.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

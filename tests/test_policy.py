@@ -3,7 +3,7 @@
 import base64
 import hashlib
 
-from asrscope.policy import content_policy, scripts_in, source_of
+from asrscope.plots.policy import content_policy, scripts_in, source_of
 
 
 def rules(policy):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from asrscope.presets import load, untrained
-from asrscope.provenance import provenance_of
+from asrscope.loading.presets import load, untrained
+from asrscope.loading.provenance import provenance_of
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def test_a_saved_model_is_loaded_in_float32_and_ready_to_run(make_model, make_ch
 
 def test_the_bundled_weights_are_named_the_same_on_every_machine(make_checkpoint, monkeypatch):
     path = make_checkpoint()
-    monkeypatch.setattr("asrscope.presets.CHECKPOINTS", path.parent)
+    monkeypatch.setattr("asrscope.loading.presets.CHECKPOINTS", path.parent)
     model, _ = load(path)
-    assert {part.source for part in provenance_of(model)} == {f"asrscope/checkpoints/{path.name}"}
+    assert {part.source for part in provenance_of(model)} == {f"asrscope/data/checkpoints/{path.name}"}
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "other", "broken"])
@@ -139,11 +139,11 @@ class TestEnvironment:
         monkeypatch.setenv("ASRSCOPE_MODEL", str(path))
         assert {part.source for part in provenance_of(load()[0])} == {str(path)}
         monkeypatch.delenv("ASRSCOPE_MODEL")
-        assert {part.source for part in provenance_of(load()[0])} == {"asrscope/checkpoints/tiny"}
+        assert {part.source for part in provenance_of(load()[0])} == {"asrscope/data/checkpoints/tiny"}
 
     def test_a_name_goes_before_the_environment(self, monkeypatch):
         monkeypatch.setenv("ASRSCOPE_MODEL", "full")
-        assert {part.source for part in provenance_of(load("tiny")[0])} == {"asrscope/checkpoints/tiny"}
+        assert {part.source for part in provenance_of(load("tiny")[0])} == {"asrscope/data/checkpoints/tiny"}
 
     def test_the_environment_names_the_parts_of_the_full_pair(self, full_parts, tmp_path, monkeypatch):
         from hub_kit import write_own_projector

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from asrscope.audio import SAMPLE_RATE, load_audio
-from asrscope.prosody import change_pitch, change_tempo
-from asrscope.samples import load_samples
+from asrscope.audio.samples import load_samples
+from asrscope.inside.prosody import change_pitch, change_tempo
 
 
 def voice(pitch: float, seconds: float = 1.0) -> np.ndarray:

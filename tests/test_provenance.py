@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from asrscope.presets import load
-from asrscope.provenance import describe_weights, provenance_of, read_tensors, write_provenance
+from asrscope.loading.presets import load
+from asrscope.loading.provenance import describe_weights, provenance_of, read_tensors, write_provenance
 
 ALL_TRAINED = {
     part: {"trained": True, "made_with": {"steps": 3}} for part in ("encoder", "projector", "decoder")

@@ -56,10 +56,10 @@ def test_every_public_name_is_there_and_documented(name):
 
 
 def test_trace_is_the_function_also_after_its_modules_are_imported():
-    import asrscope.traces
-    import asrscope.tracing
+    import asrscope.scope.traces
+    import asrscope.scope.tracing
 
-    assert asrscope.trace is asrscope.tracing.trace
+    assert asrscope.trace is asrscope.scope.tracing.trace
 
 
 def test_an_unknown_name_is_an_attribute_error():
@@ -94,7 +94,7 @@ def test_what_needs_no_torch_imports_none(name):
 def test_the_class_of_the_model_makes_the_auto_classes_know_model_and_processor():
     lines = (
         "from asrscope import AsrScopeForConditionalGeneration",
-        "from asrscope.samples import CLIPS",
+        "from asrscope.audio.samples import CLIPS",
         "from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor",
         "tiny = str(CLIPS.parent / 'checkpoints' / 'tiny')",
         "assert type(AutoProcessor.from_pretrained(tiny)).__name__ == 'AsrScopeProcessor'",
@@ -105,22 +105,22 @@ def test_the_class_of_the_model_makes_the_auto_classes_know_model_and_processor(
 
 
 SHAPED_MODULES = (
-    "attention",
     "audio",
-    "context",
-    "counterfactual",
     "encoder",
     "features",
-    "forcing",
-    "gap",
-    "lens",
+    "inside.attention",
+    "inside.context",
+    "inside.counterfactual",
+    "inside.forcing",
+    "inside.gap",
+    "inside.lens",
+    "inside.prosody",
     "model",
     "processing",
     "projector",
-    "prosody",
-    "traces",
-    "tracing",
-    "transcribing",
+    "recognition.transcribe",
+    "scope.traces",
+    "scope.tracing",
 )
 
 

@@ -10,8 +10,8 @@ from hub_server import Hub, point_to, serve
 from typer.testing import CliRunner
 
 from asrscope import load
-from asrscope.provenance import provenance_of
-from asrscope.publishing import MARK, model_card, publish, save_projector, write_folder
+from asrscope.loading.provenance import provenance_of
+from asrscope.loading.publishing import MARK, model_card, publish, save_projector, write_folder
 
 REPOSITORY = "me/speech"
 
@@ -46,7 +46,7 @@ def test_what_is_known_of_the_weights_is_kept_when_a_model_is_saved(bundled, tmp
     again, _ = load(tmp_path)
     assert [part.label for part in provenance_of(again)] == [part.label for part in provenance_of(model)]
     made_with = json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8"))["encoder"]["made_with"]
-    assert made_with["source"] == "asrscope/checkpoints/tiny"
+    assert made_with["source"] == "asrscope/data/checkpoints/tiny"
 
 
 def test_a_random_part_is_saved_as_random(tmp_path):
@@ -153,7 +153,7 @@ def test_no_folder_of_a_machine_is_published(make_checkpoint, tmp_path):
 def test_the_program_in_the_card_of_a_projector_names_the_commits(bundled):
     from dataclasses import replace
 
-    from asrscope.provenance import attach_provenance
+    from asrscope.loading.provenance import attach_provenance
 
     model, _ = load("tiny")
     sources = {"encoder": "openai/whisper-large-v3-turbo", "decoder": "HuggingFaceTB/SmolLM3-3B"}

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from asrscope import native, systems
-from asrscope.reach import connector_reach
+from asrscope.inside.reach import connector_reach
+from asrscope.loading import native
+from asrscope_course import systems
 
 SAMPLE_RATE = 16_000
 

@@ -18,10 +18,11 @@ import pytest
 from bokeh.resources import Resources
 from pages import COLORS, PATIENCE, barriers, wait_for
 
-from asrscope import plots, report
+from asrscope import plots
 from asrscope.audio import wav_bytes
-from asrscope.report import schema, validate_json, write_html, write_json
-from asrscope.traces import ARRAY_AXES, DECIMALS, PROBABILITY_DECIMALS, Trace
+from asrscope.plots import report
+from asrscope.plots.report import schema, validate_json, write_html, write_json
+from asrscope.scope.traces import ARRAY_AXES, DECIMALS, PROBABILITY_DECIMALS, Trace
 
 HOSTILE = (
     "</script><script>window.harmed = 1</script><img src=x onerror='window.harmed = 1'>"
@@ -86,8 +87,8 @@ def test_the_same_trace_gives_the_same_bytes_in_any_process(trace, page_text, tm
     trace.save(tmp_path / "trace.npz")
     code = (
         "from asrscope import plots\n"
-        "from asrscope.report import write_html\n"
-        "from asrscope.traces import Trace\n"
+        "from asrscope.plots.report import write_html\n"
+        "from asrscope.scope.traces import Trace\n"
         "trace = Trace.load('trace.npz'); plots.log_mel(trace)\n"  # so that Bokeh's own ids have moved on
         "write_html(trace, 'again.html')"
     )
@@ -712,5 +713,5 @@ def test_without_scripts_the_page_still_tells_everything(browser, trace, page_te
 
 
 def test_the_schema_file_is_the_one_that_the_package_reads():
-    path = Path(report.__file__).with_name("trace.schema.json")
+    path = Path(report.__file__).parents[1] / "scope" / "trace.schema.json"
     assert json.loads(path.read_text(encoding="utf-8")) == schema()

@@ -5,9 +5,8 @@ import re
 import pytest
 import torch
 
-from asrscope import sizes
 from asrscope.decoder import max_new_tokens
-from asrscope.loading import room
+from asrscope.loading import room, sizes
 from asrscope.loading.room import Need, check_room, estimate, free_bytes, places
 
 NEED = Need(encoder=1_000, projector=100, decoder=6_000, clip=500)
@@ -124,10 +123,10 @@ def test_a_limit_of_a_group_around_the_own_one_counts(tmp_path, monkeypatch):
         (folder / "memory.max").write_text(f"{limit}\n")
         (folder / "memory.current").write_text(f"{used}\n")
         (folder / "memory.stat").write_text("inactive_file 50\n")
-    monkeypatch.setattr("asrscope.memory.OWN_GROUP", tmp_path / "self")
-    monkeypatch.setattr("asrscope.memory.CONTAINER", tmp_path / "fs")
+    monkeypatch.setattr("asrscope.audio.memory.OWN_GROUP", tmp_path / "self")
+    monkeypatch.setattr("asrscope.audio.memory.CONTAINER", tmp_path / "fs")
     assert free_bytes("cpu") == 1000 - 400 + 50
-    monkeypatch.setattr("asrscope.memory.OWN_GROUP", tmp_path / "nothing")
+    monkeypatch.setattr("asrscope.audio.memory.OWN_GROUP", tmp_path / "nothing")
     assert free_bytes("cpu") > 10**6
 
 

@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from asrscope import samples as module
 from asrscope.audio import load_audio
-from asrscope.samples import load_sample, load_samples
+from asrscope.audio import samples as module
+from asrscope.audio.samples import load_sample, load_samples
 
 
 def test_there_are_six_or_more_clips_by_two_or_more_voices():

@@ -11,8 +11,8 @@ from native_kit import other_models, save_tiny, tiny_random
 from transformers import WhisperFeatureExtractor, WhisperProcessor
 
 import asrscope
-from asrscope.native import is_native
-from asrscope.stages import STAGES
+from asrscope.loading.native import is_native
+from asrscope.scope.stages import STAGES
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from asrscope.data.clips import CLIPS
-from asrscope.data.sentences import (
+from asrscope_recipe.clips import CLIPS
+from asrscope_recipe.sentences import (
     hand_written,
     inflect,
     make_loose_sentence,
@@ -16,7 +16,7 @@ from asrscope.data.sentences import (
     vocabulary,
     written,
 )
-from asrscope.data.synthesis import HELD_OUT_VOICES, TRAIN_VOICES
+from asrscope_recipe.synthesis import HELD_OUT_VOICES, TRAIN_VOICES
 
 
 def word_runs(text: str) -> set[tuple[str, ...]]:

@@ -136,14 +136,14 @@ def test_weights_clips_data_and_libraries_count_as_sources_of_the_gallery(monkey
     conf = runpy.run_path(str(EXTENSIONS.parent / "conf.py"))
     folders = [(EXTENSIONS.parent / folder).resolve() for folder in conf["stale_sources"]]
     package = EXTENSIONS.parents[1] / "src" / "asrscope"
-    weights = list(package.glob("checkpoints/**/*.safetensors"))
-    clips = [path for path in package.glob("clips/**/*") if path.suffix == ".flac"]
+    weights = list(package.glob("data/checkpoints/**/*.safetensors"))
+    clips = [path for path in package.glob("data/clips/**/*") if path.suffix == ".flac"]
     data = list(package.rglob("*.json"))
     for paths in (
         weights,
         clips,
         data,
-        [package / "tracing.py", EXTENSIONS / "bokeh_gallery" / "figures.py"],
+        [package / "scope" / "tracing.py", EXTENSIONS / "bokeh_gallery" / "figures.py"],
     ):
         assert paths
         assert all(any(path.is_relative_to(folder) for folder in folders) for path in paths)
@@ -324,18 +324,22 @@ def test_an_address_that_colab_cannot_read_is_refused():
 
 def test_a_function_counts_as_used_where_it_is_named_and_a_class_where_a_part_of_it_is():
     named = {
-        "asrscope.gap.flat_map": ["one"],
-        "asrscope.gap.Map": ["one", "two"],
+        "asrscope.inside.gap.flat_map": ["one"],
+        "asrscope.inside.gap.Map": ["one", "two"],
         "asrscope.Map.place": ["three"],
-        "asrscope.gap.flat_mapping": ["four"],
+        "asrscope.inside.gap.flat_mapping": ["four"],
         "other.gap.flat_map": ["five"],
     }
-    assert uses.uses_of("asrscope.gap", named, "asrscope") == {"flat_map": ["one"], "Map": ["three"]}
+    assert uses.uses_of("asrscope.inside.gap", named, "asrscope") == {"flat_map": ["one"], "Map": ["three"]}
 
 
 def test_a_page_lists_cards_where_few_scripts_use_its_modules_and_functions_where_many_do():
     few = uses.section(
-        ["asrscope.gap"], {"asrscope.gap.flat_map": ["43_gap"]}, "asrscope", "gallery", "../gallery"
+        ["asrscope.gap"],
+        {"asrscope.gap.flat_map": ["43_gap"]},
+        "asrscope",
+        "gallery",
+        "../gallery",
     )
     assert "## In the gallery" in few
     assert ".. minigallery::\n\n   ../gallery/43_gap.py\n" in few

@@ -131,7 +131,7 @@ def test_what_stacking_makes_of_a_second_and_of_a_window():
 
 
 def test_measurements_are_those_of_the_checkpoint():
-    path = EXTENSIONS.parents[1] / "src" / "asrscope" / "checkpoints" / "tiny" / "metrics.json"
+    path = EXTENSIONS.parents[1] / "src" / "asrscope" / "data" / "checkpoints" / "tiny" / "metrics.json"
     metrics = json.loads(path.read_text(encoding="utf-8"))
     values = {name: fact.value for name, fact in facts_asrscope.load_facts().items()}
     for name, result in metrics["test_sets"].items():

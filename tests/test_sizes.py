@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from asrscope import sizes
 from asrscope.encoder import encode
 from asrscope.features import log_mel
+from asrscope.loading import sizes
 
 
 @pytest.fixture(scope="module")

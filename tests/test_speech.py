@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrscope.audio import load_audio
+from asrscope.audio.samples import load_samples
+from asrscope.audio.speech import LEAST_CHANGE, has_only_clicks, sound_warnings, spectral_change
 from asrscope.decoder import COMPRESSION_LIMIT, compression_ratio
-from asrscope.samples import load_samples
-from asrscope.speech import LEAST_CHANGE, has_only_clicks, sound_warnings, spectral_change
-from asrscope.tracing import trace
-from asrscope.transcribing import transcribe
+from asrscope.recognition.transcribe import transcribe
+from asrscope.scope.tracing import trace
 
 SR = 16_000
 

@@ -11,9 +11,9 @@ import soundfile
 from corpus_kit import good_rows, shout, write_parquet
 
 from asrscope.audio import load_audio
-from asrscope.data.speech_corpus import SpeechCorpus, load_speech, plain_text, write_speech
+from asrscope.audio.samples import load_samples
 from asrscope.features import log_mel
-from asrscope.samples import load_samples
+from asrscope.training.speech_corpus import SpeechCorpus, load_speech, plain_text, write_speech
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed file:ResourceWarning",  # pandas, in the reader of tables
@@ -162,7 +162,7 @@ def features(waveform):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr("asrscope.data.speech_corpus.ROWS_PER_SHARD", 3)
+    monkeypatch.setattr("asrscope.training.speech_corpus.ROWS_PER_SHARD", 3)
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -9,15 +9,15 @@ from training_kit import broken_off
 from typer.testing import CliRunner
 
 from asrscope.audio import load_audio
-from asrscope.cli import app
-from asrscope.metrics import word_errors
-from asrscope.presets import load
+from asrscope.audio.samples import load_samples
+from asrscope.loading.presets import load
+from asrscope.loading.provenance import provenance_of
 from asrscope.projector import AudioProjector
-from asrscope.provenance import provenance_of
-from asrscope.samples import load_samples
-from asrscope.training.bundle import bundle
+from asrscope.recognition.metrics import word_errors
 from asrscope.training.projector import ProjectorRecipe
-from asrscope.training.studies import Study, StudyPlan, load_study, variants
+from asrscope_recipe.bundle import bundle
+from asrscope_recipe.cli import app
+from asrscope_recipe.studies import Study, StudyPlan, load_study, variants
 
 PLAN = StudyPlan(shards=2, held_out=2, steps=4, positions_per_batch=400)
 SETTINGS = [f"--set={name}={value}" for name, value in vars(PLAN).items()]
@@ -41,7 +41,7 @@ def cache(trained, tmp_path_factory):
 
 
 def run(cache, *arguments):
-    command = ["train", "studies", "--cache", str(cache), "--model", str(cache / "model"), *SETTINGS]
+    command = ["studies", "--cache", str(cache), "--model", str(cache / "model"), *SETTINGS]
     return CliRunner().invoke(app, [*command, *map(str, arguments)])
 
 
@@ -188,7 +188,7 @@ def test_without_held_out_sets_the_command_says_what_makes_them(cache, tmp_path)
     (tmp_path / "model").symlink_to(cache / "model")
     result = run(tmp_path)
     assert result.exit_code == 2
-    assert "no held-out sets: make them with 'asrscope train data'" in result.stderr
+    assert "no held-out sets: make them with 'asrscope-recipe data'" in result.stderr
 
 
 def test_a_study_that_is_not_there_is_one_clear_error(tmp_path):

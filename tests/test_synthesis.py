@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from asrscope.data import corpus, synthesis
-from asrscope.data.clips import CLIPS, make_clips
-from asrscope.data.synthesis import (
+from asrscope.audio.samples import load_samples
+from asrscope_recipe import corpus, synthesis
+from asrscope_recipe.clips import CLIPS, make_clips
+from asrscope_recipe.synthesis import (
     HELD_OUT_VOICES,
     TRAIN_VOICES,
     Voice,
@@ -21,7 +22,6 @@ from asrscope.data.synthesis import (
     synthesize,
     training_voice,
 )
-from asrscope.samples import load_samples
 
 SENTENCE = "the old captain told us a story out of the sea"
 VOICES = (Voice("espeak-ng", "en-us+linda"), Voice("flite", "slt"))
@@ -136,7 +136,7 @@ def test_finished_shards_are_kept(synthesizers, tmp_path):
 
 
 def test_test_sets_come_with_manifests_that_evaluate_reads(synthesizers, tmp_path):
-    from asrscope.evaluation import read_utterances
+    from asrscope.recognition.evaluation import read_utterances
 
     manifests = corpus.make_test_sets(tmp_path, "dev", utterances=2)
     assert [path.parent.name for path in manifests] == list(corpus.TEST_SETS)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from asrscope import native, sizes, systems
-from asrscope.anatomy import parts_of
+from asrscope.loading import native, sizes
+from asrscope.scope.anatomy import parts_of
+from asrscope_course import systems
 
 SAMPLE_RATE = 16_000
 

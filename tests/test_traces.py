@@ -9,8 +9,8 @@ import pytest
 from asrscope.audio import SAMPLE_RATE
 from asrscope.encoder import SECONDS_PER_POSITION as ENCODER_SECONDS
 from asrscope.features import SECONDS_PER_FRAME as FEATURE_SECONDS
-from asrscope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION, SECONDS_PER_SAMPLE, STAGES
-from asrscope.traces import ARRAY_AXES, Provenance, Trace
+from asrscope.scope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION, SECONDS_PER_SAMPLE, STAGES
+from asrscope.scope.traces import ARRAY_AXES, Provenance, Trace
 
 FIELDS = [field.name for field in dataclasses.fields(Trace)]
 
@@ -81,7 +81,7 @@ def test_lengths_that_contradict_each_other_are_an_error(make_trace, tmp_path):
     arrays["audio_embeds"] = arrays["audio_embeds"][1:]
     np.savez(tmp_path / "wrong.npz", **arrays)
     # In a process of its own: the shape annotations, which are checked in this one, would speak first.
-    code = "import sys; from asrscope.traces import Trace; Trace.load(sys.argv[1])"
+    code = "import sys; from asrscope.scope.traces import Trace; Trace.load(sys.argv[1])"
     run = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "wrong.npz"], capture_output=True, text=True, check=False
     )
@@ -107,7 +107,7 @@ def test_an_archive_of_something_else_is_an_error(tmp_path):
 
 
 def test_a_trace_of_a_later_version_is_an_error(make_trace, tmp_path, monkeypatch):
-    monkeypatch.setattr("asrscope.traces.FORMAT_VERSION", 99)
+    monkeypatch.setattr("asrscope.scope.traces.FORMAT_VERSION", 99)
     make_trace(seconds=0.5).save(tmp_path / "later.npz")
     monkeypatch.undo()
     with pytest.raises(ValueError, match="has trace format 99"):
@@ -164,7 +164,7 @@ def test_titles_say_which_weights_are_random_or_unverified(make_trace):
 def test_a_trace_is_loaded_without_torch(make_trace, tmp_path):
     make_trace(seconds=0.5).save(tmp_path / "trace.npz")
     code = (
-        "import sys; from asrscope.traces import Trace; Trace.load(sys.argv[1]).to_dict();"
+        "import sys; from asrscope.scope.traces import Trace; Trace.load(sys.argv[1]).to_dict();"
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'bokeh')))"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "trace.npz"], check=True)

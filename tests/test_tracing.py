@@ -6,9 +6,9 @@ import torch
 from asrscope.decoder import max_new_tokens
 from asrscope.encoder import encode
 from asrscope.features import log_mel
-from asrscope.traces import Trace
-from asrscope.tracing import nearest_tokens, trace
-from asrscope.transcribing import transcribe
+from asrscope.recognition.transcribe import transcribe
+from asrscope.scope.traces import Trace
+from asrscope.scope.tracing import nearest_tokens, trace
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_special_tokens_are_not_nearest_text(make_model, clip):
 @pytest.fixture(scope="module")
 def traces(bundled):
     """Traces of the shipped clips by what is said in them."""
-    from asrscope.samples import load_samples
+    from asrscope.audio.samples import load_samples
 
     return {
         sample.text: trace(*bundled, sample.path, reference=sample.text, reference_words=sample.words)
@@ -230,7 +230,7 @@ class TestBundled:
     """The model in the package, on its own samples."""
 
     def test_most_words_are_right(self, traces):
-        from asrscope.metrics import total_errors, word_errors
+        from asrscope.recognition.metrics import total_errors, word_errors
 
         errors = total_errors([word_errors(said, found.text) for said, found in traces.items()])
         assert errors.words > 30
@@ -246,9 +246,9 @@ class TestBundled:
         assert all(word.start < word.end for word in timed)
 
     def test_a_random_projector_leaves_nothing_of_the_sentence(self, traces):
-        from asrscope.metrics import total_errors, word_errors
-        from asrscope.presets import load
-        from asrscope.samples import load_samples
+        from asrscope.audio.samples import load_samples
+        from asrscope.loading.presets import load
+        from asrscope.recognition.metrics import total_errors, word_errors
 
         model, processor = load("tiny", random_projector=True)
         texts = [transcribe(model, processor, sample.path).text for sample in load_samples()]

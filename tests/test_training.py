@@ -12,17 +12,17 @@ from training_kit import DECODER, ENCODER, PROJECTOR, broken_off
 from transformers import SmolLM3ForCausalLM
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from asrscope.data import corpus
-from asrscope.data.sentences import sentences, written
-from asrscope.presets import load
-from asrscope.provenance import provenance_of
-from asrscope.training.bundle import bundle
-from asrscope.training.decoder import draw_batches, make_tokenizer, train_decoder
-from asrscope.training.encoder import read_letters, spell, train_encoder
+from asrscope.loading.presets import load
+from asrscope.loading.provenance import provenance_of
 from asrscope.training.encodings import EncoderPass, cache_encodings
 from asrscope.training.projector import train_projector
 from asrscope.training.run import Run, learning_rate_factor
 from asrscope.training.spelling import Examples, spelled_context
+from asrscope_recipe import corpus
+from asrscope_recipe.bundle import bundle
+from asrscope_recipe.decoder import draw_batches, make_tokenizer, train_decoder
+from asrscope_recipe.encoder import read_letters, spell, train_encoder
+from asrscope_recipe.sentences import sentences, written
 
 STAGES = {
     "encoder": lambda trained, folder: train_encoder(
@@ -171,7 +171,7 @@ def test_the_prompt_of_training_is_the_prompt_of_the_processor(trained, tmp_path
 
 
 def test_missing_shards_are_reported_with_the_command_that_makes_them(tmp_path):
-    with pytest.raises(FileNotFoundError, match="asrscope train data"):
+    with pytest.raises(FileNotFoundError, match="asrscope-recipe data"):
         corpus.load_shards(tmp_path)
 
 

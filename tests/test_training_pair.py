@@ -11,12 +11,12 @@ from corpus_kit import good_rows, write_parquet
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from asrscope.audio.samples import load_sample, load_samples
 from asrscope.cli import app
-from asrscope.presets import load
-from asrscope.provenance import provenance_of, read_tensors, select_part
-from asrscope.samples import load_sample, load_samples
+from asrscope.loading.presets import load
+from asrscope.loading.provenance import provenance_of, read_tensors, select_part
+from asrscope.recognition.transcribe import transcribe
 from asrscope.training.encodings import load_encodings
-from asrscope.transcribing import transcribe
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed file:ResourceWarning",  # pandas, in the reader of tables
@@ -45,6 +45,12 @@ def done(corpus, tmp_path_factory):
     """What the command leaves and says, on the bundled model."""
     cache = tmp_path_factory.mktemp("cache")
     return cache, train(cache, "--corpus", corpus, "--streaming", "--model", "tiny", *STEPS)
+
+
+def test_parts_of_another_pair_are_for_the_large_one(tmp_path):
+    result = train(tmp_path, "--corpus", "c", "--encoder", "e")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("asrscope: error: only the preset 'full' can be given another")
 
 
 def test_the_new_model_loads_and_transcribes(done):

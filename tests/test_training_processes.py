@@ -98,7 +98,7 @@ def test_the_command_runs_unchanged_under_a_launcher(cache, tmp_path, launcher):
     settings = [part for size in sizes for part in ("--set", size)]
     (tmp_path / "shards").symlink_to(cache / "shards")
     command = ("encoder", "--cache", tmp_path, "--precision", "fp32", *settings)
-    done = launch("-m", "asrscope", "train", *command, launcher=launcher)
+    done = launch("-m", "asrscope_recipe", *command, launcher=launcher)
     assert sorted(losses(tmp_path / "encoder")) == [1, 2, 3]
     assert (tmp_path / "encoder" / "encoder" / "model.safetensors").is_file()
     assert done.stderr.count("step 1/3") == 1  # only one of the processes speaks
@@ -120,5 +120,5 @@ def test_processes_that_see_different_data_do_not_train(tmp_path):
 
 
 def test_all_stages_at_once_are_not_for_a_launcher(tmp_path):
-    done = launch("-m", "asrscope", "train", "all", "--cache", tmp_path, status=1)
-    assert "'train all' runs in one process" in done.stderr
+    done = launch("-m", "asrscope_recipe", "all", "--cache", tmp_path, status=1)
+    assert "'all' runs in one process" in done.stderr

@@ -11,19 +11,19 @@ from safetensors.torch import load_file
 from torch import nn
 from training_kit import DECODER, ENCODER, FP32, PROJECTOR, broken_off, encoder_pass, losses
 
-from asrscope.data.corpus import TEST_SETS, TRAIN_VOICES, load_shards
-from asrscope.data.sentences import sentences, split_of
-from asrscope.data.synthesis import HELD_OUT_VOICES
-from asrscope.training import decoder as decoder_stage
 from asrscope.training import options as options_module
 from asrscope.training.batches import even_batches, fill_batches
-from asrscope.training.decoder import draw_batches, train_decoder
-from asrscope.training.encoder import train_encoder
 from asrscope.training.encodings import cache_encodings, load_encodings
 from asrscope.training.options import Options, working_copy
 from asrscope.training.projector import load_decoder, make_projector, train_projector
 from asrscope.training.run import Run
 from asrscope.training.spelling import Examples
+from asrscope_recipe import decoder as decoder_stage
+from asrscope_recipe.corpus import TEST_SETS, TRAIN_VOICES, load_shards
+from asrscope_recipe.decoder import draw_batches, train_decoder
+from asrscope_recipe.encoder import train_encoder
+from asrscope_recipe.sentences import sentences, split_of
+from asrscope_recipe.synthesis import HELD_OUT_VOICES
 
 
 def lend_tokenizer(trained, folder):

@@ -7,9 +7,9 @@ from safetensors.torch import load_file
 from training_kit import ENCODER, PROJECTOR
 from transformers import SmolLM3ForCausalLM
 
-from asrscope.presets import load
-from asrscope.training.bundle import bundle
+from asrscope.loading.presets import load
 from asrscope.training.projector import make_projector, train_projector
+from asrscope_recipe.bundle import bundle
 
 
 def test_the_projector_is_kept_as_it_was_after_the_steps_asked_for(trained, tmp_path):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from asrscope import transcribing
 from asrscope.audio import load_audio
-from asrscope.metrics import word_errors
-from asrscope.samples import load_samples
-from asrscope.transcribing import transcribe, transcribe_all
+from asrscope.audio.samples import load_samples
+from asrscope.recognition import transcribe as transcribing
+from asrscope.recognition.metrics import word_errors
+from asrscope.recognition.transcribe import transcribe, transcribe_all
 
 
 @pytest.fixture

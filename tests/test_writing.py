@@ -5,7 +5,7 @@ import pytest
 
 import asrscope
 from asrscope.training.projector import FrozenDecoder
-from asrscope.training.writing import write_down
+from asrscope_recipe.writing import write_down
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def traces(loaded):
 
 
 def test_a_batch_of_clips_is_written_as_each_by_itself(loaded, traces, monkeypatch):
-    from asrscope.training import writing
+    from asrscope_recipe import writing
 
     model, processor = loaded
     decoder = FrozenDecoder(model.language_model, processor.tokenizer, processor.prompt())

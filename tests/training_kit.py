@@ -8,14 +8,14 @@ from unittest.mock import patch
 import numpy as np
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from asrscope.data import corpus
-from asrscope.data.synthesis import Speech, Voice
-from asrscope.training.decoder import DecoderRecipe, train_decoder
-from asrscope.training.encoder import EncoderRecipe, train_encoder
 from asrscope.training.encodings import EncoderPass, cache_encodings
 from asrscope.training.options import Options
 from asrscope.training.projector import ProjectorRecipe, train_projector
 from asrscope.training.run import Run
+from asrscope_recipe import corpus
+from asrscope_recipe.decoder import DecoderRecipe, train_decoder
+from asrscope_recipe.encoder import EncoderRecipe, train_encoder
+from asrscope_recipe.synthesis import Speech, Voice
 
 ENCODER = EncoderRecipe(d_model=32, layers=2, heads=2, ffn=48, steps=6, frames_per_batch=600, phone_steps=2)
 DECODER = DecoderRecipe(

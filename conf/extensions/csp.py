@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from sphinx.util import logging
 
-from asrscope.policy import ScriptReader, source_of
+from asrscope.plots.policy import ScriptReader, source_of
 
 logger = logging.getLogger(__name__)
 

@@ -22,13 +22,13 @@ from facts_systems import published
 from transformers import WhisperConfig, WhisperModel
 
 import asrscope
-from asrscope import sizes
 from asrscope.audio import SAMPLE_RATE
 from asrscope.features import DYNAMIC_RANGE, FRAMES_PER_SECOND, HOP_LENGTH, N_FFT
+from asrscope.loading import sizes
 from asrscope.loading.full import FULL_DECODER, FULL_ENCODER, PINNED
 from asrscope.loading.room import estimate
 from asrscope.projector import AudioProjector
-from asrscope.traces import STAGES, Trace
+from asrscope.scope.traces import STAGES, Trace
 
 K2_HIDDEN_FACTOR = 4  # the lecture's projector: hidden size = 4 x encoder width, at its default k
 K2 = 2
@@ -199,7 +199,7 @@ def _clip_work(model: Any, trace: Trace) -> dict[str, tuple[Any, str, str]]:
     true, padded = (sizes.encoder_flops(model.audio_tower, count) for count in (positions, window))
     projector = sizes.projector_flops(model.multi_modal_projector, len(trace.audio_embeds))
     decoder = sizes.decoder_flops(model.language_model, read, written)
-    by = "by the formulas in asrscope.sizes, in billions"
+    by = "by the formulas in asrscope.loading.sizes, in billions"
     return {
         "flops.encoder_gflop": (true / 1e9, f"encoder, {positions} positions, {by}", ".2f"),
         "flops.padded_encoder_gflop": (padded / 1e9, f"encoder, padded to {window} positions, {by}", ".1f"),

@@ -6,8 +6,8 @@ from typing import Any
 
 from facts import Fact
 
-from asrscope.data.corpus import TEST_SETS
-from asrscope.data.synthesis import HELD_OUT_VOICES
+from asrscope_recipe.corpus import TEST_SETS
+from asrscope_recipe.synthesis import HELD_OUT_VOICES
 
 Facts = dict[str, Fact]
 

@@ -9,7 +9,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from asrscope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION
+from asrscope.scope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION
 
 Facts = dict[str, Fact]
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from facts import Fact
 
-from asrscope import sizes
+from asrscope.loading import sizes
 
 Facts = dict[str, Fact]
 
@@ -105,7 +105,7 @@ def _lengths(name: str, config: Any) -> Facts:
 
 
 def _work(name: str, model: Any) -> Facts:
-    """Floating-point operations, by the formulas in asrscope.sizes."""
+    """Floating-point operations, by the formulas in asrscope.loading.sizes."""
     facts = {}
     window = sizes.lengths(CLIPS["30s"], model.config)
     three = sizes.lengths(CLIPS["3s"], model.config, pad=False)
@@ -120,7 +120,7 @@ def _work(name: str, model: Any) -> Facts:
             "total": (encoder + projector + decoder, "encoder, projector and decoder together"),
         }
         for part, (flops, formula) in work.items():
-            source = f"asrscope.sizes, {formula}, {name}"
+            source = f"asrscope.loading.sizes, {formula}, {name}"
             facts[f"{name}.flops.{clip}.{part}_gflop"] = Fact(flops / 1e9, source, ",.1f")
             facts[f"{name}.flops.{clip}.{part}_tflop"] = Fact(flops / 1e12, source, ".2f")
     weights = sizes.linear_weights(model.language_model)

@@ -7,7 +7,8 @@ import torch
 from facts import Fact
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
-from asrscope import sizes, systems
+from asrscope.loading import sizes
+from asrscope_course import systems
 
 Facts = dict[str, Fact]
 

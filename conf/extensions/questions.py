@@ -18,7 +18,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from asrscope.exercises import Choice, Entry, find
-from asrscope.exercises.engine import listed_options, solution_text
+from asrscope_course.engine import listed_options, solution_text
 
 logger = logging.getLogger(__name__)
 

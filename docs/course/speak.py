@@ -9,8 +9,8 @@ from pathlib import Path
 import soundfile
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.data.sentences import sentences
-from asrscope.data.synthesis import synthesize, training_voice
+from asrscope_recipe.sentences import sentences
+from asrscope_recipe.synthesis import synthesize, training_voice
 
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
 folder.mkdir(parents=True, exist_ok=True)

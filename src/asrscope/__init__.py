@@ -13,31 +13,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asrscope.audio import SAMPLE_RATE, check_waveform, load_audio, wav_bytes
+    from asrscope.audio.samples import Sample, load_sample, load_samples
     from asrscope.features import log_mel
-    from asrscope.long_audio.transcripts import Segment, Transcript
+    from asrscope.loading.presets import load
     from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
-    from asrscope.presets import load
+    from asrscope.plots.report import write_html, write_json
     from asrscope.processing import AsrScopeProcessor
     from asrscope.projector import AudioProjector
-    from asrscope.report import write_html, write_json
-    from asrscope.samples import Sample, load_sample, load_samples
-    from asrscope.traces import STAGES, Axis, Provenance, Stage, Token, Trace, Word
-    from asrscope.tracing import Scope, attach, trace
-    from asrscope.transcribing import transcribe
+    from asrscope.recognition.transcribe import transcribe
+    from asrscope.recognition.transcripts import Segment, Transcript
+    from asrscope.scope.traces import STAGES, Axis, Provenance, Stage, Token, Trace, Word
+    from asrscope.scope.tracing import Scope, attach, trace
 
 _MODULES = {
     "audio": ("SAMPLE_RATE", "check_waveform", "load_audio", "wav_bytes"),
     "features": ("log_mel",),
     "model": ("AsrScopeConfig", "AsrScopeForConditionalGeneration"),
-    "presets": ("load",),
+    "loading.presets": ("load",),
     "processing": ("AsrScopeProcessor",),
     "projector": ("AudioProjector",),
-    "report": ("write_html", "write_json"),
-    "samples": ("Sample", "load_sample", "load_samples"),
-    "traces": ("STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word"),
-    "tracing": ("Scope", "attach", "trace"),
-    "transcribing": ("transcribe",),
-    "long_audio.transcripts": ("Segment", "Transcript"),
+    "plots.report": ("write_html", "write_json"),
+    "audio.samples": ("Sample", "load_sample", "load_samples"),
+    "scope.traces": ("STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word"),
+    "scope.tracing": ("Scope", "attach", "trace"),
+    "recognition.transcribe": ("transcribe",),
+    "recognition.transcripts": ("Segment", "Transcript"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

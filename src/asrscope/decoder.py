@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import BatchFeature, StoppingCriteria, StoppingCriteriaList
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from asrscope.traces import Token, Word
+from asrscope.scope.traces import Token, Word
 
 __all__ = [
     "COMPRESSION_LIMIT",

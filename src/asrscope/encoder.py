@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from asrscope.stages import SECONDS_PER_POSITION
+from asrscope.scope.stages import SECONDS_PER_POSITION
 
 __all__ = ["SECONDS_PER_POSITION", "encode", "position_mask"]
 

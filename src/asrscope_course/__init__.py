@@ -1,6 +1,6 @@
 """Exercises that answer: predictions, small programs and designs, checked on your own machine.
 
->>> from asrscope.exercises import check, hint, list_exercises, solution, task
+>>> from asrscope_course import check, hint, list_exercises, solution, task
 >>> task("2.2")
 >>> check("2.2", 75)
 
@@ -9,8 +9,8 @@ idea that usually leads to it, and with a hint; the solution comes only when it 
 anywhere, and nothing is stored.
 """
 
-from asrscope.exercises.coding import Function
-from asrscope.exercises.engine import (
+from asrscope_course.coding import Function
+from asrscope_course.engine import (
     Entry,
     Feedback,
     Listing,
@@ -22,7 +22,7 @@ from asrscope.exercises.engine import (
     solution,
     task,
 )
-from asrscope.exercises.kinds import Choice, Design, Exercise, Mistake, Number, Option, Point
+from asrscope_course.kinds import Choice, Design, Exercise, Mistake, Number, Option, Point
 
 __all__ = [
     "Choice",

@@ -1,12 +1,12 @@
 """Class 1, introduction and setup: parts, sizes, sound as numbers, what a model is good for."""
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.exercises.coding import Function
-from asrscope.exercises.engine import exercise
-from asrscope.exercises.kinds import Choice, Design, Mistake, Number, Option, Point
-from asrscope.exercises.material import clip, part_parameters, random_array, waveform
-from asrscope.presets import load
-from asrscope.provenance import provenance_of
+from asrscope.loading.presets import load
+from asrscope.loading.provenance import provenance_of
+from asrscope_course.coding import Function
+from asrscope_course.engine import exercise
+from asrscope_course.kinds import Choice, Design, Mistake, Number, Option, Point
+from asrscope_course.material import clip, part_parameters, random_array, waveform
 
 __all__: list[str] = []
 

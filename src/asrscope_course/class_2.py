@@ -5,13 +5,13 @@ import torch
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.exercises.arrays import grouped, stacked
-from asrscope.exercises.coding import Case, Function
-from asrscope.exercises.engine import exercise
-from asrscope.exercises.kinds import Choice, Design, Mistake, Number, Option, Point
-from asrscope.exercises.material import random_array, tiny
+from asrscope.loading.sizes import lengths
 from asrscope.projector import count_audio_tokens
-from asrscope.sizes import lengths
+from asrscope_course.arrays import grouped, stacked
+from asrscope_course.coding import Case, Function
+from asrscope_course.engine import exercise
+from asrscope_course.kinds import Choice, Design, Mistake, Number, Option, Point
+from asrscope_course.material import random_array, tiny
 
 __all__: list[str] = []
 

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from asrscope.exercises.arrays import IGNORED, losses, real_loss, real_swiglu, sigmoid, silu
-from asrscope.exercises.coding import Case, Function
-from asrscope.exercises.engine import exercise
-from asrscope.exercises.kinds import Choice, Design, Mistake, Number, Option, Point
-from asrscope.exercises.material import random_array, tiny
-from asrscope.sizes import count_parameters, full_pair
+from asrscope.loading.sizes import count_parameters, full_pair
+from asrscope_course.arrays import IGNORED, losses, real_loss, real_swiglu, sigmoid, silu
+from asrscope_course.coding import Case, Function
+from asrscope_course.engine import exercise
+from asrscope_course.kinds import Choice, Design, Mistake, Number, Option, Point
+from asrscope_course.material import random_array, tiny
 
 __all__: list[str] = []
 

@@ -1,16 +1,14 @@
 """Class 4, evaluation and deployment: error rates by hand, their limits and uncertainty, files, errors."""
 
-from pathlib import Path
-
 import numpy as np
 from numpy import ndarray
 
-from asrscope import sizes
-from asrscope.exercises.coding import Case, Function
-from asrscope.exercises.engine import exercise
-from asrscope.exercises.kinds import Design, Mistake, Number, Point
-from asrscope.exercises.material import part_parameters, sentence, tiny
-from asrscope.metrics import WordErrors, total_errors, word_errors
+from asrscope.loading import presets
+from asrscope.recognition.metrics import WordErrors, total_errors, word_errors
+from asrscope_course.coding import Case, Function
+from asrscope_course.engine import exercise
+from asrscope_course.kinds import Design, Mistake, Number, Point
+from asrscope_course.material import part_parameters, sentence, tiny
 
 __all__: list[str] = []
 
@@ -110,7 +108,8 @@ def _by_hand() -> Number:
             f"{errors.errors} errors in {errors.words} words of the reference."
         ),
         code=(
-            f'from asrscope.metrics import word_errors\n\nanswer = word_errors("{SAID}", "{WRITTEN}").rate'
+            "from asrscope.recognition.metrics import word_errors\n\n"
+            f'answer = word_errors("{SAID}", "{WRITTEN}").rate'
         ),
         mistakes=(
             Mistake(
@@ -174,7 +173,7 @@ def _loop() -> Number:
             "no upper bound, so one loop can spoil the rate of a small collection."
         ),
         code=(
-            "from asrscope.metrics import word_errors\n\n"
+            "from asrscope.recognition.metrics import word_errors\n\n"
             f'answer = word_errors("{LOOP_SAID}", "{LOOP_WRITTEN}").rate'
         ),
         mistakes=(
@@ -240,7 +239,7 @@ def _resampled() -> Function:
 def _file_size() -> Number:
     total = sum(part_parameters().values())
     config = tiny()[0].config.text_config
-    weights = Path(sizes.__file__).parent / "checkpoints" / "tiny" / "model.safetensors"
+    weights = presets.CHECKPOINTS / "tiny" / "model.safetensors"
     return Number(
         task=(
             f"Tiny has {total:,} parameters. They are saved in half precision (16 bits each), as "

@@ -4,17 +4,17 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from asrscope.attention import word_mask
-from asrscope.counterfactual import mask_span
 from asrscope.encoder import encode
-from asrscope.exercises.arrays import EPS, cosines, normed, real_lens, softmax
-from asrscope.exercises.coding import Function
-from asrscope.exercises.engine import exercise
-from asrscope.exercises.kinds import Choice, Design, Mistake, Number, Option, Point
-from asrscope.exercises.material import clip, random_array, tiny, waveform
 from asrscope.features import log_mel
-from asrscope.sizes import lengths
-from asrscope.stages import SECONDS_PER_POSITION
+from asrscope.inside.attention import word_mask
+from asrscope.inside.counterfactual import mask_span
+from asrscope.loading.sizes import lengths
+from asrscope.scope.stages import SECONDS_PER_POSITION
+from asrscope_course.arrays import EPS, cosines, normed, real_lens, softmax
+from asrscope_course.coding import Function
+from asrscope_course.engine import exercise
+from asrscope_course.kinds import Choice, Design, Mistake, Number, Option, Point
+from asrscope_course.material import clip, random_array, tiny, waveform
 
 __all__: list[str] = []
 

@@ -3,11 +3,7 @@
 import numpy as np
 from numpy import ndarray
 
-from asrscope.exercises.coding import Case, Function
-from asrscope.exercises.engine import exercise
-from asrscope.exercises.kinds import Design, Mistake, Number, Point
-from asrscope.exercises.material import random_array
-from asrscope.sizes import (
+from asrscope.loading.sizes import (
     cache_bytes_per_token,
     count_parameters,
     encoder_flops,
@@ -15,6 +11,10 @@ from asrscope.sizes import (
     lengths,
     weight_bytes,
 )
+from asrscope_course.coding import Case, Function
+from asrscope_course.engine import exercise
+from asrscope_course.kinds import Design, Mistake, Number, Point
+from asrscope_course.material import random_array
 
 __all__: list[str] = []
 
@@ -116,7 +116,7 @@ def _padding() -> Number:
         task=(
             f"Whisper's encoder fills a clip of {SECONDS:g} s up to its window: {padded:,} positions in the "
             f"place of {true}. How many **times** more work does the large pair's encoder do for that? "
-            "Count with `asrscope.sizes.encoder_flops`: work with weights grows with the positions, "
+            "Count with `asrscope.loading.sizes.encoder_flops`: work with weights grows with the positions, "
             "attention with their square. Three digits are enough."
         ),
         answer=encoder_flops(pair.audio_tower, padded) / encoder_flops(pair.audio_tower, true),
@@ -128,7 +128,7 @@ def _padding() -> Number:
             "most of the work is with weights."
         ),
         code=(
-            "from asrscope.sizes import encoder_flops, full_pair\n\n"
+            "from asrscope.loading.sizes import encoder_flops, full_pair\n\n"
             "encoder = full_pair().audio_tower\n"
             f"answer = encoder_flops(encoder, {padded}) / encoder_flops(encoder, {true})"
         ),
@@ -236,7 +236,7 @@ def _windows() -> Function:
         cases=lambda rng: [(100, 40), (80, 40), (39, 40), (40, 40), (int(rng.integers(500, 900)), 70)],
         hint="`range(0, samples, longest)` gives the starts. Where does the last stretch end?",
         solution=(
-            "This cuts through words. `asrscope.long_audio.windows.cut_windows` looks for a pause near each "
+            "This cuts through words. `asrscope.recognition.windows.cut_windows` looks for a pause near each "
             "cut, and where there is none lets two windows overlap, so that their texts can be joined."
         ),
         mistakes=(

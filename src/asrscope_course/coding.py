@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from asrscope.exercises.kinds import NO_ANSWER, Exercise, Mistake
-from asrscope.exercises.notes import Feedback
+from asrscope_course.kinds import NO_ANSWER, Exercise, Mistake
+from asrscope_course.notes import Feedback
 
 __all__ = ["Function", "describe"]
 

@@ -7,9 +7,9 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from asrscope.exercises.coding import Function
-from asrscope.exercises.kinds import Choice, Design, Exercise, Number
-from asrscope.exercises.notes import Feedback, Listing, Note
+from asrscope_course.coding import Function
+from asrscope_course.kinds import Choice, Design, Exercise, Number
+from asrscope_course.notes import Feedback, Listing, Note
 
 __all__ = [
     "Entry",
@@ -280,7 +280,7 @@ def list_exercises(class_number: int | None = None) -> Listing:
 def _entries() -> dict[str, Entry]:
     """Every exercise in order; the modules of the classes enter theirs when they are imported."""
     for number in CLASSES:
-        importlib.import_module(f"asrscope.exercises.class_{number}")
+        importlib.import_module(f"asrscope_course.class_{number}")
     return dict(sorted(_ENTRIES.items(), key=lambda item: [int(part) for part in item[0].split(".")]))
 
 

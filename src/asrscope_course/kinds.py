@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from asrscope.exercises.notes import Feedback
+from asrscope_course.notes import Feedback
 
 __all__ = ["Choice", "Design", "Exercise", "Mistake", "Number", "Option", "Point"]
 

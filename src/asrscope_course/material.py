@@ -2,18 +2,17 @@
 
 import json
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
-from asrscope import presets, samples, sizes
-from asrscope.audio import load_audio
+from asrscope.audio import load_audio, samples
+from asrscope.audio.samples import Sample
+from asrscope.loading import presets
+from asrscope.loading.sizes import count_parameters
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.samples import Sample
-from asrscope.sizes import count_parameters
 
 __all__ = ["clip", "metrics", "part_parameters", "random_array", "sentence", "tiny", "waveform"]
 
@@ -58,7 +57,7 @@ def waveform() -> ndarray:
 @cache
 def metrics() -> dict[str, Any]:
     """Read what was measured of the bundled model."""
-    path = Path(sizes.__file__).parent / "checkpoints" / "tiny" / "metrics.json"
+    path = presets.CHECKPOINTS / "tiny" / "metrics.json"
     read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return read
 

@@ -18,11 +18,11 @@ from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTenso
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from asrscope.anatomy import parts_of
 from asrscope.audio import SAMPLE_RATE
 from asrscope.features import HOP_LENGTH
-from asrscope.granite import GraniteFeatures
-from asrscope.sizes import CONFIGS, count_parameters
+from asrscope.loading.granite import GraniteFeatures
+from asrscope.loading.sizes import CONFIGS, count_parameters
+from asrscope.scope.anatomy import parts_of
 
 __all__ = [
     "SYSTEMS",

@@ -1,1 +1,1 @@
-"""Training data made by a command: sentences, synthetic speech, cached features, augmentation."""
+"""How the bundled model is made from zero: sentences, speech, encoder, decoder, projector, card, studies."""

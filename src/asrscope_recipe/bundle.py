@@ -9,13 +9,13 @@ from transformers import AutoTokenizer, PreTrainedConfig, SmolLM3ForCausalLM, Wh
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.data.corpus import MAX_SECONDS
 from asrscope.files import write_text
+from asrscope.loading.provenance import write_provenance
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.provenance import write_provenance
 from asrscope.training.curves import read_stages
 from asrscope.training.spelling import INSTRUCTION
+from asrscope_recipe.corpus import MAX_SECONDS
 
 __all__ = ["bundle"]
 

@@ -62,7 +62,7 @@ def aims(metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> tuple[Aim
     Parameters
     ----------
     metrics : mapping
-        What `asrscope.training.measuring.measure` gives.
+        What `asrscope_recipe.measuring.measure` gives.
     provenance : mapping
         The checkpoint's ``provenance.json``.
 
@@ -87,7 +87,7 @@ def model_card(metrics: Mapping[str, Any], provenance: Mapping[str, Any], name: 
     Parameters
     ----------
     metrics : mapping
-        What `asrscope.training.measuring.measure` gives.
+        What `asrscope_recipe.measuring.measure` gives.
     provenance : mapping
         The checkpoint's ``provenance.json``.
     name : str
@@ -141,7 +141,7 @@ def write_model_card(target: Path, metrics: Mapping[str, Any]) -> Path:
     target : Path
         The checkpoint; its ``provenance.json`` is read.
     metrics : mapping
-        What `asrscope.training.measuring.measure` gives.
+        What `asrscope_recipe.measuring.measure` gives.
 
     Returns
     -------

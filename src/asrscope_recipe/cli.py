@@ -1,54 +1,53 @@
-"""``asrscope train``: make the bundled model from zero, one command a stage, each of which can be resumed."""
+"""``asrscope-recipe``: make the bundled model from zero, one command a stage, each of which can go on."""
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asrscope.cli.console import complain, expected_errors, progress
-from asrscope.cli.following import counted, followed, is_first, say
+from asrscope.cli.console import complain, expected_errors, progress, start
+from asrscope.cli.following import counted, followed, say
+from asrscope.cli.train import (
+    DEFAULT_CACHE,
+    Accumulate,
+    Cache,
+    CheckpointLayers,
+    Compile,
+    Precision,
+    Settings,
+    Threads,
+    curves,
+    processes,
+)
 
 if TYPE_CHECKING:
-    from asrscope.training.decoder import DecoderRecipe
-    from asrscope.training.encoder import EncoderRecipe
     from asrscope.training.options import Options
-    from asrscope.training.plan import Plan
     from asrscope.training.projector import ProjectorRecipe
+    from asrscope_recipe.decoder import DecoderRecipe
+    from asrscope_recipe.encoder import EncoderRecipe
+    from asrscope_recipe.plan import Plan
 
-__all__ = ["app"]
-
-# Where the synthesized speech and the checkpoints lie: gigabytes, so never in a repository.
-DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "asrscope"
+__all__ = ["app", "main"]
 
 CORES = os.cpu_count() or 1
 
 app = typer.Typer(
     help="Train the bundled model from zero. Stages go on where they were stopped. Needs espeak-ng, flite.",
     no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback means a bug, and is wanted plain
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(curves)
 
-Cache = Annotated[Path, typer.Option("--cache", help="Folder for data and checkpoints.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the recipe.")
-]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch; default: its own.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that synthesize.")]
-Precision = Annotated[
-    str, typer.Option(metavar="bf16|fp32|fp16", help="Numbers of the forward and backward passes.")
-]
-Accumulate = Annotated[
-    int, typer.Option(min=1, help="Work through a batch in so many turns: the same gradient, less memory.")
-]
-CheckpointLayers = Annotated[
-    bool, typer.Option("--checkpoint-layers", help="Compute layers again in the backward pass: less memory.")
-]
-Compile = Annotated[
-    bool, typer.Option("--compile", help="Compile the model: a slower start, faster steps. Needs a compiler.")
-]
+
+
+def main() -> None:
+    """Run the command line; ends the process."""
+    start(app)
 
 
 @app.command()
@@ -65,7 +64,7 @@ def data(
 ) -> None:
     """Write sentences, have them spoken, keep features and times of every phone; make the held-out sets."""
     with expected_errors():
-        from asrscope.training.plan import PLAN, changed_plan
+        from asrscope_recipe.plan import PLAN, changed_plan
 
         sizes = {"shards": shards, "utterances": utterances, "test_utterances": test_utterances}
         plan = changed_plan(PLAN, [f"{name}={size}" for name, size in sizes.items() if size is not None])
@@ -83,9 +82,9 @@ def encoder(
     compile_model: Compile = False,
 ) -> None:
     """Train the encoder on phones and letters."""
-    with expected_errors(), _processes(threads):
-        from asrscope.training.options import Options
-        from asrscope.training.plan import PLAN, changed
+    with expected_errors(), processes(threads):
+        from asrscope.training.options import Options, changed
+        from asrscope_recipe.plan import PLAN
 
         options = Options(precision, accumulate, checkpoint_layers, compile_model)
         _train_encoder(cache, changed(PLAN.encoder, settings or []), options)
@@ -102,9 +101,9 @@ def decoder(
     compile_model: Compile = False,
 ) -> None:
     """Train the decoder on text alone."""
-    with expected_errors(), _processes(threads):
-        from asrscope.training.options import Options
-        from asrscope.training.plan import PLAN, changed
+    with expected_errors(), processes(threads):
+        from asrscope.training.options import Options, changed
+        from asrscope_recipe.plan import PLAN
 
         options = Options(precision, accumulate, checkpoint_layers, compile_model)
         _train_decoder(cache, changed(PLAN.decoder, settings or []), options)
@@ -119,82 +118,21 @@ def projector(
     accumulate: Accumulate = 1,
     checkpoint_layers: CheckpointLayers = False,
     compile_model: Compile = False,
-    corpus: Annotated[
-        str | None, typer.Option(help="Train on recordings: a dataset on the Hub, or a folder with one.")
-    ] = None,
-    corpus_config: Annotated[
-        str | None, typer.Option("--config", help="Part of the corpus, 'clean' for example.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Of the corpus.")] = "train",
-    streaming: Annotated[
-        bool, typer.Option("--streaming", help="Do not store the corpus on this machine first.")
-    ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Rows of the corpus; default: all.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Where the transcripts stand.")] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", help="Takes encoder and decoder from here: 'tiny', 'full', or a folder."
-        ),
-    ] = "tiny",
-    encoder_part: Annotated[
-        str | None, typer.Option("--encoder", help="With 'full': another encoder, name or folder.")
-    ] = None,
-    decoder_part: Annotated[
-        str | None, typer.Option("--decoder", help="With 'full': another decoder, name or folder.")
-    ] = None,
 ) -> None:
-    """Train the projector between a finished encoder and decoder, which stay frozen.
-
-    Without --corpus it is stage 3 of the bundled model. With it, encoder and decoder come from --model.
-    """
-    with expected_errors(), _processes(threads):
-        from asrscope.training.options import Options
-        from asrscope.training.plan import PLAN, changed
+    """Train the projector between the finished encoder and decoder, which stay frozen."""
+    with expected_errors(), processes(threads):
+        from asrscope.training.options import Options, changed
+        from asrscope_recipe.plan import PLAN
 
         options = Options(precision, accumulate, checkpoint_layers, compile_model)
-        if corpus is None:
-            _train_projector(cache, changed(PLAN.projector, settings or []), options)
-            return
-
-        from asrscope.data.speech_corpus import SpeechCorpus
-        from asrscope.training import pair
-
-        folder = cache / "pair"
-        loaded, processor, recipe = pair.load_pair(model, encoder=encoder_part, decoder=decoder_part)
-        both = (loaded, processor)
-        recipe = changed(recipe, settings or [])
-        reader = SpeechCorpus(
-            corpus,
-            config=corpus_config,
-            split=split,
-            streaming=streaming,
-            limit=limit,
-            text_column=text_column,
-            max_seconds=loaded.config.window_seconds,
-            on_bad=lambda name, reason: complain(f"left out: {name}: {reason}"),
-        )
-        with counted("reading the corpus", None) as count:
-            shards, bad = pair.prepare_corpus(reader, folder / "shards", processor, progress=count)
-        seconds = [utterance["seconds"] for shard in shards for utterance in shard.utterances]
-        say(f"{len(seconds)} utterances, {sum(seconds) / 3600:.2f} h; rows that cannot be used: {len(bad)}")
-        with counted("encoding", None) as count:
-            work = pair.encode_corpus(both, shards, folder, recipe, progress=count)
-        with followed(folder / "projector") as watch:
-            trained = pair.train_on_corpus(both, work, folder, recipe, options=options, watch=watch)
-        if not is_first():
-            return
-        if model == "full":
-            say(f"the projector is {trained / 'model.safetensors'}: load('full', projector=...) takes it")
-        else:
-            say(f"the model is in {pair.write_model(model, trained, folder / 'model', max(seconds))}")
+        _train_projector(cache, changed(PLAN.projector, settings or []), options)
 
 
 @app.command()
 def bundle(cache: Cache = DEFAULT_CACHE) -> None:
     """Join the three finished parts in one checkpoint, in half precision."""
     with expected_errors():
-        from asrscope.training.bundle import bundle as join
+        from asrscope_recipe.bundle import bundle as join
 
         parts = {part: _finished(cache, part) for part in ("encoder", "decoder", "projector")}
         complain(f"the model is in {join(**parts, target=cache / 'tiny')}")
@@ -225,14 +163,14 @@ def card(
 ) -> None:
     """Measure the checkpoint on the held-out sets and write the figures into its model card."""
     with expected_errors():
-        from asrscope.training.card import write_model_card
+        from asrscope_recipe.card import write_model_card
 
         target = model or cache / "tiny"
         if only_write:
             metrics = json.loads((target / "metrics.json").read_text(encoding="utf-8"))
         else:
-            from asrscope.training.comparison import load_peer
-            from asrscope.training.measuring import measure
+            from asrscope_recipe.comparison import load_peer
+            from asrscope_recipe.measuring import measure
 
             try:
                 peer = load_peer(compare) if compare else None
@@ -253,24 +191,60 @@ def card(
 
 
 @app.command()
-def curves(
-    cache: Cache = DEFAULT_CACHE,
-    html: Annotated[Path | None, typer.Option(help="The page; default: curves.html in the cache.")] = None,
-) -> None:
-    """Draw the curves of all stages so far, finished or not, on one page that works offline."""
-    with expected_errors():
-        from asrscope.training.curve_page import write_curves
-
-        complain(f"wrote {write_curves(cache, html or cache / 'curves.html')}")
-
-
-@app.command()
 def clips(folder: Annotated[Path, typer.Argument(help="Gets the files and clips.json.")]) -> None:
     """Synthesize the clips that come with the package."""
     with expected_errors():
-        from asrscope.data.clips import make_clips
+        from asrscope_recipe.clips import make_clips
 
         complain(f"wrote {make_clips(folder)}")
+
+
+@app.command()
+def studies(
+    cache: Cache = DEFAULT_CACHE,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Takes encoder and decoder from here: 'tiny', or a folder.")
+    ] = "tiny",
+    out: Annotated[
+        Path | None, typer.Option(help="Gets the results; default: beside the projectors, in the cache.")
+    ] = None,
+    settings: Settings = None,
+    threads: Threads = None,
+    precision: Precision = "bf16",
+    compile_model: Compile = False,
+) -> None:
+    """Train variants of the projector, each from random weights, and measure them on the held-out sets.
+
+    Writes ablations.json, one variant each, and milestones.json, the unchanged variant at some steps.
+    """
+    with expected_errors():
+        import torch
+
+        from asrscope.training.options import Options, changed
+        from asrscope_recipe.studies import Study, StudyPlan
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+        study = Study(model, cache, changed(StudyPlan(), settings or []))
+        options = Options(precision, compile=compile_model)
+        with counted("encoding", None) as count:
+            study.encode(progress=count)
+        for variant in study.variants:
+            complain(f"variant: {variant}")
+            with followed(study.folder_of(variant)) as watch:
+                study.train(variant, options=options, watch=watch)
+        with counted("measuring", None) as count:
+            for path in study.write(out or study.folder, progress=count):
+                complain(f"wrote {path}")
+
+
+@app.command()
+def lesson(folder: Annotated[Path, typer.Argument(help="Gets two Ogg files and lesson.json.")]) -> None:
+    """Synthesize the clips that come with the package to train a projector on in minutes."""
+    with expected_errors():
+        from asrscope_recipe.lesson import make_lesson
+
+        complain(f"wrote {make_lesson(folder)}")
 
 
 @app.command(name="all")
@@ -290,14 +264,14 @@ def all_stages(
     compile_model: Compile = False,
 ) -> None:
     """Do all of it: data, encoder, decoder, projector, bundle, card, curves."""
-    with expected_errors(), _processes(threads):
+    with expected_errors(), processes(threads):
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ValueError(
-                "'train all' runs in one process: make the data first, then launch the stages one by one"
+                "'all' runs in one process: make the data first, then launch the stages one by one"
             )
         from asrscope.training.machine import add_hours
         from asrscope.training.options import Options
-        from asrscope.training.plan import PLAN, QUICK, changed_plan
+        from asrscope_recipe.plan import PLAN, QUICK, changed_plan
 
         plan: Plan = changed_plan(QUICK if quick else PLAN, settings or [])
         cache = cache / "quick" if quick else cache
@@ -313,7 +287,7 @@ def all_stages(
 
 
 def _make_data(cache: Path, plan: "Plan", workers: int) -> None:
-    from asrscope.data.corpus import make_shards, make_test_sets
+    from asrscope_recipe.corpus import make_shards, make_test_sets
 
     with counted("synthesizing", plan.shards) as count:
         make_shards(
@@ -330,14 +304,14 @@ def _make_data(cache: Path, plan: "Plan", workers: int) -> None:
 
 
 def _train_encoder(cache: Path, recipe: "EncoderRecipe", options: "Options") -> None:
-    from asrscope.training.encoder import train_encoder
+    from asrscope_recipe.encoder import train_encoder
 
     with followed(cache / "encoder") as watch:
         train_encoder(cache, cache / "encoder", recipe, options=options, watch=watch)
 
 
 def _train_decoder(cache: Path, recipe: "DecoderRecipe", options: "Options") -> None:
-    from asrscope.training.decoder import train_decoder
+    from asrscope_recipe.decoder import train_decoder
 
     with followed(cache / "decoder") as watch:
         train_decoder(cache / "decoder", recipe, options=options, watch=watch)
@@ -346,9 +320,9 @@ def _train_decoder(cache: Path, recipe: "DecoderRecipe", options: "Options") -> 
 def _train_projector(cache: Path, recipe: "ProjectorRecipe", options: "Options") -> None:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    from asrscope.data.corpus import load_shards
     from asrscope.training.encodings import EncoderPass, cache_encodings, read_held_out
     from asrscope.training.projector import train_projector
+    from asrscope_recipe.corpus import load_shards
 
     trained = WhisperEncoder.from_pretrained(_finished(cache, "encoder"))
     decoder_folder = _finished(cache, "decoder")
@@ -373,19 +347,7 @@ def _finished(cache: Path, part: str) -> Path:
     """Find the folder of a finished part: its recipe is the last thing that training writes."""
     folder = cache / part / part
     if not (folder / "recipe.json").is_file():
-        raise FileNotFoundError(f"{folder}: no finished {part}: run 'asrscope train {part}' to its end first")
+        raise FileNotFoundError(
+            f"{folder}: no finished {part}: run 'asrscope-recipe {part}' to its end first"
+        )
     return folder
-
-
-@contextmanager
-def _processes(threads: int | None) -> Iterator[None]:
-    """Set the threads of this process; part from the other processes in the end."""
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    yield
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from asrscope.training.processes import part_processes
-
-        part_processes()

@@ -14,9 +14,9 @@ import numpy as np
 import soundfile
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.data.sentences import split_of
-from asrscope.data.synthesis import HELD_OUT_VOICES, Voice, synthesize
 from asrscope.files import write_bytes, write_text
+from asrscope_recipe.sentences import split_of
+from asrscope_recipe.synthesis import HELD_OUT_VOICES, Voice, synthesize
 
 __all__ = ["make_clips", "synthesizer_versions"]
 
@@ -77,7 +77,7 @@ def make_clips(folder: Path) -> Path:
                 ],
             }
         )
-    made_with = {"command": "asrscope train clips", **synthesizer_versions()}
+    made_with = {"command": "asrscope-recipe clips", **synthesizer_versions()}
     manifest = folder / "clips.json"
     write_text(manifest, json.dumps({"made_with": made_with, "clips": clips}, indent=1) + "\n")
     return manifest

@@ -22,9 +22,12 @@ import soundfile
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.data.codecs import compress, random_codec
-from asrscope.data.sentences import hand_written, sentences
-from asrscope.data.synthesis import (
+from asrscope.features import log_mel
+from asrscope.files import write_bytes, write_text, written
+from asrscope.scope.stages import SECONDS_PER_POSITION
+from asrscope_recipe.codecs import compress, random_codec
+from asrscope_recipe.sentences import hand_written, sentences
+from asrscope_recipe.synthesis import (
     HELD_OUT_VOICES,
     TRAIN_VOICES,
     Speech,
@@ -33,9 +36,6 @@ from asrscope.data.synthesis import (
     synthesize,
     training_voice,
 )
-from asrscope.features import log_mel
-from asrscope.files import write_bytes, write_text, written
-from asrscope.stages import SECONDS_PER_POSITION
 
 __all__ = ["TEST_SETS", "Shard", "load_shards", "make_shards", "make_test_sets"]
 
@@ -211,7 +211,7 @@ def load_shards(folder: Path, limit: int | None = None) -> list[Shard]:
         shards.append(Shard(mel, phones, head["phone_names"], lines))
     if not shards:
         raise FileNotFoundError(
-            f"no training shards in {folder}. Make them with: asrscope train data --cache {folder}"
+            f"no training shards in {folder}. Make them with: asrscope-recipe data --cache {folder}"
         )
     return shards
 

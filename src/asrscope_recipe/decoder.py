@@ -18,12 +18,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, SmolLM3Config, SmolLM3ForCausalLM
 
-from asrscope.data.sentences import sentences, vocabulary
 from asrscope.training.batches import fill_batches, seeded_generator
 from asrscope.training.options import Options
 from asrscope.training.processes import agree
 from asrscope.training.run import Run, Watch
 from asrscope.training.spelling import INSTRUCTION, SPECIALS, Example, Examples, mixed_embeddings
+from asrscope_recipe.sentences import sentences, vocabulary
 
 __all__ = ["DecoderRecipe", "make_tokenizer", "train_decoder"]
 

@@ -17,16 +17,16 @@ from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.audio import load_audio
-from asrscope.data.augment import Augmentation, augment, stretch
-from asrscope.data.corpus import Shard, load_shards
 from asrscope.encoder import encode, position_mask
 from asrscope.features import log_mel
 from asrscope.files import write_text
-from asrscope.metrics import total_errors, word_errors
+from asrscope.recognition.metrics import total_errors, word_errors
+from asrscope.training.augment import Augmentation, augment, stretch
 from asrscope.training.batches import pad_batch
 from asrscope.training.options import Options
 from asrscope.training.processes import agree
 from asrscope.training.run import Run, Watch
+from asrscope_recipe.corpus import Shard, load_shards
 
 __all__ = ["EncoderRecipe", "EncoderWithHeads", "train_encoder"]
 
@@ -135,7 +135,7 @@ def train_encoder(
     Parameters
     ----------
     cache : Path
-        Holds ``shards`` and, for the curve, ``dev`` (see `asrscope.data.corpus`).
+        Holds ``shards`` and, for the curve, ``dev`` (see `asrscope_recipe.corpus`).
     folder : Path
         Gets checkpoint, log, and at the end the encoder in ``encoder/``.
     recipe : EncoderRecipe

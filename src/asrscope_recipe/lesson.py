@@ -18,17 +18,18 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
+import asrscope
 from asrscope.audio import SAMPLE_RATE, load_audio
-from asrscope.data.clips import synthesizer_versions
-from asrscope.data.corpus import draw_utterance
-from asrscope.data.sentences import sentences
-from asrscope.data.synthesis import training_voice
 from asrscope.features import log_mel
 from asrscope.files import write_bytes, write_text
+from asrscope_recipe.clips import synthesizer_versions
+from asrscope_recipe.corpus import draw_utterance
+from asrscope_recipe.sentences import sentences
+from asrscope_recipe.synthesis import training_voice
 
 __all__ = ["LESSON", "Lesson", "load_lesson", "make_lesson"]
 
-LESSON = Path(__file__).parents[1] / "lesson"
+LESSON = Path(asrscope.__file__).parent / "data" / "lesson"
 SETS: dict[str, tuple[str, int]] = {
     "train": ("train", 320),
     "held-out": ("test", 40),
@@ -118,7 +119,7 @@ def make_lesson(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     described = {name: _make_set(folder, name, *what) for name, what in SETS.items()}
     made_with = {
-        "command": "asrscope train lesson",
+        "command": "asrscope-recipe lesson",
         "seed": SEED,
         **synthesizer_versions(),
         "libsndfile": soundfile.__libsndfile_version__,

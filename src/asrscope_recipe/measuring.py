@@ -16,19 +16,19 @@ from typing import Any
 import torch
 
 from asrscope.audio import SAMPLE_RATE, load_audio
-from asrscope.data.corpus import TEST_SETS, UTTERANCES_PER_SHARD
-from asrscope.data.sentences import vocabulary
-from asrscope.data.synthesis import HELD_OUT_VOICES
-from asrscope.evaluation import Evaluation, Recognize, Utterance, evaluate, read_utterances
+from asrscope.audio.samples import load_samples
 from asrscope.features import FRAMES_PER_SECOND
-from asrscope.metrics import NORMALIZER
-from asrscope.presets import Loaded, load
-from asrscope.provenance import PARTS, read_claims
-from asrscope.samples import load_samples
-from asrscope.training.comparison import Peer, is_right, spoken_digits
+from asrscope.loading.presets import Loaded, load
+from asrscope.loading.provenance import PARTS, read_claims
+from asrscope.recognition.evaluation import Evaluation, Recognize, Utterance, evaluate, read_utterances
+from asrscope.recognition.metrics import NORMALIZER
+from asrscope.recognition.transcribe import transcribe
 from asrscope.training.machine import cores, hours, processor
-from asrscope.training.plan import PLAN
-from asrscope.transcribing import transcribe
+from asrscope_recipe.comparison import Peer, is_right, spoken_digits
+from asrscope_recipe.corpus import TEST_SETS, UTTERANCES_PER_SHARD
+from asrscope_recipe.plan import PLAN
+from asrscope_recipe.sentences import vocabulary
+from asrscope_recipe.synthesis import HELD_OUT_VOICES
 
 __all__ = ["count_corpus", "measure"]
 
@@ -69,7 +69,7 @@ def measure(
     limit : int, optional
         How many clips of each set, the first ones, the peer and the random projector get; default: all.
     recordings : Path, optional
-        A folder of digits spoken by people, see `asrscope.training.comparison.spoken_digits`.
+        A folder of digits spoken by people, see `asrscope_recipe.comparison.spoken_digits`.
     corpus : sequence of Path
         Folders of training shards, to be counted.
     quick : Path, optional
@@ -81,7 +81,7 @@ def measure(
     Returns
     -------
     dict
-        What `asrscope.training.card.write_model_card` takes; `json.dumps` can write it.
+        What `asrscope_recipe.card.write_model_card` takes; `json.dumps` can write it.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def measure(
     """
     manifests = sorted(test.glob("*/manifest.jsonl"))
     if not manifests:
-        raise FileNotFoundError(f"{test}: no held-out sets: make them with 'asrscope train data'")
+        raise FileNotFoundError(f"{test}: no held-out sets: make them with 'asrscope-recipe data'")
     sets = {manifest.parent.name: read_utterances(manifest) for manifest in manifests}
     digits = spoken_digits(recordings) if recordings else ()
     loaded = load(target)
@@ -189,7 +189,7 @@ def count_corpus(folders: Sequence[Path]) -> dict[str, Any] | None:
     Parameters
     ----------
     folders : sequence of Path
-        Folders of shards, see `asrscope.data.corpus.make_shards`.
+        Folders of shards, see `asrscope_recipe.corpus.make_shards`.
 
     Returns
     -------
@@ -351,7 +351,7 @@ def _commands(
         each = round(counted["utterances"] / counted["shards"])
         size = f" --shards {counted['shards']}"
         size += "" if each == UTTERANCES_PER_SHARD else f" --utterances {each}"
-    commands = [f"asrscope train data{size}"]
+    commands = [f"asrscope-recipe data{size}"]
     claims = read_claims(target)
     for part in ("encoder", "decoder", "projector"):
         made = claims.get(part, {}).get("made_with", {})
@@ -360,11 +360,11 @@ def _commands(
             for setting, default in vars(getattr(PLAN, part)).items()
             if made.get(setting, default) != default
         ]
-        commands.append(f"asrscope train {part}{''.join(changes)}")
+        commands.append(f"asrscope-recipe {part}{''.join(changes)}")
     options = f" --compare {peer.name}" if peer else ""
     options += f" --compare-limit {limit}" if limit else ""
     options += " --recordings FOLDER" if recordings else ""
-    return [*commands, "asrscope train bundle", f"asrscope train card{options}"]
+    return [*commands, "asrscope-recipe bundle", f"asrscope-recipe card{options}"]
 
 
 def _machine() -> dict[str, Any]:

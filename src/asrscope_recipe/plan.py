@@ -2,16 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar
 
-from asrscope.training.decoder import DecoderRecipe
-from asrscope.training.encoder import EncoderRecipe
+from asrscope.training.options import changed
 from asrscope.training.projector import ProjectorRecipe
+from asrscope_recipe.decoder import DecoderRecipe
+from asrscope_recipe.encoder import EncoderRecipe
 
-__all__ = ["PLAN", "QUICK", "Plan", "changed", "changed_plan"]
-
-Recipe = TypeVar("Recipe")
-EXPECTED = {bool: "true or false"}
+__all__ = ["PLAN", "QUICK", "Plan", "changed_plan"]
 
 
 @dataclass(frozen=True)
@@ -61,50 +58,6 @@ QUICK = Plan(
     decoder=DecoderRecipe(steps=3_000, learning_rate=1e-3, simple_steps=3_000),
     projector=ProjectorRecipe(steps=1_000, positions_per_batch=1_750, copies=1),
 )
-
-
-def changed(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """Replace settings of a recipe.
-
-    Parameters
-    ----------
-    recipe : dataclass instance
-        What to change.
-    settings : iterable of str
-        Each ``NAME=VALUE``.
-
-    Returns
-    -------
-    dataclass instance
-        The changed recipe.
-
-    Raises
-    ------
-    ValueError
-        If there is no such setting, or the value is of another type.
-    """
-    known = {
-        field.name: type(getattr(recipe, field.name))
-        for field in fields(recipe)  # type: ignore[arg-type]  # typeshed alone names dataclasses
-        if not is_dataclass(getattr(recipe, field.name))
-    }
-    changes: dict[str, Any] = {}
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        if name not in known:
-            raise ValueError(f"--set {setting}: expected one of {', '.join(known)}, but found {name!r}")
-        try:
-            changes[name] = _truth(value) if known[name] is bool else known[name](value)
-        except ValueError as error:
-            expected = EXPECTED.get(known[name], known[name].__name__)
-            raise ValueError(f"--set {setting}: expected {expected}, but found {value!r}") from error
-    return type(recipe)(**{**vars(recipe), **changes})
-
-
-def _truth(value: str) -> bool:
-    if value not in ("true", "false"):
-        raise ValueError
-    return value == "true"
 
 
 def changed_plan(plan: Plan, settings: Iterable[str]) -> Plan:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from importlib import resources
 
-from asrscope.data.lexicon import IRREGULAR_PLURALS, IRREGULAR_VERBS, WORDS
+from asrscope_recipe.lexicon import IRREGULAR_PLURALS, IRREGULAR_VERBS, WORDS
 
 __all__ = ["hand_written", "make_sentence", "sentences", "split_of", "vocabulary", "written"]
 
@@ -268,7 +268,7 @@ def make_sentence(rng: random.Random) -> str:
 
 
 def _read_lines(name: str) -> tuple[str, ...]:
-    text = resources.files("asrscope.data").joinpath(name).read_text(encoding="utf-8")
+    text = resources.files("asrscope_recipe").joinpath("texts", name).read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 

@@ -17,26 +17,27 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from asrscope.data.corpus import load_shards
+import asrscope
+from asrscope.audio.samples import load_samples
 from asrscope.files import write_text
-from asrscope.metrics import WordErrors, bootstrap_interval, total_errors
-from asrscope.presets import load
+from asrscope.loading.presets import load
+from asrscope.loading.provenance import provenance_of
 from asrscope.projector import AudioProjector
-from asrscope.provenance import provenance_of
-from asrscope.samples import load_samples
-from asrscope.stages import SECONDS_PER_POSITION
-from asrscope.tracing import trace
+from asrscope.recognition.metrics import WordErrors, bootstrap_interval, total_errors
+from asrscope.scope.stages import SECONDS_PER_POSITION
+from asrscope.scope.tracing import trace
 from asrscope.training.curves import read_log
 from asrscope.training.encodings import EncoderPass, cache_encodings, load_encodings, read_held_out
 from asrscope.training.machine import processor as name_of_processor
 from asrscope.training.options import Options
 from asrscope.training.projector import FrozenDecoder, ProjectorRecipe, make_projector, train_projector
 from asrscope.training.run import Watch
-from asrscope.training.writing import count_errors
+from asrscope_recipe.corpus import load_shards
+from asrscope_recipe.writing import count_errors
 
 __all__ = ["STUDIES", "Study", "StudyPlan", "load_study", "variants"]
 
-STUDIES = Path(__file__).parents[1] / "studies"
+STUDIES = Path(asrscope.__file__).parent / "data" / "studies"
 STACK_FACTORS = (1, 2, 4, 5, 8)
 KEPT = (0, 10, 20, 30, 40, 60, 100)
 
@@ -110,7 +111,7 @@ class Study:
     model : str
         ``"tiny"`` or the folder of a saved model.
     cache : Path
-        Holds ``shards`` and ``test``, see `asrscope.data.corpus`, and gets ``studies``.
+        Holds ``shards`` and ``test``, see `asrscope_recipe.corpus`, and gets ``studies``.
     plan : StudyPlan
         How much to do.
     """
@@ -159,7 +160,7 @@ class Study:
         held_out = read_held_out(self.cache / "test", encoder.config.num_mel_bins, self.plan.held_out)
         if not held_out:
             raise FileNotFoundError(
-                f"{self.cache / 'test'}: no held-out sets: make them with 'asrscope train data'"
+                f"{self.cache / 'test'}: no held-out sets: make them with 'asrscope-recipe data'"
             )
         cache_encodings(EncoderPass(encoder, held_out), self.folder / "held-out", 1)
 
@@ -259,7 +260,7 @@ class Study:
             },
             "held_out": {name: counts.count(number) for number, name in enumerate(sets)},
             "made_with": {
-                "command": "asrscope train studies",
+                "command": "asrscope-recipe studies",
                 "date": time.strftime("%Y-%m-%d", time.gmtime()),
                 "machine": name_of_processor(),
                 "threads": torch.get_num_threads(),
@@ -344,7 +345,7 @@ def load_study(name: str, folder: Path = STUDIES) -> dict[str, Any]:
     if not path.is_file():
         found = ", ".join(sorted(file.stem for file in folder.glob("*.json"))) or "none"
         raise FileNotFoundError(
-            f"{folder}: expected a study {name!r}, but found {found}. Make it with: asrscope train studies"
+            f"{folder}: expected a study {name!r}, but found {found}. Make it with: asrscope-recipe studies"
         )
     study: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return study

@@ -11,9 +11,9 @@ from numpy import ndarray
 from transformers import StoppingCriteriaList
 
 from asrscope.decoder import LoopStop, max_new_tokens, text_of
-from asrscope.metrics import WordErrors, word_errors
 from asrscope.projector import AudioProjector, count_audio_tokens
-from asrscope.stages import SECONDS_PER_POSITION
+from asrscope.recognition.metrics import WordErrors, word_errors
+from asrscope.scope.stages import SECONDS_PER_POSITION
 from asrscope.training.batches import pad_batch
 from asrscope.training.encodings import Encodings
 from asrscope.training.projector import FrozenDecoder
@@ -98,8 +98,8 @@ def count_errors(projector: AudioProjector, decoder: FrozenDecoder, clips: Encod
     Returns
     -------
     list of WordErrors
-        One for each clip; `asrscope.metrics.total_errors` and `asrscope.metrics.bootstrap_interval` take
-        them.
+        One for each clip; `asrscope.recognition.metrics.total_errors` and
+        `asrscope.recognition.metrics.bootstrap_interval` take them.
     """
     texts = write_down(projector, decoder, [clips.read(clip) for clip in clips.clips])
     return [word_errors(clip.text, text) for clip, text in zip(clips.clips, texts, strict=True)]

@@ -21,7 +21,7 @@ from markup import check  # noqa: E402
 from pages import find_chromium, find_firefox  # noqa: E402
 from scores import WANTED, scores  # noqa: E402
 
-WEIGHTS = ROOT / "src" / "asrscope" / "checkpoints" / "tiny" / "model.safetensors"
+WEIGHTS = ROOT / "src" / "asrscope" / "data" / "checkpoints" / "tiny" / "model.safetensors"
 
 
 def counted(folder: Path) -> dict[str, Any]:

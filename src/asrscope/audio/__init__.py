@@ -16,9 +16,9 @@ import numpy as np
 import soxr
 from jaxtyping import Float32
 
-from asrscope.memory import free_memory
-from asrscope.recordings import BLOCK_SAMPLES, Source, check_rate, open_recording
-from asrscope.survey import Survey, mean_of_channels
+from asrscope.audio.memory import free_memory
+from asrscope.audio.recordings import BLOCK_SAMPLES, Source, check_rate, open_recording
+from asrscope.audio.survey import Survey, mean_of_channels
 
 __all__ = [
     "SAMPLE_RATE",

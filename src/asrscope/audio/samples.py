@@ -11,7 +11,7 @@ from pathlib import Path
 
 __all__ = ["Sample", "load_sample", "load_samples"]
 
-CLIPS = Path(__file__).parent / "clips"
+CLIPS = Path(__file__).parents[1] / "data" / "clips"
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ and the exit status is then 2. What is large is imported inside the commands, so
 """
 
 import json
-import os
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -17,15 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress, quiet_libraries
+from asrscope.audio.samples import load_samples
+from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress, start
 from asrscope.cli.doctor import doctor
 from asrscope.cli.info import info
 from asrscope.cli.options import AsJson, Beams, DeviceMap, Model, Projector, Quantize, TracedModel, given
 from asrscope.cli.publish import publish
 from asrscope.cli.recordings import check_writable, find_recording, named
-from asrscope.cli.studies import app as train_app
+from asrscope.cli.train import app as train_app
 from asrscope.cli.transcribe import transcribe
-from asrscope.samples import load_samples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -58,16 +56,7 @@ class Color(StrEnum):
 
 def main() -> None:
     """Run the command line; ends the process."""
-    for stream in (sys.stdout, sys.stderr):
-        # A file name that the terminal's encoding cannot show must not end the run.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    reads_audio = {*sys.argv[1:2]} & {"trace", "transcribe", "evaluate"}
-    try:
-        with quiet_libraries() if reads_audio else nullcontext():
-            app()
-    except BrokenPipeError:  # the reader, ``head`` perhaps, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    start(app, quiet=bool({*sys.argv[1:2]} & {"trace", "transcribe", "evaluate"}))
 
 
 def _show_version(wanted: bool) -> bool:
@@ -120,9 +109,9 @@ def trace(
             check_writable(path)
         source, sample = find_recording(clip)
 
-        from asrscope.native import is_native
-        from asrscope.presets import load, untrained
-        from asrscope.tracing import trace as run
+        from asrscope.loading.native import is_native
+        from asrscope.loading.presets import load, untrained
+        from asrscope.scope.tracing import trace as run
 
         options: dict[str, Any] = {
             "name": sample.name if sample else source.name,
@@ -147,7 +136,7 @@ def trace(
         for field, shape in traced.shapes().items():
             print(f"  {field:24}{' x '.join(str(size) for size in shape)}")
 
-        from asrscope.report import write_html, write_json
+        from asrscope.plots.report import write_html, write_json
 
         beside = None
         parameters = sum(part.parameters for part in traced.provenance)
@@ -179,8 +168,8 @@ def record(
             raise FileExistsError(f"{path}: there is a file of this name: choose another")
 
         from asrscope.audio import wav_bytes
+        from asrscope.audio.microphone import record as run
         from asrscope.files import write_bytes
-        from asrscope.microphone import record as run
 
         complain(f"speak now, for {seconds:g} s")
         try:
@@ -218,8 +207,8 @@ def evaluate(
 ) -> None:
     """Measure the word error rate: its uncertainty, by voice, length and noise, and what went worst."""
     with expected_errors():
-        from asrscope.evaluation import Noise, Utterance, read_utterances
-        from asrscope.evaluation import evaluate as run
+        from asrscope.recognition.evaluation import Noise, Utterance, read_utterances
+        from asrscope.recognition.evaluation import evaluate as run
 
         noises = [Noise(one.value, snr) for one in dict.fromkeys(color or Color) for snr in noise or ()]
 
@@ -229,8 +218,8 @@ def evaluate(
             utterances = read_utterances(collection)
         utterances = utterances[:limit]
 
-        from asrscope.presets import load
-        from asrscope.transcribing import transcribe as recognize
+        from asrscope.loading.presets import load
+        from asrscope.recognition.transcribe import transcribe as recognize
 
         loaded = load(model, **given(projector=projector, quantize=quantize, device_map=device_map))
         with progress(len(utterances) * (1 + len(noises))) as report:
@@ -252,7 +241,7 @@ def _load_native(model: str, **parts: str) -> "tuple[PreTrainedModel, ProcessorM
     """Load a model of transformers, onto the accelerators if there are any."""
     import torch
 
-    from asrscope.native import load_native
+    from asrscope.loading.native import load_native
 
     if others := parts.keys() - {"device_map"}:
         raise ValueError(

@@ -164,7 +164,7 @@ def _torch() -> Finding:
 
 def _sound() -> Finding:
     """Decode a shipped clip and change its rate: both libraries are needed."""
-    audio, samples = import_module("asrscope.audio"), import_module("asrscope.samples")
+    audio, samples = import_module("asrscope.audio"), import_module("asrscope.audio.samples")
     soundfile = import_module("soundfile")
     sample = samples.load_samples()[0]
     waveform = audio.load_audio(sample.path)
@@ -179,8 +179,11 @@ def _sound() -> Finding:
 
 def _model() -> Finding:
     """Load the bundled model and let it write what is said in the shipped clip."""
-    presets, transcribing = import_module("asrscope.presets"), import_module("asrscope.transcribing")
-    samples = import_module("asrscope.samples")
+    presets, transcribing = (
+        import_module("asrscope.loading.presets"),
+        import_module("asrscope.recognition.transcribe"),
+    )
+    samples = import_module("asrscope.audio.samples")
     sample = samples.load_samples()[0]
     text = transcribing.transcribe(*presets.load("tiny"), sample.path).text
     common = set(text.split()) & set(sample.text.split())
@@ -214,7 +217,7 @@ def _memory() -> Finding:
 
 def _full() -> Finding:
     """Say whether the large pair has room here, computed from its configuration; nothing of it is loaded."""
-    room, sizes = import_module("asrscope.loading.room"), import_module("asrscope.sizes")
+    room, sizes = import_module("asrscope.loading.room"), import_module("asrscope.loading.sizes")
     torch, pair = import_module("torch"), sizes.full_pair()
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     for bits, kind, option in FULL_KINDS:

@@ -3,15 +3,36 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
-__all__ = ["FAILED", "complain", "expected_errors", "one_line", "progress", "quiet_libraries"]
+__all__ = ["FAILED", "complain", "expected_errors", "one_line", "progress", "quiet_libraries", "start"]
 
 FAILED = 2  # exit status when something expected went wrong
+
+
+def start(app: typer.Typer, *, quiet: bool = False) -> None:
+    """Run a command line; ends the process.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        The command line.
+    quiet : bool
+        Whether to keep off standard error what C libraries write there.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that the terminal's encoding cannot show must not end the run.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        with quiet_libraries() if quiet else nullcontext():
+            app()
+    except BrokenPipeError:  # the reader, ``head`` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 @contextmanager

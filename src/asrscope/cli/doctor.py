@@ -19,7 +19,7 @@ def doctor(
 
     The exit status is 0 if the bundled model can transcribe a clip here, whatever else is missing.
     """
-    from asrscope.doctor import examine, works
+    from asrscope.cli.checkup import examine, works
 
     findings = examine(hub=not offline)
     fine = works(findings)

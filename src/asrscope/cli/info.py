@@ -8,7 +8,7 @@ from asrscope.cli.console import expected_errors
 from asrscope.cli.options import AsJson, DeviceMap, Model, Projector, Quantize, given
 
 if TYPE_CHECKING:
-    from asrscope.traces import Provenance
+    from asrscope.scope.traces import Provenance
 
 __all__ = ["info"]
 
@@ -22,8 +22,8 @@ def info(
 ) -> None:
     """Say what a model is made of, how large it is and where its weights come from."""
     with expected_errors():
-        from asrscope.presets import load
-        from asrscope.provenance import provenance_of
+        from asrscope.loading.presets import load
+        from asrscope.loading.provenance import provenance_of
 
         loaded, _ = load(model, **given(projector=projector, quantize=quantize, device_map=device_map))
         record = _describe(model, loaded.config, provenance_of(loaded))

@@ -15,7 +15,7 @@ Model = Annotated[
         help="'tiny' (bundled), 'full', or a folder with a saved model.",
     ),
 ]
-# The environment names these too; asrscope.presets reads it, for programs as well as for commands.
+# The environment names these too; asrscope.loading.presets reads it, for programs as well as for commands.
 Projector = Annotated[
     str | None,
     typer.Option(help="With 'full': file, folder or repository of a projector. Or ASRSCOPE_PROJECTOR."),

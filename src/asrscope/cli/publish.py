@@ -35,7 +35,7 @@ def publish(
         if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise FileExistsError(f"{folder}: expected a new or empty folder, but found files in it")
 
-        from asrscope.presets import load
+        from asrscope.loading.presets import load
 
         loaded, processor = load(model, **given(projector=projector))
         options: dict[str, Any] = {
@@ -45,7 +45,7 @@ def publish(
             "language": language,
         }
         if folder is not None:
-            from asrscope.publishing import write_folder
+            from asrscope.loading.publishing import write_folder
 
             write_folder(loaded, folder, repository=repository, **options)
             complain(f"wrote {folder}")

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from asrscope.audio.samples import CLIPS, Sample, load_samples
 from asrscope.cli.console import complain, one_line
-from asrscope.samples import CLIPS, Sample, load_samples
 
 __all__ = ["check_writable", "find_recording", "find_recordings", "named"]
 

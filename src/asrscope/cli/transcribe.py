@@ -11,10 +11,10 @@ import typer
 from asrscope.cli.console import FAILED, expected_errors, one_line, progress
 from asrscope.cli.options import Beams, DeviceMap, Model, Projector, Quantize, given
 from asrscope.cli.recordings import find_recordings, named
-from asrscope.long_audio.transcripts import srt_cue, vtt_cue
+from asrscope.recognition.transcripts import srt_cue, vtt_cue
 
 if TYPE_CHECKING:
-    from asrscope.long_audio.transcripts import Segment, Transcript
+    from asrscope.recognition.transcripts import Segment, Transcript
 
 __all__ = ["transcribe"]
 
@@ -60,8 +60,8 @@ def transcribe(
     if not recordings:
         raise typer.Exit(FAILED)
     with expected_errors():
-        from asrscope.presets import load
-        from asrscope.transcribing import transcribe as run
+        from asrscope.loading.presets import load
+        from asrscope.recognition.transcribe import transcribe as run
 
         loaded = load(model, **given(projector=projector, quantize=quantize, device_map=device_map))
     writer = _Writer(form, several=len(recordings) > 1)

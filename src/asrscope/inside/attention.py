@@ -2,7 +2,7 @@
 
 Attention is a weighted mean: for each token, each head of each layer spreads a weight of 1 over all positions
 before it. A large weight says that the head read much from there. It does not say that the head needed it:
-for that, change the sound (see `asrscope.counterfactual`).
+for that, change the sound (see `asrscope.inside.counterfactual`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Bool, Float, Float32
 
 from asrscope.decoder import WordTimes
-from asrscope.forcing import forced_inputs
+from asrscope.inside.forcing import forced_inputs
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.stages import SECONDS_PER_POSITION
-from asrscope.traces import Word
+from asrscope.scope.stages import SECONDS_PER_POSITION
+from asrscope.scope.traces import Word
 
 __all__ = ["AudioAttention", "attend", "clockwork", "share_inside", "word_mask"]
 

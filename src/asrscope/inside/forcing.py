@@ -13,7 +13,7 @@ from transformers import BatchFeature
 from asrscope.decoder import Written
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.traces import Word
+from asrscope.scope.traces import Word
 
 __all__ = ["force", "forced_inputs", "transcript_ids", "word_log_probabilities"]
 

@@ -15,10 +15,10 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from asrscope.decoder import split_pieces
-from asrscope.forcing import forced_inputs
+from asrscope.inside.forcing import forced_inputs
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.traces import Word
+from asrscope.scope.traces import Word
 
 __all__ = ["Lens", "layer_logits", "logit_lens", "more_within"]
 
@@ -142,7 +142,7 @@ def more_within(
     words : sequence of Word
         Words of the transcript.
     inside : np.ndarray, shape (words, audio_tokens)
-        True within each word, as `asrscope.attention.word_mask` tells.
+        True within each word, as `asrscope.inside.attention.word_mask` tells.
 
     Returns
     -------

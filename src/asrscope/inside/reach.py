@@ -8,8 +8,8 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 from transformers import PreTrainedModel, ProcessorMixin
 
-from asrscope.anatomy import describe_anatomy, parts_of
 from asrscope.audio import Clip, read_clip
+from asrscope.scope.anatomy import describe_anatomy, parts_of
 
 __all__ = ["connector_reach"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from asrscope.audio import SAMPLE_RATE
+from asrscope.audio.memory import free_memory
 from asrscope.loading.stored import StoredTensors, read_settings
-from asrscope.memory import free_memory
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 

@@ -29,14 +29,14 @@ from asrscope.loading.parts import (
     read_tokenizer,
     untrained_projector,
 )
+from asrscope.loading.provenance import attach_provenance, describe_weights
 from asrscope.loading.published import AUDIO, FoundProjector
 from asrscope.loading.quantizing import Quantization, quantization
 from asrscope.loading.room import check_room, estimate
 from asrscope.loading.stored import StoredTensors
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.provenance import attach_provenance, describe_weights
-from asrscope.stages import SECONDS_PER_POSITION
+from asrscope.scope.stages import SECONDS_PER_POSITION
 
 __all__ = [
     "FULL_DECODER",

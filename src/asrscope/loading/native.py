@@ -41,10 +41,10 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-from asrscope.anatomy import parts_of
-from asrscope.granite import GraniteFeatures
-from asrscope.provenance import attach_provenance, describe_weights
-from asrscope.samples import load_samples
+from asrscope.audio.samples import load_samples
+from asrscope.loading.granite import GraniteFeatures
+from asrscope.loading.provenance import attach_provenance, describe_weights
+from asrscope.scope.anatomy import parts_of
 
 __all__ = ["ARCHITECTURES", "is_native", "load_native", "tiny_random"]
 

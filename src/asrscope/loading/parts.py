@@ -12,7 +12,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from asrscope import sizes
+from asrscope.loading import sizes
 from asrscope.loading.fetching import Place, Unreachable, fetch_weights, in_words
 from asrscope.loading.published import FoundProjector, is_projector, read_projector
 from asrscope.loading.quantizing import Quantization

@@ -12,10 +12,7 @@ from transformers.utils import logging
 
 from asrscope.loading.checking import check_checkpoint, check_finite, read_processor, readable
 from asrscope.loading.full import load_full
-from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
-from asrscope.processing import AsrScopeProcessor
-from asrscope.projector import AudioProjector
-from asrscope.provenance import (
+from asrscope.loading.provenance import (
     PARTS,
     attach_provenance,
     describe_weights,
@@ -24,10 +21,13 @@ from asrscope.provenance import (
     read_tensors,
     select_part,
 )
+from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
+from asrscope.processing import AsrScopeProcessor
+from asrscope.projector import AudioProjector
 
 __all__ = ["ENVIRONMENT", "load", "untrained"]
 
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
+CHECKPOINTS = Path(__file__).parents[1] / "data" / "checkpoints"
 MODEL = "ASRSCOPE_MODEL"  # names the model that is loaded where a program names none
 ENVIRONMENT = {  # options of load_full that are not given come from here
     "projector": "ASRSCOPE_PROJECTOR",
@@ -149,7 +149,7 @@ def _load_directory(path: str | Path) -> Loaded:
             f"save_pretrained wrote, whose config.json says {AsrScopeConfig.model_type!r}."
         )
     # The bundled weights are named the same on every machine, so that traces and pages can be compared.
-    source = f"asrscope/checkpoints/{path.name}" if path.parent == CHECKPOINTS else str(path)
+    source = f"asrscope/data/checkpoints/{path.name}" if path.parent == CHECKPOINTS else str(path)
     config = check_checkpoint(path)
     tensors, claims = read_tensors(path), read_claims(path)
     check_finite(path, tensors)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from asrscope.files import write_text
-from asrscope.traces import Provenance
+from asrscope.scope.traces import Provenance
 
 __all__ = [
     "PARTS",

@@ -16,8 +16,8 @@ from jinja2 import Environment
 from safetensors.torch import save
 
 from asrscope.files import write_bytes, write_text
-from asrscope.provenance import PARTS, provenance_of, write_provenance
-from asrscope.traces import Provenance
+from asrscope.loading.provenance import PARTS, provenance_of, write_provenance
+from asrscope.scope.traces import Provenance
 
 __all__ = ["model_card", "publish", "save_claims", "save_projector", "write_folder"]
 
@@ -156,7 +156,7 @@ def model_card(
     environment.filters["cell"] = _cell
     sizes = {part: getattr(model, module) for part, module in PARTS.items()}
     text = environment.from_string(
-        (files("asrscope") / "publishing.md.jinja").read_text(encoding="utf-8")
+        (files("asrscope.loading") / "publishing.md.jinja").read_text(encoding="utf-8")
     ).render(
         mark=MARK,
         version=version("asrscope"),

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from asrscope import sizes
+from asrscope.audio.memory import free_memory
 from asrscope.decoder import TABLE_ROWS, max_new_tokens
-from asrscope.memory import free_memory
+from asrscope.loading import sizes
 from asrscope.model import AsrScopeForConditionalGeneration
 
 __all__ = ["GB", "Need", "check_room", "estimate", "free_bytes", "places"]

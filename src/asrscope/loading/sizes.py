@@ -33,7 +33,7 @@ __all__ = [
     "weight_bytes",
 ]
 
-CONFIGS = Path(__file__).parent / "model_configs"
+CONFIGS = Path(__file__).parents[1] / "data" / "model_configs"
 STRIDE = 2  # frames to a position: the encoder's second convolution skips every other one
 
 

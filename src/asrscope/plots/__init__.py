@@ -26,7 +26,7 @@ from asrscope.plots.tokens import nearest_tokens, prompt
 from asrscope.plots.training import Moment, StepSlider, step_slider
 from asrscope.plots.vectors import audio_embeds, encoder_output
 from asrscope.plots.words import decoder_tokens, decoder_words, token_times, word_times
-from asrscope.traces import Trace
+from asrscope.scope.traces import Trace
 
 __all__ = [
     "COLORS",

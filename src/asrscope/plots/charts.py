@@ -23,7 +23,7 @@ from asrscope.plots.figures import (
 )
 from asrscope.plots.theme import NEUTRAL_TEXT, PALETTE
 from asrscope.plots.wording import visible
-from asrscope.traces import Trace
+from asrscope.scope.traces import Trace
 
 __all__ = ["chart", "legend", "time_chart", "time_map", "token_grid"]
 

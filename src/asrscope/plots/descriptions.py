@@ -6,8 +6,8 @@ import numpy as np
 
 from asrscope.plots.measures import Statistics, mel_centers, number, stage_named, statistics
 from asrscope.plots.wording import chance, spoken_words, title_lines, visible
-from asrscope.stages import SECONDS_PER_SAMPLE
-from asrscope.traces import Trace
+from asrscope.scope.stages import SECONDS_PER_SAMPLE
+from asrscope.scope.traces import Trace
 
 __all__ = ["describe"]
 

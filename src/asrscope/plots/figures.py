@@ -34,7 +34,7 @@ from asrscope.plots.measures import number
 from asrscope.plots.player import give_sound, player
 from asrscope.plots.theme import BOUNDARY, NEUTRAL_TEXT, PALETTE, PLAYHEAD
 from asrscope.plots.wording import spoken_words
-from asrscope.traces import Trace
+from asrscope.scope.traces import Trace
 
 # Margins are the same for every figure over time, so that their time axes stand below each other on a page.
 LEFT_MARGIN, RIGHT_MARGIN = 60, 8  # pixels

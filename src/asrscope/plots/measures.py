@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from asrscope.stages import STAGES, Stage
-from asrscope.traces import Trace
+from asrscope.scope.stages import STAGES, Stage
+from asrscope.scope.traces import Trace
 
 __all__ = ["Statistics", "stage_named", "statistics"]
 

@@ -13,9 +13,9 @@ from jinja2 import Template
 
 from asrscope.files import write_text
 from asrscope.plots.player import clock_css, clock_js, in_jupyter, sound_of
+from asrscope.plots.policy import content_policy, scripts_in
 from asrscope.plots.theme import theme_css
 from asrscope.plots.training import StepSlider, steps_css, steps_js
-from asrscope.policy import content_policy, scripts_in
 
 __all__ = ["show"]
 

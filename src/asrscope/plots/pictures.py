@@ -21,7 +21,7 @@ from asrscope.plots.figures import (
 )
 from asrscope.plots.player import give_sound, listen
 from asrscope.plots.theme import PALETTE
-from asrscope.traces import Trace
+from asrscope.scope.traces import Trace
 
 __all__ = ["cosines", "similarity", "spectrogram"]
 

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 
 from asrscope.audio import SAMPLE_RATE, wav_bytes
 from asrscope.plots.wording import spoken_words
-from asrscope.traces import Trace
+from asrscope.scope.traces import Trace
 
 __all__ = ["Player", "clock_css", "clock_js", "give_sound", "in_jupyter", "listen", "player", "sound_of"]
 

@@ -19,10 +19,10 @@ from asrscope.files import write_text
 from asrscope.plots.measures import number
 from asrscope.plots.packing import bokeh_js, compressed, packed
 from asrscope.plots.player import clock_css, clock_js
+from asrscope.plots.policy import content_policy
 from asrscope.plots.wording import chance
-from asrscope.policy import content_policy
-from asrscope.stages import STAGES
-from asrscope.traces import ARRAY_AXES, Provenance, Trace
+from asrscope.scope.stages import STAGES
+from asrscope.scope.traces import ARRAY_AXES, Provenance, Trace
 
 __all__ = ["validate_json", "write_html", "write_json"]
 
@@ -126,7 +126,9 @@ def schema() -> dict[str, Any]:
     dict
         The schema.
     """
-    loaded: dict[str, Any] = json.loads(_resource("trace.schema.json"))
+    loaded: dict[str, Any] = json.loads(
+        (files("asrscope.scope") / "trace.schema.json").read_text(encoding="utf-8")
+    )
     return loaded
 
 
@@ -258,4 +260,4 @@ def _script(text: str) -> str:
 
 
 def _resource(name: str) -> str:
-    return (files("asrscope") / name).read_text(encoding="utf-8")
+    return (files("asrscope.plots") / name).read_text(encoding="utf-8")

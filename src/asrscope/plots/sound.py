@@ -16,8 +16,8 @@ from asrscope.plots.figures import (
 from asrscope.plots.measures import mel_centers, number, stage_named, statistics, summary
 from asrscope.plots.theme import BAR
 from asrscope.plots.wording import spoken_words, title_lines
-from asrscope.stages import SECONDS_PER_SAMPLE
-from asrscope.traces import Trace
+from asrscope.scope.stages import SECONDS_PER_SAMPLE
+from asrscope.scope.traces import Trace
 
 __all__ = ["log_mel", "waveform"]
 

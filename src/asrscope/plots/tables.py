@@ -9,8 +9,8 @@ from jaxtyping import Float32
 from asrscope.plots.measures import mel_centers, number
 from asrscope.plots.wording import visible
 from asrscope.plots.words import token_times
-from asrscope.stages import SECONDS_PER_SAMPLE
-from asrscope.traces import Trace
+from asrscope.scope.stages import SECONDS_PER_SAMPLE
+from asrscope.scope.traces import Trace
 
 __all__ = ["Table", "prompt_length", "table"]
 

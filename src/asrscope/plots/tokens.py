@@ -20,7 +20,7 @@ from asrscope.plots.figures import (
 from asrscope.plots.measures import number, stage_named
 from asrscope.plots.theme import AUDIO_CELL, AUDIO_CELL_INK, BAR, TEXT_CELL, TEXT_CELL_INK
 from asrscope.plots.wording import title_lines, visible
-from asrscope.traces import Trace
+from asrscope.scope.traces import Trace
 
 __all__ = ["nearest_tokens", "prompt"]
 

@@ -7,7 +7,7 @@ from jaxtyping import Float32
 from asrscope.plots.figures import add_boundaries, add_image, time_figure, title_height
 from asrscope.plots.measures import stage_named, statistics, summary
 from asrscope.plots.wording import title_lines
-from asrscope.traces import Trace
+from asrscope.scope.traces import Trace
 
 __all__ = ["audio_embeds", "encoder_output"]
 

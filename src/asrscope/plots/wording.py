@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from asrscope.traces import Trace
+from asrscope.scope.traces import Trace
 
 
 def title_lines(trace: Trace, title: str, parts: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from asrscope.plots.figures import (
 from asrscope.plots.measures import stage_named
 from asrscope.plots.theme import BAR
 from asrscope.plots.wording import chance, title_lines, visible
-from asrscope.traces import Token, Trace
+from asrscope.scope.traces import Token, Trace
 
 __all__ = ["decoder_tokens", "decoder_words", "token_times", "word_times"]
 

@@ -21,8 +21,8 @@ from asrscope.audio import (
     is_silent,
     load_audio,
 )
-from asrscope.recordings import Source, name_of, open_recording
-from asrscope.survey import Survey, mean_of_channels
+from asrscope.audio.recordings import Source, name_of, open_recording
+from asrscope.audio.survey import Survey, mean_of_channels
 
 __all__ = ["AudioStream"]
 

@@ -12,13 +12,13 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaL
 
 from asrscope import decoder
 from asrscope.audio import SAMPLE_RATE, Clip, is_silent
-from asrscope.long_audio.merging import join_overlap, most_words
-from asrscope.long_audio.streaming import AudioStream
-from asrscope.long_audio.transcripts import Segment, Transcript
-from asrscope.long_audio.windows import OVERLAP_SECONDS, Window, cut_windows
+from asrscope.audio.speech import sound_warnings
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.speech import sound_warnings
+from asrscope.recognition.merging import join_overlap, most_words
+from asrscope.recognition.streaming import AudioStream
+from asrscope.recognition.transcripts import Segment, Transcript
+from asrscope.recognition.windows import OVERLAP_SECONDS, Window, cut_windows
 
 __all__ = ["BATCH_SIZE", "Segment", "Transcript", "transcribe", "transcribe_all"]
 

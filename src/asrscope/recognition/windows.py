@@ -69,7 +69,7 @@ def cut_windows(
     Parameters
     ----------
     blocks : iterable of np.ndarray, shape (samples,)
-        The recording in pieces of any length: an `asrscope.long_audio.streaming.AudioStream`, or a list of
+        The recording in pieces of any length: an `asrscope.recognition.streaming.AudioStream`, or a list of
         one waveform.
     seconds : float
         Longest window.

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
-from asrscope.prompts import ask_asrscope, ask_granite, ask_voxtral, ask_with_template
+from asrscope.scope.prompts import ask_asrscope, ask_granite, ask_voxtral, ask_with_template
 
 __all__ = ["Anatomy", "describe_anatomy", "parts_of", "unwrap"]
 

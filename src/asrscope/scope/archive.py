@@ -13,7 +13,7 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from asrscope.memory import free_memory
+from asrscope.audio.memory import free_memory
 
 __all__ = ["brief", "read_arrays", "restore"]
 

@@ -9,8 +9,8 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 
-from asrscope.anatomy import Anatomy
-from asrscope.watching import Seen
+from asrscope.scope.anatomy import Anatomy
+from asrscope.scope.watching import Seen
 
 __all__ = ["Layout", "lay_out"]
 

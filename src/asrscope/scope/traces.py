@@ -1,4 +1,4 @@
-"""What one run of the model leaves behind: a `Trace` holds what `asrscope.stages` describes.
+"""What one run of the model leaves behind: a `Trace` holds what `asrscope.scope.stages` describes.
 
 Only NumPy and the standard library are needed here: a saved trace is loaded and drawn without torch.
 """
@@ -12,10 +12,10 @@ from typing import Any, get_type_hints
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from asrscope.archive import brief, read_arrays, restore
 from asrscope.files import written
-from asrscope.records import Provenance, Token, Word
-from asrscope.stages import (
+from asrscope.scope.archive import brief, read_arrays, restore
+from asrscope.scope.records import Provenance, Token, Word
+from asrscope.scope.stages import (
     SECONDS_PER_FRAME,
     SECONDS_PER_POSITION,
     SECONDS_PER_SAMPLE,

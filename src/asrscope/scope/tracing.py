@@ -16,14 +16,14 @@ from torch import Tensor
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from asrscope import decoder
-from asrscope.anatomy import Anatomy, describe_anatomy, parts_of, unwrap
 from asrscope.audio import SAMPLE_RATE, Clip, is_silent, read_clip
+from asrscope.audio.speech import sound_warnings
 from asrscope.decoder import WordTimes
-from asrscope.layout import Layout, lay_out
-from asrscope.provenance import attach_provenance, provenance_of
-from asrscope.speech import sound_warnings
-from asrscope.traces import Provenance, Trace
-from asrscope.watching import watch
+from asrscope.loading.provenance import attach_provenance, provenance_of
+from asrscope.scope.anatomy import Anatomy, describe_anatomy, parts_of, unwrap
+from asrscope.scope.layout import Layout, lay_out
+from asrscope.scope.traces import Provenance, Trace
+from asrscope.scope.watching import watch
 
 __all__ = ["Scope", "attach", "nearest_tokens", "trace"]
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from asrscope.anatomy import Anatomy, parts_of
+from asrscope.scope.anatomy import Anatomy, parts_of
 
 __all__ = ["Seen", "watch"]
 

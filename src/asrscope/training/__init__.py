@@ -1,1 +1,1 @@
-"""Train the bundled model from zero: encoder on speech, decoder on text, then the projector between them."""
+"""Train a projector between an encoder and a decoder that stay frozen."""

@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from asrscope.files import write_text
 from asrscope.plots import theme_css
+from asrscope.plots.policy import content_policy
 from asrscope.plots.theme import BAR, NEUTRAL_TEXT
-from asrscope.policy import content_policy
 from asrscope.training.curves import STAGES, compact, read_log
 
 __all__ = ["stage_figures", "write_curves"]

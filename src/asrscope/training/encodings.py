@@ -19,10 +19,10 @@ from numpy import ndarray
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.audio import load_audio
-from asrscope.data.augment import Augmentation, augment, stretch
 from asrscope.encoder import encode, position_mask
 from asrscope.features import log_mel
 from asrscope.files import write_text, written
+from asrscope.training.augment import Augmentation, augment, stretch
 from asrscope.training.batches import pad_batch, seeded_generator
 from asrscope.training.processes import agree, join_processes
 from asrscope.training.run import keep_memory
@@ -44,7 +44,7 @@ HOW = Augmentation(mask_bands=4.0, mask_frames=4.0)
 
 @runtime_checkable
 class Spectrograms(Protocol):
-    """What is encoded: a shard of `asrscope.data.corpus`, or anything else with these two.
+    """What is encoded: a shard of `asrscope_recipe.corpus`, or anything else with these two.
 
     Attributes
     ----------
@@ -278,7 +278,7 @@ class HeldOut:
 
 
 def read_held_out(folder: Path, n_mels: int, limit: int = 100) -> list[HeldOut]:
-    """Read the first clips of the held-out sets in a folder, as `asrscope.data.corpus` makes them.
+    """Read the first clips of the held-out sets in a folder, as `asrscope_recipe.corpus` makes them.
 
     Returns
     -------

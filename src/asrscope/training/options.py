@@ -3,16 +3,20 @@
 import copy
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel, SmolLM3Model
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-__all__ = ["Options", "compile_layers", "recompute_layers", "working_copy"]
+__all__ = ["Options", "changed", "compile_layers", "recompute_layers", "working_copy"]
 
 PRECISIONS = ("bf16", "fp32", "fp16")
+Recipe = TypeVar("Recipe")
+EXPECTED = {bool: "true or false"}
 COMPILERS = ("g++", "clang++", "c++", "cl")
 
 
@@ -123,3 +127,47 @@ def compile_layers(model: nn.Module) -> None:
         elif isinstance(module, WhisperEncoder):
             for layer in module.layers:
                 layer.compile(dynamic=True)
+
+
+def changed(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """Replace settings of a recipe.
+
+    Parameters
+    ----------
+    recipe : dataclass instance
+        What to change.
+    settings : iterable of str
+        Each ``NAME=VALUE``.
+
+    Returns
+    -------
+    dataclass instance
+        The changed recipe.
+
+    Raises
+    ------
+    ValueError
+        If there is no such setting, or the value is of another type.
+    """
+    known = {
+        field.name: type(getattr(recipe, field.name))
+        for field in fields(recipe)  # type: ignore[arg-type]  # typeshed alone names dataclasses
+        if not is_dataclass(getattr(recipe, field.name))
+    }
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name not in known:
+            raise ValueError(f"--set {setting}: expected one of {', '.join(known)}, but found {name!r}")
+        try:
+            changes[name] = _truth(value) if known[name] is bool else known[name](value)
+        except ValueError as error:
+            expected = EXPECTED.get(known[name], known[name].__name__)
+            raise ValueError(f"--set {setting}: expected {expected}, but found {value!r}") from error
+    return type(recipe)(**{**vars(recipe), **changes})
+
+
+def _truth(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise ValueError
+    return value == "true"

@@ -1,7 +1,7 @@
 """Train only a projector, between the encoder and the decoder of a checkpoint, on recordings of your own.
 
-Encoder and decoder come from any model that `asrscope.presets` can load, and stay as they are. The loop is
-that of stage 3: only where the clips come from differs.
+Encoder and decoder come from any model that `asrscope.loading.presets` can load, and stay as they are. The
+loop is that of stage 3: only where the clips come from differs.
 """
 
 import json
@@ -11,20 +11,20 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from asrscope.data.speech_corpus import SpeechCorpus, SpeechShard, load_speech, write_speech
 from asrscope.files import write_text
 from asrscope.loading.full import FULL_DECODER, FULL_ENCODER, load_full
+from asrscope.loading.presets import load
+from asrscope.loading.provenance import provenance_of, write_provenance
 from asrscope.model import AsrScopeForConditionalGeneration
-from asrscope.presets import load
 from asrscope.processing import AsrScopeProcessor
 from asrscope.projector import AudioProjector
-from asrscope.provenance import provenance_of, write_provenance
 from asrscope.training.curves import read_stages
 from asrscope.training.encodings import EncoderPass, cache_encodings
 from asrscope.training.options import Options
 from asrscope.training.processes import join_processes
 from asrscope.training.projector import FrozenDecoder, ProjectorRecipe, train_projector
 from asrscope.training.run import Watch
+from asrscope.training.speech_corpus import SpeechCorpus, SpeechShard, load_speech, write_speech
 
 __all__ = [
     "FULL_RECIPE",

@@ -91,7 +91,7 @@ class FrozenDecoder:
 
 
 def load_decoder(folder: Path) -> FrozenDecoder:
-    """Load a decoder that `asrscope.training.decoder.train_decoder` finished."""
+    """Load a decoder that `asrscope_recipe.decoder.train_decoder` finished."""
     model = SmolLM3ForCausalLM.from_pretrained(folder, attn_implementation="eager")
     return FrozenDecoder(model, AutoTokenizer.from_pretrained(folder))
 

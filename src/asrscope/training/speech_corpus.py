@@ -74,8 +74,8 @@ class SpeechShard:
 def plain_text(text: str) -> str:
     """Reduce a transcript to lowercase words of letters, digits and apostrophes, separated by single blanks.
 
-    Numbers stay as they are written. Scores are computed on a stronger normalization, see `asrscope.metrics`;
-    a decoder must learn to write what people can read.
+    Numbers stay as they are written. Scores are computed on a stronger normalization, see
+    `asrscope.recognition.metrics`; a decoder must learn to write what people can read.
     """
     text = unicodedata.normalize("NFKC", text).lower()
     text = re.sub("[\u2018\u2019\u02bc`]", "'", text)

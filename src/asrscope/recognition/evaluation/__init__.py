@@ -4,10 +4,10 @@ It is counted by voice, by length and under added noise, and the utterances that
 what was said. Any recognizer can be measured: `evaluate` takes a function from waveform to text.
 """
 
-from asrscope.evaluation.measure import Recognize, evaluate
-from asrscope.evaluation.noise import COLORS, Noise, add_noise
-from asrscope.evaluation.results import Evaluation, Group, Result
-from asrscope.evaluation.utterances import Utterance, read_utterances
+from asrscope.recognition.evaluation.measure import Recognize, evaluate
+from asrscope.recognition.evaluation.noise import COLORS, Noise, add_noise
+from asrscope.recognition.evaluation.results import Evaluation, Group, Result
+from asrscope.recognition.evaluation.utterances import Utterance, read_utterances
 
 __all__ = [
     "COLORS",

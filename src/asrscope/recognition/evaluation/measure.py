@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from asrscope.audio import SAMPLE_RATE, load_audio
-from asrscope.evaluation.noise import Noise, add_noise
-from asrscope.evaluation.results import Evaluation, Result
-from asrscope.evaluation.utterances import Utterance
-from asrscope.metrics import WordErrors, word_errors
+from asrscope.recognition.evaluation.noise import Noise, add_noise
+from asrscope.recognition.evaluation.results import Evaluation, Result
+from asrscope.recognition.evaluation.utterances import Utterance
+from asrscope.recognition.metrics import WordErrors, word_errors
 
 __all__ = ["Recognize", "evaluate"]
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 from math import inf
 from typing import Any
 
-from asrscope.evaluation.noise import COLORS, Noise
-from asrscope.evaluation.utterances import Utterance
-from asrscope.metrics import (
+from asrscope.recognition.evaluation.noise import COLORS, Noise
+from asrscope.recognition.evaluation.utterances import Utterance
+from asrscope.recognition.metrics import (
     NORMALIZER,
     AlignedWord,
     WordErrors,
@@ -281,7 +281,8 @@ class Evaluation:
         str
             Lines for a terminal.
         """
-        from asrscope.evaluation.text import page_of_text  # noqa: PLC0415 - it is written in terms of this
+        # It is written in terms of this.
+        from asrscope.recognition.evaluation.text import page_of_text  # noqa: PLC0415
 
         return page_of_text(self, worst)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from asrscope.evaluation.results import CONFIDENCE, Evaluation, Group, Result, length_name
+from asrscope.recognition.evaluation.results import CONFIDENCE, Evaluation, Group, Result, length_name
 
 __all__ = ["page_of_text"]
 
