@@ -15,6 +15,7 @@ from asrscope.recognition.metrics import (
     bootstrap_interval,
     character_error_rate,
     normalize,
+    paired_difference,
     total_errors,
     word_errors,
 )
@@ -123,6 +124,44 @@ def test_equal_utterances_have_an_interval_of_width_zero():
 def test_an_interval_of_nothing_is_refused():
     with pytest.raises(ValueError, match="found none"):
         bootstrap_interval([])
+
+
+def test_a_pair_decides_what_two_intervals_leave_open(rng):
+    hard = rng.binomial(8, rng.uniform(0, 0.8, 200))  # clips differ far more than the two models do
+    first = [WordErrors(words=9, substitutions=int(wrong) + 1) for wrong in hard]
+    second = [WordErrors(words=9, substitutions=int(wrong + (rng.random() < 0.5))) for wrong in hard]
+    one, two = bootstrap_interval(first), bootstrap_interval(second)
+    assert one[0] < two[1]  # they overlap
+    difference, low, high = paired_difference(first, second)
+    assert difference == pytest.approx(total_errors(second).rate - total_errors(first).rate)
+    assert low < difference < high < 0
+    assert high - low < (one[1] - one[0]) / 3
+    assert np.allclose(paired_difference(second, first), (-difference, -high, -low), atol=0.01)
+
+
+def test_two_models_of_equal_skill_are_seldom_told_apart(rng):
+    decided = 0
+    for seed in range(100):
+        first, second = (
+            [WordErrors(words=8, deletions=int(wrong)) for wrong in rng.binomial(8, 0.3, 100)] for _ in "ab"
+        )
+        _, low, high = paired_difference(first, second, resamples=200, seed=seed)
+        decided += not low <= 0 <= high
+    assert 0 <= decided <= 15
+
+
+def test_a_model_does_not_differ_from_itself():
+    each = [WordErrors(words=5, substitutions=k % 3) for k in range(30)]
+    assert paired_difference(each, each) == (0, 0, 0)
+
+
+def test_models_that_heard_other_clips_are_not_compared():
+    one, two = [WordErrors(words=3)], [WordErrors(words=4)]
+    for other in (two, one * 2, []):
+        with pytest.raises(ValueError, match="expected two models on the same utterances"):
+            paired_difference(one, other)
+    with pytest.raises(ValueError, match="found none"):
+        paired_difference([], [])
 
 
 def test_comparing_texts_imports_no_torch():
