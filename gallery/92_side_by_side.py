@@ -24,7 +24,7 @@ import asrscope
 from asrscope import plots
 from asrscope.loading import sizes
 from asrscope.scope.anatomy import parts_of
-from asrscope_course import systems
+from asrscope_course import flops, systems
 
 pair, ours = sizes.full_pair(), "large pair"
 known = {key: systems.load_system(key) for key in systems.SYSTEMS}
@@ -132,11 +132,11 @@ for key, found in heard.items():
     work[known[key].name] = {
         "encoder": first.encoder_flops,
         "projector": first.projector_flops,
-        "decoder": sizes.decoder_flops(decoder, first.audio_tokens, 1),
+        "decoder": flops.decoder_flops(decoder, first.audio_tokens, 1),
     }
-encode = sizes.encoder_flops(pair.audio_tower, window.positions)
-project = sizes.projector_flops(pair.multi_modal_projector, window.audio_tokens)
-read = sizes.decoder_flops(pair.language_model, window.audio_tokens, 1)
+encode = flops.encoder_flops(pair.audio_tower, window.positions)
+project = flops.projector_flops(pair.multi_modal_projector, window.audio_tokens)
+read = flops.decoder_flops(pair.language_model, window.audio_tokens, 1)
 work[ours] = {"encoder": encode, "projector": project, "decoder": read}
 bars = {name: {part: flops / 1e12 for part, flops in row.items()} for name, row in work.items()}
 title = f"Work for {clip:.1f} s of speech, up to the first word"

@@ -25,11 +25,11 @@ import numpy as np
 import asrscope
 from asrscope import plots
 from asrscope.inside.reach import connector_reach
-from asrscope.loading import native
+from asrscope_course.architectures import ARCHITECTURES, tiny_random
 
 sample = asrscope.load_sample("captain")
 models = {"tiny": asrscope.load("tiny")}
-models |= {kind: native.tiny_random(kind) for kind in native.ARCHITECTURES}
+models |= {kind: tiny_random(kind) for kind in ARCHITECTURES}
 traces = {
     name: asrscope.attach(*pair).trace(sample.path, name=name, max_new_tokens=8)
     for name, pair in models.items()
@@ -118,9 +118,11 @@ for title, found in reach.items():
 #
 # On a published model
 # --------------------
-# With the weights at hand, two lines are enough, on a machine with the memory for them::
+# With the weights at hand, this is enough, on a machine with the memory for them::
 #
-#     model, processor = native.load_native("mistralai/Voxtral-Mini-3B-2507")
+#     from asrscope.loading.native import load_native
+#
+#     model, processor = load_native("mistralai/Voxtral-Mini-3B-2507")
 #     trace = asrscope.attach(model, processor).trace("recording.wav")
 #
 # Summary

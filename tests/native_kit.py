@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from asrscope.loading.native import ARCHITECTURES, tiny_random
+from asrscope_course.architectures import ARCHITECTURES, tiny_random
 
 __all__ = ["ARCHITECTURES", "save_tiny", "tiny_random"]
 
@@ -28,7 +28,7 @@ def other_models():
     import torch
     import transformers as t
 
-    from asrscope.loading.native import _audio_config, _features, _text_config, _tokenizer
+    from asrscope_course.architectures import _audio_config, _features, _text_config, _tokenizer
 
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<sound>", "<|bos|>", "<|eos|>"]
     tokenizer = _tokenizer(special, end="<|im_end|>", chat_template=CHAT)

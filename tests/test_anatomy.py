@@ -4,8 +4,8 @@ import pytest
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from asrscope.loading import native
 from asrscope.scope.anatomy import describe_anatomy, parts_of
+from asrscope_course.architectures import ARCHITECTURES, tiny_random
 
 
 def small_llama():
@@ -13,9 +13,9 @@ def small_llama():
     return LlamaForCausalLM(LlamaConfig(vocab_size=32, **sizes))
 
 
-@pytest.mark.parametrize("architecture", native.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_parts_of_every_kind_are_those_that_its_class_runs(architecture):
-    model, _ = native.tiny_random(architecture)
+    model, _ = tiny_random(architecture)
     parts = parts_of(model)
     assert list(parts) == ["encoder", "projector", "decoder"]
     inner = model.model
@@ -46,11 +46,11 @@ def test_a_part_that_is_missing_is_named_with_the_names_it_could_have():
     with pytest.raises(
         ValueError, match=r"LlamaForCausalLM has no projector \(.+\), no decoder \(language_model\)\."
     ):
-        describe_anatomy(llama, native.tiny_random("glmasr")[1])
+        describe_anatomy(llama, tiny_random("glmasr")[1])
 
 
 def test_a_config_without_the_placeholder_is_an_error():
     llama = small_llama()
     llama.encoder = llama.projector = llama.language_model = nn.Identity()
     with pytest.raises(ValueError, match=r"LlamaForCausalLM has no config\.audio_token_id"):
-        describe_anatomy(llama, native.tiny_random("glmasr")[1])
+        describe_anatomy(llama, tiny_random("glmasr")[1])

@@ -16,10 +16,11 @@ from native_kit import ARCHITECTURES, save_tiny
 
 import asrscope
 from asrscope import plots
-from asrscope.loading.native import load_native, tiny_random
+from asrscope.loading.native import load_native
 from asrscope.plots.report import validate_json, write_html, write_json
 from asrscope.scope.stages import STAGES
 from asrscope.scope.traces import ARRAY_AXES, Trace
+from asrscope_course.architectures import tiny_random
 
 SECONDS = 2.4
 TOKENS = 6

@@ -43,6 +43,34 @@ def test_the_minutes_of_a_class_add_up(page):
         assert sum(map(int, minutes)) == total
 
 
+@pytest.mark.parametrize("page", CLASSES, ids=lambda page: page.stem)
+def test_the_exercises_of_a_part_fit_into_its_minutes(page):
+    from asrscope.exercises import find
+
+    parts = re.split(r"^##+ ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    asked = {
+        part.partition("\n")[0]: sum(
+            find(number).minutes for number in re.findall(r"^```\{exercise\} (\S+)", part, re.MULTILINE)
+        )
+        for part in parts
+    }
+    for title, minutes in asked.items():
+        told = re.search(r"\((\d+) minutes?\)$", title)
+        assert minutes == 0 or minutes <= int(told[1]), title
+        assert not title.startswith("At home") or minutes == int(told[1])
+
+
+@pytest.mark.parametrize("page", CLASSES, ids=lambda page: page.stem)
+def test_the_plan_for_instructors_fills_the_hour_in_the_order_of_the_parts(page):
+    text = page.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+)-(\d+) \|", text.split(":::{dropdown} For instructors")[1], re.MULTILINE)
+    ends = [0, *(int(end) for _, end in rows)]
+    assert [int(start) for start, _ in rows] == ends[:-1]
+    assert ends[-1] == 60
+    minutes = re.findall(r"^### \d+\. .*\((\d+) minutes?\)$", text, re.MULTILINE)
+    assert set(ends) <= {sum(map(int, minutes[:count])) for count in range(len(minutes) + 1)}
+
+
 def test_each_stage_of_the_report_has_a_prediction_and_an_explanation():
     hands_on = CLASS_2.split("## Part B")[1].split("## Check yourself")[0]
     assert hands_on.count("{admonition} Predict") >= 6

@@ -35,7 +35,42 @@ def run(*command: str | Path, folder: Path, **variables: str) -> str:
     return finished.stdout
 
 
-# Class 3: speak.py ----------------------------------------------------------------------------------------
+# Class 2: the program that is changed ---------------------------------------------------------------------
+
+
+def test_the_change_that_the_class_asks_for_adds_a_second_at_every_stage(tmp_path):
+    page = (COURSE / "class-2.md").read_text(encoding="utf-8")
+    change = re.search(r"^```\{code-block\} python\n(import numpy.*?)^```$", page, re.MULTILINE | re.DOTALL)[
+        1
+    ]
+    program = (COURSE.parents[1] / "gallery" / "90_trace_data.py").read_text(encoding="utf-8")
+    line = "trace = asrscope.trace(model"
+    assert program.count(f"\n{line}") == 1
+    end = program.index("\n# %%", program.index(f"\n{line}"))  # what is drawn is another test's business
+    show = "\nfor size in trace.shapes().items():\n    print(*size)\n"
+    printed = []
+    for name, code in (("as_it_is", ""), ("changed", change)):
+        text = program[:end].replace(f"\n{line}", f"\n{code}{line}") + show
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+        printed.append(run(f"{name}.py", folder=tmp_path))
+    lengths = [dict(re.findall(r"^(\w+) \((\d+),", each, re.MULTILINE)) for each in printed]
+    more = {field: int(lengths[1][field]) - int(lengths[0][field]) for field in lengths[0]}
+    assert more["waveform"] == 16_000
+    assert more["encoder_hidden_states"] == 50
+
+
+# Class 3: clips.py and speak.py ---------------------------------------------------------------------------
+
+
+def test_the_clips_of_the_package_can_be_trained_on(tmp_path):
+    from asrscope.training.speech_corpus import SpeechCorpus
+
+    lesson = Path(__file__).parents[1] / "src" / "asrscope" / "data" / "lesson" / "lesson.json"
+    described = json.loads(lesson.read_text(encoding="utf-8"))["sets"]["train"]["clips"]
+    assert run(COURSE / "clips.py", "spoken", folder=tmp_path) == f"{len(described)} clips are in spoken\n"
+    rows = list(SpeechCorpus(str(tmp_path / "spoken")))
+    assert [row.text for row in rows] == [clip["text"] for clip in described]
+    assert [row.waveform.size for row in rows] == [clip["samples"] for clip in described]
 
 
 def test_the_corpus_that_is_spoken_can_be_trained_on(synthesizers, tmp_path):

@@ -2,17 +2,21 @@
 
 import math
 import re
+import sys
+import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from asrscope.exercises import (
     Choice,
     Design,
+    Feedback,
     Function,
-    Mistake,
     Number,
-    Option,
     check,
     find,
     hint,
@@ -20,7 +24,9 @@ from asrscope.exercises import (
     solution,
     task,
 )
+from asrscope_course.kinds import LEAST_WORDS
 from asrscope_course.notes import plain
+from asrscope_course.texts import Text, load_texts
 
 IDS = list_exercises().ids
 CLASSES = range(1, 7)
@@ -68,10 +74,10 @@ def test_texts_are_whole(number):
     entry = find(number)
     exercise = entry.exercise
     assert re.fullmatch(r"[a-z]+", entry.objective)
-    for text in (exercise.task, exercise.hint, exercise.solution):
-        assert text.strip() == text
-        assert re.search(r"[.?:)*]$", text), text
-        assert "  " not in text
+    whys = [why for pairs in exercise.text.items.values() for _, why in pairs]
+    for text in (*exercise.text.sections.values(), *whys):
+        assert text.strip() == text != ""
+        assert text == exercise.program or (re.search(r"[.?:)*]$", text) and "  " not in text), text
     shown = str(task(number))
     assert entry.title in shown
     assert f'print(check("{number}", {exercise.answer_name}))' in shown
@@ -96,7 +102,7 @@ def test_what_is_shown_fits_a_terminal_and_a_notebook(number):
 
 @pytest.mark.parametrize("number", made(Number))
 def test_the_program_of_a_solution_finds_the_number(number):
-    answer = run(find(number).exercise.code)["answer"]
+    answer = run(find(number).exercise.program)["answer"]
     assert check(number, answer).right is True
 
 
@@ -104,10 +110,10 @@ def test_the_program_of_a_solution_finds_the_number(number):
 def test_each_wrong_idea_behind_a_number_is_named(number):
     exercise = find(number).exercise
     assert len(exercise.mistakes) >= 3
-    for mistake in exercise.mistakes:
-        feedback = check(number, mistake.answer)
+    for name, mistake in exercise.mistakes.items():
+        feedback = check(number, mistake)
         assert feedback.right is False
-        assert mistake.why in feedback.text
+        assert exercise.remarks[name] in feedback.text
 
 
 # Worked out by hand from published sizes, lengths and definitions.
@@ -130,24 +136,53 @@ def test_numbers_that_can_be_worked_out_by_hand(number):
     assert check(number, BY_HAND[number]).right is True
 
 
+def text(program: str = "answer = 1000", **items: tuple[tuple[str, str], ...]) -> Text:
+    """The words of an exercise of this test's own."""
+    sections = {"Task": "How many?", "Hint": "Count.", "Solution": "They were counted.", "Program": program}
+    return Text("9.9", "Counting", "counts", 1, sections, items)
+
+
 @pytest.fixture
 def thousand() -> Number:
     return Number(
-        task="How many?",
-        hint="Count.",
-        solution="They were counted.",
-        answer=1000,
-        code="answer = 1000",
-        unit="bytes",
-        mistakes=(Mistake(500, "You counted every other one."),),
+        text(Mistakes=(("half", "You counted every other one."),)), 1000, unit="bytes", mistakes={"half": 500}
     )
 
 
-@pytest.mark.parametrize("answer", [1000, 1000.0, "1,000", " 1_000 ", np.int64(1000), np.array(1000)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(1000, 1000.0, np.int64(1000), np.array(1000), np.array([[1000.0]]), [1000]),
+        *("1,000", " 1_000 ", "1 000", "1.000", "1000,0", "1e3", "1000 bytes", "1000 Bytes", "2000/2"),
+    ],
+)
 def test_a_number_may_come_in_many_forms(thousand, answer):
     feedback = thousand.check(answer)
     assert feedback.right is True
     assert "1,000 bytes" in feedback.text
+
+
+@pytest.mark.parametrize(
+    ("right", "unit", "answer"),
+    [
+        (0.4, "", "0,4"),
+        (0.4, "", "2/5"),
+        (0.4, "", "40 %"),
+        (12.8, "MB", "12,8"),
+        (12.8, "%", "12.8 %"),
+        (6000, "Hz", "6000 Hz"),
+        (6000, "Hz", "6,000hz"),
+        (75, "audio tokens", "75 tokens"),
+        (-0.5, "", "-,5"),
+    ],
+)
+def test_a_number_is_read_as_people_write_it(right, unit, answer):
+    assert Number(text(), right, unit=unit).check(answer).right is True
+
+
+@pytest.mark.parametrize(("right", "answer"), [(4, "0,4"), (1000, "1,00"), (128, "12,8"), (40, "40 %")])
+def test_a_number_that_is_written_in_another_way_is_not_right_by_chance(right, answer):
+    assert Number(text(), right).check(answer).right is False
 
 
 @pytest.mark.parametrize(
@@ -156,7 +191,7 @@ def test_a_number_may_come_in_many_forms(thousand, answer):
         (500, "every other one"),
         (1, "a thousandth of the value"),
         (1_000_000, "a thousand times the value"),
-        (8000, "bits in the place of bytes"),
+        (8000, "bits instead of bytes"),
         (125, "an eighth"),
         (10, "a hundredth"),
         (-1000, "the sign is not"),
@@ -169,6 +204,15 @@ def test_a_number_may_come_in_many_forms(thousand, answer):
         ("many", "Expected one number"),
         (True, "Expected one number"),
         (math.nan, "Expected one number"),
+        (np.array([]), "but found an empty array"),
+        ([], "but found an empty array"),
+        (np.zeros((2, 3)), "but found an array of shape (2, 3)"),
+        pytest.param(10**5000, "but found a huge number", id="huge"),
+        ("1e999", "Expected one number"),
+        ("6 kB", "Expected one number (bytes), but found '6 kB'"),
+        ("1/0", "Expected one number"),
+        (1j, "but found complex"),
+        ({"a": 1}, "but found dict"),
     ],
 )
 def test_a_wrong_number_is_met_with_what_is_wrong_about_it(thousand, answer, told):
@@ -193,26 +237,22 @@ def test_one_choice_is_right_and_each_says_why(number):
     for index, letter in enumerate(exercise.letters):
         feedback = check(number, letter)
         assert feedback.right is (index == exercise.right)
-        assert exercise.options[index].why in feedback.text
+        assert exercise.options[index][1] in feedback.text
     assert check(number, exercise.letters[exercise.right].lower() + ".").right is True
 
 
 def test_a_letter_that_is_no_choice_is_told():
-    choice = Choice(
-        task="Which?",
-        hint="Try.",
-        solution="So.",
-        options=(Option("this", "Yes."), Option("that", "No.")),
-        right=0,
-    )
+    choice = Choice(text(Options=(("this", "Yes."), ("that", "No."))), 0)
     assert "Expected one of 'A', 'B', but found 'C'" in choice.check("C").text
     assert "Expected one of 'A', 'B', but found 1" in choice.check(1).text
+    assert "but found an array of shape (3,)" in choice.check(np.zeros(3)).text
+    assert choice.check("(a)").right is True
 
 
 def test_the_right_choice_follows_from_a_trial():
     assert "1 of" in find("2.5").exercise.solution  # changed one position, one audio token differs
-    assert find("2.5").exercise.options[find("2.5").exercise.right].text == "One"
-    assert find("3.1").exercise.options[find("3.1").exercise.right].text.startswith("None")
+    assert find("2.5").exercise.options[find("2.5").exercise.right][0] == "One"
+    assert find("3.1").exercise.options[find("3.1").exercise.right][0].startswith("None")
     assert find("1.4").exercise.letters[find("1.4").exercise.right] == "B"
 
 
@@ -222,7 +262,7 @@ def test_the_right_choice_follows_from_a_trial():
 @pytest.mark.parametrize("number", made(Function))
 def test_a_program_that_solves_it_passes(number):
     exercise = find(number).exercise
-    feedback = check(number, run(exercise.code)[exercise.name])
+    feedback = check(number, run(exercise.program)[exercise.answer_name])
     assert feedback.right is True, feedback
     assert re.search(r"Right, on \d+ random inputs", feedback.text)
 
@@ -231,25 +271,25 @@ def test_a_program_that_solves_it_passes(number):
 def test_each_wrong_program_is_recognized(number):
     exercise = find(number).exercise
     assert len(exercise.mistakes) >= 3
-    for mistake in exercise.mistakes:
-        feedback = check(number, mistake.answer)
+    for name, mistake in exercise.mistakes.items():
+        feedback = check(number, mistake)
         assert feedback.right is False
-        assert mistake.why in feedback.text
+        assert exercise.remarks[name] in feedback.text
 
 
 @pytest.fixture
 def double() -> Function:
     return Function(
-        name="double",
-        task="Double each row.",
-        hint="Multiply.",
-        solution="Twice.",
-        stub="def double(x):\n    ...",
-        code="def double(x):\n    return 2 * x",
-        reference=lambda x: 2 * x,
-        cases=lambda rng: [(rng.standard_normal((3, 4)).astype(np.float32),) for _ in range(3)],
-        mistakes=(Mistake(lambda x: x * x, "You squared."),),
+        text('def double(x):\n    """Twice."""\n    return 2 * x', Mistakes=(("squared", "You squared."),)),
+        lambda x: 2 * x,
+        lambda rng: [(rng.standard_normal((3, 4)).astype(np.float32),) for _ in range(3)],
+        mistakes={"squared": lambda x: x * x},
     )
+
+
+def test_a_program_to_begin_with_is_the_solution_without_its_body(double):
+    assert double.starter == 'def double(x):\n    """Twice."""\n    ...'
+    assert double.answer_name == "double"
 
 
 @pytest.mark.parametrize(
@@ -265,6 +305,13 @@ def double() -> Function:
         (lambda _x: {"a": 1}, "it is of another kind"),
         (42, "Expected the function `double` itself, but found 42"),
         (lambda: 1, "it raised an error: `TypeError"),
+        (lambda _x: "twelve", "it gave 'twelve', where an array of shape (3, 4) was expected"),
+        (lambda x: [[str(number) for number in row] for row in 2 * x], "it gave list, where an array"),
+        (lambda _x: 10**5000, "it gave a huge number, where an array"),
+        (lambda _x: [], "it gave an empty array, where an array"),
+        (lambda _x: sys.exit(), "it raised an error: `SystemExit"),
+        (np.zeros(3), "Expected the function `double` itself, but found an array of shape (3,)"),
+        ("double", "Expected the function `double` itself, but found 'double'"),
     ],
 )
 def test_a_wrong_program_is_met_with_shapes_and_values(double, function, told):
@@ -291,7 +338,7 @@ def test_a_program_cannot_change_what_the_others_are_given(double):
 def test_where_an_error_is_wanted_a_value_is_wrong():
     feedback = check("2.6", lambda embeds, _is_audio, _audio: embeds)
     assert feedback.right is False
-    solved = run(find("2.6").exercise.code)["splice"]
+    solved = run(find("2.6").exercise.program)["splice"]
 
     def careless(embeds, is_audio, audio):
         return solved(embeds, is_audio, audio) if is_audio.sum() == len(audio) else embeds
@@ -345,7 +392,7 @@ def test_the_sample_of_a_design_speaks_of_every_point(number):
     assert len(exercise.points) >= 4
     feedback = check(number, exercise.sample)
     assert feedback.right is None
-    assert all(point.text in feedback.text for point in exercise.points)
+    assert all(point in feedback.text for point, _ in exercise.points)
     assert "I found no word" not in feedback.text
 
 
@@ -354,8 +401,8 @@ def test_a_rubric_is_shown_only_after_an_answer_of_ones_own(number):
     exercise = find(number).exercise
     feedback = check(number, "I would measure it.")
     assert feedback.right is False
-    assert not any(point.text in feedback.text for point in exercise.points)
-    assert f"at least {exercise.least_words} words" in feedback.text
+    assert not any(point in feedback.text for point, _ in exercise.points)
+    assert f"at least {LEAST_WORDS} words" in feedback.text
 
 
 def test_a_design_that_speaks_of_something_else_is_told_what_was_not_found():
@@ -404,3 +451,110 @@ def test_plain_text_keeps_lists_and_programs():
 
 def test_markup_in_an_answer_is_not_passed_on_to_the_page():
     assert "<script>" not in check("2.4", "<script>alert(1)</script>")._repr_html_()
+
+
+# Whatever is passed ---------------------------------------------------------------------------------------
+
+
+class Awkward:
+    """Refuses whatever it is asked."""
+
+    def refuse(self, *_args):
+        raise ArithmeticError("refused")
+
+    __repr__ = __str__ = __eq__ = __float__ = __len__ = __array__ = __bool__ = refuse
+    __hash__ = object.__hash__
+
+
+class Unspeakable(Exception):
+    """Cannot even say what went wrong."""
+
+    def __str__(self):
+        raise ArithmeticError("refused")
+
+
+def itself() -> list:
+    """A list that holds itself."""
+    found: list = []
+    found.append(found)
+    return found
+
+
+def raising(error: BaseException):
+    def function(*_args):
+        raise error
+
+    return function
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(min_value=10**300, max_value=10**5000),
+    st.floats(),
+    st.complex_numbers(),
+    st.text(),
+    st.text(alphabet="0123456789.,_ '%/eE+-Hzkab²٣", max_size=12),
+    st.binary(),
+    st.dates(),
+    st.lists(st.one_of(st.integers(), st.text(max_size=3), st.none()), max_size=8),
+    st.dictionaries(st.integers(), st.text()),
+    arrays(
+        st.sampled_from([np.float32, np.int64, np.bool_, np.complex64, "U3", object]),
+        array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3),
+        fill=st.nothing(),
+    ),
+    st.sampled_from([Awkward(), itself(), range(10**15), object, Ellipsis, NotImplemented, "A", "b)"]),
+)
+ANSWERS = st.one_of(
+    VALUES,
+    VALUES.map(lambda value: lambda *_args: value),
+    st.sampled_from([ValueError("no"), Unspeakable(), SystemExit(3), RecursionError()]).map(raising),
+)
+
+
+@pytest.mark.parametrize("number", IDS)
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(answer=ANSWERS)
+def test_any_answer_at_all_is_met_with_words(number, answer):
+    with warnings.catch_warnings(action="ignore"):  # numpy's, of a reference that is given nothing unusual
+        feedback = check(number, answer)
+    assert isinstance(feedback, Feedback)
+    assert feedback.right in (True, False, None)
+    assert find(number).title in str(feedback)
+    assert feedback._repr_html_()
+
+
+@pytest.mark.parametrize("number", made(Number))
+@given(decimals=st.sampled_from([".", ","]), unit=st.booleans(), spaces=st.text(" ", max_size=2))
+@settings(max_examples=12, deadline=None, derandomize=True)
+def test_a_right_number_is_right_however_it_is_written(number, decimals, unit, spaces):
+    exercise = find(number).exercise
+    digits = repr(exercise.answer).replace(".", decimals)
+    assert check(number, f"{spaces}{digits} {exercise.unit if unit else ''}{spaces}").right is True
+
+
+def test_a_number_of_an_exercise_need_not_be_a_text():
+    assert find(2.3).number == "2.3"
+    with pytest.raises(ValueError, match=r"there is no exercise '2.45'; expected one such as 2\.4"):
+        check(2.45, 1)
+
+
+# The files ------------------------------------------------------------------------------------------------
+
+
+def test_every_exercise_that_computes_is_in_a_file_and_the_other_way_round():
+    for number in IDS:
+        assert (type(find(number).exercise) is Design) == ("Points" in load_texts()[number].items)
+
+
+def test_minutes_are_told_with_the_task_and_in_the_list():
+    assert "(prediction, 3 min)" in str(task("2.2"))
+    assert all(1 <= one.minutes <= 10 for one in load_texts().values())
+    assert str(list_exercises(2)).splitlines()[0].rstrip(" |").endswith("minutes")
+
+
+def test_mistakes_without_words_are_refused():
+    with pytest.raises(ValueError, match=r"9\.9: expected the mistakes"):
+        Number(text(), 1, mistakes={"half": 0.5})

@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from asrscope.encoder import encode
 from asrscope.features import log_mel
 from asrscope.loading import sizes
+from asrscope_course import flops
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +84,14 @@ def test_the_encoders_work_is_what_torch_counts(stepwise):
     model = stepwise
     mel = torch.randn(1, 80, 120)
     expected = counted(lambda: encode(model.audio_tower, mel))
-    assert sizes.encoder_flops(model.audio_tower, 60) == expected
+    assert flops.encoder_flops(model.audio_tower, 60) == expected
 
 
 def test_the_projectors_work_is_what_torch_counts(stepwise):
     model = stepwise
     hidden = torch.randn(1, 60, 32)
     expected = counted(lambda: model.multi_modal_projector(hidden))
-    assert sizes.projector_flops(model.multi_modal_projector, 12) == expected
+    assert flops.projector_flops(model.multi_modal_projector, 12) == expected
 
 
 def test_the_decoders_work_is_what_torch_counts_without_what_lies_ahead(stepwise):
@@ -101,12 +102,12 @@ def test_the_decoders_work_is_what_torch_counts_without_what_lies_ahead(stepwise
     # torch counts every pair of positions; the decoder looks at itself and at what stands before.
     heads = config.num_attention_heads * (config.hidden_size // config.num_attention_heads)
     ahead = 4 * heads * config.num_hidden_layers * (positions * (positions - 1) // 2)
-    assert sizes.decoder_flops(model.language_model, positions, 1) == full - ahead
+    assert flops.decoder_flops(model.language_model, positions, 1) == full - ahead
 
 
 def test_a_written_token_costs_its_weights_and_a_look_at_all_before_it(make_model):
     model, _ = make_model()
     config = model.language_model.config
-    more = sizes.decoder_flops(model.language_model, 20, 6) - sizes.decoder_flops(model.language_model, 20, 5)
+    more = flops.decoder_flops(model.language_model, 20, 6) - flops.decoder_flops(model.language_model, 20, 5)
     weights = sizes.linear_weights(model.language_model)
     assert more == 2 * weights + 4 * 25 * config.hidden_size * config.num_hidden_layers

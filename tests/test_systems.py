@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from asrscope.loading import native, sizes
+from asrscope.loading import sizes
 from asrscope.scope.anatomy import parts_of
-from asrscope_course import systems
+from asrscope_course import flops, systems
+from asrscope_course.architectures import tiny_random
 
 SAMPLE_RATE = 16_000
 
@@ -28,7 +29,7 @@ def inputs_for(key, processor, waveform):
 
 @pytest.fixture(scope="module")
 def small():
-    return {key: native.tiny_random(key) for key in systems.SYSTEMS}
+    return {key: tiny_random(key) for key in systems.SYSTEMS}
 
 
 def clip(seconds):
@@ -121,13 +122,13 @@ def test_what_is_longer_than_a_system_allows_is_not_heard():
 @pytest.mark.parametrize("key", ["voxtral", "audioflamingo3", "qwen2_audio"])
 def test_the_work_of_a_whisper_is_what_the_formula_gives(key):
     encoder = parts_of(systems.build(key))["encoder"]
-    assert systems.heard(key, 3.0).encoder_flops == sizes.encoder_flops(encoder, 1500)
+    assert systems.heard(key, 3.0).encoder_flops == flops.encoder_flops(encoder, 1500)
 
 
 @pytest.mark.parametrize("key", ["voxtral", "glmasr"])
 def test_the_work_of_a_stacking_projector_is_two_operations_a_weight(key):
     projector = parts_of(systems.build(key))["projector"]
-    assert systems.heard(key, 3.0).projector_flops == sizes.projector_flops(projector, 375)
+    assert systems.heard(key, 3.0).projector_flops == flops.projector_flops(projector, 375)
 
 
 def test_twice_the_sound_is_twice_the_work_for_windows():
@@ -150,7 +151,7 @@ def test_a_decoder_without_its_output_layer_works_as_much(small):
     decoder = parts_of(model)["decoder"]
     config = decoder.config
     expected = 2 * sizes.linear_weights(decoder) + 4 * config.num_hidden_layers * 32 * 128
-    assert sizes.decoder_flops(decoder, 1, 1) == expected + 2 * config.vocab_size * config.hidden_size
+    assert flops.decoder_flops(decoder, 1, 1) == expected + 2 * config.vocab_size * config.hidden_size
 
 
 def test_an_unknown_system_or_an_empty_clip_is_an_error():

@@ -29,6 +29,7 @@ from asrscope.loading.full import FULL_DECODER, FULL_ENCODER, PINNED
 from asrscope.loading.room import estimate
 from asrscope.projector import AudioProjector
 from asrscope.scope.traces import STAGES, Trace
+from asrscope_course import flops
 
 K2_HIDDEN_FACTOR = 4  # the lecture's projector: hidden size = 4 x encoder width, at its default k
 K2 = 2
@@ -196,9 +197,9 @@ def _clip_work(model: Any, trace: Trace) -> dict[str, tuple[Any, str, str]]:
     """What the clip costs in operations, at its true length and padded to the window."""
     positions, window = len(trace.encoder_hidden_states), model.config.audio_config.max_source_positions
     read, written = len(trace.prompt_ids), len(trace.tokens) + 1
-    true, padded = (sizes.encoder_flops(model.audio_tower, count) for count in (positions, window))
-    projector = sizes.projector_flops(model.multi_modal_projector, len(trace.audio_embeds))
-    decoder = sizes.decoder_flops(model.language_model, read, written)
+    true, padded = (flops.encoder_flops(model.audio_tower, count) for count in (positions, window))
+    projector = flops.projector_flops(model.multi_modal_projector, len(trace.audio_embeds))
+    decoder = flops.decoder_flops(model.language_model, read, written)
     by = "by the formulas in asrscope.loading.sizes, in billions"
     return {
         "flops.encoder_gflop": (true / 1e9, f"encoder, {positions} positions, {by}", ".2f"),

@@ -6,6 +6,7 @@ import torch
 from facts import Fact
 
 from asrscope.loading import sizes
+from asrscope_course import flops
 
 Facts = dict[str, Fact]
 
@@ -110,19 +111,19 @@ def _work(name: str, model: Any) -> Facts:
     window = sizes.lengths(CLIPS["30s"], model.config)
     three = sizes.lengths(CLIPS["3s"], model.config, pad=False)
     for clip, lengths in (("30s", window), ("3s", three)):
-        encoder = sizes.encoder_flops(model.audio_tower, lengths.positions)
-        projector = sizes.projector_flops(model.multi_modal_projector, lengths.audio_tokens)
-        decoder = sizes.decoder_flops(model.language_model, lengths.audio_tokens, WORK_WRITTEN)
+        encoder = flops.encoder_flops(model.audio_tower, lengths.positions)
+        projector = flops.projector_flops(model.multi_modal_projector, lengths.audio_tokens)
+        decoder = flops.decoder_flops(model.language_model, lengths.audio_tokens, WORK_WRITTEN)
         work = {
             "encoder": (encoder, f"encoder_flops of {lengths.positions} positions"),
             "projector": (projector, f"projector_flops of {lengths.audio_tokens} audio tokens"),
             "decoder": (decoder, f"decoder_flops: read {lengths.audio_tokens} audio tokens, write one token"),
             "total": (encoder + projector + decoder, "encoder, projector and decoder together"),
         }
-        for part, (flops, formula) in work.items():
-            source = f"asrscope.loading.sizes, {formula}, {name}"
-            facts[f"{name}.flops.{clip}.{part}_gflop"] = Fact(flops / 1e9, source, ",.1f")
-            facts[f"{name}.flops.{clip}.{part}_tflop"] = Fact(flops / 1e12, source, ".2f")
+        for part, (operations, formula) in work.items():
+            source = f"asrscope_course.flops, {formula}, {name}"
+            facts[f"{name}.flops.{clip}.{part}_gflop"] = Fact(operations / 1e9, source, ",.1f")
+            facts[f"{name}.flops.{clip}.{part}_tflop"] = Fact(operations / 1e12, source, ".2f")
     weights = sizes.linear_weights(model.language_model)
     return facts | {
         f"{name}.flops.written_token_gflop": Fact(

@@ -18,7 +18,6 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from asrscope.exercises import Choice, Entry, find
-from asrscope_course.engine import listed_options, solution_text
 
 logger = logging.getLogger(__name__)
 
@@ -203,13 +202,14 @@ class Exercise(_Asking):
         item = Item(name, "exercise", f"exercise {entry.number}", entry.objective, self.lineno)
         content = [*self.text(made.task)]
         if isinstance(made, Choice):
-            content += self.text(listed_options(made))
+            content += self.text(made.listed)
         content += [
             self._program(entry),
             self._fold("Hint", made.hint),
-            self._fold("Solution", solution_text(made)),
+            self._fold("Solution", made.solution),
         ]
-        return self.box(item, f"Exercise {entry.number}: {entry.title}", made.kind, *content)
+        note = f"{made.kind}, {entry.minutes} min"
+        return self.box(item, f"Exercise {entry.number}: {entry.title}", note, *content)
 
     def _program(self, entry: Entry) -> nodes.Node:
         made = entry.exercise

@@ -9,20 +9,9 @@ idea that usually leads to it, and with a hint; the solution comes only when it 
 anywhere, and nothing is stored.
 """
 
-from asrscope_course.coding import Function
-from asrscope_course.engine import (
-    Entry,
-    Feedback,
-    Listing,
-    Note,
-    check,
-    find,
-    hint,
-    list_exercises,
-    solution,
-    task,
-)
-from asrscope_course.kinds import Choice, Design, Exercise, Mistake, Number, Option, Point
+from asrscope_course.engine import Entry, check, find, hint, list_exercises, solution, task
+from asrscope_course.kinds import Choice, Design, Exercise, Function, Number
+from asrscope_course.notes import Feedback, Listing, Note
 
 __all__ = [
     "Choice",
@@ -32,11 +21,8 @@ __all__ = [
     "Feedback",
     "Function",
     "Listing",
-    "Mistake",
     "Note",
     "Number",
-    "Option",
-    "Point",
     "check",
     "find",
     "hint",

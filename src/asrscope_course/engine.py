@@ -7,29 +7,15 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from asrscope_course.coding import Function
-from asrscope_course.kinds import Choice, Design, Exercise, Number
+from asrscope_course.kinds import Choice, Design, Exercise
 from asrscope_course.notes import Feedback, Listing, Note
+from asrscope_course.texts import Text, load_texts
 
-__all__ = [
-    "Entry",
-    "Feedback",
-    "Listing",
-    "Note",
-    "check",
-    "exercise",
-    "find",
-    "hint",
-    "list_exercises",
-    "listed_options",
-    "solution",
-    "solution_text",
-    "task",
-]
+__all__ = ["Entry", "check", "exercise", "find", "hint", "list_exercises", "solution", "task"]
 
 CLASSES = range(1, 7)
 
-_ENTRIES: dict[str, "Entry"] = {}
+_BUILDERS: dict[str, Callable[[Text], Exercise]] = {}
 
 
 @dataclass(frozen=True)
@@ -38,20 +24,31 @@ class Entry:
 
     Attributes
     ----------
-    number : str
-        ``2.3``: the third of class 2.
-    title : str
-        A few words.
-    objective : str
-        Name of the class's objective that it assesses.
-    build : callable
-        Makes the exercise.
+    text : Text
+        Its words, not yet filled.
     """
 
-    number: str
-    title: str
-    objective: str
-    build: Callable[[], Exercise]
+    text: Text
+
+    @property
+    def number(self) -> str:
+        """``2.3``: the third of class 2."""
+        return self.text.number
+
+    @property
+    def title(self) -> str:
+        """A few words."""
+        return self.text.title
+
+    @property
+    def objective(self) -> str:
+        """Name of the class's objective that it assesses."""
+        return self.text.objective
+
+    @property
+    def minutes(self) -> int:
+        """How long it takes."""
+        return self.text.minutes
 
     @property
     def exercise(self) -> Exercise:
@@ -59,40 +56,23 @@ class Entry:
         return _built(self.number)
 
 
-def exercise(
-    number: str, title: str, objective: str
-) -> Callable[[Callable[[], Exercise]], Callable[[], Exercise]]:
-    """Enter the exercise that the decorated function makes.
+def exercise(number: str) -> Callable[[Callable[[Text], Exercise]], Callable[[Text], Exercise]]:
+    """Let the decorated function compute what an exercise expects: it is given the text, and fills it."""
 
-    Parameters
-    ----------
-    number : str
-        ``2.3``: the third of class 2.
-    title : str
-        A few words.
-    objective : str
-        Name of the class's objective that it assesses.
-
-    Returns
-    -------
-    callable
-        The decorator.
-    """
-
-    def enter(build: Callable[[], Exercise]) -> Callable[[], Exercise]:
-        _ENTRIES[number] = Entry(number, title, objective, build)
+    def enter(build: Callable[[Text], Exercise]) -> Callable[[Text], Exercise]:
+        _BUILDERS[number] = build
         return build
 
     return enter
 
 
-def find(number: str) -> Entry:
+def find(number: str | float) -> Entry:
     """Find an exercise.
 
     Parameters
     ----------
-    number : str
-        ``2.3``: the third of class 2.
+    number : str or float
+        ``"2.3"``: the third of class 2.
 
     Returns
     -------
@@ -104,22 +84,23 @@ def find(number: str) -> Entry:
     ValueError
         If there is none; the message names near ones.
     """
-    entries = _entries()
-    if number not in entries:
-        near = get_close_matches(str(number), entries, n=3, cutoff=0.3)
+    texts = load_texts()
+    name = str(number)
+    if name not in texts:
+        near = get_close_matches(name, texts, n=3, cutoff=0.3)
         raise ValueError(
-            f"there is no exercise {number!r}; expected one such as {', '.join(near or list(entries)[:3])}. "
+            f"there is no exercise {name!r}; expected one such as {', '.join(near or list(texts)[:3])}. "
             "list_exercises() shows all of them"
         )
-    return entries[number]
+    return Entry(texts[name])
 
 
-def check(number: str, answer: Any) -> Feedback:
+def check(number: str | float, answer: Any) -> Feedback:
     """Say whether an answer is right, and if not, which idea leads to it.
 
     Parameters
     ----------
-    number : str
+    number : str or float
         Of the exercise.
     answer : object
         A number, a letter, a function or a text, as the task says.
@@ -144,107 +125,26 @@ def check(number: str, answer: Any) -> Feedback:
     return Feedback("\n\n".join(lines), feedback.right)
 
 
-def task(number: str) -> Note:
-    """Show what an exercise asks for.
-
-    Parameters
-    ----------
-    number : str
-        Of the exercise.
-
-    Returns
-    -------
-    Note
-        The task, and a program to begin with.
-
-    Raises
-    ------
-    ValueError
-        If there is no such exercise.
-    """
+def task(number: str | float) -> Note:
+    """Show what an exercise asks for, and a program to begin with."""
     entry = find(number)
     made = entry.exercise
-    options = f"\n\n{listed_options(made)}" if isinstance(made, Choice) else ""
+    options = f"\n\n{made.listed}" if isinstance(made, Choice) else ""
     call = f'print(check("{entry.number}", {made.answer_name}))'
-    code = f"```python\n{made.starter}\n\n{call}\n```"
-    return Note(f"**Exercise {entry.number}: {entry.title}** ({made.kind})\n\n{made.task}{options}\n\n{code}")
+    head = f"**Exercise {entry.number}: {entry.title}** ({made.kind}, {entry.minutes} min)"
+    return Note(f"{head}\n\n{made.task}{options}\n\n```python\n{made.starter}\n\n{call}\n```")
 
 
-def hint(number: str) -> Note:
-    """Show a step on the way.
-
-    Parameters
-    ----------
-    number : str
-        Of the exercise.
-
-    Returns
-    -------
-    Note
-        The hint.
-
-    Raises
-    ------
-    ValueError
-        If there is no such exercise.
-    """
+def hint(number: str | float) -> Note:
+    """Show a step on the way to an exercise's solution."""
     entry = find(number)
     return Note(f"**Hint for {entry.number}:** {entry.exercise.hint}")
 
 
-def solution(number: str) -> Note:
-    """Show the solution: the way, the program, and what is right.
-
-    Parameters
-    ----------
-    number : str
-        Of the exercise.
-
-    Returns
-    -------
-    Note
-        The solution.
-
-    Raises
-    ------
-    ValueError
-        If there is no such exercise.
-    """
+def solution(number: str | float) -> Note:
+    """Show the solution of an exercise: the way, the program, and what is right."""
     entry = find(number)
-    return Note(f"**Solution of {entry.number}: {entry.title}**\n\n{solution_text(entry.exercise)}")
-
-
-def solution_text(made: Exercise) -> str:
-    """Write the solution of an exercise as Markdown.
-
-    Parameters
-    ----------
-    made : Exercise
-        The exercise.
-
-    Returns
-    -------
-    str
-        What is right, the explanation, and the program or rubric that belongs to it.
-    """
-    if isinstance(made, Number):
-        return f"**Answer: {made.written(made.answer)}.** {made.solution}\n\n```python\n{made.code}\n```"
-    if isinstance(made, Function):
-        return f"{made.solution}\n\n```python\n{made.code}\n```"
-    if isinstance(made, Choice):
-        right = f"**{made.letters[made.right]}.** {made.solution}"
-        rows = zip(made.letters, made.options, strict=True)
-        return f"{right}\n\n" + "\n".join(f"- {letter}. {option.why}" for letter, option in rows)
-    if isinstance(made, Design):
-        points = "\n".join(f"- {point.text}" for point in made.points)
-        return f"{made.solution}\n\n{points}\n\nOne good answer:\n\n> {made.sample}"
-    return made.solution
-
-
-def listed_options(made: Choice) -> str:
-    """Write the options of a choice as a Markdown list, each with its letter."""
-    rows = zip(made.letters, made.options, strict=True)
-    return "\n".join(f"- {letter}. {option.text}" for letter, option in rows)
+    return Note(f"**Solution of {entry.number}: {entry.title}**\n\n{entry.exercise.solution}")
 
 
 def list_exercises(class_number: int | None = None) -> Listing:
@@ -268,22 +168,16 @@ def list_exercises(class_number: int | None = None) -> Listing:
     if class_number is not None and class_number not in CLASSES:
         raise ValueError(f"expected a class from {CLASSES[0]} to {CLASSES[-1]}, but found {class_number}")
     chosen = [
-        entry for entry in _entries().values() if class_number in (None, int(entry.number.partition(".")[0]))
+        text for text in load_texts().values() if class_number in (None, int(text.number.partition(".")[0]))
     ]
-    width = max(len(entry.title) for entry in chosen)
-    rows = [f"| {entry.number} | {entry.title:{width}} |" for entry in chosen]
-    head = [f"|     | {'exercise':{width}} |", f"| --- | {'-' * width} |"]
-    return Listing("\n".join([*head, *rows]), tuple(entry.number for entry in chosen))
-
-
-@cache
-def _entries() -> dict[str, Entry]:
-    """Every exercise in order; the modules of the classes enter theirs when they are imported."""
-    for number in CLASSES:
-        importlib.import_module(f"asrscope_course.class_{number}")
-    return dict(sorted(_ENTRIES.items(), key=lambda item: [int(part) for part in item[0].split(".")]))
+    width = max(len(text.title) for text in chosen)
+    rows = [f"| {text.number} | {text.title:{width}} | {text.minutes:7} |" for text in chosen]
+    head = [f"|     | {'exercise':{width}} | minutes |", f"| --- | {'-' * width} | ------: |"]
+    return Listing("\n".join([*head, *rows]), tuple(text.number for text in chosen))
 
 
 @cache
 def _built(number: str) -> Exercise:
-    return _entries()[number].build()
+    """Fill an exercise; the module of its class says how, a design has nothing to compute."""
+    importlib.import_module(f"asrscope_course.class_{number.partition('.')[0]}")
+    return _BUILDERS.get(number, Design)(load_texts()[number])
