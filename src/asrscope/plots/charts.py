@@ -6,7 +6,14 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, FixedTicker, GridBox, LinearColorMapper, Range1d
+from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out renderers
+    ColumnDataSource,
+    FixedTicker,
+    GlyphRenderer,
+    GridBox,
+    LinearColorMapper,
+    Range1d,
+)
 from bokeh.plotting import figure
 from jaxtyping import Float
 
@@ -140,8 +147,8 @@ def rates_by_name(
     if not rates:
         raise ValueError("expected rates to draw, but found none")
     description = "; ".join(f"{label}: {rate}" for label, rate in rates.items()) + "."
-    left, height = theme.margin_for(list(rates)), 60 + 34 * len(rates)
-    fig = theme.chart(name, title, description=description, subtitles=subtitles, height=height, left=left)
+    size = theme.room_for(list(rates), 34, 60)
+    fig = theme.chart(name, title, description=description, subtitles=subtitles, **size)
     rows, color = list(range(len(rates))), theme.COLORS[0]
     known, low, high = _intervals(rows, rates.values())
     fig.segment(x0=low, x1=high, y0=known, y1=known, line_color=color, line_width=3, line_alpha=0.6)
@@ -153,13 +160,11 @@ def rates_by_name(
     return fig
 
 
-def _intervals(
-    places: Sequence[float | int], rates: Iterable[Rate]
-) -> tuple[list[float], list[float], list[float]]:
+def _intervals(places: Sequence[float | int], rates: Iterable[Rate]) -> Float[np.ndarray, "3 known"]:
     """Places of the rates whose interval is known, and both its ends in percent."""
-    known = [(place, *rate.interval) for place, rate in zip(places, rates, strict=True) if rate.interval]
-    place, low, high = (list(each) for each in zip(*known, strict=True)) if known else ([], [], [])
-    return place, [100 * each for each in low], [100 * each for each in high]
+    pairs = zip(places, rates, strict=True)
+    known = [(place, *(100 * end for end in rate.interval)) for place, rate in pairs if rate.interval]
+    return np.array(known, float).reshape(-1, 3).T
 
 
 def _up_to(rates: Iterable[Rate]) -> Range1d:
@@ -211,15 +216,9 @@ def stacked_bars(
         f"{row}: " + ", ".join(f"{piece} {length:,.{digits}f}" for piece, length in parts.items())
         for row, parts in rows.items()
     ]
-    fig = theme.chart(
-        name,
-        title,
-        description=f"{x_label}. {'; '.join(texts)}.",
-        x_label=x_label,
-        subtitles=subtitles,
-        height=76 + BAR_HEIGHT * len(rows),
-        left=theme.margin_for(list(rows)),
-    )
+    size = theme.room_for(list(rows), BAR_HEIGHT, 76)
+    description = f"{x_label}. {'; '.join(texts)}."
+    fig = theme.chart(name, title, description=description, x_label=x_label, subtitles=subtitles, **size)
     ends = np.zeros(len(rows))
     for piece, color in zip(*pieces, theme.COLORS, strict=False):
         lengths = np.array([parts[piece] for parts in rows.values()], dtype=float)
@@ -230,16 +229,8 @@ def stacked_bars(
             "bar": list(rows),
             "length": [f"{length:,.{digits}f}" for length in lengths],
         }
-        bars = fig.hbar(
-            y="row",
-            left="left",
-            right="right",
-            height=0.7,
-            source=ColumnDataSource(data),
-            fill_color=color,
-            line_color=None,
-            legend_label=piece,
-        )
+        look: dict[str, Any] = {"height": 0.7, "fill_color": color, "line_color": None, "legend_label": piece}
+        bars = fig.hbar(y="row", left="left", right="right", source=ColumnDataSource(data), **look)
         theme.hover(fig, [("", "@bar"), (piece, "@length")], bars)
         ends = ends + lengths
     fig.x_range = Range1d(start=0, end=1.02 * float(ends.max()))
@@ -280,23 +271,15 @@ def reach(
         most = values.max(axis=1, keepdims=True)
         if not (most > 0).all():
             raise ValueError(f"Expected audio tokens that depend on some position, but {title!r} has others.")
-        tokens, positions = values.shape
         read = [np.flatnonzero(row) for row in values]
         description = "; ".join(
             f"audio token {token} reads positions {row.min()} to {row.max()}"
             for token, row in enumerate(read)
         )
-        fig = _panel(
-            f"{name}-{len(drawn)}",
-            title,
-            description,
-            height,
-            ("encoder position (20 ms each)", "audio token"),
-        )
-        fig.x_range = Range1d(start=-0.5, end=positions - 0.5, bounds=(-0.5, positions - 0.5))
-        fig.y_range = Range1d(start=tokens - 0.5, end=-0.5, bounds=(-0.5, tokens - 0.5))
-        place = {"x": -0.5, "y": -0.5, "dw": positions, "dh": tokens}
-        image = fig.image(image=[(100 * values / most).astype(np.float32)], color_mapper=mapper, **place)
+        bottom, right = np.array(values.shape) - 0.5
+        fig = _panel(f"{name}-{len(drawn)}", title, description, height, "encoder position (20 ms each)")
+        fig.yaxis.axis_label = "audio token"
+        image = _matrix(fig, 100 * values / most, (-0.5, right), (bottom, -0.5), mapper)
         tooltips = [("audio token", "$y{0}"), ("position", "$x{0}"), ("of the strongest", "@image{0} %")]
         theme.hover(fig, tooltips, image)
         drawn.append(fig)
@@ -339,11 +322,9 @@ def similarity(
         end = len(vectors) * seconds_per_vector
         neighbors = np.diagonal(matrix, offset=1).mean()
         description = f"cosine between neighboring positions {neighbors:.2f} on average"
-        fig = _panel(f"{name}-{len(drawn)}", title, description, height, ("time (s)", "time (s)"))
-        fig.x_range = Range1d(start=0, end=end, bounds=(0, end), name="time")
-        fig.y_range = Range1d(start=0, end=end, bounds=(0, end))
-        place = {"x": 0, "y": 0, "dw": end, "dh": end}
-        image = fig.image(image=[matrix.astype(np.float32)], color_mapper=mapper, **place)
+        fig = _panel(f"{name}-{len(drawn)}", title, description, height, "time (s)")
+        image = _matrix(fig, matrix, (0.0, end), (0.0, end), mapper)
+        fig.x_range.name, fig.yaxis.axis_label = "time", "time (s)"
         theme.hover(fig, [("moments", "$x{0.00} s and $y{0.00} s"), ("cosine", "@image{0.00}")], image)
         for dimension in ("height", "width"):
             add_playhead(fig, dimension, None if trace is None else trace.duration)
@@ -366,20 +347,28 @@ def cosines(vectors: Float[np.ndarray, "count dim"]) -> Float[np.ndarray, "count
     return matrix
 
 
-def _panel(name: str, title: str, description: str, height: int, labels: tuple[str, str]) -> figure:
+def _panel(name: str, title: str, description: str, height: int, x_label: str) -> figure:
     """Start one of several pictures beside each other: its title is part of its height."""
-    x_label, y_label = labels
-    fig = theme.chart(
-        name,
-        title,
-        description=f"{title}: {description}.",
-        x_label=x_label,
-        y_label=y_label,
-        height=height - 20,
-        left=theme.PANEL_MARGIN,
-    )
+    size: theme.Room = {"height": height - 20, "left": theme.PANEL_MARGIN}
+    fig = theme.chart(name, title, description=f"{title}: {description}.", x_label=x_label, **size)
     fig.grid.visible = False
     return fig
+
+
+def _matrix(
+    fig: figure,
+    values: Float[np.ndarray, "rows columns"],
+    x: tuple[float, float],
+    y: tuple[float, float],
+    mapper: LinearColorMapper,
+) -> GlyphRenderer:
+    """Fill a panel with a matrix; `x` and `y` are its ends at the left and right, and below and above."""
+    (left, right), (low, high) = sorted(x), sorted(y)
+    fig.x_range = Range1d(start=x[0], end=x[1], bounds=(left, right))
+    fig.y_range = Range1d(start=y[0], end=y[1], bounds=(low, high))
+    place = {"x": left, "y": low, "dw": right - left, "dh": high - low}
+    look: dict[str, Any] = {**place, "color_mapper": mapper}
+    return fig.image(image=[values.astype(np.float32)], **look)
 
 
 def training_curves(runs: Mapping[str, Mapping[str, Any]], name: str = "curves") -> GridBox:
@@ -420,7 +409,7 @@ def training_curves(runs: Mapping[str, Mapping[str, Any]], name: str = "curves")
         f"{run}: {found['steps']:,} steps in {found['hours']:.2f} hours, {found['utterances']:,} utterances"
         for run, found in runs.items()
     ]
-    figures = []
+    figures: list[figure] = []
     for title, each in lines.items():
         last = "; ".join(f"{label}: at last {points[-1][1]:g}" for label, points in each.items() if points)
         fig = theme.chart(

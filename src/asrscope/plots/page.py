@@ -35,24 +35,6 @@ from asrscope.plots.theme import theme_css
 from asrscope.plots.words import chance, number, spoken_words, visible
 from asrscope.scope.traces import Trace
 
-__all__ = [
-    "Moment",
-    "Player",
-    "StepSlider",
-    "content_policy",
-    "listen",
-    "player",
-    "show",
-    "source_of",
-    "step_slider",
-]
-
-PAGE_CSS = """:root { color-scheme: light dark; }
-body { margin: 1rem; font-family: system-ui, sans-serif; }
-h1 { position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden; clip-path: inset(50%); }
-"""
-SLIDER_CSS = "body { max-width: 60rem; }\n"
-
 _templates = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
 _templates.filters |= {"chance": chance, "number": lambda value: "" if value is None else number(value)}
 _sounds: WeakKeyDictionary[LayoutDOM, Callable[[], "Player"]] = WeakKeyDictionary()
@@ -321,7 +303,7 @@ def show(figure: LayoutDOM | StepSlider, filename: str | Path | None = None) -> 
     path = _free_path(title) if filename is None else Path(filename)
     evaluates = False
     if isinstance(figure, StepSlider):
-        css, content = SLIDER_CSS + resource("steps/steps.css"), figure.to_html()
+        css, content = resource("steps/steps.css"), figure.to_html()
         scripts = [resource("steps/steps.js")]
     else:
         script, plot = components(figure, wrap_script=False)
@@ -331,7 +313,9 @@ def show(figure: LayoutDOM | StepSlider, filename: str | Path | None = None) -> 
         # Bokeh makes programs of the text of callbacks; no figure of this package has any.
         evaluates = any(type(model).__name__.startswith("CustomJS") for model in figure.references())
     body = f"<main>\n<h1>{escape(title)}</h1>\n{content}\n</main>"
-    write_text(path, make_page(title, body, css=PAGE_CSS + css, scripts=scripts, evaluates=evaluates))
+    write_text(
+        path, make_page(title, body, css=resource("page.css") + css, scripts=scripts, evaluates=evaluates)
+    )
     _written.add(path.resolve())
     sys.stdout.write(f"wrote {path}\n")
     return path

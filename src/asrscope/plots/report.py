@@ -158,7 +158,7 @@ def compressed(text: str) -> str:
 
 def packed(figure: Figure) -> str:
     """Pack a figure for a page that draws it; the same figure gives the same text in every process."""
-    for source in figure.select(ColumnDataSource):
+    for source in cast(list[ColumnDataSource], list(figure.select(ColumnDataSource))):
         if "image" in source.data:  # to the three decimals that its hover shows: what says less is shorter
             images = source.data["image"]
             source.data["image"] = [each.astype(np.float64).round(3).astype(np.float32) for each in images]

@@ -8,10 +8,10 @@ glyphs that stand for a stretch of the sound say so in the columns ``plays_from`
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
-from bokeh.models import (
+from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out renderers and annotations
     BoxZoomTool,
     ColumnDataSource,
     FixedTicker,
@@ -67,17 +67,9 @@ def add_playhead(fig: figure, dimension: str, seconds: float | None) -> None:
     length, every sound.
     """
     # "overlay" is a canvas of its own: moving the playhead repaints nothing below it.
-    fig.add_layout(
-        Span(
-            location=0,
-            dimension=dimension,
-            name="playhead",
-            tags=[] if seconds is None else [{"seconds": seconds}],
-            level="overlay",
-            line_color=theme.PLAYHEAD,
-            line_width=2,
-        )
-    )
+    line = Span(location=0, dimension=dimension, level="overlay", line_color=theme.PLAYHEAD, line_width=2)
+    line.update(name="playhead", tags=[] if seconds is None else [{"seconds": seconds}])
+    fig.add_layout(line)
 
 
 def sound_with(fig: figure, trace: Trace) -> None:
@@ -110,27 +102,12 @@ def rests(renderer: GlyphRenderer) -> None:
 # --- figures to draw on ---
 
 
-def time_figure(
-    trace: Trace,
-    name: str,
-    title: str,
-    *,
-    description: str,
-    subtitles: Sequence[str],
-    height: int,
-    y_label: str = "",
-    left: int = theme.LEFT_MARGIN,
-) -> figure:
-    """Start a figure over the clip, or over what it was padded to for encoder and decoder."""
-    fig = theme.chart(
-        name, title, description=description, y_label=y_label, subtitles=subtitles, height=height, left=left
-    )
-    end = max(
-        trace.duration,
-        float(trace.log_mel.shape[1] * trace.seconds_per_frame),
-        float(len(trace.audio_embeds) * trace.seconds_per_audio_token),
-    )
-    put_on_clock(fig, end, trace.duration)
+def time_figure(trace: Trace, name: str, title: str, **options: Any) -> figure:
+    """Start a `chart` over the clip, or over what it was padded to for encoder and decoder."""
+    fig = theme.chart(name, title, **options)
+    frames, audio_tokens = trace.log_mel.shape[1], len(trace.audio_embeds)
+    padded = (frames * trace.seconds_per_frame, audio_tokens * trace.seconds_per_audio_token)
+    put_on_clock(fig, max(trace.duration, *map(float, padded)), trace.duration)
     sound_with(fig, trace)
     return fig
 
@@ -143,13 +120,8 @@ def add_boundaries(fig: figure, trace: Trace) -> None:
     few = len(spoken) <= MOST_MARKED_WORDS
     edges = {start for _, start, _ in spoken} | ({end for *_, end in spoken} if few else set())
     # One glyph, because every annotation costs the page an element of its own.
-    fig.vspan(
-        x=sorted(edges),
-        name="boundaries",
-        line_color=theme.BOUNDARY,
-        line_alpha=0.8 if few else 0.4,
-        line_dash="dotted",
-    )
+    look: dict[str, Any] = {"line_color": theme.BOUNDARY, "line_dash": "dotted"}
+    fig.vspan(x=sorted(edges), name="boundaries", line_alpha=0.8 if few else 0.4, **look)
 
 
 def time_chart(
@@ -229,15 +201,10 @@ def add_image(
     mapper = LinearColorMapper(palette=theme.PALETTE, low=low, high=high)
     # float32, not bytes: the hover reads the very values, and Bokeh cannot undo a scaling without eval.
     source = ColumnDataSource({"image": [np.ascontiguousarray(picture, dtype=np.float32)]})
-    image = fig.image(  # type: ignore[call-arg] # of which its stubs know only the coordinates
-        image="image",
-        x=0,
-        y=-0.5,  # row i covers i - 0.5 to i + 0.5, so that rounding y gives its index
-        dw=columns * seconds_per_column,
-        dh=rows,
-        color_mapper=mapper,
-        source=source,
-    )
+    # Row i covers i - 0.5 to i + 0.5, so that rounding y gives its index.
+    place = {"x": 0, "y": -0.5, "dw": columns * seconds_per_column, "dh": rows}
+    look: dict[str, Any] = {**place, "color_mapper": mapper}
+    image = fig.image(image="image", source=source, **look)
     fig.y_range = Range1d(start=-0.5, end=rows - 0.5, bounds=(-0.5, rows - 0.5))
     fig.grid.visible = False
     theme.add_color_bar(fig, mapper, f"{value} ({words.number(low)} to {words.number(high)})")
@@ -280,16 +247,15 @@ def waveform(trace: Trace) -> figure:
     )
     low, high, width = envelope(trace.waveform)
     peak = max(float(np.abs(trace.waveform).max(initial=0.0)), 1e-4)
-    source = ColumnDataSource(
-        {
-            "time": ((np.arange(len(low)) + 0.5) * width).astype(np.float32),
-            "low": low,
-            "high": high,
-            # An area as thin as silence would be invisible.
-            "bottom": np.minimum(low, -peak / 200),
-            "top": np.maximum(high, peak / 200),
-        }
-    )
+    data = {
+        "time": ((np.arange(len(low)) + 0.5) * width).astype(np.float32),
+        "low": low,
+        "high": high,
+        # An area as thin as silence would be invisible.
+        "bottom": np.minimum(low, -peak / 200),
+        "top": np.maximum(high, peak / 200),
+    }
+    source = ColumnDataSource(data)
     fig.varea(x="time", y1="bottom", y2="top", source=source, fill_color=theme.BAR, name="envelope")
     # An area finds the pointer only inside it; unseen bars of full height find it at every moment.
     bars = fig.vbar(
@@ -493,19 +459,13 @@ def time_map(
         )
     seconds = trace.seconds_per_audio_token if seconds_per_column is None else seconds_per_column
     low, high = limits or (float(values.min()), float(values.max()))
-    fig = time_figure(
-        trace,
-        name,
-        title,
-        description=description,
-        subtitles=subtitles,
-        height=ROW_HEIGHT * n_rows + 92,
-        left=theme.margin_for(rows),
-    )
+    size = theme.room_for(rows, ROW_HEIGHT, 92)
+    fig = time_figure(trace, name, title, description=description, subtitles=subtitles, **size)
     mapper = LinearColorMapper(palette=theme.PALETTE, low=low, high=high if high > low else low + 1.0)
     picture = np.ascontiguousarray(values, dtype=np.float32)
     place = {"x": 0, "y": -0.5, "dw": columns * seconds, "dh": n_rows}
-    fig.image(image=[picture], color_mapper=mapper, **place)  # type: ignore[call-arg] # see add_image
+    look: dict[str, Any] = {**place, "color_mapper": mapper}
+    fig.image(image=[picture], **look)
     theme.name_rows(fig, rows)
     fig.y_range.bounds = (-0.5, n_rows - 0.5)  # type: ignore[attr-defined] # it is a range of numbers
     fig.grid.visible = False
@@ -517,13 +477,13 @@ def time_map(
         "right": start + seconds,
         "top": row - 0.5,
         "bottom": row + 0.5,
-        "row": [rows[index] for index in row],
+        "row": [name for name in rows for _ in range(columns)],
         "span": [f"{words.stretch(t, t + seconds)} s" for t in start],
         "value": picture.ravel(),
         "text": [""] * values.size if texts is None else [text for row in texts for text in row],
     }
     # Nothing to see: an image by itself cannot tell the hover which row it is and what stands there.
-    quads = fig.quad(source=ColumnDataSource(cells), fill_alpha=0, line_alpha=0)
+    quads = fig.quad(source=ColumnDataSource(cells), **theme.UNSEEN)
     tooltips = [("row", "@row"), ("time", "@span"), (value, "@value{0.000}")]
     theme.hover(fig, tooltips if texts is None else [*tooltips, ("here", "@text")], quads)
     if spans:

@@ -5,8 +5,10 @@ do so for glyphs, so the glyph colors here are chosen to stand out on white and 
 """
 
 from collections.abc import Sequence
+from typing import Any, TypedDict
 
 from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out annotations
+    Axis,
     ColorBar,
     DataRenderer,
     FixedTicker,
@@ -46,14 +48,11 @@ PANEL_MARGIN = 40  # of a panel: two of them share a tablet's width
 TWO_OR_ONE = ":host { grid-template-columns: repeat(auto-fit, minmax(max(17rem, 40%), 1fr)); }"
 PLACED_BY_PAGE: dict[str, str | None] = {"grid-row": "auto", "grid-column": "auto"}
 
-_INK = (
-    "title-text-color",
-    "axis-label-text-color",
-    "major-label-text-color",
-    "label-text-color",
-    "text-color",
-)
-_LINES = ("axis-line-color", "major-tick-line-color", "bar-line-color")
+# Glyphs: plain bars, and what is there for the pointer alone.
+BARS: dict[str, Any] = {"fill_color": BAR, "line_color": None}
+UNSEEN: dict[str, Any] = {"fill_alpha": 0, "line_alpha": 0}
+_INK = ("title-text", "axis-label-text", "major-label-text", "label-text", "text")
+_LINES = ("axis-line", "major-tick-line", "bar-line", "grid-line")
 
 
 def theme_css(element: str = ":root") -> str:
@@ -82,11 +81,16 @@ def theme_css(element: str = ":root") -> str:
 
 
 def _variables(*, ink: str, lines: str, grid: str) -> str:
-    declared = dict.fromkeys(_INK, ink) | dict.fromkeys(_LINES, lines)
-    declared["grid-line-color"] = grid
+    colors = dict.fromkeys(_INK, ink) | dict.fromkeys(_LINES, lines) | {"grid-line": grid}
     # No figure paints a ground of its own: the page shows through.
-    declared |= {"background-fill-color": "transparent", "border-fill-color": "transparent"}
-    return " ".join(f"--bk-{name}: {color};" for name, color in declared.items())
+    colors |= {"background-fill": "transparent", "border-fill": "transparent"}
+    return " ".join(f"--bk-{name}-color: {color};" for name, color in colors.items())
+
+
+def _text(part: str, pixels: int) -> dict[str, Any]:
+    """Properties of one kind of text of a figure."""
+    look = {"font_size": f"{pixels}px", "font_style": "normal", "color": NEUTRAL_TEXT}
+    return {f"{part}text_{name}": value for name, value in look.items()}
 
 
 def chart(
@@ -144,16 +148,12 @@ def chart(
     )
     fig.toolbar.logo = None
     # Titles start at the left edge of the figure, where the width of a phone allows the longest line.
-    style = {"text_color": NEUTRAL_TEXT, "offset": 8 - left}
     for line in reversed(subtitles):
-        small = Title(text=line, text_font_size="11px", text_font_style="normal", standoff=7, **style)
-        fig.add_layout(small, "above")
-    fig.title = Title(text=title, text_font_size="13px", standoff=6, **style)
+        fig.add_layout(Title(text=line, offset=8 - left, standoff=7, **_text("", 11)), "above")
+    bold = _text("", 13) | {"text_font_style": "bold"}
+    fig.title = Title(text=title, offset=8 - left, standoff=6, **bold)
     for axis in fig.axis:
-        axis.axis_label_text_font_size = axis.major_label_text_font_size = "11px"
-        axis.axis_label_text_font_style = "normal"
-        axis.axis_label_text_color = axis.major_label_text_color = NEUTRAL_TEXT
-        axis.axis_label_standoff = 4
+        axis.update(**_text("axis_label_", 11), **_text("major_label_", 11), axis_label_standoff=4)
         axis.axis_line_color = axis.major_tick_line_color = NEUTRAL_TEXT
         axis.minor_tick_line_color = None
     fig.grid.grid_line_alpha = 0.5
@@ -173,18 +173,12 @@ def legend(fig: figure, location: str = "top_right", *, columns: int = 2) -> Non
         Columns of a legend below; two fit on a phone.
     """
     box = fig.legend[0]
-    box.background_fill_alpha = 0
-    box.border_line_alpha = 0
-    box.label_text_color = NEUTRAL_TEXT
-    box.label_text_font_size = "11px"
-    box.padding = 4  # type: ignore[assignment] # one number is one of the ways to state it
-    box.margin = 2
+    box.update(background_fill_alpha=0, border_line_alpha=0, padding=4, margin=2, **_text("label_", 11))
     if location == "below":
-        box.orientation, box.ncols, box.location = "horizontal", columns, "left"
-        box.spacing = 12
+        box.update(orientation="horizontal", ncols=columns, location="left", spacing=12)
         fig.add_layout(box, "below")
     else:
-        box.location = location  # type: ignore[assignment] # one of the names that its stubs spell out
+        box.update(location=location)
 
 
 def hover(fig: figure, tooltips: Sequence[tuple[str, str]], *renderers: DataRenderer) -> None:
@@ -197,9 +191,9 @@ def literal(places: Sequence[float | int], names: Sequence[str]) -> dict[float |
     return {float(place): PlainText(text=name) for place, name in zip(places, names, strict=True)}
 
 
-def name_ticks(axis: LinearAxis, names: Sequence[str]) -> None:
+def name_ticks(axis: Axis, names: Sequence[str]) -> None:
     """Write names along an axis, at 0, 1, 2 and so on."""
-    axis.ticker = FixedTicker(ticks=list(range(len(names))))  # type: ignore[assignment] # any ticker will do
+    axis.ticker = FixedTicker(ticks=list(range(len(names))))
     axis.major_label_overrides = literal(range(len(names)), names)
 
 
@@ -209,9 +203,20 @@ def name_rows(fig: figure, names: Sequence[str]) -> None:
     name_ticks(fig.yaxis[0], names)
 
 
-def margin_for(names: Sequence[str]) -> int:
-    """Pixels for names of rows: titles begin at the left edge of a figure only if the names fit."""
-    return max(LEFT_MARGIN, 20 + 7 * max(map(len, names), default=0))
+class Room(TypedDict):
+    """Height and left margin of a figure in pixels."""
+
+    height: int
+    left: int
+
+
+def room_for(names: Sequence[str], row: int, more: int) -> Room:
+    """Make room for rows of so many pixels, and more above and below them, with their names beside them.
+
+    Titles begin at the left edge of a figure only if the names fit into its margin.
+    """
+    left = max(LEFT_MARGIN, 20 + 7 * max(map(len, names), default=0))
+    return {"height": row * max(1, len(names)) + more, "left": left}
 
 
 def add_names(
@@ -230,9 +235,8 @@ def add_names(
         major_label_overrides=literal(places, names),
         major_label_policy=NoOverlap(min_distance=2 if dense else 5),
         major_label_orientation="vertical" if dense and max(map(len, names)) > 2 else "horizontal",
-        major_label_text_font_size="11px",
-        major_label_text_color=NEUTRAL_TEXT,
         major_label_standoff=2,
+        **_text("major_label_", 11),
         # By opacity: a page's CSS variables replace the colors of lines, None included.
         axis_line_alpha=0,
         major_tick_line_alpha=0,
@@ -248,16 +252,13 @@ def add_color_bar(fig: figure, mapper: LinearColorMapper, title: str) -> None:
         orientation="horizontal",
         height=8,
         title=title,
-        title_text_font_size="11px",
-        title_text_font_style="normal",
-        title_text_color=NEUTRAL_TEXT,
         title_standoff=4,
-        major_label_text_font_size="10px",
-        major_label_text_color=NEUTRAL_TEXT,
         major_tick_line_color=None,
         label_standoff=4,
         padding=4,
         background_fill_color=None,
+        **_text("title_", 11),
+        **_text("major_label_", 10),
     )
     fig.add_layout(bar, "below")
 
@@ -271,9 +272,10 @@ def side_by_side(
     """
     for fig in drawn:
         fig.styles = PLACED_BY_PAGE
-    for fig in drawn[-2:] if colors else ():
-        fig.height = (fig.height or 0) + 44
-        add_color_bar(fig, *colors)
+    if colors is not None:
+        for fig in drawn[-2:]:
+            fig.height = (fig.height or 0) + 44
+            add_color_bar(fig, *colors)
     together = GridBox(name=name, sizing_mode="stretch_width", stylesheets=[TWO_OR_ONE])
     together.children = [(fig, *divmod(index, 2)) for index, fig in enumerate(drawn)]
     return together

@@ -5,7 +5,12 @@ from typing import Any
 
 import numpy as np
 from bokeh.core.properties import value
-from bokeh.models import ColumnDataSource, FixedTicker, GlyphRenderer, Range1d
+from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out renderers
+    ColumnDataSource,
+    FixedTicker,
+    GlyphRenderer,
+    Range1d,
+)
 from bokeh.plotting import figure
 from jaxtyping import Float, Int
 
@@ -34,36 +39,26 @@ def nearest_tokens(trace: Trace) -> figure:
     subtitles = [f"{tokens} audio tokens of {seconds * 1000:g} ms · best {n_nearest} of each in the hover"]
     if len(best):
         subtitles.append(f"cosine of the nearest: mean {words.number(float(best.mean()))}")
-    fig = time_figure(
-        trace, **words.heading(trace, "nearest_tokens"), subtitles=subtitles, height=230, y_label="cosine"
-    )
+    texts = words.heading(trace, "nearest_tokens")
+    fig = time_figure(trace, **texts, subtitles=subtitles, height=230, y_label="cosine")
     start = np.arange(len(best)) * seconds
     names = [words.visible(texts[0]) for texts in trace.nearest_texts] if n_nearest else []
     others = [
         ", ".join(words.with_chances(list(zip(texts[1:], cosines[1:].tolist(), strict=True)), 2))
         for texts, cosines in zip(trace.nearest_texts, trace.nearest_cosines, strict=True)
     ]
-    source = ColumnDataSource(
-        {
-            "center": start + seconds / 2,
-            "cosine": best,
-            "index": np.arange(len(best)),
-            "span": [f"{words.stretch(t, t + seconds)} s" for t in start],
-            "token": names,
-            "others": others[: len(best)],
-        }
-    )
-    bars = fig.vbar(
-        x="center", width=seconds * 0.88, top="cosine", source=source, fill_color=theme.BAR, line_color=None
-    )
-    tooltips = [
-        ("audio token", "@index"),
-        ("time", "@span"),
-        ("nearest text token", "@token"),
-        ("cosine", "@cosine{0.000}"),
-        ("runners-up", "@others"),
-    ]
-    theme.hover(fig, tooltips, bars)
+    data = {
+        "center": start + seconds / 2,
+        "cosine": best,
+        "index": np.arange(len(best)),
+        "span": [f"{words.stretch(t, t + seconds)} s" for t in start],
+        "token": names,
+        "others": others[: len(best)],
+    }
+    source = ColumnDataSource(data)
+    bars = fig.vbar(x="center", width=seconds * 0.88, top="cosine", source=source, **theme.BARS)
+    which = [("audio token", "@index"), ("time", "@span"), ("nearest text token", "@token")]
+    theme.hover(fig, [*which, ("cosine", "@cosine{0.000}"), ("runners-up", "@others")], bars)
     bottom, top = float(best.min(initial=0.0)), float(best.max(initial=0.1))
     fig.y_range = Range1d(start=bottom * 1.1, end=top * 1.1)
     fig.yaxis.ticker = FixedTicker(ticks=[-1, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1])
@@ -99,10 +94,9 @@ def prompt(trace: Trace) -> figure:
         "ink": np.where(is_audio, theme.AUDIO_CELL_INK, theme.TEXT_CELL_INK).tolist(),
     }
     tooltips = [("position", "@position"), ("kind", "@kind"), ("token", "@token"), ("token id", "@id")]
-    style = {"height": 0.84, "text_font": value("monospace")}
-    plays(
-        _cells(fig, cells, tooltips, x="center", y="line", width="width", **style), words.audio_times(trace)
-    )
+    places = {"x": "center", "y": "line", "width": "width"}
+    rects = _cells(fig, cells, tooltips, **places, height=0.84, text_font=value("monospace"))
+    plays(rects, words.audio_times(trace))
     sound_with(fig, trace)
     return fig
 
@@ -131,43 +125,28 @@ def decoder_words(trace: Trace) -> figure:
         "each bar: the product of its tokens' probabilities" if written else "nothing was written",
     ]
     names = [words.short(word.text, LONGEST_NAME) for word in written]
-    height = _row_height(len(written)) * max(1, len(written)) + 48
-    fig = theme.chart(
-        **words.heading(trace, "decoder_words"),
-        subtitles=subtitles,
-        height=height,
-        left=theme.margin_for(names),
-    )
+    size = theme.room_for(names, _row_height(len(names)), 48)
+    fig = theme.chart(**words.heading(trace, "decoder_words"), subtitles=subtitles, **size)
     tokens = [words.tokens_of(trace, word) for word in written]
-    source = ColumnDataSource(
-        {
-            "row": list(range(len(written))),
-            "word": [word.text for word in written],
-            "probability": [word.probability for word in written],
-            "tokens": [
-                " ".join(f"{words.visible(t.text)} {words.chance(t.probability)}" for t in group)
-                for group in tokens
-            ],
-            "instead": ["; ".join(_instead(token) for token in group) for group in tokens],
-            "time": ["not known" if time is None else f"{words.stretch(*time)} s" for time in times],
-        }
-    )
-    bars = fig.hbar(
-        y="row", height=0.72, right="probability", source=source, fill_color=theme.BAR, line_color=None
-    )
+    data = {
+        "row": list(range(len(written))),
+        "word": [word.text for word in written],
+        "probability": [word.probability for word in written],
+        "tokens": [
+            " ".join(words.with_chances([(t.text, t.probability) for t in group])) for group in tokens
+        ],
+        "instead": ["; ".join(map(_instead, group)) for group in tokens],
+        "time": ["not known" if time is None else f"{words.stretch(*time)} s" for time in times],
+    }
+    source = ColumnDataSource(data)
+    bars = fig.hbar(y="row", height=0.72, right="probability", source=source, **theme.BARS)
     # A whole row can be pressed, and shows which word is heard: a bar may be too short for either.
-    row = fig.hbar(y="row", height=0.9, left=0, right=1, source=source, fill_alpha=0, line_alpha=0)
+    row = fig.hbar(y="row", height=0.9, left=0, right=1, source=source, **theme.UNSEEN)
     plays(row, times)
     rests(bars)
     sound_with(fig, trace)
-    tooltips = [
-        ("word", "@word"),
-        ("probability", "@probability{0.000}"),
-        ("time", "@time"),
-        ("tokens", "@tokens"),
-        ("runners-up", "@instead"),
-    ]
-    theme.hover(fig, tooltips, bars)
+    found = [("word", "@word"), ("probability", "@probability{0.000}"), ("time", "@time")]
+    theme.hover(fig, [*found, ("tokens", "@tokens"), ("runners-up", "@instead")], bars)
     theme.name_rows(fig, names)
     fig.yaxis.major_tick_line_alpha = 0
     theme.add_names(fig, range(len(written)), [words.chance(word.probability) for word in written], "right")
@@ -179,10 +158,8 @@ def decoder_words(trace: Trace) -> figure:
 
 
 def _instead(token: Token) -> str:
-    others = [
-        f"{words.visible(text)} {words.chance(probability)}" for text, probability in token.runners_up[:2]
-    ]
-    return f"{words.visible(token.text)}: {', '.join(others) or 'none'}"
+    others = ", ".join(words.with_chances(token.runners_up[:2]))
+    return f"{words.visible(token.text)}: {others or 'none'}"
 
 
 def decoder_tokens(trace: Trace) -> figure:
@@ -195,20 +172,14 @@ def decoder_tokens(trace: Trace) -> figure:
     end = trace.eos_probability
     last = "cut off" if end is None else f"end of text {words.chance(end)}"
     subtitles = [f"{rows} tokens, then {last}", "yellow: probability near 1 · dark blue: near 0"]
-    height = _row_height(rows) * max(1, rows) + 30
-    fig = theme.chart(**words.heading(trace, "decoder_tokens"), subtitles=subtitles, height=height)
+    names = [str(row) for row in range(rows)]
+    size = theme.room_for(names, _row_height(rows), 30)
+    fig = theme.chart(**words.heading(trace, "decoder_tokens"), subtitles=subtitles, **size)
     written = [[(token.text, token.probability), *token.runners_up][:columns] for token in trace.tokens]
     places = ["written", *(f"alternative {column}" for column in range(1, columns))]
-    names = [str(row) for row in range(rows)]
     rects = _token_cells(fig, written, names, places, ("token number", "place"), LONGEST_ALTERNATIVE)
-    plays(
-        rects,
-        [
-            time if column == 0 else None
-            for time, row in zip(times, written, strict=True)
-            for column in range(len(row))
-        ],
-    )
+    heard = [[time] + [None] * (len(row) - 1) for time, row in zip(times, written, strict=True)]
+    plays(rects, [time for row in heard for time in row])
     sound_with(fig, trace)
     theme.name_ticks(fig.xaxis[0], [place.replace("alternative", "alt.") for place in places])
     fig.yaxis.major_tick_line_alpha = 0
@@ -267,14 +238,10 @@ def token_grid(
         raise ValueError(
             f"Expected names and tokens for {probabilities.shape} cells, but found {found[0]} and {found[1]}."
         )
-    height = ROW_HEIGHT * len(rows) + 30
-    fig = theme.chart(
-        name, title, description=description, subtitles=subtitles, height=height, left=theme.margin_for(rows)
-    )
-    written = [
-        list(zip(row, chances, strict=True))
-        for row, chances in zip(texts, probabilities.tolist(), strict=True)
-    ]
+    size = theme.room_for(rows, ROW_HEIGHT, 30)
+    fig = theme.chart(name, title, description=description, subtitles=subtitles, **size)
+    pairs = zip(texts, probabilities.tolist(), strict=True)
+    written = [list(zip(row, chances, strict=True)) for row, chances in pairs]
     rects = _token_cells(fig, written, rows, columns, corner, LONGEST_TOKEN)
     if clip is not None:
         trace, times = clip
@@ -327,16 +294,8 @@ def distance_table(
         f"{len(said)} words said down the side, {len(written)} written along the top. The marked path of "
         f"{len(path)} cells ends at {distances[-1, -1]} errors."
     )
-    left = max(60, 24 + 7 * max(map(len, said), default=1))
-    fig = theme.chart(
-        name,
-        title,
-        description=description,
-        x_label="written",
-        y_label="said",
-        height=DISTANCE_HEIGHT * rows + 70,
-        left=left,
-    )
+    size = theme.room_for([START, *said], DISTANCE_HEIGHT, 70)
+    fig = theme.chart(name, title, description=description, x_label="written", y_label="said", **size)
     marked = np.zeros((rows, columns), bool)
     for cell in path:
         marked[cell] = True

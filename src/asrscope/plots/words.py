@@ -65,9 +65,9 @@ def stretch(start: float, end: float) -> str:
     return f"{start:.2f} to {end:.2f}"
 
 
-def with_chances(pairs: Sequence[tuple[str, float]], digits: int) -> list[str]:
-    """Write each token with a number."""
-    return [f"{visible(text)} {probability:.{digits}f}" for text, probability in pairs]
+def with_chances(pairs: Sequence[tuple[str, float]], digits: int | None = None) -> list[str]:
+    """Write each token with a number, in so many decimals or as a `chance`."""
+    return [f"{visible(text)} {chance(p) if digits is None else f'{p:.{digits}f}'}" for text, p in pairs]
 
 
 def step_of(trace: Trace, key: str) -> tuple[str, float]:
