@@ -95,14 +95,13 @@ __all__ = [
 ]
 
 # In pipeline order: the key of each stage in STAGES, then the second view of the last one.
-_DRAWN = (
-    waveform,
-    log_mel,
-    encoder_output,
-    audio_embeds,
-    nearest_tokens,
-    prompt,
-    decoder_words,
-    decoder_tokens,
-)
-PLOTS: dict[str, Callable[[Trace], figure]] = {draw.__name__: draw for draw in _DRAWN}
+PLOTS: dict[str, Callable[[Trace], figure]] = {
+    "waveform": waveform,
+    "log_mel": log_mel,
+    "encoder_output": encoder_output,
+    "audio_embeds": audio_embeds,
+    "nearest_tokens": nearest_tokens,
+    "prompt": prompt,
+    "decoder_words": decoder_words,
+    "decoder_tokens": decoder_tokens,
+}
