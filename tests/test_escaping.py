@@ -5,7 +5,6 @@ opened in a browser that ignores the page's content security policy: the escapin
 """
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -121,19 +120,18 @@ def test_a_slider_over_hostile_steps_is_harmless_saved_and_in_a_notebook(browser
     assert attacks(browser, page.as_uri()) == []
 
 
-def test_the_page_of_training_curves_with_hostile_names_is_harmless(browser, tmp_path):
-    from asrscope.training.curve_page import write_curves
-
-    folder = tmp_path / "projector"
-    folder.mkdir()
-    steps = [
-        {"step": step, "seconds": 2.0 * step, "utterances": step, "utterances_per_second": 5.0}
-        for step in (1, 2, 3)
-    ]
-    lines = [{**step, "loss": 1.0, "gradient_norm": 1.0, "learning_rate": 0.1} for step in steps]
-    lines += [{**steps[-1], **{hostile("wer_", index): 0.5 for index in range(2)}, HOSTILE: 0.25}]
-    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    page = write_curves(tmp_path, tmp_path / "curves.html")
+def test_training_curves_with_hostile_names_are_harmless(browser, tmp_path):
+    columns = ("step", "hours", "loss", "gradient_norm", "learning_rate", "utterances_per_second")
+    run = {
+        "steps": 3,
+        "hours": 0.1,
+        "utterances": 3,
+        "curve": {column: [1, 2, 3] for column in columns},
+        "evaluations": [
+            {"step": 3, "hours": 0.1, **{hostile("wer_", index): 0.5 for index in range(2)}, HOSTILE: 0.25}
+        ],
+    }
+    page = plots.show(plots.training_curves({hostile("run"): run}, HOSTILE), tmp_path / "curves.html")
     assert attacks(browser, page.as_uri(), until=IDLE) == []
 
 

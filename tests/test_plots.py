@@ -1,8 +1,6 @@
 """Figures: what they draw is what the trace holds, and nothing in them can run or fetch anything."""
 
-import html
 import json
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,14 +20,11 @@ from bokeh.models import (
     Span,
     Title,
 )
-from bokeh.plotting import figure
 
 from asrscope import plots
 from asrscope.features import mel_filters
-from asrscope.plots.figures import MAX_CELLS, merge_rows
-from asrscope.plots.measures import mel_centers, number, stage_named
-from asrscope.plots.sound import envelope
-from asrscope.plots.wording import chance, visible
+from asrscope.plots.sound import MAX_CELLS, envelope, merge_rows
+from asrscope.plots.words import VIEWS, chance, mel_centers, number, visible
 from asrscope.scope.stages import STAGES
 
 TIME_FIGURES = ["waveform", "log_mel", "encoder_output", "audio_embeds", "nearest_tokens"]
@@ -83,7 +78,7 @@ def test_a_figure_carries_its_text_alternative(figures, trace, key):
 @pytest.mark.parametrize("key", plots.PLOTS)
 def test_a_figure_has_a_title_and_lines_that_a_phone_can_show(figures, key):
     lines = lines_above(figures[key]).split("\n")
-    title = stage_named(key).title if key != "decoder_tokens" else "Token by token"
+    title = VIEWS[key].title
     assert lines[0] == title
     assert max(map(len, lines)) <= 60  # at 11 px in 350 px
 
@@ -317,7 +312,7 @@ def test_hovering_a_word_shows_the_runners_up_of_each_of_its_tokens(figures, tra
 
 
 def test_tokens_stand_beside_their_alternatives(figures, trace):
-    data = source_of(figures["decoder_tokens"], "place").data
+    data = source_of(figures["decoder_tokens"], "column_name").data
     cells = {
         (row, column): i for i, (row, column) in enumerate(zip(data["row"], data["column"], strict=True))
     }
@@ -470,10 +465,8 @@ def test_descriptions_state_what_the_trace_holds(trace):
 def test_unknown_figures_are_named_in_the_error(trace):
     with pytest.raises(KeyError, match=r"there is no figure 'mel'\. Make sure"):
         plots.describe(trace, "mel")
-    with pytest.raises(KeyError, match=r"there is no table 'mel'\. Make sure"):
+    with pytest.raises(KeyError, match=r"there is no figure 'mel'\. Make sure"):
         plots.table(trace, "mel")
-    with pytest.raises(KeyError, match=r"there is no stage 'mel'\. Make sure"):
-        stage_named("mel")
 
 
 @pytest.mark.parametrize("key", plots.PLOTS)
@@ -511,113 +504,9 @@ def test_theme_css_colors_the_chosen_element_in_light_and_dark():
     assert light.split("{")[1] != dark.split("{")[1]
 
 
-@pytest.fixture
-def in_tmp(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_show_saves_one_offline_page_for_each_figure(figures, in_tmp, capsys):
-    first = plots.show(figures["waveform"])
-    second = plots.show(figures["waveform"])
-    named = plots.show(figures["prompt"], "my prompt.html")
-    assert [path.name for path in (first, second, named)] == [
-        "waveform.html",
-        "waveform-2.html",
-        "my prompt.html",
-    ]
-    assert capsys.readouterr().out.split("\n")[0] == "wrote waveform.html"
-    html = first.read_text(encoding="utf-8")
-    assert "--bk-axis-line-color" in html
-    assert "<script src=" not in html.replace("'", '"')
-    assert "<link" not in html
-
-
-def test_a_saved_page_runs_its_own_scripts_and_those_of_callbacks_only_if_there_are_any(figures, tmp_path):
-    def policy(figure):
-        page = plots.show(figure, tmp_path / "page.html").read_text(encoding="utf-8")
-        (content,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
-        assert page.index("Content-Security-Policy") < page.index("<title>")
-        return dict(rule.split(" ", 1) for rule in html.unescape(content).split("; "))
-
-    rules = policy(figures["waveform"])
-    assert rules["default-src"] == "'none'"
-    assert rules["script-src"].count("'sha256-") == len(rules["script-src"].split()) > 1
-    called = figure()
-    called.line([0, 1], [0, 1])
-    called.js_on_event("tap", CustomJS(code="console.log(1)"))
-    assert "'unsafe-eval'" in policy(called)["script-src"].split()
-
-
-def test_a_saved_page_lives_with_its_policy(browser, figures, tmp_path):
-    saved = plots.show(figures["waveform"], tmp_path / "page.html")
-    hurt = tmp_path / "hurt.html"
-    hurt.write_text(
-        saved.read_text(encoding="utf-8").replace("<main>", "<main><script>document.title = 'hurt'</script>"),
-        encoding="utf-8",
-    )
-    for path, stopped in ((saved, []), (hurt, ["script-src-elem"])):
-        page = browser.new_page()
-        said = []
-        page.on("pageerror", lambda error, said=said: said.append(str(error)))
-        page.add_init_script(
-            "window.stopped = []; document.addEventListener('securitypolicyviolation',"
-            " (event) => window.stopped.push(event.effectiveDirective))"
-        )
-        page.goto(path.as_uri())
-        page.wait_for_selector(".bk-Canvas >> nth=0", state="attached")
-        assert page.evaluate("window.stopped") == stopped
-        assert page.title() == "waveform"
-        assert said == []
-        page.close()
-
-
-def test_show_uses_the_hook_of_a_notebook_or_gallery(figures, in_tmp):
-    from bokeh.io import output_notebook, reset_output
-    from bokeh.io.notebook import install_notebook_hook
-
-    shown = []
-    install_notebook_hook(
-        "test",
-        lambda *_args, **_options: None,
-        lambda model, *_args: shown.append(model),
-        None,
-        overwrite=True,
-    )
-    try:
-        output_notebook(notebook_type="test")
-        assert plots.show(figures["waveform"]) is None
-    finally:
-        reset_output()
-    assert shown == [figures["waveform"]]
-    assert list(in_tmp.iterdir()) == []
-
-
 def test_drawing_needs_no_torch():
     code = "import sys, asrscope.plots, asrscope.plots.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_show_in_a_kernel_that_loaded_nothing_loads_bokeh_into_the_notebook(figures, in_tmp, monkeypatch):
-    from types import SimpleNamespace
-
-    from asrscope.plots import pages
-
-    happened = []
-    shell = SimpleNamespace(kernel=object())
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    state = SimpleNamespace(notebook=False)
-    monkeypatch.setattr(pages, "curstate", lambda: state)
-
-    def load(resources, hide_banner):
-        happened.append((resources.mode, hide_banner))
-        state.notebook = True
-
-    monkeypatch.setattr(pages, "output_notebook", load)
-    monkeypatch.setattr(pages, "bokeh_show", happened.append)
-    assert plots.show(figures["waveform"]) is None
-    assert happened == [("inline", True), figures["waveform"]]
-    assert list(in_tmp.iterdir()) == []
 
 
 @pytest.mark.parametrize(("token", "orientation"), [(" clock", "vertical"), ("t", "horizontal")])

@@ -443,7 +443,7 @@ def test_a_moment_lights_its_word_its_tokens_and_its_audio_token(visit, trace):
     seen.hear_out()
     lit = page.evaluate(LIT)
     cells = plots.decoder_tokens(trace).renderers[0].data_source.data
-    written = [i for i, place in enumerate(cells["place"]) if place == "written"]
+    written = [i for i, place in enumerate(cells["column_name"]) if place == "written"]
     assert lit["decoder_words"] == [number]
     assert lit["decoder_tokens"] == written[word.first_token : word.last_token + 1]
     heard = int((word.end - 0.001) / trace.seconds_per_audio_token)

@@ -130,6 +130,15 @@ def test_a_policy_allows_each_script_that_stands_in_the_page_and_no_other():
         csp.protected("<script>one</script>")
 
 
+def test_scripts_are_found_as_they_stand_without_data_and_files():
+    page = (
+        '<head><script src="x.js"></script><script type="application/json">{"a": 1}</script>'
+        "<script>if (1 < 2 && '<b>') {}\n</script></head><body><p>none</p>"
+        '<script type="module">import "./y.js"</script></body>'
+    )
+    assert csp.Programs(page).scripts == ["if (1 < 2 && '<b>') {}\n", 'import "./y.js"']
+
+
 def test_a_page_that_needs_what_the_policy_forbids_is_a_warning(built):
     _site, warnings = built
     policy = [line for line in warnings.splitlines() if "content security policy" in line]

@@ -1,7 +1,6 @@
-"""Curves of training: read from logs as they are, thinned out, and drawn on one page."""
+"""Curves of training: read from logs as they are, thinned out, and found to be drawn."""
 
 import json
-import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,8 +8,7 @@ import pytest
 from rich.console import Console
 
 from asrscope.cli import following
-from asrscope.training.curve_page import write_curves
-from asrscope.training.curves import compact, read_log, read_stages, scores_of
+from asrscope.training.curves import compact, read_log, read_runs, read_stages, scores_of
 
 
 def line(step, **values):
@@ -98,54 +96,19 @@ def test_stages_are_read_from_their_parts_or_from_the_log_beside(tmp_path):
     assert "projector" not in found
 
 
-@pytest.fixture
-def page(tmp_path):
-    """The page of a finished encoder, a decoder at work, and a projector to come."""
-    lines = [train_line(50 * n, 5.0 / n) for n in range(1, 41)]
-    for n in (10, 20):
-        lines.insert(n, line(50 * n, **{"wer_<b>voices</b>": 1 / n, "wer_other": 2 / n}))
-    write_log(tmp_path / "encoder", lines)
-    (tmp_path / "encoder" / "encoder").mkdir()
-    (tmp_path / "encoder" / "encoder" / "recipe.json").write_text("{}")
-    write_log(tmp_path / "decoder", [train_line(50, 3.0), line(50, dev_accuracy=0.1)], torn='{"st')
-    return write_curves(tmp_path, tmp_path / "curves.html")
-
-
-def test_the_page_tells_how_far_each_stage_is(page):
-    text = re.sub(r"\s+", " ", page.read_text(encoding="utf-8"))
-    assert "2,000 steps in 1.11 hours, 20,000 utterances; finished. The last loss is 0.125." in text
-    assert "50 steps in 0.03 hours, 500 utterances; not finished. The last loss is 3.000." in text
-    assert text.count("Not begun: there is no log.") == 1
-    assert "<b>voices" not in text
-
-
-def test_the_page_draws_everything_and_asks_no_host(page, browser):
-    context = browser.new_context()
-    tab = context.new_page()
-    asked, complaints = [], []
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.on(
-        "console", lambda message: message.type in ("error", "warning") and complaints.append(message.text)
-    )
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.goto(page.as_uri())
-    tab.wait_for_function("() => window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].is_idle")
-    titles = tab.evaluate(
-        "() => Bokeh.documents.flatMap((d) => d.roots().map((figure) => figure.title.text)).sort()"
-    )
-    width = tab.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
-    context.close()
-    assert asked == [page.as_uri()]
-    assert complaints == []
-    curves = ["Loss over steps", "Loss over hours", "Learning rate", "Gradient norm before clipping"]
-    curves += ["Throughput since the start"]
-    assert titles == sorted([*curves * 2, "Evaluation: word error rate", "Evaluation: dev accuracy"])
-    assert width <= 0
+def test_all_trainings_below_a_folder_are_found_finished_or_not(tmp_path):
+    write_log(tmp_path / "encoder", [train_line(50 * n, 5.0 / n) for n in range(1, 41)])
+    write_log(tmp_path / "pair" / "projector", [train_line(50, 3.0), line(50, wer_dev=0.1)], torn='{"st')
+    write_log(tmp_path / "decoder", [])
+    found = read_runs(tmp_path)
+    assert list(found) == ["encoder", "pair/projector"]
+    assert found["encoder"]["curve"]["loss"][-1] == 0.125
+    assert found["pair/projector"]["evaluations"] == [{"step": 50, "hours": 0.0278, "wer_dev": 0.1}]
 
 
 def test_no_log_at_all_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no stage has begun"):
-        write_curves(tmp_path, tmp_path / "curves.html")
+    with pytest.raises(FileNotFoundError, match="no training has begun"):
+        read_runs(tmp_path)
 
 
 def at(step, steps=100):

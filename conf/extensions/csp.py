@@ -11,13 +11,14 @@ they are allowed wherever they stand. A style cannot run a program, and what it 
 
 import re
 from html import escape
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from sphinx.util import logging
 
-from asrscope.plots.policy import ScriptReader, source_of
+from asrscope.plots.page import source_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +33,35 @@ SOURCES = (
     "form-action 'self' file:",  # the search; Firefox does not count the files of a saved site as its own
 )
 LOADED = {"script": "src", "img": "src", "audio": "src", "video": "src", "source": "src", "iframe": "src"}
+DATA = ("application/json", "application/ld+json")  # types of script elements that are no programs
 ENCODING = re.compile(r'<meta charset="?utf-8"?\s*/?>', re.IGNORECASE)
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="[^"]*">')
 
 
-class Programs(ScriptReader):
+class Programs(HTMLParser):
     """Collect the scripts that stand in a page, and what the policy would stop."""
 
     def __init__(self, page: str):
+        super().__init__()
+        self.scripts: list[str] = []
         self.stopped: list[str] = []
-        super().__init__(page)
+        self._text: list[str] | None = None  # of the script element that is open
+        self.feed(page)
+        self.close()
+
+    def handle_data(self, data: str) -> None:
+        if self._text is not None:
+            self._text.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script" and self._text is not None:
+            self.scripts.append("".join(self._text))
+            self._text = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        super().handle_starttag(tag, attrs)
         given = {name: value or "" for name, value in attrs}
+        if tag == "script" and "src" not in given and given.get("type") not in DATA:
+            self._text = []
         for name, value in given.items():
             if name.startswith("on"):
                 self.stopped.append(f"the attribute {name} of <{tag}>")

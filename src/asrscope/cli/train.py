@@ -127,9 +127,10 @@ def curves(
 ) -> None:
     """Draw the curves of all stages so far, finished or not, on one page that works offline."""
     with expected_errors():
-        from asrscope.training.curve_page import write_curves
+        from asrscope import plots
+        from asrscope.training.curves import read_runs
 
-        complain(f"wrote {write_curves(cache, html or cache / 'curves.html')}")
+        plots.show(plots.training_curves(read_runs(cache)), html or cache / "curves.html")
 
 
 @contextmanager

@@ -10,22 +10,44 @@ from collections.abc import Callable
 
 from bokeh.plotting import figure
 
-from asrscope.plots.charts import chart, legend, time_chart, time_map, token_grid
-from asrscope.plots.comparisons import COLORS, reach, stacked_bars
-from asrscope.plots.descriptions import describe
-from asrscope.plots.distances import distance_table
-from asrscope.plots.measures import Statistics, statistics
-from asrscope.plots.pages import show
-from asrscope.plots.pictures import similarity, spectrogram
-from asrscope.plots.player import Player, listen, player
-from asrscope.plots.rates import Rate, rates_by_name, rates_over
-from asrscope.plots.sound import log_mel, waveform
-from asrscope.plots.tables import Table, prompt_length, table
-from asrscope.plots.theme import PALETTE, theme_css
-from asrscope.plots.tokens import nearest_tokens, prompt
-from asrscope.plots.training import Moment, StepSlider, step_slider
-from asrscope.plots.vectors import audio_embeds, encoder_output
-from asrscope.plots.words import decoder_tokens, decoder_words, token_times, word_times
+from asrscope.plots.charts import (
+    Rate,
+    rates_by_name,
+    rates_over,
+    reach,
+    similarity,
+    stacked_bars,
+    training_curves,
+)
+from asrscope.plots.page import Moment, Player, StepSlider, listen, player, show, step_slider
+from asrscope.plots.sound import (
+    audio_embeds,
+    encoder_output,
+    log_mel,
+    spectrogram,
+    time_chart,
+    time_map,
+    waveform,
+)
+from asrscope.plots.theme import COLORS, PALETTE, chart, legend, theme_css
+from asrscope.plots.tokens import (
+    decoder_tokens,
+    decoder_words,
+    distance_table,
+    nearest_tokens,
+    prompt,
+    token_grid,
+)
+from asrscope.plots.words import (
+    Statistics,
+    Table,
+    describe,
+    prompt_length,
+    statistics,
+    table,
+    token_times,
+    word_times,
+)
 from asrscope.scope.traces import Trace
 
 __all__ = [
@@ -67,6 +89,7 @@ __all__ = [
     "time_map",
     "token_grid",
     "token_times",
+    "training_curves",
     "waveform",
     "word_times",
 ]

@@ -1,354 +1,430 @@
-"""Figures for what is measured on a trace: an empty chart to draw on, and a map of rows over time."""
+"""Figures that compare: error rates with how uncertain they are, models, vectors, and steps of a training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, FixedTicker, LinearColorMapper, Range1d
-from bokeh.palettes import Cividis256
+from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out renderers
+    ColumnDataSource,
+    FixedTicker,
+    GlyphRenderer,
+    GridBox,
+    LinearColorMapper,
+    Range1d,
+)
 from bokeh.plotting import figure
 from jaxtyping import Float
 
-from asrscope.plots.figures import (
-    LEFT_MARGIN,
-    add_boundaries,
-    add_color_bar,
-    hover,
-    literal,
-    plays,
-    rests,
-    sound_with,
-    styled_figure,
-    time_figure,
-    title_height,
-)
-from asrscope.plots.theme import NEUTRAL_TEXT, PALETTE
-from asrscope.plots.wording import visible
+from asrscope.plots import theme
+from asrscope.plots.sound import add_playhead, sound_with
 from asrscope.scope.traces import Trace
 
-__all__ = ["chart", "legend", "time_chart", "time_map", "token_grid"]
+BAR_HEIGHT = 30  # pixels
+CURVES = {
+    "loss": "loss",
+    "learning_rate": "learning rate",
+    "gradient_norm": "gradient norm before clipping",
+    "utterances_per_second": "utterances per second",
+}
 
-LONGEST_TOKEN = 8  # characters in one cell
-ROW_HEIGHT = 24  # pixels
-SPAN = "#ffffff"  # outlines within a map: most of the palette is dark, and the playhead is red
 
+@dataclass(frozen=True)
+class Rate:
+    """A rate and its interval, as fractions.
 
-def chart(
-    name: str,
-    title: str,
-    *,
-    description: str,
-    x_label: str = "",
-    y_label: str = "",
-    subtitles: Sequence[str] = (),
-    height: int = 260,
-    left: int = LEFT_MARGIN,
-) -> figure:
-    """Start a figure in the style of all others: no tools, titles at the left edge, axes in the page's ink.
-
-    Parameters
+    Attributes
     ----------
-    name : str
-        Name of the figure, and of its file where a script saves it.
-    title : str
-        Title.
-    description : str
-        What there is to see, in words and numbers, for readers who do not see it.
-    x_label, y_label : str
-        What the axes show, with its unit.
-    subtitles : sequence of str
-        Lines below the title.
-    height : int
-        Height without titles, in pixels.
-    left : int
-        Left margin in pixels.
-
-    Returns
-    -------
-    figure
-        As wide as its page, with nothing drawn in it.
+    rate : float
+        The rate, 0.25 for example.
+    interval : (float, float) or None
+        From where to where the rate is uncertain; None if that is not known.
     """
-    height += title_height(title, subtitles)
-    fig = styled_figure(title, subtitles, name, height, description, left=left)
-    fig.xaxis.axis_label, fig.yaxis.axis_label = x_label, y_label
-    return fig
+
+    rate: float
+    interval: tuple[float, float] | None = None
+
+    def __str__(self) -> str:
+        if self.interval is None:
+            return f"{100 * self.rate:.0f} %"
+        low, high = self.interval
+        return f"{100 * self.rate:.0f} % ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
-def time_chart(
-    trace: Trace,
+def rates_over(
+    curves: Mapping[str, Mapping[float, Rate]],
     name: str,
     title: str,
     *,
-    description: str,
-    y_label: str,
+    x_label: str,
+    falling: bool = False,
     subtitles: Sequence[str] = (),
-    height: int = 200,
 ) -> figure:
-    """Start a figure over the seconds of a clip, with its playhead, zoom tools and the edges of its words.
+    """Draw rates over a scale, one line for each curve, with their intervals as upright bars.
 
     Parameters
     ----------
-    trace : Trace
-        The clip.
+    curves : mapping of str to mapping of float to Rate
+        Under the name of each curve its places on the scale and the rates there.
     name : str
         Name of the figure, and of its file where a script saves it.
     title : str
         Title.
-    description : str
-        What there is to see, in words and numbers, for readers who do not see it.
-    y_label : str
-        What the vertical axis shows, with its unit.
+    x_label : str
+        What the scale is, with its unit.
+    falling : bool
+        Draw the largest value of the scale at the left.
     subtitles : sequence of str
         Lines below the title.
-    height : int
-        Height without titles, in pixels.
 
     Returns
     -------
     figure
-        On one clock with the other figures over time of its page.
-    """
-    height += title_height(title, subtitles)
-    fig = time_figure(trace, title, subtitles, name, height, y_label=y_label, description=description)
-    add_boundaries(fig, trace)
-    return fig
-
-
-def time_map(
-    trace: Trace,
-    values: Float[np.ndarray, "rows columns"],
-    rows: Sequence[str],
-    *,
-    name: str,
-    title: str,
-    value: str,
-    description: str,
-    subtitles: Sequence[str] = (),
-    limits: tuple[float, float] | None = None,
-    seconds_per_column: float | None = None,
-    spans: Sequence[tuple[int, float, float]] = (),
-    texts: Sequence[Sequence[str]] | None = None,
-) -> figure:
-    """Draw rows of values over the seconds of a clip, the first row on top.
-
-    Parameters
-    ----------
-    trace : Trace
-        The clip.
-    values : np.ndarray, shape (rows, columns)
-        What is shown as color.
-    rows : sequence of str
-        Name of each row.
-    name : str
-        Name of the figure, and of its file where a script saves it.
-    title : str
-        Title.
-    value : str
-        What a value is, with its unit.
-    description : str
-        What there is to see, in words and numbers, for readers who do not see it.
-    subtitles : sequence of str
-        Lines below the title.
-    limits : (float, float), optional
-        Values of the first and the last color; by default the smallest and the largest value.
-    seconds_per_column : float, optional
-        Seconds that a column covers; by default those of an audio token.
-    spans : sequence of (int, float, float)
-        Stretches to outline: row, start and end in seconds.
-    texts : sequence of sequence of str, optional
-        A text for each value, shown in its hover.
-
-    Returns
-    -------
-    figure
-        On one clock with the other figures over time of its page.
+        Word error rate in percent; all numbers stand in its text alternative.
 
     Raises
     ------
     ValueError
-        If there are not as many names as rows, or not as many texts as values.
+        If there are no curves, or more than can be told apart.
     """
-    n_rows, columns = values.shape
-    shape = (len(rows), columns) if texts is None else (len(texts), *{len(row) for row in texts})
-    if len(rows) != n_rows or shape != values.shape:
-        raise ValueError(
-            f"Expected a name for each of {n_rows} rows and a text for each of {columns} columns, or none, "
-            f"but found {len(rows)} names and texts of shape {shape}."
-        )
-    seconds = trace.seconds_per_audio_token if seconds_per_column is None else seconds_per_column
-    low, high = limits or (float(values.min()), float(values.max()))
-    # The titles begin at the left edge of the figure only if the names fit into the margin.
-    left = max(LEFT_MARGIN, 20 + 7 * max(map(len, rows)))
-    height = ROW_HEIGHT * n_rows + 92 + title_height(title, subtitles)
-    fig = time_figure(trace, title, subtitles, name, height, y_label="", description=description, left=left)
-    mapper = LinearColorMapper(palette=PALETTE, low=low, high=high if high > low else low + 1.0)
-    picture = np.ascontiguousarray(values, dtype=np.float32)
-    place = {"x": 0, "y": -0.5, "dw": columns * seconds, "dh": n_rows}
-    fig.image(image=[picture], color_mapper=mapper, **place)  # type: ignore[call-arg] # see add_image
-    fig.y_range = Range1d(start=n_rows - 0.5, end=-0.5, bounds=(-0.5, n_rows - 0.5))
-    fig.yaxis.ticker = FixedTicker(ticks=list(range(n_rows)))
-    fig.yaxis.major_label_overrides = literal(range(n_rows), rows)
-    fig.grid.visible = False
-    add_color_bar(fig, mapper, value)
-
-    start = np.tile(np.arange(columns) * seconds, n_rows)
-    cells = ColumnDataSource(
-        {
-            "left": start,
-            "right": start + seconds,
-            "top": np.repeat(np.arange(n_rows), columns) - 0.5,
-            "bottom": np.repeat(np.arange(n_rows), columns) + 0.5,
-            "row": np.repeat(np.asarray(rows), columns).tolist(),
-            "span": [f"{t:.2f} to {t + seconds:.2f} s" for t in start],
-            "value": picture.ravel(),
-            "text": [""] * values.size if texts is None else [text for row in texts for text in row],
-        }
+    if not 0 < len(curves) <= len(theme.COLORS):
+        raise ValueError(f"expected 1 to {len(theme.COLORS)} curves, but found {len(curves)}")
+    description = " ".join(
+        f"{curve}: " + ", ".join(f"{place:g}: {rate}" for place, rate in points.items()) + "."
+        for curve, points in curves.items()
     )
-    # Nothing to see: an image by itself cannot tell the hover which row it is and what stands there.
-    quads = fig.quad(source=cells, fill_alpha=0, line_alpha=0)
-    tooltips = [("row", "@row"), ("time", "@span"), (value, "@value{0.000}")]
-    hover(fig, tooltips if texts is None else [*tooltips, ("here", "@text")], [quads])
-    if spans:
-        outlines = ColumnDataSource(
-            {
-                "left": [start for _, start, _ in spans],
-                "right": [end for *_, end in spans],
-                "top": [row - 0.5 for row, *_ in spans],
-                "bottom": [row + 0.5 for row, *_ in spans],
-            }
-        )
-        marked = fig.quad(source=outlines, fill_alpha=0, line_color=SPAN, line_width=1.5, name="spans")
-        plays(marked, [(start, end) for _, start, end in spans])
+    fig = theme.chart(
+        name, title, description=f"{x_label}. {description}", subtitles=subtitles, x_label=x_label
+    )
+    places = sorted({place for points in curves.values() for place in points})
+    span = places[-1] - places[0] or 1.0
+    for number, (color, (curve, points)) in enumerate(zip(theme.COLORS, curves.items(), strict=False)):
+        # Bars at one place would cover each other.
+        aside = (number - (len(curves) - 1) / 2) * span / 100
+        x, y = [place + aside for place in points], [100 * rate.rate for rate in points.values()]
+        known, low, high = _intervals(x, points.values())
+        fig.segment(x0=known, x1=known, y0=low, y1=high, line_color=color, line_width=2, line_alpha=0.6)
+        label: dict[str, Any] = {"legend_label": curve} if len(curves) > 1 else {}
+        fig.line(x, y, line_color=color, line_width=2, **label)
+        fig.scatter(x, y, size=6, color=color, **label)
+    first, last = places[0] - 0.04 * span, places[-1] + 0.04 * span
+    fig.x_range = Range1d(start=last if falling else first, end=first if falling else last)
+    fig.xaxis.ticker = FixedTicker(ticks=list(places))
+    fig.yaxis.axis_label = "word error rate (%)"
+    fig.y_range = _up_to([rate for points in curves.values() for rate in points.values()])
+    if len(curves) > 1:
+        theme.legend(fig, "below")
     return fig
 
 
-def token_grid(
-    texts: Sequence[Sequence[str]],
-    probabilities: Float[np.ndarray, "rows columns"],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    *,
-    name: str,
-    title: str,
-    description: str,
-    subtitles: Sequence[str] = (),
-    corner: tuple[str, str] = ("row", "column"),
-    clip: tuple[Trace, Sequence[tuple[float, float] | None]] | None = None,
+def rates_by_name(
+    rates: Mapping[str, Rate], name: str, title: str, *, subtitles: Sequence[str] = ()
 ) -> figure:
-    """Draw a table of tokens, each cell with a token and colored by its probability, the first row on top.
+    """Draw one rate below the other, with their intervals as level bars.
 
     Parameters
     ----------
-    texts : sequence of sequence of str
-        The token in each cell, by row.
-    probabilities : np.ndarray, shape (rows, columns)
-        Its probability.
-    rows, columns : sequence of str
-        Names of the rows and the columns.
+    rates : mapping of str to Rate
+        Each rate under its name, the first on top.
     name : str
         Name of the figure, and of its file where a script saves it.
     title : str
         Title.
-    description : str
-        What there is to see, in words and numbers, for readers who do not see it.
     subtitles : sequence of str
         Lines below the title.
-    corner : (str, str)
-        What a row and what a column is, for the hover text.
-    clip : (Trace, sequence of (float, float) or None), optional
-        A clip, and for each row the stretch of it that the row stands for, in seconds, or None: pages play
-        it, and light the row while it is heard.
 
     Returns
     -------
     figure
-        Yellow is a probability near 1, dark blue near 0.
+        Word error rate in percent; all numbers stand in its text alternative.
 
     Raises
     ------
     ValueError
-        If there are not as many tokens or names as probabilities.
+        If there are no rates.
     """
-    found = (len(rows), len(columns)), (len(texts), *{len(row) for row in texts})
-    if not found[0] == found[1] == probabilities.shape:
-        raise ValueError(
-            f"Expected names and tokens for {probabilities.shape} cells, but found {found[0]} and {found[1]}."
-        )
-    left = max(LEFT_MARGIN, 20 + 7 * max(map(len, rows)))
-    height = ROW_HEIGHT * len(rows) + 30
-    fig = chart(name, title, description=description, subtitles=subtitles, height=height, left=left)
-    flat = probabilities.ravel().astype(float)
-    shown = [visible(text) for row in texts for text in row]
-    cells = ColumnDataSource(
-        {
-            "row": np.repeat(np.arange(len(rows)), len(columns)),
-            "column": np.tile(np.arange(len(columns)), len(rows)),
-            "row_name": np.repeat(np.asarray(rows), len(columns)).tolist(),
-            "column_name": list(columns) * len(rows),
-            "token": shown,
-            "shown": [
-                text if len(text) <= LONGEST_TOKEN else text[: LONGEST_TOKEN - 1] + "…" for text in shown
-            ],
-            "probability": flat,
-            "fill": [Cividis256[round(p * 255)] for p in flat],
-            "ink": ["#ffffff" if p < 0.5 else "#1b1b1b" for p in flat],
-        }
-    )
-    rects = fig.rect(
-        x="column", y="row", width=0.96, height=0.9, source=cells, fill_color="fill", line_color=None
-    )
-    written = fig.text(
-        x="column",
-        y="row",
-        text="shown",
-        source=cells,
-        text_align="center",
-        text_baseline="middle",
-        text_color="ink",
-        text_font_size="10px",
-    )
-    tooltips = [
-        (corner[0], "@row_name"),
-        (corner[1], "@column_name"),
-        ("token", "@token"),
-        ("probability", "@probability{0.0000}"),
+    if not rates:
+        raise ValueError("expected rates to draw, but found none")
+    description = "; ".join(f"{label}: {rate}" for label, rate in rates.items()) + "."
+    size = theme.room_for(list(rates), 34, 60)
+    fig = theme.chart(name, title, description=description, subtitles=subtitles, **size)
+    rows, color = list(range(len(rates))), theme.COLORS[0]
+    known, low, high = _intervals(rows, rates.values())
+    fig.segment(x0=low, x1=high, y0=known, y1=known, line_color=color, line_width=3, line_alpha=0.6)
+    fig.scatter([100 * each.rate for each in rates.values()], rows, size=9, color=color)
+    fig.x_range = _up_to(rates.values())
+    fig.xaxis.axis_label = "word error rate (%)"
+    theme.name_rows(fig, list(rates))
+    fig.ygrid.visible = False
+    return fig
+
+
+def _intervals(places: Sequence[float | int], rates: Iterable[Rate]) -> Float[np.ndarray, "3 known"]:
+    """Places of the rates whose interval is known, and both its ends in percent."""
+    pairs = zip(places, rates, strict=True)
+    known = [(place, *(100 * end for end in rate.interval)) for place, rate in pairs if rate.interval]
+    return np.array(known, float).reshape(-1, 3).T
+
+
+def _up_to(rates: Iterable[Rate]) -> Range1d:
+    """Make an axis from zero to above what is drawn, in percent."""
+    highest = max(max(rate.rate, rate.interval[1] if rate.interval else 0.0) for rate in rates)
+    return Range1d(start=0, end=5 + 100 * highest)
+
+
+def stacked_bars(
+    rows: Mapping[str, Mapping[str, float]],
+    name: str,
+    title: str,
+    *,
+    x_label: str,
+    digits: int = 0,
+    subtitles: Sequence[str] = (),
+) -> figure:
+    """Draw one level bar below the other, each made of the same pieces.
+
+    Parameters
+    ----------
+    rows : mapping of str to mapping of str to float
+        For each bar, the first on top, the length of each of its pieces, the first at the left.
+    name : str
+        Name of the figure, and of its file where a script saves it.
+    title : str
+        Title.
+    x_label : str
+        What a length is, with its unit.
+    digits : int
+        Decimals in the hover and in the text alternative.
+    subtitles : sequence of str
+        Lines below the title.
+
+    Returns
+    -------
+    figure
+        All numbers stand in its text alternative.
+
+    Raises
+    ------
+    ValueError
+        If there are no bars, or not all have the same pieces.
+    """
+    pieces = {tuple(parts) for parts in rows.values()}
+    if len(pieces) != 1:
+        raise ValueError(f"Expected bars that are all made of the same pieces, but found {sorted(pieces)}.")
+    texts = [
+        f"{row}: " + ", ".join(f"{piece} {length:,.{digits}f}" for piece, length in parts.items())
+        for row, parts in rows.items()
     ]
-    hover(fig, tooltips, [rects])
-    if clip is not None:
-        trace, times = clip
-        plays(rects, [time for time in times for _ in columns])
-        rests(written)
-        sound_with(fig, trace)
-    fig.x_range = Range1d(start=-0.5, end=len(columns) - 0.5)
-    fig.y_range = Range1d(start=len(rows) - 0.5, end=-0.5)
-    for axis, names in ((fig.xaxis, columns), (fig.yaxis, rows)):
-        axis.ticker = FixedTicker(ticks=list(range(len(names))))
-        axis.major_label_overrides = literal(range(len(names)), names)
+    size = theme.room_for(list(rows), BAR_HEIGHT, 76)
+    description = f"{x_label}. {'; '.join(texts)}."
+    fig = theme.chart(name, title, description=description, x_label=x_label, subtitles=subtitles, **size)
+    ends = np.zeros(len(rows))
+    for piece, color in zip(*pieces, theme.COLORS, strict=False):
+        lengths = np.array([parts[piece] for parts in rows.values()], dtype=float)
+        data = {
+            "row": np.arange(len(rows)),
+            "left": ends,
+            "right": ends + lengths,
+            "bar": list(rows),
+            "length": [f"{length:,.{digits}f}" for length in lengths],
+        }
+        look: dict[str, Any] = {"height": 0.7, "fill_color": color, "line_color": None, "legend_label": piece}
+        bars = fig.hbar(y="row", left="left", right="right", source=ColumnDataSource(data), **look)
+        theme.hover(fig, [("", "@bar"), (piece, "@length")], bars)
+        ends = ends + lengths
+    fig.x_range = Range1d(start=0, end=1.02 * float(ends.max()))
+    theme.name_rows(fig, list(rows))
+    fig.ygrid.visible = False
+    theme.legend(fig, "below")
+    return fig
+
+
+def reach(
+    panels: Mapping[str, Float[np.ndarray, "audio_tokens positions"]], name: str, *, height: int = 200
+) -> GridBox:
+    """Draw which encoder positions each audio token reads, one panel a model.
+
+    Parameters
+    ----------
+    panels : mapping of str to np.ndarray, shape (audio_tokens, positions)
+        How strongly each audio token depends on each position, under the title of its panel; every row is
+        drawn relative to its largest value.
+    name : str
+        Name of the picture, and of its file where a script saves it.
+    height : int
+        Height of a panel in pixels.
+
+    Returns
+    -------
+    GridBox
+        Two panels a row, one on a phone, and one color scale. The first audio token is on top.
+
+    Raises
+    ------
+    ValueError
+        If an audio token depends on nothing.
+    """
+    mapper = LinearColorMapper(palette=theme.PALETTE, low=0, high=100)
+    drawn: list[figure] = []
+    for title, values in panels.items():
+        most = values.max(axis=1, keepdims=True)
+        if not (most > 0).all():
+            raise ValueError(f"Expected audio tokens that depend on some position, but {title!r} has others.")
+        read = [np.flatnonzero(row) for row in values]
+        description = "; ".join(
+            f"audio token {token} reads positions {row.min()} to {row.max()}"
+            for token, row in enumerate(read)
+        )
+        bottom, right = np.array(values.shape) - 0.5
+        fig = _panel(f"{name}-{len(drawn)}", title, description, height, "encoder position (20 ms each)")
+        fig.yaxis.axis_label = "audio token"
+        image = _matrix(fig, 100 * values / most, (-0.5, right), (bottom, -0.5), mapper)
+        tooltips = [("audio token", "$y{0}"), ("position", "$x{0}"), ("of the strongest", "@image{0} %")]
+        theme.hover(fig, tooltips, image)
+        drawn.append(fig)
+    return theme.side_by_side(drawn, name, (mapper, "weight of a position, relative to the strongest (%)"))
+
+
+def similarity(
+    panels: Mapping[str, Float[np.ndarray, "count dim"]],
+    seconds_per_vector: float,
+    *,
+    name: str,
+    height: int = 250,
+    trace: Trace | None = None,
+) -> GridBox:
+    """Draw which moments of a clip are alike: the cosine of every vector with every other.
+
+    Parameters
+    ----------
+    panels : mapping of str to np.ndarray, shape (count, dim)
+        A sequence of vectors under the title of its panel, all of one length.
+    seconds_per_vector : float
+        Seconds from one vector to the next.
+    name : str
+        Name of the picture, and of its file where a script saves it.
+    height : int
+        Height of a panel in pixels.
+    trace : Trace, optional
+        The clip, which a page saved by a script plays.
+
+    Returns
+    -------
+    GridBox
+        Two panels a row, one on a phone, and one color scale from -1 to 1; time runs along both axes, and so
+        do two playheads in each panel, which cross at the moment that is heard.
+    """
+    mapper = LinearColorMapper(palette=theme.PALETTE, low=-1, high=1)
+    drawn: list[figure] = []
+    for title, vectors in panels.items():
+        matrix = cosines(vectors)
+        end = len(vectors) * seconds_per_vector
+        neighbors = np.diagonal(matrix, offset=1).mean()
+        description = f"cosine between neighboring positions {neighbors:.2f} on average"
+        fig = _panel(f"{name}-{len(drawn)}", title, description, height, "time (s)")
+        image = _matrix(fig, matrix, (0.0, end), (0.0, end), mapper)
+        fig.x_range.name, fig.yaxis.axis_label = "time", "time (s)"
+        theme.hover(fig, [("moments", "$x{0.00} s and $y{0.00} s"), ("cosine", "@image{0.00}")], image)
+        for dimension in ("height", "width"):
+            add_playhead(fig, dimension, None if trace is None else trace.duration)
+        if trace is not None:
+            sound_with(fig, trace)
+        drawn.append(fig)
+    return theme.side_by_side(drawn, name, (mapper, "cosine"))
+
+
+def cosines(vectors: Float[np.ndarray, "count dim"]) -> Float[np.ndarray, "count count"]:
+    """Cosine between every two of some vectors, after their mean has been subtracted.
+
+    Without the subtraction all cosines are high, since vectors of one layer have much in common. They are 0
+    beside a vector that equals the mean.
+    """
+    centered = vectors - vectors.mean(axis=0)
+    lengths = np.linalg.norm(centered, axis=1, keepdims=True)
+    unit = np.divide(centered, lengths, out=np.zeros_like(centered), where=lengths > 0)
+    matrix: np.ndarray = unit @ unit.T
+    return matrix
+
+
+def _panel(name: str, title: str, description: str, height: int, x_label: str) -> figure:
+    """Start one of several pictures beside each other: its title is part of its height."""
+    size: theme.Room = {"height": height - 20, "left": theme.PANEL_MARGIN}
+    fig = theme.chart(name, title, description=f"{title}: {description}.", x_label=x_label, **size)
     fig.grid.visible = False
     return fig
 
 
-def legend(fig: figure, location: str = "top_right", *, columns: int = 2) -> None:
-    """Let the legend of a figure look like its axes.
+def _matrix(
+    fig: figure,
+    values: Float[np.ndarray, "rows columns"],
+    x: tuple[float, float],
+    y: tuple[float, float],
+    mapper: LinearColorMapper,
+) -> GlyphRenderer:
+    """Fill a panel with a matrix; `x` and `y` are its ends at the left and right, and below and above."""
+    (left, right), (low, high) = sorted(x), sorted(y)
+    fig.x_range = Range1d(start=x[0], end=x[1], bounds=(left, right))
+    fig.y_range = Range1d(start=y[0], end=y[1], bounds=(low, high))
+    place = {"x": left, "y": low, "dw": right - left, "dh": high - low}
+    look: dict[str, Any] = {**place, "color_mapper": mapper}
+    return fig.image(image=[values.astype(np.float32)], **look)
+
+
+def training_curves(runs: Mapping[str, Mapping[str, Any]], name: str = "curves") -> GridBox:
+    """Draw how trainings went, finished or not.
 
     Parameters
     ----------
-    fig : figure
-        A figure with glyphs that were given a ``legend_label``.
-    location : str
-        Where it stands, ``"top_left"`` for example; ``"below"`` sets it under the figure.
-    columns : int
-        Columns of a legend below; two fit on a phone.
+    runs : mapping of str to mapping
+        Under the name of each training what `asrscope.training.curves.compact` made of its log.
+    name : str
+        Name of the picture, and of its file where a script saves it.
+
+    Returns
+    -------
+    GridBox
+        Loss, learning rate, gradient norm, throughput and every kind of score over steps: a panel for each,
+        and in it a line for each training. How long each has been going on stands in the first.
+
+    Raises
+    ------
+    ValueError
+        If there are no trainings.
     """
-    box = fig.legend[0]
-    box.background_fill_alpha = 0
-    box.border_line_alpha = 0
-    box.label_text_color = NEUTRAL_TEXT
-    box.label_text_font_size = "11px"
-    box.padding = 4  # type: ignore[assignment] # one number is one of the ways to state it
-    box.margin = 2
-    if location == "below":
-        box.orientation, box.ncols, box.location = "horizontal", columns, "left"
-        box.spacing = 12
-        fig.add_layout(box, "below")
-    else:
-        box.location = location  # type: ignore[assignment] # one of the names that its stubs spell out
+    if not runs:
+        raise ValueError("expected trainings to draw, but found none")
+    lines: dict[str, dict[str, list[tuple[int, float]]]] = {title: {} for title in CURVES.values()}
+    for run, found in runs.items():
+        for column, title in CURVES.items():
+            values = zip(found["curve"]["step"], found["curve"][column], strict=True)
+            lines[title][run] = [(step, value) for step, value in values if value is not None]
+        for row in found["evaluations"]:
+            for score, value in row.items():
+                if score not in ("step", "hours"):
+                    title = "word error rate" if score.startswith("wer") else score.replace("_", " ")
+                    line = lines.setdefault(title, {}).setdefault(f"{run}: {score}", [])
+                    line.append((row["step"], value))
+    progress = [
+        f"{run}: {found['steps']:,} steps in {found['hours']:.2f} hours, {found['utterances']:,} utterances"
+        for run, found in runs.items()
+    ]
+    figures: list[figure] = []
+    for title, each in lines.items():
+        last = "; ".join(f"{label}: at last {points[-1][1]:g}" for label, points in each.items() if points)
+        fig = theme.chart(
+            f"{name}-{len(figures)}",
+            title,
+            description=f"{title}: {last}. {'; '.join(progress)}.",
+            x_label="step",
+            subtitles=() if figures else progress,
+            height=220 + 24 * len(each),
+        )
+        for (label, points), color in zip(each.items(), cycle(theme.COLORS)):
+            x, y = [step for step, _ in points], [value for _, value in points]
+            fig.line(x, y, line_color=color, line_width=2, legend_label=label)
+            dots = fig.scatter(x, y, size=4, color=color, legend_label=label)
+            theme.hover(fig, [(label, "@y"), ("step", "@x")], dots)
+        theme.legend(fig, "below", columns=1)
+        figures.append(fig)
+    return theme.side_by_side(figures, name)

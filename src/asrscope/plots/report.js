@@ -12,35 +12,13 @@
   async function unpack(id) {
     const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (each) => each.charCodeAt(0));
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return new Uint8Array(await new Response(stream).arrayBuffer());
-  }
-
-  const text = (bytes) => new TextDecoder().decode(bytes);
-
-  // A figure is the length of its JSON, the JSON, and the numbers of its arrays: see asrscope/plots/packing.py.
-  function restore(bytes) {
-    const end = 4 + new DataView(bytes.buffer).getUint32(0, true);
-    const numbers = (place) => bytes.slice(end + place.at, end + place.at + place.size);
-    return JSON.parse(text(bytes.subarray(4, end)), (_, value) =>
-      value?.type === "bytes" ? { type: "bytes", data: value.step ? values(numbers(value), value) : numbers(value) } : value,
-    );
-  }
-
-  // Whole steps, stored as all their lowest bytes, then the next ones; the highest byte has the sign.
-  function values(bytes, { ranks, step }) {
-    const count = bytes.length / ranks;
-    const shift = 32 - 8 * ranks;
-    return Float32Array.from({ length: count }, (_, i) => {
-      let whole = 0;
-      for (let rank = 0; rank < ranks; rank++) whole |= bytes[rank * count + i] << (8 * rank);
-      return ((whole << shift) >> shift) * step;
-    });
+    return new Response(stream).text();
   }
 
   // As text of an element, because the page's policy knows the script by its hash, and forbids eval.
-  const bokeh = unpack("bokeh").then((bytes) => {
+  const bokeh = unpack("bokeh").then((text) => {
     const script = document.createElement("script");
-    script.textContent = text(bytes);
+    script.textContent = text;
     document.head.append(script);
   });
 
@@ -52,7 +30,7 @@
   }
 
   async function begin(plot) {
-    const [item] = await Promise.all([unpack(`packed-${plot.id}`).then(restore), bokeh]);
+    const [item] = await Promise.all([unpack(`packed-${plot.id}`).then(JSON.parse), bokeh]);
     const [view] = [...(await Bokeh.embed.embed_item(item, plot))];
     link(view.model);
     await idle(view.model.document);

@@ -2,31 +2,32 @@
 
 import base64
 import json
-from collections.abc import Sequence
+import re
+import zlib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from bokeh.models import LinearAxis, Title  # type: ignore[attr-defined] # its stubs leave out annotations
+from bokeh.embed import json_item
+from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out annotations
+    ColumnDataSource,
+    LinearAxis,
+    Title,
+)
 from bokeh.plotting import figure as Figure
-from jinja2 import Environment
-from markupsafe import Markup
+from bokeh.resources import Resources
 
 from asrscope import plots
 from asrscope.audio import wav_bytes
 from asrscope.files import write_text
-from asrscope.plots.measures import number
-from asrscope.plots.packing import bokeh_js, compressed, packed
-from asrscope.plots.player import clock_css, clock_js
-from asrscope.plots.policy import content_policy
-from asrscope.plots.wording import chance
+from asrscope.plots.page import make_page, render, resource
+from asrscope.plots.words import VIEWS, counted
 from asrscope.scope.stages import STAGES
 from asrscope.scope.traces import ARRAY_AXES, Provenance, Trace
 
 __all__ = ["validate_json", "write_html", "write_json"]
 
-TOKENS = "Token by token"
 COMPARED = ("audio_embeds", "nearest_tokens")  # figures that are drawn of the control, too
 HINTS = {
     "prompt": "Click an audio token to hear its stretch.",
@@ -119,31 +120,17 @@ def validate_json(obj: Any) -> None:
 
 
 def schema() -> dict[str, Any]:
-    """Read the JSON Schema (draft 2020-12) of the files that `write_json` writes.
-
-    Returns
-    -------
-    dict
-        The schema.
-    """
-    loaded: dict[str, Any] = json.loads(
-        (files("asrscope.scope") / "trace.schema.json").read_text(encoding="utf-8")
-    )
-    return loaded
+    """Read the JSON Schema (draft 2020-12) of the files that `write_json` writes."""
+    text = (files("asrscope.scope") / "trace.schema.json").read_text(encoding="utf-8")
+    return cast(dict[str, Any], json.loads(text))
 
 
 def _page(trace: Trace, control: Trace | None) -> str:
-    bokeh = bokeh_js()
-    scripts = {"clock_js": _script(clock_js()), "report_js": _script(_resource("report.js"))}
-    environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters["chance"] = chance
-    environment.filters["number"] = lambda value: "" if value is None else number(value)
-    return environment.from_string(_resource("report.html")).render(
+    # BokehJS without the parts for widgets, tables and WebGL; the page unpacks it and adds it to itself.
+    bokeh = "\n".join(Resources(mode="inline", components=["bokeh"], minified=True, log_level="warn").js_raw)
+    body = render(
+        "report.html",
         trace=trace,
-        policy=content_policy((*scripts.values(), bokeh)),  # BokehJS is unpacked and added by the page
-        css=Markup(_resource("report.css") + clock_css() + plots.theme_css()),  # our own text, no trace in it
         audio=base64.b64encode(wav_bytes(trace.waveform)).decode("ascii"),
         rivals=[_rival(each) for each in (trace, control) if each is not None],
         sections=[_section(trace, control, key) for key in plots.PLOTS],
@@ -153,14 +140,36 @@ def _page(trace: Trace, control: Trace | None) -> str:
             (field, " × ".join(names), plots.statistics(trace, field)) for field, names in ARRAY_AXES.items()
         ],
         weights=[(origin, _weights_label(origin)) for origin in trace.provenance],
-        bokeh_packed=compressed(bokeh.encode()),
-        **{name: Markup(script) for name, script in scripts.items()},
+        bokeh_packed=compressed(bokeh),
     )
+    return make_page(
+        f"{trace.name} · asrscope trace",
+        body,
+        css=resource("report.css") + resource("clock/clock.css") + plots.theme_css(),
+        scripts=[resource("clock/clock.js"), resource("report.js")],
+        added=[bokeh],
+    )
+
+
+def compressed(text: str) -> str:
+    """Compress a text and write it as base64, for a page that unpacks it."""
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
+
+
+def packed(figure: Figure) -> str:
+    """Pack a figure for a page that draws it; the same figure gives the same text in every process."""
+    for source in cast(list[ColumnDataSource], list(figure.select(ColumnDataSource))):
+        if "image" in source.data:  # to the three decimals that its hover shows: what says less is shorter
+            images = source.data["image"]
+            source.data["image"] = [each.astype(np.float64).round(3).astype(np.float32) for each in images]
+    text = json.dumps(json_item(figure), allow_nan=False, separators=(",", ":"))
+    ids: dict[str, str] = {}  # Bokeh's own depend on what was drawn before
+    return compressed(re.sub(r'(?<=id":")p\d+(?=")', lambda id: ids.setdefault(id[0], f"p{len(ids)}"), text))
 
 
 def _section(trace: Trace, control: Trace | None, key: str) -> dict[str, Any]:
     """Everything the template needs for one stage: its figure, or two to compare, and its table."""
-    stage = next((stage for stage in STAGES if stage.key == key), None)
+    view = VIEWS[key]
     pair = [trace] if control is None or key not in COMPARED else [trace, control]
     figures = [plots.PLOTS[key](each) for each in pair]
     if key == "nearest_tokens":  # bars to compare need one scale
@@ -168,26 +177,25 @@ def _section(trace: Trace, control: Trace | None, key: str) -> dict[str, Any]:
         low, high = min(each.start for each in scales), max(each.end for each in scales)
         for scale in scales:
             scale.update(start=low, end=high)
-    panels = [
-        _panel(each, key, figure, name, _projector_label(each) if len(pair) > 1 else "")
-        for each, figure, name in zip(pair, figures, (key, f"{key}-control"), strict=False)
-    ]
+    table = plots.table(trace, key)
     return {
         "key": key,
-        "title": trace.title(stage) if stage else TOKENS,
-        "name": stage.title if stage else TOKENS,
-        "about": trace.about(stage)
-        if stage
-        else "Every token that was written, beside the tokens the decoder held most probable instead.",
-        "panels": panels,
-        "table": plots.table(trace, key),
-        "times": _row_times(trace, key),
+        "title": trace.title(view),
+        "name": view.title,
+        "about": trace.about(view),
+        "panels": [
+            _panel(each, figure, name, _projector_label(each) if len(pair) > 1 else "")
+            for each, figure, name in zip(pair, figures, (key, f"{key}-control"), strict=False)
+        ],
+        "table": table,
+        # the stretch of the sound for each row of a table that ends with it
+        "times": plots.token_times(trace) if key == "decoder_tokens" else [None] * len(table.rows),
         "open": key == "decoder_tokens",
         "hint": HINTS.get(key, "Click to play from a moment, drag to zoom."),
     }
 
 
-def _panel(trace: Trace, key: str, figure: Figure, name: str, label: str) -> dict[str, Any]:
+def _panel(trace: Trace, figure: Figure, name: str, label: str) -> dict[str, Any]:
     """One figure; `label` says of what kind the projector's weights are, where two are compared."""
     # The page has headings of its own; what must stay in the picture is a note on its weights.
     title = cast(Title, figure.title)
@@ -199,13 +207,8 @@ def _panel(trace: Trace, key: str, figure: Figure, name: str, label: str) -> dic
         figure.x_range.end = trace.duration  # type: ignore[attr-defined] # ranges of time have an end
         clock = next(each for each in figure.below if isinstance(each, LinearAxis))  # above, words stand
         clock.axis_label = "time (s) · padding follows: zoom out to see it"
-    return {
-        "id": name,
-        "label": label,
-        "height": figure.height,
-        "packed": packed(figure),
-        "description": plots.describe(trace, key),
-    }
+    (alternative,) = cast(list[dict[str, str]], figure.tags)
+    return {"id": name, "label": label, "height": figure.height, "packed": packed(figure), **alternative}
 
 
 def _rival(trace: Trace) -> dict[str, Any]:
@@ -225,39 +228,15 @@ def _projector_label(trace: Trace) -> str:
     return next((_weights_label(origin) for origin in trace.provenance if origin.part == "projector"), "")
 
 
-def _row_times(trace: Trace, key: str) -> Sequence[tuple[float, float] | None]:
-    """Stretch of the sound for each row of a table that ends with it."""
-    if key == "decoder_tokens":
-        return plots.token_times(trace)
-    return [None] * len(plots.table(trace, key).rows)
-
-
 def _pipeline(trace: Trace) -> list[tuple[str, str, str]]:
     """Key, title and shape of each stage: the way of the clip at one glance."""
-    shapes = {
-        "waveform": f"{len(trace.waveform)} samples",
-        "log_mel": "{} mel bands × {} frames".format(*trace.log_mel.shape),
-        "encoder_output": "{} positions × {}".format(*trace.encoder_hidden_states.shape),
-        "audio_embeds": "{} audio tokens × {}".format(*trace.audio_embeds.shape),
-        "nearest_tokens": "{} × {} nearest".format(*trace.nearest_cosines.shape),
-        "prompt": f"{len(trace.prompt_ids)} positions",
-        "decoder_words": f"{_count(len(trace.tokens), 'token')}, {_count(len(trace.words), 'word')}",
-    }
-    return [(stage.key, stage.title, shapes[stage.key]) for stage in STAGES]
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    found = []
+    for stage in STAGES:
+        sizes = np.shape(getattr(trace, stage.field))
+        shape = [counted(size, axis.unit) for size, axis in zip(sizes, stage.axes, strict=True)]
+        found.append((stage.key, stage.title, " × ".join(shape)))
+    return found
 
 
 def _weights_label(origin: Provenance) -> str:
     return origin.label.removesuffix(" weights")
-
-
-def _script(text: str) -> str:
-    """Make a script safe to stand inside a script element."""
-    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def _resource(name: str) -> str:
-    return (files("asrscope.plots") / name).read_text(encoding="utf-8")

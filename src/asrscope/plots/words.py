@@ -1,180 +1,121 @@
-"""What the decoder wrote: words with their probabilities, and every token with what it might have been."""
+"""What a figure shows as words, numbers and tables: its title, its text alternative, its content as rows.
 
-from bokeh.models import ColumnDataSource, FixedTicker, Range1d
-from bokeh.palettes import Cividis256
-from bokeh.plotting import figure
+Every number is computed from the trace. The texts may hold tokens of the trace: escape them before they
+stand in HTML.
+"""
 
-from asrscope.plots.figures import (
-    LEFT_MARGIN,
-    add_names,
-    hover,
-    literal,
-    plain_figure,
-    plays,
-    rests,
-    title_height,
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypedDict
+
+import numpy as np
+from jaxtyping import Float64
+
+from asrscope.scope.stages import SECONDS_PER_SAMPLE, STAGES, Stage
+from asrscope.scope.traces import Token, Trace, Word
+
+Times = Sequence[tuple[float, float] | None]
+
+# What is drawn of a trace, in pipeline order: its stages, then the second view of the last one.
+VIEWS: dict[str, Stage] = {stage.key: stage for stage in STAGES}
+VIEWS["decoder_tokens"] = replace(
+    VIEWS["decoder_words"],
+    key="decoder_tokens",
+    title="Token by token",
+    description="Every token that was written, beside the tokens the decoder held most probable instead.",
 )
-from asrscope.plots.measures import stage_named
-from asrscope.plots.theme import BAR
-from asrscope.plots.wording import chance, title_lines, visible
-from asrscope.scope.traces import Token, Trace
-
-__all__ = ["decoder_tokens", "decoder_words", "token_times", "word_times"]
-
-LONGEST_NAME = 14  # characters of a word beside its bar
-MOST_ALTERNATIVES = 4  # beside the written token: five in all
-END = "end of text"
+VECTORS = ("encoder_hidden_states", "audio_embeds")  # each row is one vector, so that it has a length
+MOST_ROWS = 120  # of the table of a stage over time: a longer clip gets longer steps
+SHORTEST_STEP = 0.1  # seconds
+_CONTROL_PICTURES = {code: f"\\x{code:02x}" for code in (*range(32), 127)} | {ord("\n"): "⏎", ord("\t"): "⇥"}
 
 
-def decoder_words(trace: Trace) -> figure:
-    """Draw the words in order, each with a bar for its probability.
+def visible(text: str) -> str:
+    """Show what a token leaves blank: ``␣`` for a leading or lone space, ``⏎`` for a line feed."""
+    shown = text.translate(_CONTROL_PICTURES)
+    return shown.replace(" ", "␣") if shown.strip() == "" or shown[:1] == " " else shown
 
-    Parameters
-    ----------
-    trace : Trace
-        The trace to draw.
 
-    Returns
-    -------
-    figure
-        One bar a word, first word on top.
-    """
-    stage = stage_named("decoder_words")
-    title = title_lines(trace, stage.title, stage.parts)
-    words = trace.words
-    subtitles = [f"{len(words)} words · {len(trace.tokens)} tokens · confidence {chance(trace.confidence)}"]
-    subtitles.append("each bar: the product of its tokens' probabilities" if words else "nothing was written")
-    height = _row_height(len(words)) * max(1, len(words)) + 48 + title_height(title, subtitles)
-    names = [_short(word.text, LONGEST_NAME) for word in words]
-    # The titles begin at the left edge of the figure only if the names fit into the margin.
-    left = max(LEFT_MARGIN, 20 + 7 * max(map(len, names), default=0))
-    fig = plain_figure(trace, title, subtitles, stage.key, height, left=left)
-    tokens = [trace.tokens[word.first_token : word.last_token + 1] for word in words]
-    times = word_times(trace)
-    source = ColumnDataSource(
-        {
-            "row": list(range(len(words))),
-            "word": [word.text for word in words],
-            "probability": [word.probability for word in words],
-            "tokens": [
-                " ".join(f"{visible(t.text)} {chance(t.probability)}" for t in group) for group in tokens
-            ],
-            "instead": ["; ".join(_instead(token) for token in group) for group in tokens],
-            "time": ["not known" if time is None else f"{time[0]:.2f} to {time[1]:.2f} s" for time in times],
-        }
+def short(text: str, longest: int) -> str:
+    """Cut a text that is longer than so many characters."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def chance(probability: float) -> str:
+    """Write a probability with two decimals; a small one is not rounded to nothing."""
+    return "<0.01" if 0 < probability < 0.005 else f"{probability:.2f}"
+
+
+def number(value: float) -> str:
+    """Three significant digits without an exponent where that stays short: ``0.0123``, ``1.23``, ``1234``."""
+    if value != 0 and not 1e-4 <= abs(value) < 1e5:
+        return f"{value:.2e}".replace("-", "−")
+    magnitude = 0 if value == 0 else int(np.floor(np.log10(abs(value))))
+    return f"{value:.{max(0, 2 - magnitude)}f}".replace("-", "−")
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number with its noun, ``1 word`` or ``2 words``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def stretch(start: float, end: float) -> str:
+    """Write from when to when, in seconds."""
+    return f"{start:.2f} to {end:.2f}"
+
+
+def with_chances(pairs: Sequence[tuple[str, float]], digits: int | None = None) -> list[str]:
+    """Write each token with a number, in so many decimals or as a `chance`."""
+    return [f"{visible(text)} {chance(p) if digits is None else f'{p:.{digits}f}'}" for text, p in pairs]
+
+
+def step_of(trace: Trace, key: str) -> tuple[str, float]:
+    """Tell what one step of a stage is along time, and how many seconds of sound are behind it."""
+    (axis,) = (axis for axis in trace.axes(VIEWS[key]) if axis.seconds_per_step is not None)
+    return axis.unit, float(axis.seconds_per_step or 0.0)
+
+
+def doubts(trace: Trace, key: str) -> list[str]:
+    """Tell which weights behind a picture are not known to be trained: ``random weights: projector``."""
+    found: dict[str, list[str]] = {}
+    for origin in trace.provenance:
+        if origin.part in VIEWS[key].parts and origin.trained is not True:
+            found.setdefault(origin.label, []).append(origin.part)
+    return [f"{label}: {', '.join(parts)}" for label, parts in found.items()]
+
+
+class Heading(TypedDict):
+    """What a figure of a stage is called, and what it says to readers who do not see it."""
+
+    name: str
+    title: str
+    description: str
+
+
+def heading(trace: Trace, key: str) -> Heading:
+    """Name the figure of a stage; doubts about the weights behind it stand below its title."""
+    title = "\n".join([VIEWS[key].title, *doubts(trace, key)])
+    return {"name": key, "title": title, "description": describe(trace, key)}
+
+
+def spoken_words(trace: Trace) -> tuple[tuple[str, float, float], ...]:
+    """Words with known times: the reference's if the trace has them, else those of the written words."""
+    if trace.reference_words is not None:
+        return trace.reference_words
+    timed = zip(trace.words, word_times(trace), strict=True)
+    return tuple((word.text, *time) for word, time in timed if time is not None)
+
+
+def word_times(trace: Trace) -> Times:
+    """Find start and end in seconds of each written word; None where they are not known."""
+    return tuple(
+        None if word.start is None or word.end is None else (word.start, word.end) for word in trace.words
     )
-    bars = fig.hbar(y="row", height=0.72, right="probability", source=source, fill_color=BAR, line_color=None)
-    rests(bars)
-    # A whole row can be pressed, and shows which word is heard: a bar may be too short for either.
-    row = fig.hbar(y="row", height=0.9, left=0, right=1, source=source, fill_alpha=0, line_alpha=0)
-    plays(row, times)
-    tooltips = [
-        ("word", "@word"),
-        ("probability", "@probability{0.000}"),
-        ("time", "@time"),
-        ("tokens", "@tokens"),
-        ("runners-up", "@instead"),
-    ]
-    hover(fig, tooltips, [bars])
-    _rows(fig, names)
-    add_names(fig, range(len(words)), [chance(word.probability) for word in words], "right")
-    fig.x_range = Range1d(start=0, end=1)
-    fig.xaxis.ticker = FixedTicker(ticks=[0, 0.25, 0.5, 0.75, 1])
-    fig.xaxis.axis_label = "probability"
-    fig.ygrid.visible = False
-    return fig
 
 
-def decoder_tokens(trace: Trace) -> figure:
-    """Draw every token that was written beside the tokens that were most probable instead.
-
-    Parameters
-    ----------
-    trace : Trace
-        The trace to draw.
-
-    Returns
-    -------
-    figure
-        One row a token, first token on top; color is probability.
-    """
-    stage = stage_named("decoder_words")
-    title = title_lines(trace, "Token by token", stage.parts)
-    columns = 1 + min(MOST_ALTERNATIVES, max((len(t.runners_up) for t in trace.tokens), default=0))
-    last = f"{END} {chance(trace.eos_probability)}" if trace.eos_probability is not None else "cut off"
-    subtitles = [
-        f"{len(trace.tokens)} tokens, then {last}",
-        "yellow: probability near 1 · dark blue: near 0",
-    ]
-    rows = len(trace.tokens)
-    height = _row_height(rows) * max(1, rows) + 30 + title_height(title, subtitles)
-    fig = plain_figure(trace, title, subtitles, "decoder_tokens", height)
-    cells = [
-        (row, column, text, probability)
-        for row, token in enumerate(trace.tokens)
-        for column, (text, probability) in enumerate(
-            [(token.text, token.probability), *token.runners_up[: columns - 1]]
-        )
-    ]
-    shades = [Cividis256[round(probability * 255)] for *_, probability in cells]
-    source = ColumnDataSource(
-        {
-            "row": [row for row, *_ in cells],
-            "column": [column for _, column, *_ in cells],
-            "token": [visible(text) for *_, text, _ in cells],
-            "shown": [_short(visible(text)) for *_, text, _ in cells],
-            "probability": [probability for *_, probability in cells],
-            "place": ["written" if column == 0 else f"alternative {column}" for _, column, *_ in cells],
-            "fill": shades,
-            "ink": ["#ffffff" if probability < 0.5 else "#1b1b1b" for *_, probability in cells],
-        }
-    )
-    rects = fig.rect(
-        x="column", y="row", width=0.96, height=0.88, source=source, fill_color="fill", line_color=None
-    )
-    texts = fig.text(
-        x="column",
-        y="row",
-        text="shown",
-        source=source,
-        text_align="center",
-        text_baseline="middle",
-        text_color="ink",
-        text_font_size="10px",
-    )
-    heard = token_times(trace)
-    plays(rects, [heard[row] if column == 0 else None for row, column, *_ in cells])
-    rests(texts)
-    tooltips = [
-        ("token number", "@row"),
-        ("place", "@place"),
-        ("token", "@token"),
-        ("probability", "@probability{0.0000}"),
-    ]
-    hover(fig, tooltips, [rects])
-    _rows(fig, [str(row) for row in range(rows)])
-    fig.x_range = Range1d(start=-0.5, end=columns - 0.5)
-    fig.xaxis.ticker = FixedTicker(ticks=list(range(columns)))
-    fig.xaxis.major_label_overrides = {
-        column: "written" if column == 0 else f"alt. {column}" for column in range(columns)
-    }
-    fig.grid.visible = False
-    return fig
-
-
-def token_times(trace: Trace) -> tuple[tuple[float, float] | None, ...]:
-    """Find when each written token was spoken: with its word, if that was written as it was spoken.
-
-    Parameters
-    ----------
-    trace : Trace
-        The trace.
-
-    Returns
-    -------
-    tuple of (float, float) or None
-        Start and end of the token's word in seconds, one for each token; None where they are not known.
-    """
+def token_times(trace: Trace) -> Times:
+    """Find start and end in seconds of the word of each written token; None where they are not known."""
     times: list[tuple[float, float] | None] = [None] * len(trace.tokens)
     for word, time in zip(trace.words, word_times(trace), strict=True):
         for index in range(word.first_token, word.last_token + 1):
@@ -182,41 +123,365 @@ def token_times(trace: Trace) -> tuple[tuple[float, float] | None, ...]:
     return tuple(times)
 
 
-def word_times(trace: Trace) -> tuple[tuple[float, float] | None, ...]:
-    """Find when each written word was spoken, if it was written as it was spoken.
+def tokens_of(trace: Trace, word: Word) -> tuple[Token, ...]:
+    """Find the tokens that a word is made of."""
+    return trace.tokens[word.first_token : word.last_token + 1]
+
+
+def audio_times(trace: Trace) -> Times:
+    """Find start and end in seconds of each audio token of the prompt; None for its text tokens."""
+    seconds, index = trace.seconds_per_audio_token, np.cumsum(trace.prompt_is_audio) - 1
+    return tuple(
+        (float(n * seconds), float((n + 1) * seconds)) if audio else None
+        for n, audio in zip(index, trace.prompt_is_audio, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Shape and spread of one array.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        As in the trace.
+    mean, std, minimum, maximum : float or None
+        Over all values, in double precision; None for an empty array.
+    norms : tuple of (float, float) or None
+        Smallest and largest Euclidean length of the row vectors, for arrays that consist of vectors.
+    """
+
+    shape: tuple[int, ...]
+    mean: float | None = None
+    std: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    norms: tuple[float, float] | None = None
+
+    def __str__(self) -> str:
+        if self.mean is None or self.std is None:
+            return "no values"
+        norms = f" · norm {number(self.norms[0])} to {number(self.norms[1])}" if self.norms else ""
+        return f"mean {number(self.mean)} · std {number(self.std)}{norms}"
+
+    @property
+    def range(self) -> str:
+        """The smallest and the largest value in words."""
+        return f"{number(self.minimum or 0.0)} and {number(self.maximum or 0.0)}"
+
+
+def statistics(trace: Trace, field: str) -> Statistics:
+    """Compute the statistics of one numeric field of a trace, ``"log_mel"`` for example."""
+    values = np.asarray(getattr(trace, field), dtype=np.float64)
+    if values.size == 0:
+        return Statistics(values.shape)
+    norms = None
+    if field in VECTORS:
+        lengths = np.linalg.norm(values, axis=1)
+        norms = (float(lengths.min()), float(lengths.max()))
+    mean, std, low, high = map(float, (values.mean(), values.std(), values.min(), values.max()))
+    return Statistics(values.shape, mean, std, low, high, norms)
+
+
+def mel_centers(n_mels: int, scale: str = "slaney") -> Float64[np.ndarray, " n_mels"] | None:
+    """Center frequency of each mel band in Hz.
+
+    Parameters
+    ----------
+    n_mels : int
+        Number of bands between 0 and 8000 Hz.
+    scale : str
+        ``"slaney"``, which Whisper uses, or ``"htk"``.
+
+    Returns
+    -------
+    np.ndarray or None, shape (n_mels,)
+        Rising; None for any other scale.
+
+    References
+    ----------
+    M. Slaney, Auditory Toolbox: linear below 1 kHz (3 mel for 200 Hz), above it 27 mel for a factor of 6.4.
+    The HTK Book: 2595 log10(1 + f / 700).
+    """
+    if scale == "htk":
+        mel = np.linspace(0.0, 2595 * np.log10(1 + 8000 / 700), n_mels + 2)[1:-1]
+        return 700 * (10 ** (mel / 2595) - 1)
+    if scale != "slaney":
+        return None
+    top = 15.0 + np.log(8000 / 1000) * 27 / np.log(6.4)
+    mel = np.linspace(0.0, top, n_mels + 2)[1:-1]
+    return np.where(mel < 15.0, mel * 200 / 3, 1000 * np.exp((mel - 15.0) * np.log(6.4) / 27))
+
+
+# --- each figure in one or two sentences ---
+
+
+def describe(trace: Trace, key: str) -> str:
+    """Describe a figure in one or two sentences, for readers who do not see it.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace that is drawn.
+    key : str
+        Key of a figure in `PLOTS`.
+
+    Returns
+    -------
+    str
+        Plain text; it may contain tokens of the trace, so escape it before putting it in HTML.
+
+    Raises
+    ------
+    KeyError
+        If there is no such figure.
+    """
+    describe_, _ = _texts(key)
+    text = describe_(trace)
+    notes = doubts(trace, key)
+    return f"{text} Drawn with {'; '.join(notes)}." if notes else text
+
+
+def _waveform(trace: Trace) -> str:
+    if trace.waveform.size == 0:
+        return "Waveform without samples."
+    stats, words = statistics(trace, "waveform"), spoken_words(trace)
+    loudest = float(np.abs(trace.waveform).argmax() * SECONDS_PER_SAMPLE)
+    text = (
+        f"Waveform of {stats.shape[0]} samples ({trace.duration:.2f} s) between {stats.range}, "
+        f"loudest at {loudest:.2f} s."
+    )
+    if not words:
+        return text
+    (first, start, _), (last, _, end) = words[0], words[-1]
+    return (
+        f"{text} {counted(len(words), 'word')} marked, from “{first}” at {start:.2f} s to “{last}” ending at "
+        f"{end:.2f} s."
+    )
+
+
+def _log_mel(trace: Trace) -> str:
+    stats = statistics(trace, "log_mel")
+    n_mels, frames = stats.shape
+    text = f"Image of {n_mels} mel bands by {frames} frames of {trace.seconds_per_frame * 1000:g} ms"
+    if stats.mean is None:
+        return f"{text}, without values."
+    band, frame = np.unravel_index(int(trace.log_mel.argmax()), trace.log_mel.shape)
+    centers = mel_centers(n_mels, trace.mel_scale)
+    height = "" if centers is None else f" (about {centers[band]:.0f} Hz)"
+    return (
+        f"{text}, values between {stats.range} with mean {number(stats.mean)}. The highest value is in "
+        f"band {band}{height} at {frame * trace.seconds_per_frame:.2f} s."
+    )
+
+
+def _vectors(trace: Trace, key: str) -> str:
+    stats, (unit, seconds) = statistics(trace, VIEWS[key].field), step_of(trace, key)
+    count, width = stats.shape
+    text = f"Image of {counted(count, unit)} of {seconds * 1000:g} ms, each a vector of {width} dimensions"
+    if stats.mean is None or stats.std is None or stats.norms is None:
+        return f"{text}, without values."
+    return (
+        f"{text}; values between {stats.range} with mean {number(stats.mean)} and standard deviation "
+        f"{number(stats.std)}, vector norms between {number(stats.norms[0])} and {number(stats.norms[1])}."
+    )
+
+
+def _nearest_tokens(trace: Trace) -> str:
+    tokens, n_nearest = trace.nearest_cosines.shape
+    if trace.nearest_cosines.size == 0:
+        return "No audio token, so no nearest text token."
+    best = trace.nearest_cosines[:, 0]
+    highest = int(best.argmax())
+    distinct = len({texts[0] for texts in trace.nearest_texts})
+    return (
+        f"Bars for {counted(tokens, 'audio token')}: the cosine to the nearest of the decoder's text tokens "
+        f"lies between {number(float(best.min()))} and {number(float(best.max()))}, highest for "
+        f"“{visible(trace.nearest_texts[highest][0])}” at {highest * trace.seconds_per_audio_token:.2f} s. "
+        f"{counted(distinct, 'different text token')} {'comes' if distinct == 1 else 'come'} first "
+        f"somewhere; the best {n_nearest} are listed for each."
+    )
+
+
+def _prompt(trace: Trace) -> str:
+    places = np.flatnonzero(trace.prompt_is_audio)
+    count = len(trace.prompt_ids)
+    text = f"The prompt in {counted(count, 'position')}: {count - len(places)} text and {len(places)} audio."
+    if len(places):
+        text += f" The audio positions lie between {places[0]} and {places[-1]}, counted from 0."
+    return text
+
+
+def _decoder_words(trace: Trace) -> str:
+    if not trace.words:
+        return "The decoder wrote no words."
+    least = min(trace.words, key=lambda word: word.probability)
+    return (
+        f"Bars for {counted(len(trace.words), 'word')}: “{trace.text}”. "
+        f"Confidence {chance(trace.confidence)}; "
+        f"the least probable word is “{least.text}” with {chance(least.probability)}."
+    )
+
+
+def _decoder_tokens(trace: Trace) -> str:
+    if not trace.tokens:
+        return "The decoder wrote no tokens."
+    sure = sum(token.probability > 0.5 for token in trace.tokens)
+    end = "then the end token" if trace.finished else "and was cut off"
+    return (
+        f"Table of {counted(len(trace.tokens), 'token')} in the order written, {end}: {sure} of them had a "
+        "probability above 0.5. Each stands beside its most probable alternatives."
+    )
+
+
+# --- each figure as a table ---
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a header: column names with units, and as many texts a row as there are columns."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def table(trace: Trace, key: str) -> Table:
+    """Tabulate what a figure shows, for readers who cannot see it, and to look a number up.
 
     Parameters
     ----------
     trace : Trace
         The trace.
+    key : str
+        Key of a figure in `PLOTS`.
 
     Returns
     -------
-    tuple of (float, float) or None
-        Start and end in seconds, one for each word; None where they are not known.
+    Table
+        Pictures over time are summed up in steps of at least 0.1 s; everything else is listed in full.
+
+    Raises
+    ------
+    KeyError
+        If there is no such figure.
     """
-    return tuple(
-        None if word.start is None or word.end is None else (word.start, word.end) for word in trace.words
-    )
+    _, rows = _texts(key)
+    header, *found = map(tuple, rows(trace))
+    return Table(header, tuple(found))
 
 
-def _row_height(rows: int) -> int:
-    """Pixels for one of many rows: comfortable for a sentence, tight for a long clip."""
-    return 22 if rows <= 40 else 15
+def prompt_length(trace: Trace) -> tuple[str, ...]:
+    """Work out the length of the prompt from the length of the clip, in one sentence for each step."""
+    samples, positions, k = len(trace.waveform), len(trace.encoder_hidden_states), trace.stack_factor
+    step = round(trace.seconds_per_position / SECONDS_PER_SAMPLE)
+    filled = -(-samples // step)
+    if positions < filled:
+        frames = trace.log_mel.shape[1]
+        lines = [f"{samples} samples, as {frames} frames: {positions} encoder positions of {step} samples."]
+    else:
+        lines = [f"{samples} samples / {step} a position, rounded up: {filled} encoder positions."]
+    if filled < positions:
+        lines.append(f"The encoder was given {positions} positions; what the clip does not fill is padding.")
+    audio = int(trace.prompt_is_audio.sum())
+    text = len(trace.prompt_ids) - audio
+    grouped = (positions - k) // k + 1 if k else None
+    if k is None:
+        share = trace.seconds_per_audio_token / trace.seconds_per_position
+        lines.append(f"{trace.projection}: {audio} audio tokens, one for {share:g} of the positions.")
+    elif grouped == audio:
+        lines.append(f"({positions} positions − k) // k + 1, with k = {k}: {audio} audio tokens.")
+    else:
+        lines.append(f"{audio} audio tokens, where (p − k) // k + 1 with k = {k} would be {grouped}.")
+    lines.append(f"{audio} audio + {text} text = {audio + text} positions of prompt.")
+    return tuple(lines)
 
 
-def _rows(fig: figure, names: list[str]) -> None:
-    """Write the names of the rows beside them, the first on top."""
-    fig.y_range = Range1d(start=max(1, len(names)) - 0.5, end=-0.5)
-    fig.yaxis.ticker = FixedTicker(ticks=list(range(len(names))))
-    fig.yaxis.major_label_overrides = literal(range(len(names)), names)
-    fig.yaxis.major_tick_line_alpha = 0
+Rows = Iterator[Sequence[str]]
 
 
-def _instead(token: Token) -> str:
-    best = ", ".join(f"{visible(text)} {chance(probability)}" for text, probability in token.runners_up[:2])
-    return f"{visible(token.text)}: {best}" if best else f"{visible(token.text)}: none"
+def _steps(count: int, seconds: float) -> Iterator[tuple[int, int, str]]:
+    """Cut so many columns of some seconds into steps: the first column, the one after the last, the start."""
+    size = max(1, round(SHORTEST_STEP / seconds), -(-count // MOST_ROWS))
+    for first in range(0, count, size):
+        yield first, min(first + size, count), f"{first * seconds:.2f}"
 
 
-def _short(text: str, longest: int = 9) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def _waveform_rows(trace: Trace) -> Rows:
+    yield "start (s)", "lowest", "highest", "root mean square"
+    for first, last, start in _steps(len(trace.waveform), SECONDS_PER_SAMPLE):
+        part = trace.waveform[first:last].astype(np.float64)
+        loudness = float(np.sqrt(np.mean(part**2)))
+        yield start, number(part.min()), number(part.max()), number(loudness)
+
+
+def _log_mel_rows(trace: Trace) -> Rows:
+    yield "start (s)", "mean", "highest", "loudest mel band"
+    centers = mel_centers(trace.log_mel.shape[0], trace.mel_scale)
+    for first, last, start in _steps(trace.log_mel.shape[1], trace.seconds_per_frame):
+        part = trace.log_mel[:, first:last].astype(np.float64)
+        band = int(part.mean(axis=1).argmax())
+        loudest = str(band) if centers is None else f"{band} ({centers[band]:.0f} Hz)"
+        yield start, number(part.mean()), number(part.max()), loudest
+
+
+def _vector_rows(trace: Trace, key: str) -> Rows:
+    yield "index", "start (s)", "mean", "standard deviation", "mean norm"
+    vectors, (_, seconds) = getattr(trace, VIEWS[key].field), step_of(trace, key)
+    for first, last, start in _steps(len(vectors), seconds):
+        part = vectors[first:last].astype(np.float64)
+        norm = float(np.linalg.norm(part, axis=1).mean())
+        index = str(first) if last - first == 1 else f"{first} to {last - 1}"
+        yield index, start, number(part.mean()), number(part.std()), number(norm)
+
+
+def _nearest_rows(trace: Trace) -> Rows:
+    yield "audio token", "start (s)", "nearest text token, cosine", "runners-up"
+    for index, (texts, cosines) in enumerate(zip(trace.nearest_texts, trace.nearest_cosines, strict=True)):
+        best, *others = with_chances(list(zip(texts, cosines.tolist(), strict=True)), 3) or [""]
+        yield str(index), f"{index * trace.seconds_per_audio_token:.2f}", best, ", ".join(others)
+
+
+def _prompt_rows(trace: Trace) -> Rows:
+    yield "position", "kind", "token id", "token", "heard at (s)"
+    audio = 0
+    for position, time in enumerate(audio_times(trace)):
+        text = trace.prompt_texts[position]
+        kind = "marker" if text.startswith("<|") and text.endswith("|>") else "text"
+        if time is not None:
+            kind, audio = f"audio token {audio}", audio + 1
+        number_ = str(trace.prompt_ids[position])
+        yield str(position), kind, number_, visible(text), stretch(*time) if time else ""
+
+
+def _word_rows(trace: Trace) -> Rows:
+    yield "word", "probability", "spoken at (s)", "tokens"
+    for word, time in zip(trace.words, word_times(trace), strict=True):
+        pieces = with_chances([(t.text, t.probability) for t in tokens_of(trace, word)], 3)
+        yield word.text, f"{word.probability:.3f}", stretch(*time) if time else "not known", " ".join(pieces)
+
+
+def _token_rows(trace: Trace) -> Rows:
+    header = "token number", "token id", "token", "probability", "most probable others"
+    yield *header, "its word is spoken at (s)"
+    for index, (token, time) in enumerate(zip(trace.tokens, token_times(trace), strict=True)):
+        chosen = str(index), str(token.id), visible(token.text), f"{token.probability:.4f}"
+        yield *chosen, ", ".join(with_chances(token.runners_up, 4)), stretch(*time) if time else "not known"
+
+
+# The description and the table of each figure, in pipeline order.
+_TEXTS: dict[str, tuple[Callable[[Trace], str], Callable[[Trace], Rows]]] = {
+    "waveform": (_waveform, _waveform_rows),
+    "log_mel": (_log_mel, _log_mel_rows),
+    "encoder_output": (partial(_vectors, key="encoder_output"), partial(_vector_rows, key="encoder_output")),
+    "audio_embeds": (partial(_vectors, key="audio_embeds"), partial(_vector_rows, key="audio_embeds")),
+    "nearest_tokens": (_nearest_tokens, _nearest_rows),
+    "prompt": (_prompt, _prompt_rows),
+    "decoder_words": (_decoder_words, _word_rows),
+    "decoder_tokens": (_decoder_tokens, _token_rows),
+}
+
+
+def _texts(key: str) -> tuple[Callable[[Trace], str], Callable[[Trace], Rows]]:
+    if key not in _TEXTS:
+        raise KeyError(f"there is no figure {key!r}. Make sure to use one of {list(_TEXTS)}")
+    return _TEXTS[key]

@@ -7,11 +7,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COLUMNS", "STAGES", "compact", "end_last_line", "read_log", "read_stages"]
+__all__ = ["COLUMNS", "STAGES", "compact", "end_last_line", "read_log", "read_runs", "read_stages"]
 
 STAGES = ("encoder", "decoder", "projector")
 COLUMNS = ("step", "hours", "loss", "gradient_norm", "learning_rate", "utterances_per_second")
 POINTS = 60  # of a thinned curve: enough for a line across a page
+DRAWN_POINTS = 400  # of one that is drawn
 ALWAYS = ("step", "seconds", "utterances", "utterances_per_second")  # in every line of a log
 NO_SCORE = ("loss", "gradient_norm", "learning_rate", "skipped")
 
@@ -136,6 +137,32 @@ def read_stages(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         elif lines := read_log(folder.parent / "log.jsonl"):
             found[stage] = compact(lines)
     return found
+
+
+def read_runs(cache: Path) -> dict[str, dict[str, Any]]:
+    """Read the curves of all trainings in a folder, finished or not, to draw them.
+
+    Parameters
+    ----------
+    cache : Path
+        Somewhere in it are the logs, called ``log.jsonl``.
+
+    Returns
+    -------
+    dict of str to dict
+        Under the name of the folder of each log what `compact` makes of it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no log.
+    """
+    logs = {
+        path.parent.relative_to(cache).as_posix(): read_log(path) for path in sorted(cache.rglob("log.jsonl"))
+    }
+    if not any(logs.values()):
+        raise FileNotFoundError(f"{cache}: no training has begun: there is no log to draw")
+    return {name: compact(lines, DRAWN_POINTS) for name, lines in logs.items() if lines}
 
 
 def _groups(lines: list[Mapping[str, Any]], points: int) -> list[list[Mapping[str, Any]]]:

@@ -1,19 +1,71 @@
-"""The player shows the sound of a trace, and is the clock of the page that it stands on."""
+"""What stands around figures: players on one clock, the slider over steps, saved pages and their policy."""
 
 import base64
+import hashlib
+import html
 import io
+import json
 import re
 import sys
 from dataclasses import replace
+from html import unescape
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
-from pages import IDLE, barriers, wait_for
+from bokeh.models import CustomJS
+from bokeh.plotting import figure
+from pages import IDLE, Visit, barriers, wait_for
 
 from asrscope import plots
-from asrscope.plots.player import listen, player
+from asrscope.plots import Moment, listen, page, player, step_slider
+from asrscope.plots.page import content_policy, source_of
 from asrscope.plots.theme import NEUTRAL_TEXT
+
+
+@pytest.fixture(scope="module")
+def figures(make_trace):
+    trace = make_trace()
+    return {key: draw(trace) for key, draw in plots.PLOTS.items()}
+
+
+# --- what a page may do ---
+
+
+def rules(policy):
+    return dict(rule.split(" ", 1) for rule in policy.split("; "))
+
+
+def test_without_scripts_nothing_runs_and_nothing_is_fetched():
+    found = rules(content_policy())
+    assert (
+        found["default-src"] == found["script-src"] == found["base-uri"] == found["form-action"] == "'none'"
+    )
+    assert "connect-src" not in found  # default-src holds for all that is not named
+
+
+def test_a_script_is_allowed_by_its_hash():
+    script = "let a = '</b>' && 1;\n"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert source_of(script) == f"'sha256-{digest}'"
+    assert rules(content_policy([script]))["script-src"] == f"'sha256-{digest}'"
+    assert rules(content_policy([script], evaluates=True))["script-src"].endswith("' 'unsafe-eval'")
+
+
+def test_a_page_allows_the_scripts_that_it_was_made_with_and_none_that_its_texts_bring():
+    made = ["let a = '</script>'; // <!--", "let b = 2;"]
+    hostile = "<script>attacked()</script>"
+    text = page.make_page(hostile, hostile, css="", scripts=made, added=["let c = 3;"])
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', text)
+    scripts = re.findall(r"<script>(.*?)</script>", text[text.index("<body>") :], flags=re.DOTALL)
+    assert scripts == ["attacked()", "let a = '<\\/script>'; // <\\!--", "let b = 2;"]
+    allowed = rules(unescape(policy))["script-src"]
+    assert allowed == " ".join(map(source_of, [*scripts[1:], "let c = 3;"]))
+    assert "<title>&lt;script&gt;" in text
+
+
+# --- players ---
 
 
 def test_the_page_holds_the_sound_itself(make_trace):
@@ -141,7 +193,7 @@ def test_a_figure_without_a_time_axis_lights_what_is_heard(visit, make_trace, tm
         "decoder_words": [1],
         "decoder_tokens": [
             index
-            for index, (row, place) in enumerate(zip(cells["row"], cells["place"], strict=True))
+            for index, (row, place) in enumerate(zip(cells["row"], cells["column_name"], strict=True))
             if place == "written" and word.first_token <= row <= word.last_token
         ]
         if name == "decoder_tokens"
@@ -257,8 +309,7 @@ def test_in_a_notebook_every_player_brings_the_clock_and_there_is_one(
 ):
     from pages import Visit
 
-    # By its name in sys.modules: the package has a function of the name of this module.
-    monkeypatch.setattr(sys.modules["asrscope.plots.player"], "in_jupyter", lambda: True)
+    monkeypatch.setattr(page, "in_jupyter", lambda: True)
     trace = make_trace()
     cells = [player(trace)._repr_html_(), player(replace(trace, name="again"))._repr_html_()]
     (tmp_path / "notebook.html").write_text(f"<head></head><body>{''.join(cells)}</body>", encoding="utf-8")
@@ -280,3 +331,202 @@ def test_outside_of_notebooks_a_player_brings_no_script(make_trace):
     assert "<script" not in html
     assert "<style" not in html
     assert html.count("<button") == len(make_trace(seconds=0.5).reference_words)
+
+
+# --- the slider over the steps of a training ---
+
+MOMENTS = (
+    Moment("random", "years years", (" the", "ul", "<b>"), (0.21, -0.1, 0.3), "WER 108 %"),
+    Moment("step 40", "old train", ("-", " o", "l"), (0.5, 0.75, 0.625), "WER 37 %"),
+    Moment("bundled", "old", ("-", "o", " "), (0.875, 0.95, 1.0)),
+)
+
+
+@pytest.fixture
+def slider():
+    return step_slider(MOMENTS, "steps", "A clip <heard>", seconds_per_token=0.04)
+
+
+@pytest.fixture
+def slider_page(slider, tmp_path, capsys):
+    """The slider as a plain script saves it."""
+    plots.show(slider, tmp_path / "steps.html")
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'steps.html'}\n"
+    return tmp_path / "steps.html"
+
+
+def test_the_data_of_all_steps_and_no_markup_of_theirs_is_in_the_page(slider):
+    html = slider.to_html()
+    stored = json.loads(unescape(re.search(r'data-steps="([^"]+)"', html)[1]))
+    assert [step["text"] for step in stored] == ["years years", "old train", "old"]
+    assert [step["tokens"] for step in stored] == [["the", "ul", "<b>"], ["-", "o", "l"], ["-", "o", "␣"]]
+    assert stored[0]["cosines"] == [0.21, -0.1, 0.3]
+    assert "<b>" not in html
+    assert "<heard>" not in html
+
+
+def test_without_a_script_it_tells_the_last_step_and_what_is_written_at_each(slider):
+    html = slider.to_html()
+    rows = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>", html)
+    assert rows == [(moment.label, moment.note, moment.text) for moment in MOMENTS]
+    assert "<label hidden>" in html
+    assert re.findall(r"<span data-cosine>([^<]+)<", html) == ["0.88", "0.95", "1.00"]
+
+
+def test_the_arrow_keys_move_it_through_the_steps(browser, slider_page):
+    with Visit(browser, slider_page.parent.as_uri() + "/", width=390) as visit:
+        visit.page.goto(slider_page.as_uri())
+        tokens = visit.page.locator("[data-token]")
+        control = visit.page.get_by_role("slider", name="Training")
+        assert control.input_value() == "2"
+        assert tokens.all_text_contents() == ["-", "o", "␣"]
+        control.press("ArrowLeft")
+        assert tokens.all_text_contents() == ["-", "o", "l"]
+        assert visit.page.locator("[data-cosine]").all_text_contents() == ["0.50", "0.75", "0.63"]
+        assert visit.page.locator("[data-written]").text_content() == "old train"
+        assert visit.page.get_by_role("status").text_content() == "step 40: WER 37 %"
+        assert control.get_attribute("aria-valuetext") == "step 40"
+        control.press("Home")
+        assert tokens.all_text_contents() == ["the", "ul", "<b>"]
+        assert visit.page.get_by_role("status").text_content() == "random: WER 108 %"
+        control.press("End")
+        assert visit.page.get_by_role("status").text_content() == "bundled"
+        assert visit.overflow() <= 0
+        assert visit.complaints == []
+
+
+def test_it_needs_no_evaluation_of_text(browser, slider_page):
+    policy = "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; "
+    policy += "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
+    slider_page.write_text(
+        slider_page.read_text("utf-8").replace("<head>", f"<head>{policy}"), encoding="utf-8"
+    )
+    with Visit(browser, slider_page.parent.as_uri() + "/") as visit:
+        visit.page.goto(slider_page.as_uri())
+        visit.page.get_by_role("slider").press("Home")
+        assert visit.page.locator("[data-written]").text_content() == "years years"
+        assert visit.complaints == []
+
+
+def test_in_a_notebook_it_brings_style_and_script(slider, monkeypatch):
+    assert "<script>" not in slider._repr_html_()
+    monkeypatch.setattr(page, "in_jupyter", lambda: True)
+    shown = slider._repr_html_()
+    assert ".asrscope-steps-columns" in shown
+    assert "addEventListener" in shown
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        MOMENTS[:1],
+        (MOMENTS[0], Moment("step 9", "", ("a",), (0.5,))),
+        (Moment("x", "", ("a", "b"), (0.5,)),) * 2,
+    ],
+)
+def test_steps_that_cannot_be_compared_are_refused(moments):
+    with pytest.raises(ValueError, match="expected two moments or more with equally many tokens and cosines"):
+        step_slider(moments, "steps", "A clip", seconds_per_token=0.04)
+
+
+# --- saved pages ---
+
+
+@pytest.fixture
+def in_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_show_saves_one_offline_page_for_each_figure(figures, in_tmp, capsys):
+    first = plots.show(figures["waveform"])
+    second = plots.show(figures["waveform"])
+    named = plots.show(figures["prompt"], "my prompt.html")
+    assert [path.name for path in (first, second, named)] == [
+        "waveform.html",
+        "waveform-2.html",
+        "my prompt.html",
+    ]
+    assert capsys.readouterr().out.split("\n")[0] == "wrote waveform.html"
+    html = first.read_text(encoding="utf-8")
+    assert "--bk-axis-line-color" in html
+    assert "<script src=" not in html.replace("'", '"')
+    assert re.findall("<link[^>]*>", html) == ['<link rel="icon" href="data:,">']
+
+
+def test_a_saved_page_runs_its_own_scripts_and_those_of_callbacks_only_if_there_are_any(figures, tmp_path):
+    def policy(figure):
+        page = plots.show(figure, tmp_path / "page.html").read_text(encoding="utf-8")
+        (content,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
+        assert page.index("Content-Security-Policy") < page.index("<title>")
+        return dict(rule.split(" ", 1) for rule in html.unescape(content).split("; "))
+
+    rules = policy(figures["waveform"])
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"].count("'sha256-") == len(rules["script-src"].split()) > 1
+    called = figure()
+    called.line([0, 1], [0, 1])
+    called.js_on_event("tap", CustomJS(code="console.log(1)"))
+    assert "'unsafe-eval'" in policy(called)["script-src"].split()
+
+
+def test_a_saved_page_lives_with_its_policy(browser, figures, tmp_path):
+    saved = plots.show(figures["waveform"], tmp_path / "page.html")
+    hurt = tmp_path / "hurt.html"
+    hurt.write_text(
+        saved.read_text(encoding="utf-8").replace("<main>", "<main><script>document.title = 'hurt'</script>"),
+        encoding="utf-8",
+    )
+    for path, stopped in ((saved, []), (hurt, ["script-src-elem"])):
+        page = browser.new_page()
+        said = []
+        page.on("pageerror", lambda error, said=said: said.append(str(error)))
+        page.add_init_script(
+            "window.stopped = []; document.addEventListener('securitypolicyviolation',"
+            " (event) => window.stopped.push(event.effectiveDirective))"
+        )
+        page.goto(path.as_uri())
+        page.wait_for_selector(".bk-Canvas >> nth=0", state="attached")
+        assert page.evaluate("window.stopped") == stopped
+        assert page.title() == "waveform"
+        assert said == []
+        page.close()
+
+
+def test_show_uses_the_hook_of_a_notebook_or_gallery(figures, in_tmp):
+    from bokeh.io import output_notebook, reset_output
+    from bokeh.io.notebook import install_notebook_hook
+
+    shown = []
+    install_notebook_hook(
+        "test",
+        lambda *_args, **_options: None,
+        lambda model, *_args: shown.append(model),
+        None,
+        overwrite=True,
+    )
+    try:
+        output_notebook(notebook_type="test")
+        assert plots.show(figures["waveform"]) is None
+    finally:
+        reset_output()
+    assert shown == [figures["waveform"]]
+    assert list(in_tmp.iterdir()) == []
+
+
+def test_show_in_a_kernel_that_loaded_nothing_loads_bokeh_into_the_notebook(figures, in_tmp, monkeypatch):
+    happened = []
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    state = SimpleNamespace(notebook=False)
+    monkeypatch.setattr(page, "curstate", lambda: state)
+
+    def load(resources, hide_banner):
+        happened.append((resources.mode, hide_banner))
+        state.notebook = True
+
+    monkeypatch.setattr(page, "output_notebook", load)
+    monkeypatch.setattr(page, "bokeh_show", happened.append)
+    assert plots.show(figures["waveform"]) is None
+    assert happened == [("inline", True), figures["waveform"]]
+    assert list(in_tmp.iterdir()) == []
