@@ -236,8 +236,8 @@ def _windows() -> Function:
         cases=lambda rng: [(100, 40), (80, 40), (39, 40), (40, 40), (int(rng.integers(500, 900)), 70)],
         hint="`range(0, samples, longest)` gives the starts. Where does the last stretch end?",
         solution=(
-            "This cuts through words. `asrscope.recognition.windows.cut_windows` looks for a pause near each "
-            "cut, and where there is none lets two windows overlap, so that their texts can be joined."
+            "This cuts through words. `asrscope.recognition.transcribe.cut_windows` looks for a pause near "
+            "each cut, and where there is none lets two windows overlap, so that their texts can be joined."
         ),
         mistakes=(
             Mistake(
