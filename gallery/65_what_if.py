@@ -22,7 +22,7 @@ import asrscope
 from asrscope import plots
 from asrscope.inside.counterfactual import cut, mask_span, shift
 from asrscope.inside.forcing import force, word_log_probabilities
-from asrscope.recognition.evaluation import Noise, add_noise
+from asrscope.recognition.evaluate import Noise, add_noise
 from asrscope.scope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION
 
 model, processor = asrscope.load("tiny")

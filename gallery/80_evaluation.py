@@ -24,7 +24,7 @@ import numpy as np
 
 import asrscope
 from asrscope import plots
-from asrscope.recognition.evaluation import Evaluation, Noise, Utterance, evaluate
+from asrscope.recognition.evaluate import Evaluation, Noise, Utterance, evaluate
 from asrscope.recognition.metrics import character_error_rate, normalize, word_errors
 
 model, processor = asrscope.load("tiny")

@@ -9,7 +9,7 @@ import pytest
 
 from asrscope.audio import load_audio, wav_bytes
 from asrscope.audio.samples import load_sample, load_samples
-from asrscope.recognition.evaluation import Result, Utterance, evaluate
+from asrscope.recognition.evaluate import Result, Utterance, evaluate
 from asrscope.recognition.metrics import WordErrors
 from asrscope_recipe.comparison import DIGITS, is_right, load_peer, load_pocketsphinx, spoken_digits
 

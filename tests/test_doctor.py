@@ -1,6 +1,8 @@
 """The doctor: what works, what is missing, and what mends it, with pieces taken away."""
 
+import dataclasses
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -37,15 +39,23 @@ def without(monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     """Leave out the look that takes seconds."""
-    monkeypatch.setattr(doctor, "_model", lambda: doctor.Finding("model", True, True, "not asked"))
+
+    def _model():
+        return "not asked", ""
+
+    monkeypatch.setattr(doctor, "_model", _model)
+
+
+def works(findings):
+    return all(one.ok for one in findings if one.needed)
 
 
 def test_here_everything_that_is_needed_works():
     findings = doctor.examine(hub=False)
     assert [one.name for one in findings] == [
-        *("Python", "packages", "torch", "sound", "model", "memory", "full", "disk", "espeak-ng", "flite")
+        *("python", "packages", "torch", "sound", "model", "memory", "full", "disk")
     ]
-    assert doctor.works(findings)
+    assert works(findings)
     assert "tiny wrote: " in named(findings, "model").found
     assert "was decoded" in named(findings, "sound").found
     assert all(one.found for one in findings)
@@ -66,17 +76,16 @@ def test_without_soundfile_its_installation_is_named(without, quick):
     without("soundfile")
     findings = doctor.examine(hub=False)
     assert named(findings, "sound").remedy == "python -m pip install --force-reinstall soundfile"
-    assert not doctor.works(findings)
+    assert not works(findings)
 
 
 def test_a_clip_that_is_read_wrong_is_found(monkeypatch):
     import asrscope.audio
 
     monkeypatch.setattr(asrscope.audio, "load_audio", lambda path: asrscope.audio.np.zeros(100, "float32"))
-    finding = doctor._sound()
-    assert not finding.ok
-    assert "but 100 were read" in finding.found
-    assert "soundfile soxr" in finding.remedy
+    found, remedy = doctor._sound()
+    assert "but 100 were read" in found
+    assert "soundfile soxr" in remedy
 
 
 def test_a_model_that_cannot_be_loaded_is_found(monkeypatch):
@@ -89,7 +98,7 @@ def test_a_model_that_cannot_be_loaded_is_found(monkeypatch):
     findings = doctor.examine(hub=False)
     assert named(findings, "model").found == "OSError: tiny: no file model.safetensors"
     assert "--force-reinstall asrscope" in named(findings, "model").remedy
-    assert not doctor.works(findings)
+    assert not works(findings)
 
 
 @pytest.mark.parametrize("text", ["", "milk and letters and trains"])
@@ -104,9 +113,9 @@ def test_a_model_that_writes_something_else_is_found(monkeypatch, text):
     transcript.text = text
     monkeypatch.setattr(asrscope.loading.presets, "load", lambda name: (None, None))
     monkeypatch.setattr(asrscope.recognition.transcribe, "transcribe", lambda *_: transcript)
-    finding = doctor._model()
-    assert not finding.ok
-    assert "said was: " in finding.found
+    found, remedy = doctor._model()
+    assert "said was: " in found
+    assert remedy
 
 
 def test_missing_packages_are_named_with_the_command_that_installs_them(monkeypatch):
@@ -118,17 +127,15 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(monkeypa
         return real(name)
 
     monkeypatch.setattr(doctor, "version", version)
-    finding = doctor._packages()
-    assert not finding.ok
-    assert finding.remedy == "python -m pip install librosa soxr"
+    _, remedy = doctor._packages()
+    assert remedy == "python -m pip install librosa soxr"
 
 
 def test_an_old_python_is_found(monkeypatch):
     monkeypatch.setattr(doctor.sys, "version_info", (3, 9, 1))
-    finding = doctor._python()
-    assert not finding.ok
-    assert ">=3.11 is needed" in finding.found
-    assert finding.remedy.startswith("install Python >=3.11")
+    found, remedy = doctor._python()
+    assert ">=3.11 is needed" in found
+    assert remedy.startswith("install Python >=3.11")
 
 
 def test_little_space_and_little_memory_are_found_but_are_not_needed(monkeypatch, quick):
@@ -137,26 +144,30 @@ def test_little_space_and_little_memory_are_found_but_are_not_needed(monkeypatch
     findings = doctor.examine(hub=False)
     assert not named(findings, "disk").ok
     assert not named(findings, "memory").ok
-    assert doctor.works(findings)
+    assert works(findings)
 
 
-def test_a_system_that_tells_nothing_of_its_memory_is_no_error(monkeypatch):
-    monkeypatch.delattr(doctor.os, "sysconf", raising=False)
-    assert doctor._memory().found == "this system does not tell"
+WRITES = """
+import os, sys
+from asrscope.cli.checkup import _disk
+if os.geteuid() == 0:
+    os.setuid(65534)  # whom no mode keeps out must become nobody
+print(*_disk(), sep="\\n")
+"""
 
 
-@pytest.mark.parametrize(
-    ("manager", "remedy"),
-    [
-        ("apt-get", "sudo apt-get install flite"),
-        ("brew", "brew install flite"),
-        (None, "install flite"),
-    ],
-)
-def test_a_missing_synthesizer_is_installed_with_what_the_system_has(monkeypatch, manager, remedy):
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/bin/{name}" if name == manager else None)
-    finding = doctor._synthesizer("flite")
-    assert (finding.ok, finding.needed, finding.remedy) == (False, False, remedy)
+@pytest.mark.parametrize("cache", ["", "below/that/is/not/there"])
+def test_a_home_that_cannot_be_written_is_noticed(tmp_path, cache):
+    """It is not the space on the disk: that alone would be called fine."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    home.chmod(0o555)
+    environment = {**os.environ, "XDG_CACHE_HOME": str(home / cache), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", WRITES]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    found, remedy = done.stdout.splitlines()
+    assert found == f"no caches, for {home} cannot be written (Permission denied)"
+    assert "XDG_CACHE_HOME=" in remedy
 
 
 # The Hub --------------------------------------------------------------------------------------------------
@@ -185,21 +196,21 @@ def hub(monkeypatch):
 def test_a_hub_that_answers_is_asked_for_a_header_only(hub, status):
     handler, asked = hub
     handler.status = status
-    finding = doctor._hub()
-    assert finding.ok
+    _, remedy = doctor._hub()
+    assert remedy == ""
     assert asked == ["HEAD"]
 
 
 def test_a_hub_that_cannot_be_reached_is_no_hindrance(hub, quick, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the port that discards
     findings = doctor.examine()
-    assert "cannot be reached" in named(findings, "Hub").found
-    assert doctor.works(findings)
+    assert "cannot be reached" in named(findings, "hub").found
+    assert works(findings)
 
 
 def test_a_hub_that_is_switched_off_is_not_asked(hub, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert doctor._hub().remedy == "unset HF_HUB_OFFLINE"
+    assert doctor._hub()[1] == "unset HF_HUB_OFFLINE"
     assert hub[1] == []
 
 
@@ -226,7 +237,7 @@ def test_the_json_says_the_same(quick, without):
     record = json.loads(run.stdout)
     assert record["works"] is False
     sound = next(one for one in record["findings"] if one["name"] == "sound")
-    assert sound == doctor.Finding(**sound).to_dict()
+    assert sound == dataclasses.asdict(doctor.Finding(**sound))
     assert sound["ok"] is False
 
 
@@ -257,7 +268,6 @@ def test_the_command_comes_up_where_a_large_package_is_broken(missing):
 def test_the_room_for_the_large_pair_is_told(monkeypatch, free, ok, told):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("asrscope.loading.room.free_bytes", lambda device: free)
-    finding = doctor._full()
-    assert (finding.ok, finding.needed) == (ok, False)
-    assert told in finding.found
-    assert bool(finding.remedy) != ok
+    found, remedy = doctor._full()
+    assert told in found
+    assert bool(remedy) != ok

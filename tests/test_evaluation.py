@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from asrscope.audio import wav_bytes
-from asrscope.recognition.evaluation import (
+from asrscope.recognition.evaluate import (
     Evaluation,
     Group,
     Noise,
@@ -64,6 +64,15 @@ def test_empty_lines_and_a_byte_order_mark_are_no_entries(tmp_path):
     assert [utterance.text for utterance in read_utterances(path)] == ["one"]
 
 
+def test_lines_of_a_manifest_end_at_line_feeds_alone(tmp_path):
+    """A text may hold what Python, but not JSON, takes for the end of a line."""
+    texts = ["one\u2028two", "three\x85four", "five\x0bsix"]
+    path = tmp_path / "list.jsonl"
+    lines = [json.dumps({"file": "a.wav", "text": text}, ensure_ascii=False) for text in texts]
+    path.write_text("\r\n".join(lines), encoding="utf-8", newline="")
+    assert [utterance.text for utterance in read_utterances(path)] == texts
+
+
 def test_a_folder_is_read_with_its_transcripts(clip, tmp_path):
     clip("b.wav").with_suffix(".txt").write_text("second\n", encoding="utf-8")
     clip("a/a.wav").with_suffix(".txt").write_text("first\n", encoding="utf-8")
@@ -86,6 +95,7 @@ def test_a_recording_without_a_transcript_is_named(clip, tmp_path):
         (b'["a.wav", "one"]\n', "line 1: expected a JSON object, but found list"),
         (b'{"file": "a.wav"}\n', r"line 1: expected the strings .* but found \['file'\]"),
         (b'{"file": 5, "text": "one"}\n', "line 1: expected the strings"),
+        (b'{"file": "a.wav", "text": "one", "offset": 2.5}\n', "line 1: expected whole recordings.*'offset'"),
         (b"\xff\xfe\x00", "UTF-8"),
         (b"\n", "no utterances found"),
     ],

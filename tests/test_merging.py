@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from asrscope.recognition.merging import join_overlap, most_words
+from asrscope.recognition.transcribe import join_overlap, most_words
 
 SENTENCE = [
     "the",

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from asrscope.audio import SAMPLE_RATE, load_audio
-from asrscope.audio.microphone import record
+from asrscope.audio import record
 from asrscope.cli import app
 
 

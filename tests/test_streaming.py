@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from asrscope.audio import load_audio
-from asrscope.recognition.streaming import AudioStream
+from asrscope.audio import AudioStream
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_memory_does_not_grow_with_the_recording(tmp_path, rng):
             file.write(seconds)  # together 106 MB of float32
     code = (
         "import sys; from resource import RUSAGE_SELF, getrusage\n"
-        "from asrscope.recognition.streaming import AudioStream\n"
+        "from asrscope.audio import AudioStream\n"
         "peak = lambda: getrusage(RUSAGE_SELF).ru_maxrss\n"
         "before = peak(); stream = AudioStream(sys.argv[1])\n"
         "print(sum(block.size for block in stream), peak() - before)"

@@ -13,7 +13,7 @@ from asrscope.audio import load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.recognition import transcribe as transcribing
 from asrscope.recognition.metrics import word_errors
-from asrscope.recognition.transcribe import transcribe, transcribe_all
+from asrscope.recognition.transcribe import transcribe
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_windows_recognized_together_give_what_each_gives_alone(make_model, loud
     model, processor = make_model()
     lengths = {7.0: [1.2, 2.5, 3.7, 4.6], 0.4: [], 4.0: [2.0]}
     recordings = [loud_and_quiet(seconds, pauses) for seconds, pauses in lengths.items()]
-    together = list(transcribe_all(model, processor, recordings, batch_size=batch_size))
+    together = [transcribe(model, processor, recording, batch_size=batch_size) for recording in recordings]
     alone = [transcribe(model, processor, recording, batch_size=1) for recording in recordings]
     for found, expected in zip(together, alone, strict=True):
         assert [segment.text for segment in found.segments] == [s.text for s in expected.segments]
@@ -222,7 +222,7 @@ def spoken(bundled):
     """The shipped clips, what is said in them, and the error rate of each by itself."""
     samples = load_samples()
     clips = [load_audio(sample.path) for sample in samples]
-    texts = [transcript.text for transcript in transcribe_all(*bundled, clips, batch_size=8)]
+    texts = [transcribe(*bundled, clip).text for clip in clips]
     said = " ".join(sample.text for sample in samples)
     return samples, clips, said, word_errors(said, " ".join(texts)).rate
 
@@ -258,7 +258,8 @@ def test_joining_overlaps_writes_fewer_words_twice_than_not_joining_them(bundled
 TWO_HOURS = """
 import json, sys
 from resource import RUSAGE_SELF, getrusage
-from asrscope import load, transcribing
+from asrscope import load
+from asrscope.recognition import transcribe as transcribing
 
 def hear(model, processor, pieces, beams):  # in place of the model, which would take minutes
     return [transcribing._Heard("some words", (0.9, 0.9), ()) for _ in pieces]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asrscope.recognition.windows import cut_windows
+from asrscope.recognition.transcribe import cut_windows
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from asrscope.audio import SAMPLE_RATE, find_audio
-from asrscope.recognition.evaluation import Recognize, Result, Utterance
+from asrscope.recognition.evaluate import Recognize, Result, Utterance
 from asrscope.recognition.metrics import normalize
 
 __all__ = ["DIGITS", "Peer", "is_right", "load_peer", "load_pocketsphinx", "spoken_digits"]
@@ -49,7 +49,7 @@ def load_pocketsphinx() -> Peer:
     Returns
     -------
     Peer
-        The recognizer; its ``recognize`` can be given to `asrscope.recognition.evaluation.evaluate`.
+        The recognizer; its ``recognize`` can be given to `asrscope.recognition.evaluate.evaluate`.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from asrscope.audio.samples import load_samples
 from asrscope.features import FRAMES_PER_SECOND
 from asrscope.loading.presets import Loaded, load
 from asrscope.loading.provenance import PARTS, read_claims
-from asrscope.recognition.evaluation import Evaluation, Recognize, Utterance, evaluate, read_utterances
+from asrscope.recognition.evaluate import Evaluation, Recognize, Utterance, evaluate, read_utterances
 from asrscope.recognition.metrics import NORMALIZER
 from asrscope.recognition.transcribe import transcribe
 from asrscope.training.machine import cores, hours, processor

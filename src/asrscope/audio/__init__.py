@@ -1,4 +1,4 @@
-"""Read any audio file into the one form the package works on: mono, 16 kHz, float32.
+"""Bring any sound into the one form the package works on: mono, 16 kHz, float32.
 
 Everything after this module may rely on it: one dimension, finite values in [-1, 1], at least one sample.
 What cannot be read ends in one clear error; what can be read but looks wrong is reported as a warning. What
@@ -6,51 +6,81 @@ would not fit into memory is refused before it is begun.
 """
 
 import io
+import os
 import warnings
 import wave
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soxr
 from jaxtyping import Float32
 
 from asrscope.audio.memory import free_memory
-from asrscope.audio.recordings import BLOCK_SAMPLES, Source, check_rate, open_recording
-from asrscope.audio.survey import Survey, mean_of_channels
+from asrscope.audio.recordings import (
+    BLOCK_SAMPLES,
+    Recording,
+    Source,
+    check_rate,
+    held,
+    name_of,
+    open_recording,
+)
 
 __all__ = [
     "SAMPLE_RATE",
+    "AudioStream",
     "Clip",
     "check_waveform",
     "find_audio",
     "is_silent",
     "load_audio",
     "read_clip",
+    "record",
     "wav_bytes",
 ]
 
 SAMPLE_RATE = 16_000  # samples per second, what Whisper's front end expects
 
 MAX_SAMPLES = 2**28  # over all channels, and of the result: 1 GiB of float32, 4.6 hours of mono at 16 kHz
+MAX_HOURS = 48  # of a stream: a compressed file of a few megabytes can hold years of silence
 COPIES = 2  # so many times the samples of one channel, as stored or as returned, are in memory at once
 
 SHORT_SECONDS = 0.1  # shorter than any spoken word
 SILENT_PEAK = 1e-3  # -60 dB below full scale, after the mean is removed
+MAX_AMPLITUDE = 2.0**31  # float files sometimes hold 32-bit integers; beyond that it is not sound
+CLIPPED_LEVEL = 0.98  # a clipped sample stands at least this high ...
+CLIPPED_SAMPLES = 10  # ... and is equal to its neighbor; a few such pairs happen in clean recordings
+CANCELLED_SHARE = 0.01  # of the channels' power: less left in their mean means opposite phases
 
-# What counts as a recording in a folder. The second row cannot be read; an error says so, silence would not.
+# Two people on two channels: for some time both are loud, and what they say is not alike.
+BOTH_SECONDS = 0.5  # in all
+BOTH_SHARE = 0.01  # of the loudest power: 20 dB below it
+BOTH_ALIKE = 0.5  # correlation; of one voice before two microphones it is higher
+
+# What counts as a recording in a folder: the endings of what libsndfile reads, and then those of what it
+# cannot read. An error says so; silence would not.
 AUDIO_SUFFIXES = (
-    *(".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wav"),
-    *(".aac", ".amr", ".m4a", ".webm", ".wma"),
+    *(".8svx", ".aif", ".aifc", ".aiff", ".au", ".avr", ".bwf", ".caf", ".flac", ".htk", ".iff", ".ircam"),
+    *(".mp1", ".mp2", ".mp3", ".mpga", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".sd2"),
+    *(".sds", ".sf", ".snd", ".sph", ".svx", ".voc", ".w64", ".wav", ".wave", ".wve", ".xi"),
+    *(".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".m4a", ".m4b", ".m4v", ".mka", ".mkv"),
+    *(".mov", ".mp4", ".webm", ".wma", ".wv"),
 )
 
 Warn = Callable[[str], None]
 Rate = float | int | np.integer | np.floating
-Clip = str | Path | np.ndarray  # a recording, or samples that are in memory already
+Clip = Source | np.ndarray  # a recording, or samples that are in memory already
 
 
-def load_audio(source: Source, *, on_warning: Warn | None = None) -> Float32[np.ndarray, " samples"]:
+# Three ways to a waveform -----------------------------------------------------------------------------------
+
+
+def load_audio(
+    source: Source, *, channel: int | None = None, on_warning: Warn | None = None
+) -> Float32[np.ndarray, " samples"]:
     """Read a recording as mono 16 kHz samples.
 
     Channels are averaged, except where they cancel each other; other sampling rates are resampled; integer
@@ -61,9 +91,12 @@ def load_audio(source: Source, *, on_warning: Warn | None = None) -> Float32[np.
     source : str, pathlib.Path, bytes or binary file object
         A path, the bytes of a file, or a file opened in binary mode. Formats: what libsndfile reads, among
         them WAV, FLAC, Ogg Vorbis, Opus, MP3, AIFF, AU and CAF.
+    channel : int, optional
+        Read this one channel alone, counted from 0: the left one, for example.
     on_warning : callable, optional
-        Called with one sentence for each oddity: silence, clipping, opposite channels, a truncated file, a
-        very short clip, samples beyond full scale. By default a `UserWarning` is issued.
+        Called with one sentence for each oddity: silence, clipping, opposite channels, two people on two
+        channels, a truncated file, a very short clip, samples beyond full scale. By default a `UserWarning`
+        is issued.
 
     Returns
     -------
@@ -76,32 +109,9 @@ def load_audio(source: Source, *, on_warning: Warn | None = None) -> Float32[np.
         If there is no such file, or it cannot be opened.
     ValueError
         If the content is empty, not audio, damaged, non-finite, too long or too large for this machine's
-        memory.
+        memory, or has no such channel.
     """
-    warn = on_warning or _user_warning
-    with open_recording(source) as recording, _enough_memory(recording.name):
-        name, rate = recording.name, float(recording.rate)
-        most = _most_frames(rate, recording.channels)
-        if recording.announced is not None:
-            _check_length(recording.announced, most, rate, recording.channels, name)
-        survey, pieces = Survey(), []
-        for block in recording.blocks():
-            survey.add(block)
-            _check_length(survey.frames, most, rate, recording.channels, name)
-            pieces.append(mean_of_channels(block))
-        survey.check(name)
-        if recording.truncated:
-            left = survey.frames / rate
-            warn(f"{name}: the file is truncated or damaged: only {left:.2f} s of it can be read")
-        if (channel := survey.loudest_of_cancelling()) is not None:
-            warn(
-                f"{name}: the channels have opposite phases and cancel each other: "
-                f"channel {channel + 1} of {recording.channels} is used"
-            )
-            pieces = [block[:, channel].copy() for block in recording.blocks()]
-        mono = np.concatenate(pieces)
-        pieces.clear()
-        return _finish(mono, rate, survey, name, warn)
+    return _whole(AudioStream(source, channel=channel, in_memory=True), on_warning)
 
 
 def check_waveform(
@@ -130,48 +140,174 @@ def check_waveform(
     ValueError
         If the array has another rank or type, is empty, too long, or holds NaN, infinity or masked samples.
     """
-    name = "the waveform"
-    samples = _as_array(array, name)
-    if samples.ndim != 1:
-        advice = "average its channels first" if samples.ndim == 2 else "pass one clip"
-        raise ValueError(f"{name}: expected shape (samples,), but found {samples.shape}: {advice}")
-    rate = check_rate(sampling_rate, name)
-    if not samples.size:
-        raise ValueError(f"{name}: there are no samples: record or copy it again")
-    _check_length(samples.size, _most_frames(rate, 1), rate, 1, name)
-    with _enough_memory(name):
-        scaled = _scaled(samples, name)
-        survey = Survey()
-        for start in range(0, scaled.size, BLOCK_SAMPLES):
-            survey.add(scaled[start : start + BLOCK_SAMPLES, np.newaxis])
-        survey.check(name)
-        return _finish(scaled, rate, survey, name, on_warning or _user_warning)
+    return _whole(AudioStream(_Samples(array, sampling_rate), in_memory=True), on_warning)
 
 
-def read_clip(source: Clip) -> tuple[Float32[np.ndarray, " samples"], list[str]]:
-    """Read a recording, or check samples that are in memory, and collect what is odd about them.
+def record(seconds: float = 5.0) -> Float32[np.ndarray, " samples"]:
+    """Record a clip from the default microphone, with the optional package sounddevice.
 
     Parameters
     ----------
-    source : str, pathlib.Path or numpy.ndarray
-        An audio file, or a mono waveform at 16 kHz.
+    seconds : float
+        Length of the clip.
 
     Returns
     -------
-    numpy.ndarray
-        Waveform of shape (samples,), as `load_audio` and `check_waveform` return it.
-    list of str
-        One sentence for each oddity.
+    np.ndarray, shape (samples,)
+        Mono, 16 kHz, in [-1, 1], as `load_audio` returns it.
 
     Raises
     ------
-    OSError, ValueError
-        As `load_audio` and `check_waveform`.
+    ImportError
+        If sounddevice or the library PortAudio, which it needs, is not installed.
+    OSError
+        If there is no microphone, or it may not be used.
+    ValueError
+        If the length is not positive, or nothing but zeros was recorded.
     """
+    if not seconds > 0:
+        raise ValueError(f"expected a length above 0 s, but found {seconds:g}")
+    sounddevice = _sounddevice()
+    try:
+        rate = round(sounddevice.query_devices(kind="input")["default_samplerate"])
+        # At the device's own rate: not every one can do 16 kHz.
+        samples = sounddevice.rec(
+            round(seconds * rate), samplerate=rate, channels=1, dtype="float32", blocking=True
+        )
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise OSError(
+            f"the microphone cannot be used ({error}): connect one, choose it in the settings of the system, "
+            "and allow this program to use it"
+        ) from error
+    if not samples.any():
+        raise ValueError(
+            "the microphone gave nothing but zeros: turn it up, and allow this program to use it in the "
+            "settings of the system"
+        )
+    return check_waveform(samples[:, 0], rate)
+
+
+def read_clip(source: Clip) -> tuple[Float32[np.ndarray, " samples"], list[str]]:
+    """Read a recording, or check samples that are in memory; returns them and what is odd about them."""
     warnings: list[str] = []
     if isinstance(source, np.ndarray):
         return check_waveform(source, on_warning=warnings.append), warnings
     return load_audio(source, on_warning=warnings.append), warnings
+
+
+class AudioStream:
+    """A recording as pieces of mono 16 kHz samples, in memory that does not grow with it.
+
+    It is decoded once for what only the whole of it can tell: its loudest sample, which channels cancel each
+    other, whether it is silent; and once more whenever it is gone through. So the pieces, joined, are what
+    `load_audio` returns.
+
+    Parameters
+    ----------
+    source : str, pathlib.Path, bytes, binary file object or np.ndarray [shape=(samples,)]
+        What `load_audio` reads, or a mono waveform at 16 kHz.
+    channel : int, optional
+        Read this one channel alone, counted from 0.
+    in_memory : bool
+        Keep the samples: it need not be decoded again, but must fit into memory.
+
+    Attributes
+    ----------
+    name : str
+        What errors and warnings call the recording.
+    channels : int
+        How many channels the file has.
+    size : int
+        Number of samples at 16 kHz.
+    warnings : list of str
+        One sentence for each oddity.
+    silent : bool
+        Whether the whole of it is so quiet that one of them says so.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no audio, is damaged, or holds more than two days of sound.
+    """
+
+    def __init__(
+        self, source: "Clip | _Samples", *, channel: int | None = None, in_memory: bool = False
+    ) -> None:
+        if isinstance(source, np.ndarray):
+            source = _Samples(source, SAMPLE_RATE)
+        self.name = source.name if isinstance(source, _Samples) else name_of(source)
+        self._source = source if isinstance(source, _Samples) else held(source, self.name)
+        self._channel, self._waveform = channel, None
+        pieces: list[np.ndarray] | None = [] if in_memory or isinstance(source, _Samples) else None
+        with self._opened() as recording, _enough_memory(self.name):
+            self.channels, rate = recording.channels, recording.rate
+            most = _most_frames(rate, recording.channels, in_memory=pieces is not None)
+            self._check_length(recording, recording.announced or 0, most)
+            survey = _Survey(rate)
+            for block in recording.blocks():
+                survey.add(block)
+                self._check_length(recording, survey.frames, most)
+                if pieces is not None:
+                    pieces.append(mean_of_channels(block))
+            self._loudest, self._peak = survey.loudest_of_cancelling(self.name), survey.peak
+            self.warnings = [f"{self.name}: {oddity}" for oddity in survey.oddities(recording)]
+            if pieces is not None:
+                if self._loudest is not None:
+                    pieces = [block[:, self._loudest].copy() for block in recording.blocks()]
+                mono = np.concatenate(pieces)
+                pieces.clear()
+                self._waveform = _finish(mono, rate, self._peak)
+        frames = round(survey.frames * SAMPLE_RATE / rate)
+        self.size = frames if self._waveform is None else self._waveform.size
+        if not self.size:
+            raise ValueError(
+                f"{self.name}: shorter than one sample at {SAMPLE_RATE} Hz: record or copy it again"
+            )
+        if self.size < SHORT_SECONDS * SAMPLE_RATE:
+            self.warnings.append(f"{self.name}: only {self.seconds:.3f} s long, shorter than a word")
+        self.silent = survey.swing() / max(self._peak, 1.0) < SILENT_PEAK
+        if self.silent:
+            self.warnings.append(f"{self.name}: the clip is silent: whatever is recognized in it is made up")
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.size / SAMPLE_RATE
+
+    def __iter__(self) -> Iterator[Float32[np.ndarray, "_"]]:
+        """Yield the samples in order, some seconds at a time."""
+        if self._waveform is not None:
+            for start in range(0, self.size, BLOCK_SAMPLES):
+                yield self._waveform[start : start + BLOCK_SAMPLES]
+            return
+        with self._opened() as recording:
+            resampler = soxr.ResampleStream(recording.rate, SAMPLE_RATE, 1, dtype="float32")
+            for block, last in _marked(recording.blocks()):
+                mono = mean_of_channels(block) if self._loudest is None else block[:, self._loudest].copy()
+                if (piece := _finish(mono, recording.rate, self._peak, resampler, last)).size:
+                    yield piece
+
+    def samples(self) -> Float32[np.ndarray, " samples"]:
+        """Return all samples at once."""
+        return np.concatenate(list(self)) if self._waveform is None else self._waveform
+
+    def _opened(self) -> "AbstractContextManager[Recording | _Samples]":
+        if isinstance(self._source, _Samples):
+            return nullcontext(self._source)
+        return open_recording(self._source, self._channel, self.name)
+
+    def _check_length(self, recording: "Recording | _Samples", frames: int, most: tuple[int, str]) -> None:
+        if frames > most[0]:
+            raise ValueError(
+                f"{self.name}: longer than {most[0] / recording.rate / 60:.3g} minutes "
+                f"({recording.channels} channel(s) at {recording.rate:g} Hz), more than {most[1]}: "
+                "cut it into pieces"
+            )
+
+
+# Other forms ------------------------------------------------------------------------------------------------
 
 
 def is_silent(waveform: Float32[np.ndarray, " samples"]) -> bool:
@@ -181,40 +317,27 @@ def is_silent(waveform: Float32[np.ndarray, " samples"]) -> bool:
 
 
 def find_audio(folder: str | Path) -> list[Path]:
-    """Find the recordings in a folder and the folders below it.
+    """Find the recordings in a folder and the folders below it, by their endings, sorted by path.
 
-    Parameters
-    ----------
-    folder : str or pathlib.Path
-        Where to look; hidden files are left out.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Files with an audio file's ending, sorted by path.
+    Links to folders are followed, each folder once; hidden files are left out.
     """
-    return sorted(
-        path
-        for path in Path(folder).rglob("*")
-        if path.name.lower().endswith(AUDIO_SUFFIXES) and not path.name.startswith(".") and path.is_file()
-    )
+    found, seen = [], set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(place))
+        # A link to a folder that was seen leads in a circle, or to what is listed anyway.
+        folders[:] = [name for name in sorted(folders) if os.path.realpath(Path(place, name)) not in seen]
+        found += [
+            Path(place, name)
+            for name in files
+            if name.lower().endswith(AUDIO_SUFFIXES)
+            and not name.startswith(".")
+            and Path(place, name).is_file()
+        ]
+    return sorted(found)
 
 
 def wav_bytes(waveform: Float32[np.ndarray, " samples"], sampling_rate: int = SAMPLE_RATE) -> bytes:
-    """Encode a waveform as a 16-bit PCM WAV file, for embedding in a page.
-
-    Parameters
-    ----------
-    waveform : numpy.ndarray
-        Samples of shape (samples,); values beyond [-1, 1] are clipped.
-    sampling_rate : int
-        Samples a second.
-
-    Returns
-    -------
-    bytes
-        The WAV file: a header of 44 bytes and two bytes a sample.
-    """
+    """Encode a waveform as a 16-bit PCM WAV file, for embedding in a page; beyond [-1, 1] it is clipped."""
     pcm = np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype("<i2")
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
@@ -225,8 +348,151 @@ def wav_bytes(waveform: Float32[np.ndarray, " samples"], sampling_rate: int = SA
     return buffer.getvalue()
 
 
-def _user_warning(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=4)
+# What has to be known of all samples ------------------------------------------------------------------------
+
+
+class _Survey:
+    """What has to be known of all samples of a recording; it is fed with one block after the other."""
+
+    def __init__(self, rate: float) -> None:
+        self.frames, self.peak = 0, 0.0
+        self._rate = rate
+        self._samples = self._bad = self._flat = 0
+        # Of each channel, and of their mean behind them: whichever it will be that is used.
+        self._powers = self._sums = np.zeros(1)
+        self._low, self._high = np.array(np.inf), np.array(-np.inf)
+        self._used = -1
+        self._last: np.ndarray | None = None  # the frame before the next block
+        self._levels: list[np.ndarray] = []  # of both channels and what they share, each 50 ms
+
+    def add(self, block: Float32[np.ndarray, "frames channels"]) -> None:
+        """Take the next frames into account."""
+        self.frames += len(block)
+        self._samples += block.size
+        bad = int(np.count_nonzero(~np.isfinite(block)))
+        self._bad += bad
+        if bad or not block.size:  # the recording will be refused: nothing else matters
+            return
+        peak = float(max(block.max(), -block.min()))
+        self.peak = max(self.peak, peak)
+        if peak >= CLIPPED_LEVEL:  # flat stretches: neighbors that are equal and as high as can be
+            earlier = block[:-1] if self._last is None else np.concatenate([self._last, block[:-1]])
+            here = block[len(block) - len(earlier) :]
+            self._flat += int(np.count_nonzero((np.abs(here) >= CLIPPED_LEVEL) & (here == earlier)))
+        self._last = block[-1:].copy()
+        every = block if block.shape[1] == 1 else np.column_stack([block, mean_of_channels(block)])
+        ones = np.ones(len(block), np.float32)
+        self._powers = self._powers + (ones @ np.square(every)).astype(np.float64)
+        self._sums = self._sums + every.sum(axis=0, dtype=np.float64)
+        self._low = np.minimum(self._low, every.min(axis=0))
+        self._high = np.maximum(self._high, every.max(axis=0))
+        width = int(self._rate / 20)
+        if block.shape[1] == 2 and len(block) >= width:
+            pairs = block[: len(block) // width * width].reshape(-1, width, 2)
+            self._levels.append(np.einsum("fwc,fwd->fcd", pairs, pairs).reshape(-1, 4)[:, [0, 1, 3]])
+
+    def loudest_of_cancelling(self, name: str) -> int | None:
+        """Return the channel to use where the channels cancel each other, counted from 0; else None.
+
+        Refuses what is no sound with a `ValueError`.
+        """
+        if self._bad:
+            raise ValueError(
+                f"{name}: {self._bad} of {self._samples} samples are NaN or infinite: export the audio again"
+            )
+        if self.peak > MAX_AMPLITUDE:
+            raise ValueError(
+                f"{name}: samples reach {self.peak:.3g}, expected values in [-1, 1]: export the audio again"
+            )
+        *channels, mean = self._powers
+        if channels and mean < CANCELLED_SHARE * np.mean(channels):
+            self._used = int(np.argmax(channels))
+            return self._used
+        return None
+
+    def swing(self) -> float:
+        """Return how far the channel that is used leaves its mean."""
+        mean = self._sums[self._used] / self.frames
+        return float(max(self._high[self._used] - mean, mean - self._low[self._used]))
+
+    def oddities(self, recording: "Recording | _Samples") -> Iterator[str]:
+        """Say what is odd about the samples as stored, in one sentence each."""
+        if recording.truncated:
+            left = self.frames / self._rate
+            yield f"the file is truncated or damaged: only {left:.2f} s of it can be read"
+        if recording.unread:
+            yield (
+                f"{recording.unread:,} bytes after the announced end were not read: the header counts too "
+                "little, or something else follows the sound"
+            )
+        if self._used >= 0:
+            yield (
+                "the channels have opposite phases and cancel each other: "
+                f"channel {self._used + 1} of {recording.channels} is used"
+            )
+        if (seconds := self._both_speak()) >= BOTH_SECONDS:
+            yield (
+                f"the two channels hold different sounds at the same time, {seconds:.1f} s in all, and their "
+                "average mixes them: read them one by one, with channel=0 and 1, or --channel each"
+            )
+        if self._flat >= CLIPPED_SAMPLES:
+            yield f"{self._flat} samples are clipped at full scale: record with less gain if you can"
+        if self.peak > 1.0:
+            yield f"samples reach {self.peak:.3g}, beyond full scale: the clip was scaled down to [-1, 1]"
+
+    def _both_speak(self) -> float:
+        """Return for how many seconds two channels are loud and unlike each other."""
+        if not self._levels:
+            return 0.0
+        left, shared, right = np.concatenate(self._levels).T
+        least = max(BOTH_SHARE * max(left.max(), right.max()), SILENT_PEAK**2 * int(self._rate / 20))
+        both = (left > least) & (right > least) & (np.abs(shared) < BOTH_ALIKE * np.sqrt(left * right))
+        return float(np.count_nonzero(both) / 20)
+
+
+class _Samples:
+    """Samples that are in memory already, in the place of a `Recording`."""
+
+    name, channels, truncated, unread = "the waveform", 1, False, 0
+
+    def __init__(self, array: object, sampling_rate: Rate) -> None:
+        samples = _as_array(array, self.name)
+        if samples.ndim != 1:
+            advice = "average its channels first" if samples.ndim == 2 else "pass one clip"
+            raise ValueError(f"{self.name}: expected shape (samples,), but found {samples.shape}: {advice}")
+        self.rate = check_rate(sampling_rate, self.name)
+        if not samples.size:
+            raise ValueError(f"{self.name}: there are no samples: record or copy it again")
+        self._samples, self.announced = samples, samples.size
+
+    def blocks(self) -> Iterator[Float32[np.ndarray, "frames 1"]]:
+        """Scale integers by the range of their type, block by block."""
+        for start in range(0, self._samples.size, BLOCK_SAMPLES):
+            yield _scaled(self._samples[start : start + BLOCK_SAMPLES], self.name)[:, np.newaxis]
+
+
+def mean_of_channels(block: Float32[np.ndarray, "frames channels"]) -> Float32[np.ndarray, " frames"]:
+    """Average the channels of some frames; many times as fast as `numpy.mean` over so short an axis."""
+    channels = block.shape[1]
+    return block[:, 0] if channels == 1 else block @ np.full(channels, 1 / channels, np.float32)
+
+
+def _whole(stream: AudioStream, on_warning: Warn | None) -> np.ndarray:
+    for message in stream.warnings:
+        if on_warning is None:
+            warnings.warn(message, UserWarning, stacklevel=3)
+        else:
+            on_warning(message)
+    return stream.samples()
+
+
+def _marked(blocks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
+    """Say of each block whether it is the last one."""
+    before = next(blocks)
+    for block in blocks:
+        yield before, False
+        before = block
+    yield before, True
 
 
 @contextmanager
@@ -238,18 +504,13 @@ def _enough_memory(name: str) -> Iterator[None]:
         raise ValueError(f"{name}: there is not enough memory for it: cut it into pieces") from error
 
 
-def _most_frames(rate: float, channels: int) -> int:
+def _most_frames(rate: float, channels: int, *, in_memory: bool) -> tuple[int, str]:
     """How many frames may be read: as many as bounds and memory allow, before and after resampling."""
+    if not in_memory:
+        return int(MAX_HOURS * 3600 * rate), f"{MAX_HOURS} hours"
     growth = max(1.0, SAMPLE_RATE / rate)
-    return int(min(MAX_SAMPLES / max(channels, growth), free_memory() / (4 * COPIES * growth)))
-
-
-def _check_length(frames: int, most: int, rate: float, channels: int, name: str) -> None:
-    if frames > most:
-        raise ValueError(
-            f"{name}: longer than {most / rate / 60:.3g} minutes ({channels} channel(s) at {rate:g} Hz), "
-            "more than there is memory for: cut it into pieces"
-        )
+    most = min(MAX_SAMPLES / max(channels, growth), free_memory() / (4 * COPIES * growth))
+    return int(most), "there is memory for"
 
 
 def _as_array(array: object, name: str) -> np.ndarray:
@@ -285,21 +546,31 @@ def _scaled(samples: np.ndarray, name: str) -> np.ndarray:
 
 
 def _finish(
-    mono: np.ndarray, rate: float, survey: Survey, name: str, warn: Warn
-) -> Float32[np.ndarray, " samples"]:
+    mono: np.ndarray,
+    rate: float,
+    peak: float,
+    resampler: soxr.ResampleStream | None = None,
+    last: bool = True,
+) -> np.ndarray:
     """Turn checked samples of one channel, which may be overwritten, into the package's form."""
-    for oddity in survey.oddities(name):
-        warn(oddity)
-    if survey.peak > 1.0:
-        # The one loudest value decides, so that the shape of the wave is kept.
-        mono /= np.float32(survey.peak)
+    if peak > 1.0:
+        mono /= np.float32(peak)  # the one loudest value decides, so that the shape of the wave is kept
     if rate != SAMPLE_RATE:
-        mono = np.asarray(soxr.resample(mono, rate, SAMPLE_RATE))
-    if not mono.size:
-        raise ValueError(f"{name}: shorter than one sample at {SAMPLE_RATE} Hz: record or copy it again")
-    if mono.size < SHORT_SECONDS * SAMPLE_RATE:
-        warn(f"{name}: only {mono.size / SAMPLE_RATE:.3f} s long, shorter than a word")
-    np.clip(mono, -1.0, 1.0, out=mono)  # resampling overshoots a little at full scale
-    if is_silent(mono):
-        warn(f"{name}: the clip is silent: whatever is recognized in it is made up")
-    return mono
+        mono = np.asarray(
+            resampler.resample_chunk(mono, last=last) if resampler else soxr.resample(mono, rate, SAMPLE_RATE)
+        )
+    return np.clip(mono, -1.0, 1.0, out=mono)  # resampling overshoots a little at full scale
+
+
+def _sounddevice() -> Any:
+    try:
+        import sounddevice  # noqa: PLC0415 - only those who record need it
+    except ImportError as error:
+        raise ImportError(
+            'to record, install the package sounddevice: pip install "asrscope[microphone]"'
+        ) from error
+    except OSError as error:  # what it raises without its library
+        raise ImportError(
+            "sounddevice needs the library PortAudio: on Debian and Ubuntu, apt-get install libportaudio2"
+        ) from error
+    return sounddevice

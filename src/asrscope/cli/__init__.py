@@ -6,27 +6,25 @@ and the exit status is then 2. What is large is imported inside the commands, so
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from enum import StrEnum
-from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrscope.audio.samples import load_samples
-from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress, start
-from asrscope.cli.doctor import doctor
-from asrscope.cli.info import info
-from asrscope.cli.options import AsJson, Beams, DeviceMap, Model, Projector, Quantize, TracedModel, given
-from asrscope.cli.publish import publish
-from asrscope.cli.recordings import check_writable, find_recording, named
+from asrscope.cli.console import FAILED, complain, expected_errors, one_line, progress, put, start
 from asrscope.cli.train import app as train_app
-from asrscope.cli.transcribe import transcribe
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, ProcessorMixin
+    from asrscope.audio import AudioStream
+    from asrscope.audio.samples import Sample
+    from asrscope.recognition.transcripts import Segment, Transcript
+    from asrscope.scope.traces import Provenance
 
 __all__ = ["app", "main"]
 
@@ -35,16 +33,13 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # a traceback means a bug, and is wanted plain
+    rich_markup_mode=None,  # plain help: rich takes longer to import than all the rest
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
 app.add_typer(train_app, name="train")
-app.command()(doctor)
-app.command()(info)
-app.command()(transcribe)
-app.command()(publish)
 
 SMALL = 100_000_000  # parameters of a model that runs a second time for a control without being asked
+MOST_WARNINGS = 10  # of one recording, on standard error
 
 
 class Color(StrEnum):
@@ -54,16 +49,64 @@ class Color(StrEnum):
     pink = "pink"
 
 
+class Format(StrEnum):
+    """What ``transcribe`` writes."""
+
+    text = "text"
+    json = "json"
+    jsonl = "jsonl"
+    srt = "srt"
+    vtt = "vtt"
+
+
+class Channel(StrEnum):
+    """What ``transcribe`` reads of a recording with two channels."""
+
+    left = "left"
+    right = "right"
+    each = "each"
+
+
+MODEL_HELP = "'tiny' (bundled), 'full', or a folder with a saved model."
+Model = Annotated[str, typer.Option("--model", "-m", envvar="ASRSCOPE_MODEL", help=MODEL_HELP)]
+TracedModel = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="ASRSCOPE_MODEL",
+        help=f"{MODEL_HELP[:-1]}, or a folder or Hub repository with a speech-language model of transformers "
+        "(Voxtral, GLM-ASR, Audio Flamingo 3, Qwen2-Audio, Granite).",
+    ),
+]
+# The environment names these too; asrscope.loading.presets reads it, for programs as well as for commands.
+Projector = Annotated[
+    str | None,
+    typer.Option(help="With 'full': file, folder or repository of a projector. Or ASRSCOPE_PROJECTOR."),
+]
+Quantize = Annotated[
+    str | None,
+    typer.Option(help="With 'full': the decoder in fewer bits, 'int8' or 'int4'. Or ASRSCOPE_QUANTIZE."),
+]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(help="Where a large model goes, 'cuda' or 'auto'. Or, of 'full', ASRSCOPE_DEVICE_MAP."),
+]
+Beams = Annotated[int, typer.Option("--beams", min=1, help="Beams of the search; 1 is greedy.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
+
+
 def main() -> None:
     """Run the command line; ends the process."""
     start(app, quiet=bool({*sys.argv[1:2]} & {"trace", "transcribe", "evaluate"}))
 
 
-def _show_version(wanted: bool) -> bool:
+def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"asrscope {version('asrscope')}")
+        from importlib.metadata import version
+
+        put(f"asrscope {version('asrscope')}")
         raise typer.Exit
-    return wanted
 
 
 @app.callback()
@@ -76,9 +119,12 @@ def _options(
     """See one spoken sentence become text inside a real speech-language model."""
 
 
+# Commands ---------------------------------------------------------------------------------------------------
+
+
 @app.command()
 def trace(
-    clip: Annotated[str, typer.Argument(help="A recording, or the name of a shipped sample.")],
+    clip: Annotated[str, typer.Argument(help="A recording, the name of a shipped sample, or '-'.")],
     html: Annotated[Path | None, typer.Option(help="Write an interactive page, all in one file.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the same data as JSON.")] = None,
     npz: Annotated[Path | None, typer.Option(help="Save the trace, for Trace.load.")] = None,
@@ -106,22 +152,23 @@ def trace(
     """Run one clip through the model and keep every stage of it."""
     with expected_errors():
         for path in (html, json_path, npz):
-            check_writable(path)
-        source, sample = find_recording(clip)
+            _check_writable(path)
 
+        from asrscope.audio.recordings import name_of
         from asrscope.loading.native import is_native
         from asrscope.loading.presets import load, untrained
         from asrscope.scope.tracing import trace as run
 
+        source, sample = _find_recording(clip)
         options: dict[str, Any] = {
-            "name": sample.name if sample else source.name,
+            "name": sample.name if sample else str(source.name),
             "num_beams": beams,
             "max_new_tokens": max_new_tokens,
             "instruction": instruction,
             "reference": reference or (sample.text if sample else None),
             "reference_words": sample.words if sample and reference is None else None,
         }
-        parts = given(projector=projector, quantize=quantize, device_map=device_map)
+        parts = _given(projector=projector, quantize=quantize, device_map=device_map)
         native = is_native(model)
         if native and (random_projector or control):
             raise ValueError(f"an untrained projector is for models of this package, but {model} is none")
@@ -131,10 +178,10 @@ def trace(
             loaded, processor = load(model, random_projector=random_projector, **parts)
         traced = run(loaded, processor, source, **options)
         for warning in traced.warnings:
-            complain(f"warning: {named(source, warning)}")
-        print(traced.text)
+            complain(f"warning: {_named(name_of(source), warning)}")
+        put(traced.text)
         for field, shape in traced.shapes().items():
-            print(f"  {field:24}{' x '.join(str(size) for size in shape)}")
+            put(f"  {field:24}{' x '.join(str(size) for size in shape)}")
 
         from asrscope.plots.report import write_html, write_json
 
@@ -143,13 +190,12 @@ def trace(
         if html is not None and not native and (parameters < SMALL if control is None else control):
             # The other projector: random beside the model's own, or the other way round.
             other = load(model, **parts)[0] if random_projector else untrained(loaded)
-            beside = run(other, processor, source, **options)
-
-        writers: list[tuple[Path | None, Callable[[Path], object]]] = [
+            beside = run(other, processor, traced.waveform, **options)
+        writers = (
             (npz, traced.save),
             (html, lambda path: write_html(traced, path, control=beside)),
             (json_path, lambda path: write_json(traced, path)),
-        ]
+        )
         for path, write in writers:
             if path is not None:
                 write(path)
@@ -157,27 +203,68 @@ def trace(
 
 
 @app.command()
-def record(
-    path: Annotated[Path, typer.Argument(help="The WAV file to write.")],
-    seconds: Annotated[float, typer.Option(help="Length of the recording.")] = 5.0,
+def transcribe(
+    clips: Annotated[
+        list[str],
+        typer.Argument(
+            help="Recordings, folders of recordings, shipped samples by name, 'samples', or '-' for a "
+            "recording on standard input."
+        ),
+    ],
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            "-f",
+            help="json: an object a recording; jsonl: an object a segment, as soon as it is recognized; "
+            "srt, vtt: subtitles, those of several recordings timed one after another.",
+        ),
+    ] = Format.text,
+    channel: Annotated[
+        Channel | None,
+        typer.Option(help="Of two people on two channels: one of them, or each by itself. Default: a mean."),
+    ] = None,
+    model: Model = "tiny",
+    projector: Projector = None,
+    quantize: Quantize = None,
+    device_map: DeviceMap = None,
+    beams: Beams = 1,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Stretches of a long recording that are recognized together.")
+    ] = 8,
 ) -> None:
-    """Record a clip from the microphone, for ``trace`` and ``transcribe``."""
+    """Write what is said in recordings of any length: as text, JSON or subtitles."""
     with expected_errors():
-        check_writable(path)
-        if path.exists():
-            raise FileExistsError(f"{path}: there is a file of this name: choose another")
+        recordings, failed = _find_recordings(clips)
+        if not recordings:
+            raise typer.Exit(FAILED)
 
-        from asrscope.audio import wav_bytes
-        from asrscope.audio.microphone import record as run
-        from asrscope.files import write_bytes
+        from asrscope.audio.recordings import name_of
+        from asrscope.loading.presets import load
+        from asrscope.recognition.transcribe import transcribe as run
 
-        complain(f"speak now, for {seconds:g} s")
-        try:
-            waveform = run(seconds)
-        except ImportError as error:
-            raise OSError(str(error)) from error
-        write_bytes(path, wav_bytes(waveform))
-        complain(f"wrote {path}")
+        loaded = load(model, **_given(projector=projector, quantize=quantize, device_map=device_map))
+    with progress(len(recordings)) as report:
+        writer = _Writer(form, report, several=len(recordings) > 1)
+        for source in recordings:
+            try:
+                channels = _channels(source, channel)
+                writer.begin(name_of(source), len(channels))
+                for number, label in channels:
+                    transcript = run(
+                        *(*loaded, _opened(source, number)),
+                        num_beams=beams,
+                        batch_size=batch,
+                        on_segment=writer.live(label),
+                        on_progress=writer.move,
+                    )
+                    writer.found.append((label, transcript))
+                writer.end()
+            except (OSError, ValueError) as error:
+                failed = True
+                report(None, f"error: {one_line(error)}", advance=1.0 - writer.done)
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -207,11 +294,11 @@ def evaluate(
 ) -> None:
     """Measure the word error rate: its uncertainty, by voice, length and noise, and what went worst."""
     with expected_errors():
-        from asrscope.recognition.evaluation import Noise, Utterance, read_utterances
-        from asrscope.recognition.evaluation import evaluate as run
+        from asrscope.audio.samples import load_samples
+        from asrscope.recognition.evaluate import Noise, Utterance, read_utterances
+        from asrscope.recognition.evaluate import evaluate as run
 
         noises = [Noise(one.value, snr) for one in dict.fromkeys(color or Color) for snr in noise or ()]
-
         if collection == "samples" and not Path(collection).exists():
             utterances = tuple(Utterance(s.path.name, s.path, s.text, s.voice) for s in load_samples())
         else:
@@ -221,7 +308,7 @@ def evaluate(
         from asrscope.loading.presets import load
         from asrscope.recognition.transcribe import transcribe as recognize
 
-        loaded = load(model, **given(projector=projector, quantize=quantize, device_map=device_map))
+        loaded = load(model, **_given(projector=projector, quantize=quantize, device_map=device_map))
         with progress(len(utterances) * (1 + len(noises))) as report:
             evaluation = run(
                 utterances,
@@ -232,12 +319,138 @@ def evaluate(
                 ),
             )
         record = {"model": model, "beams": beams, "collection": collection, **evaluation.to_dict()}
-        print(json.dumps(record, indent=2) if as_json else evaluation.to_text(worst))
+        put(json.dumps(record, indent=2) if as_json else evaluation.to_text(worst))
     if evaluation.failures:
         raise typer.Exit(FAILED)
 
 
-def _load_native(model: str, **parts: str) -> "tuple[PreTrainedModel, ProcessorMixin]":
+@app.command()
+def info(
+    model: Model = "tiny",
+    as_json: AsJson = False,
+    projector: Projector = None,
+    quantize: Quantize = None,
+    device_map: DeviceMap = None,
+) -> None:
+    """Say what a model is made of, how large it is and where its weights come from."""
+    with expected_errors():
+        from asrscope.loading.presets import load
+        from asrscope.loading.provenance import provenance_of
+
+        loaded, _ = load(model, **_given(projector=projector, quantize=quantize, device_map=device_map))
+        record = _describe(model, loaded.config, {part.part: part for part in provenance_of(loaded)})
+    if as_json:
+        put(json.dumps(record, indent=2))
+        return
+    for group, values in record.items():
+        if isinstance(values, dict):
+            put("\n".join([group, *(f"  {key:20}{value}" for key, value in values.items())]))
+        else:
+            put(f"{group:22}{values}")
+
+
+@app.command()
+def record(
+    path: Annotated[Path, typer.Argument(help="The WAV file to write.")],
+    seconds: Annotated[float, typer.Option(help="Length of the recording.")] = 5.0,
+) -> None:
+    """Record a clip from the microphone, for ``trace`` and ``transcribe``."""
+    with expected_errors():
+        _check_writable(path)
+        if path.exists():
+            raise FileExistsError(f"{path}: there is a file of this name: choose another")
+
+        from asrscope.audio import record as run
+        from asrscope.audio import wav_bytes
+        from asrscope.files import write_bytes
+
+        complain(f"speak now, for {seconds:g} s")
+        try:
+            waveform = run(seconds)
+        except ImportError as error:
+            raise OSError(str(error)) from error
+        write_bytes(path, wav_bytes(waveform))
+        complain(f"wrote {path}")
+
+
+@app.command()
+def publish(
+    repository: Annotated[str, typer.Argument(help="Where to publish: OWNER/NAME.")],
+    model: Model = "tiny",
+    projector: Projector = None,
+    only_projector: Annotated[
+        bool,
+        typer.Option("--only-projector", help="Without encoder and decoder, which are named instead."),
+    ] = False,
+    license_name: Annotated[
+        str | None, typer.Option("--license", help="As the Hub names it: mit, apache-2.0, ...")
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(help="en, for example. May be given several times.")
+    ] = None,
+    private: Annotated[bool | None, typer.Option("--private/--public", help="Of a new repository.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Only write what would be published into this folder.")
+    ] = None,
+) -> None:
+    """Publish a model on the Hugging Face Hub, with a card written from it; first: hf auth login."""
+    with expected_errors():
+        if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise FileExistsError(f"{folder}: expected a new or empty folder, but found files in it")
+
+        from asrscope.loading.presets import load
+
+        loaded, processor = load(model, **_given(projector=projector))
+        options: dict[str, Any] = {
+            "processor": processor,
+            "only_projector": only_projector,
+            "license": license_name,
+            "language": language,
+        }
+        if folder is not None:
+            from asrscope.loading.publishing import write_folder
+
+            write_folder(loaded, folder, repository=repository, **options)
+            complain(f"wrote {folder}")
+        else:
+            put(loaded.push_to_hub(repository, private=private, **options))
+
+
+@app.command()
+def doctor(
+    as_json: AsJson = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask whether the Hub answers.")] = False,
+) -> None:
+    """Say what works on this machine, what is missing, and the command that mends it.
+
+    The exit status is 0 if the bundled model can transcribe a clip here, whatever else is missing.
+    """
+    from asrscope.cli.checkup import examine
+
+    findings = examine(hub=not offline)
+    works = all(one.ok for one in findings if one.needed)
+    if as_json:
+        put(json.dumps({"works": works, "findings": [asdict(one) for one in findings]}, indent=2))
+    else:
+        for one in findings:
+            mark = "ok" if one.ok else "MISSING" if one.needed else "-"
+            put(f"{mark:8}{one.name:10} {one.found}")
+            if one.remedy:
+                put(f"{'':19}mend: {one.remedy}")
+        put("Everything for the course works." if works else "Mend what is marked MISSING, from the top.")
+    if not works:
+        raise typer.Exit(FAILED)
+
+
+# Models -----------------------------------------------------------------------------------------------------
+
+
+def _given(**options: str | None) -> dict[str, Any]:
+    """Keep the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _load_native(model: str, **parts: str) -> Any:
     """Load a model of transformers, onto the accelerators if there are any."""
     import torch
 
@@ -250,3 +463,218 @@ def _load_native(model: str, **parts: str) -> "tuple[PreTrainedModel, ProcessorM
     if not parts and torch.cuda.is_available():
         parts = {"device_map": "auto"}
     return load_native(model, **parts)
+
+
+def _describe(name: str, config: Any, parts: "dict[str, Provenance]") -> dict[str, Any]:
+    """Collect what ``info`` shows, in the order in which it shows it."""
+    from importlib.metadata import version
+
+    audio, text = config.audio_config, config.text_config
+    sizes = {
+        "encoder": {
+            "dimension": audio.d_model,
+            "layers": audio.encoder_layers,
+            "heads": audio.encoder_attention_heads,
+            "mel_bands": audio.num_mel_bins,
+        },
+        "projector": {
+            "stack_factor": config.stack_factor,
+            "hidden_dimension": config.projector_hidden_size,
+        },
+        "decoder": {
+            "dimension": text.hidden_size,
+            "layers": text.num_hidden_layers,
+            "heads": text.num_attention_heads,
+            "kv_heads": text.num_key_value_heads,
+            "vocabulary": text.vocab_size,
+        },
+    }
+    origins = {
+        part: {
+            "parameters": found.parameters,
+            "weights": found.label,
+            "stored_as": found.dtype,
+            "source": found.source,
+            "revision": found.revision,
+            "sha256": found.sha256,
+        }
+        for part, found in parts.items()
+    }
+    return {
+        "model": name,
+        "version": version("asrscope"),
+        "parameters": sum(part.parameters for part in parts.values()),
+        "window_seconds": config.trained_seconds,
+        "padded_to_30_s": config.pad_audio,
+        **{part: size | origins[part] for part, size in sizes.items()},
+    }
+
+
+# Recordings and files ---------------------------------------------------------------------------------------
+
+
+def _find_recording(clip: str) -> "tuple[Path | BytesIO, Sample | None]":
+    """Find one clip: standard input, a path, or else a shipped sample of that name."""
+    from asrscope.audio.samples import CLIPS, load_samples
+
+    if clip == "-":
+        return _standard_input(), None
+    path = Path(clip)
+    try:
+        if not path.exists() or path.resolve().parent == CLIPS:
+            for sample in load_samples():
+                if clip == sample.name or path.resolve() == sample.path:
+                    return sample.path, sample
+    except (OSError, RuntimeError):  # links in a circle, a name too long: the loader will say so
+        pass
+    return path, None
+
+
+def _standard_input() -> BytesIO:
+    """Read a recording from a pipe; it has to be gone through more than once."""
+    from asrscope.audio.recordings import held
+
+    if sys.stdin.isatty():
+        raise ValueError("expected a recording on standard input, but found a keyboard: use '<' or '|'")
+    content = BytesIO(held(sys.stdin.buffer, "standard input"))
+    content.name = "standard input"  # type: ignore[attr-defined] # what messages call it
+    return content
+
+
+def _find_recordings(clips: list[str]) -> tuple[list[Path | BytesIO], bool]:
+    """List the recordings asked for; the flag says whether one of the arguments held none."""
+    from asrscope.audio import find_audio
+    from asrscope.audio.samples import load_samples
+
+    found: list[Path | BytesIO] = []
+    failed = False
+    for clip in clips:
+        if clip == "samples" and not Path(clip).exists():
+            found += [sample.path for sample in load_samples()]
+        elif os.path.isdir(clip):  # noqa: PTH112 - of a name too long, Path.is_dir raises
+            inside = find_audio(clip)
+            if not inside:
+                complain(f"error: {clip}: expected recordings in this folder, but found none")
+                failed = True
+            found += inside
+        else:
+            found.append(_find_recording(clip)[0])
+    return found, failed
+
+
+def _channels(source: Path | BytesIO, channel: Channel | None) -> list[tuple[int | None, str]]:
+    """List the channels to read, by number and name; of a recording with one channel, that."""
+    from asrscope.audio.recordings import open_recording
+
+    if channel is None:
+        return [(None, "")]
+    with open_recording(source if isinstance(source, Path) else source.getvalue()) as recording:
+        count = recording.channels
+    if count == 1:
+        return [(None, "")]
+    if channel is not Channel.each:
+        return [(0 if channel is Channel.left else 1, channel.value)]
+    return [(n, ["left", "right"][n] if count == 2 else f"channel {n + 1}") for n in range(count)]
+
+
+def _opened(source: Path | BytesIO, channel: int | None) -> "AudioStream":
+    from asrscope.audio import AudioStream
+
+    if isinstance(source, BytesIO):
+        source.seek(0)
+    return AudioStream(source, channel=channel)
+
+
+def _check_writable(path: Path | None) -> None:
+    """Find out before the work, not after it, that a result has nowhere to go."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}: create it first")
+    if path is not None and path.is_dir():
+        raise IsADirectoryError(f"{path}: this is a folder: give the name of a file")
+    if path is not None and not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise PermissionError(f"{path}: no permission to write this file: choose another place")
+
+
+def _named(name: str, warning: str) -> str:
+    """Put a recording's name before a warning that does not begin with it."""
+    return one_line(warning if warning.startswith(name) else f"{name}: {warning}")
+
+
+class _Writer:
+    """Writes transcripts of one recording after the other in one form.
+
+    Parameters
+    ----------
+    form : Format
+        What to write.
+    report : callable
+        Takes results and lines for a person, and moves the bar.
+    several : bool
+        Whether there is more than one recording, so that a text needs the file's name.
+    """
+
+    def __init__(self, form: Format, report: Callable[..., None], *, several: bool) -> None:
+        self.form, self.report, self.several = form, report, several
+        self.cues, self.elapsed = 0, 0.0  # of the recordings before
+        self.done = 0.0
+        if form is Format.vtt:  # also where nothing is said, or nothing can be read
+            report("WEBVTT\n", advance=0.0)
+
+    def begin(self, name: str, channels: int) -> None:
+        """Turn to the next recording."""
+        self.name, self.channels, self.done = name, channels, 0.0
+        self.found: list[tuple[str, Transcript]] = []
+
+    def move(self, seconds: float, of: float) -> None:
+        """Move the bar."""
+        done = (len(self.found) + seconds / of) / self.channels
+        self.report(None, advance=done - self.done)
+        self.done = done
+
+    def live(self, label: str) -> "Callable[[Segment], None] | None":
+        """Return what writes a segment at once, where the form has lines of segments."""
+        if self.form in {Format.text, Format.json} or self.channels > 1:
+            return None
+        return lambda segment: self.segment(label, segment)
+
+    def segment(self, label: str, segment: "Segment") -> None:
+        """Write a segment as a line or a cue."""
+        from asrscope.recognition.transcripts import srt_cue, vtt_cue
+
+        if self.form is Format.jsonl:
+            self.report(json.dumps({**self._named(label), **segment.to_dict()}), advance=0.0)
+        elif segment.text:
+            self.cues += 1
+            if self.channels > 1:
+                segment = replace(segment, text=f"{label}: {segment.text}")
+            srt = self.form is Format.srt
+            cue = srt_cue(segment, self.cues, self.elapsed) if srt else vtt_cue(segment, self.elapsed)
+            self.report(cue, advance=0.0)
+
+    def end(self) -> None:
+        """Write what was not written live, and what is to be said of the recording."""
+        if self.channels > 1 and self.form not in {Format.text, Format.json}:
+            every = [(segment, label) for label, found in self.found for segment in found.segments]
+            for segment, label in sorted(every, key=lambda one: one[0].start):
+                self.segment(label, segment)
+        for label, transcript in self.found:
+            output, warnings = None, []
+            if self.form is Format.json:
+                output = json.dumps({**self._named(label), **transcript.to_dict()})
+            elif self.form is not Format.jsonl:
+                name = f"{self.name} ({label})" if self.channels > 1 else self.name
+                if self.form is Format.text:
+                    output = (
+                        f"{name}: {transcript.text}" if self.several or self.channels > 1 else transcript.text
+                    )
+                warnings = [
+                    f"warning: {_named(self.name, one)}" for one in transcript.warnings[:MOST_WARNINGS]
+                ]
+                if (more := len(transcript.warnings) - MOST_WARNINGS) > 0:
+                    warnings.append(f"warning: {name}: {more} more warnings, which --format json shows")
+            self.report(output, *warnings, advance=0.0)
+        self.elapsed += max(transcript.seconds for _, transcript in self.found)
+        self.report(None, advance=1.0 - self.done)
+
+    def _named(self, label: str) -> dict[str, str]:
+        return {"file": self.name, **({"channel": label} if label else {})}

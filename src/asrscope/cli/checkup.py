@@ -8,16 +8,13 @@ import platform
 import re
 import shutil
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import tempfile
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
-from typing import Any
 
-__all__ = ["Finding", "examine", "works"]
+__all__ = ["Finding", "examine"]
 
 GB = 1e9
 LEAST_DISK = 1 * GB  # below it, results and caches have no room
@@ -30,7 +27,7 @@ FULL_KINDS = (  # bits of the decoder's weights, in words, and how to ask for it
 HUB = "https://huggingface.co"
 HUB_SECONDS = 3.0  # to wait for an answer
 CPU_TORCH = "python -m pip install torch --index-url https://download.pytorch.org/whl/cpu"
-NEEDS_NAMES = re.compile(r"^[\w.-]+")
+REINSTALL = "python -m pip install --force-reinstall"
 
 
 @dataclass(frozen=True)
@@ -57,165 +54,88 @@ class Finding:
     found: str
     remedy: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the fields as plain Python objects."""
-        return asdict(self)
-
 
 def examine(*, hub: bool = True) -> tuple[Finding, ...]:
     """Look at everything, in the order in which a user would mend it.
 
-    Parameters
-    ----------
-    hub : bool
-        Whether to ask the Hugging Face Hub for an answer. Nothing is downloaded in any case.
-
-    Returns
-    -------
-    tuple of Finding
-        Each look once; what raises an error is a finding too.
+    The Hub is asked for an answer, if at all, and nothing is downloaded.
     """
-    looks: list[tuple[str, bool, Callable[[], Finding]]] = [
-        ("Python", True, _python),
-        ("packages", True, _packages),
-        ("torch", True, _torch),
-        ("sound", True, _sound),
-        ("model", True, _model),
-        ("memory", False, _memory),
-        ("full", False, _full),
-        ("disk", False, _disk),
-        ("espeak-ng", False, lambda: _synthesizer("espeak-ng")),
-        ("flite", False, lambda: _synthesizer("flite")),
-    ]
-    if hub:
-        looks.append(("Hub", False, _hub))
+    needed = [_python, _packages, _torch, _sound, _model]
     findings = []
-    for name, needed, look in looks:
+    for look in [*needed, _memory, _full, _disk, *([_hub] if hub else [])]:
         try:
-            findings.append(look())
+            found, remedy = look()
         except Exception as error:  # a broken installation raises anything: that is what is to be told
-            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            findings.append(Finding(name, False, needed, told, _reinstall(error)))
+            found, remedy = f"{type(error).__name__}: {' '.join(str(error).split())}", _reinstall(error)
+        findings.append(Finding(look.__name__[1:], not remedy, look in needed, found, remedy))
     return tuple(findings)
 
 
-def works(findings: tuple[Finding, ...]) -> bool:
-    """Tell whether the main job can be done: a transcript by the bundled model.
-
-    Parameters
-    ----------
-    findings : tuple of Finding
-        What `examine` gives.
-
-    Returns
-    -------
-    bool
-        True if everything that is needed works.
-    """
-    return all(finding.ok for finding in findings if finding.needed)
+# Each look says what it found, and the remedy if that is not well. ------------------------------------------
 
 
-def _python() -> Finding:
-    found = f"{platform.python_version()} in {sys.prefix}"
-    try:
-        wanted = metadata("asrscope")["Requires-Python"] or ""
-    except PackageNotFoundError:
-        wanted = ""
-    least = tuple(int(part) for part in re.findall(r"\d+", wanted)[:2])
-    ok = sys.version_info[:2] >= least
-    remedy = "" if ok else f"install Python {wanted}, then: python -m pip install asrscope"
-    return Finding("Python", ok, True, found if ok else f"{found}; {wanted} is needed", remedy)
+def _python() -> tuple[str, str]:
+    found, wanted = f"{platform.python_version()} in {sys.prefix}", metadata("asrscope")["Requires-Python"]
+    if sys.version_info[:2] >= tuple(int(part) for part in re.findall(r"\d+", wanted)[:2]):
+        return found, ""
+    return f"{found}; {wanted} is needed", f"install Python {wanted}, then: python -m pip install asrscope"
 
 
-def _packages() -> Finding:
+def _packages() -> tuple[str, str]:
     """Look for every package that this one depends on; extras are optional and left out."""
-    try:
-        needs = [need for need in requires("asrscope") or [] if "extra ==" not in need]
-    except PackageNotFoundError:
-        told = "asrscope itself is not installed, only found on the path"
-        return Finding("packages", False, False, told, "python -m pip install -e . # in its folder")
-    names = [match[0] for match in map(NEEDS_NAMES.match, needs) if match]
-    missing = [name for name in names if not _installed(name)]
-    if missing:
-        remedy = f"python -m pip install {' '.join(missing)}"
-        return Finding("packages", False, True, f"missing: {', '.join(missing)}", remedy)
-    return Finding("packages", True, True, f"asrscope {version('asrscope')}, all {len(names)} that it needs")
+    names = [re.match(r"[\w.-]*", need)[0] for need in requires("asrscope") or [] if "extra ==" not in need]  # type: ignore[index]
+    if missing := [name for name in names if not _installed(name)]:
+        return f"missing: {', '.join(missing)}", f"python -m pip install {' '.join(missing)}"
+    return f"asrscope {version('asrscope')}, all {len(names)} that it needs", ""
 
 
 def _installed(name: str) -> bool:
     try:
-        version(name)
+        return bool(version(name))
     except PackageNotFoundError:
         return False
-    return True
 
 
-def _torch() -> Finding:
+def _torch() -> tuple[str, str]:
     torch = import_module("torch")
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
     if torch.version.cuda:
         build += ", a GPU is there" if torch.cuda.is_available() else ", no GPU: the CPU build is smaller"
-    threads = torch.get_num_threads()
     float(torch.ones(8, 8).matmul(torch.ones(8, 8)).sum())  # a broken build often fails here, not at import
-    return Finding(
-        "torch", True, True, f"{torch.__version__}, {build}, {threads} thread{'s' if threads > 1 else ''}"
-    )
+    return f"{torch.__version__}, {build}, threads: {torch.get_num_threads()}", ""
 
 
-def _sound() -> Finding:
+def _sound() -> tuple[str, str]:
     """Decode a shipped clip and change its rate: both libraries are needed."""
     audio, samples = import_module("asrscope.audio"), import_module("asrscope.audio.samples")
     soundfile = import_module("soundfile")
     sample = samples.load_samples()[0]
-    waveform = audio.load_audio(sample.path)
-    expected = soundfile.info(sample.path).frames
-    found = f"libsndfile {soundfile.__libsndfile_version__}, soxr {version('soxr')}"
-    if len(waveform) != expected:
-        told = f"{found}: the clip {sample.name} has {expected} samples, but {len(waveform)} were read"
-        return Finding("sound", False, True, told, "python -m pip install --force-reinstall soundfile soxr")
+    waveform, expected = audio.load_audio(sample.path), soundfile.info(sample.path).frames
     audio.check_waveform(waveform, audio.SAMPLE_RATE // 2)  # as if at another rate: soxr has to work
-    return Finding("sound", True, True, f"{found}: the clip {sample.name} was decoded")
+    found = f"libsndfile {soundfile.__libsndfile_version__}, soxr {version('soxr')}: the clip {sample.name} "
+    if len(waveform) != expected:
+        return f"{found}has {expected} samples, but {len(waveform)} were read", f"{REINSTALL} soundfile soxr"
+    return f"{found}was decoded", ""
 
 
-def _model() -> Finding:
-    """Load the bundled model and let it write what is said in the shipped clip."""
-    presets, transcribing = (
-        import_module("asrscope.loading.presets"),
-        import_module("asrscope.recognition.transcribe"),
-    )
-    samples = import_module("asrscope.audio.samples")
-    sample = samples.load_samples()[0]
-    text = transcribing.transcribe(*presets.load("tiny"), sample.path).text
-    common = set(text.split()) & set(sample.text.split())
-    found = f"tiny wrote: {text}" if text else "tiny wrote nothing"
-    if len(common) * 2 < len(set(sample.text.split())):  # a word or two may be wrong; most may not
-        remedy = "python -m pip install --force-reinstall --no-deps asrscope"
-        return Finding("model", False, True, f"{found}; said was: {sample.text}", remedy)
-    return Finding("model", True, True, found)
+def _model() -> tuple[str, str]:
+    """Load the bundled model and let it write what is said in a shipped clip."""
+    presets = import_module("asrscope.loading.presets")
+    transcribe = import_module("asrscope.recognition.transcribe")
+    sample = import_module("asrscope.audio.samples").load_samples()[0]
+    text = transcribe.transcribe(*presets.load("tiny"), sample.path).text
+    found, said = f"tiny wrote: {text or 'nothing'}", set(sample.text.split())
+    if len(said & set(text.split())) * 2 < len(said):  # a word or two may be wrong; most may not
+        return f"{found}; said was: {sample.text}", f"{REINSTALL} --no-deps asrscope"
+    return found, ""
 
 
-def _memory() -> Finding:
-    """Look at the machine's memory, where the system tells of it."""
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        total = page * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return Finding("memory", True, False, "this system does not tell")
-    try:
-        free = page * os.sysconf("SC_AVPHYS_PAGES")
-    except (ValueError, OSError):  # macOS does not tell what is free
-        free = total
-    try:  # Linux counts caches as used; what can be had at once stands here
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        pass
-    found = f"{free / GB:.1f} GB free of {total / GB:.1f}"
-    ok = free >= LEAST_MEMORY
-    return Finding("memory", ok, False, found, "" if ok else "close other programs")
+def _memory() -> tuple[str, str]:
+    free = import_module("asrscope.audio.memory").free_memory()
+    return f"{free / GB:.1f} GB free", "" if free >= LEAST_MEMORY else "close other programs"
 
 
-def _full() -> Finding:
+def _full() -> tuple[str, str]:
     """Say whether the large pair has room here, computed from its configuration; nothing of it is loaded."""
     room, sizes = import_module("asrscope.loading.room"), import_module("asrscope.loading.sizes")
     torch, pair = import_module("torch"), sizes.full_pair()
@@ -223,65 +143,52 @@ def _full() -> Finding:
     for bits, kind, option in FULL_KINDS:
         need, free = room.estimate(pair, decoder_bits=bits).total, room.free_bytes(device)
         if free is None or free >= need:
-            found = f"room for the large pair in {kind}: {need / GB:.1f} GB on {device}"
-            return Finding("full", True, False, found + option)
-    told = (
-        f"no room for the large pair: {need / GB:.1f} GB on {device} even in {kind}, {free / GB:.1f} are free"
-    )
-    return Finding("full", False, False, told, "close other programs, or take a larger machine; tiny works")
+            return f"room for the large pair in {kind}: {need / GB:.1f} GB on {device}{option}", ""
+    found = f"no room for the large pair: {need / GB:.1f} GB on {device} even in {kind}"
+    remedy = "close other programs, or take a larger machine; tiny works"
+    return f"{found}, {free / GB:.1f} are free", remedy
 
 
-def _disk() -> Finding:
+def _disk() -> tuple[str, str]:
+    """Look for room where caches go, and write a file there."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
-    ok = free >= LEAST_DISK
-    remedy = "" if ok else "free some space, or give training another folder with --cache"
-    return Finding("disk", ok, False, f"{free / GB:.1f} GB free for caches in {place}", remedy)
+    found = f"{free / GB:.1f} GB free for caches in {place}"
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        told = f"no caches, for {place} cannot be written ({error.strerror})"
+        return told, f"give a folder of your own: export XDG_CACHE_HOME={tempfile.gettempdir()}/cache"
+    return (
+        found,
+        "" if free >= LEAST_DISK else "free some space, or give training another folder with --cache",
+    )
 
 
-def _synthesizer(name: str) -> Finding:
-    path = shutil.which(name)
-    if path:
-        return Finding(name, True, False, path)
-    return Finding(name, False, False, "not found; only training needs it", _system_install(name))
-
-
-def _hub() -> Finding:
+def _hub() -> tuple[str, str]:
     """Ask the Hub for a header, as little as can be asked."""
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "TRUE", "YES"}:
-        return Finding("Hub", False, False, "HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE")
+        return "HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE"
     address = os.environ.get("HF_ENDPOINT") or HUB
     try:
-        request = urllib.request.Request(address, method="HEAD")
-        with urllib.request.urlopen(request, timeout=HUB_SECONDS):
+        with urlopen(Request(address, method="HEAD"), timeout=HUB_SECONDS):
             pass
-    except urllib.error.HTTPError:
+    except HTTPError:
         pass  # it answered, and that was the question
     except (OSError, ValueError) as error:
         told = f"{address} cannot be reached ({getattr(error, 'reason', error)}); only other models need it"
-        return Finding(
-            "Hub", False, False, told, "check the network and the variables HTTPS_PROXY, HF_ENDPOINT"
-        )
-    return Finding("Hub", True, False, f"{address} answers")
+        return told, "check the network and the variables HTTPS_PROXY, HF_ENDPOINT"
+    return f"{address} answers", ""
 
 
 def _reinstall(error: Exception) -> str:
     """Name the command that mends an error of an import, or reinstalls everything."""
     missing = (getattr(error, "name", None) or "").partition(".")[0]
     if isinstance(error, ImportError) and missing and missing != "asrscope":
-        return CPU_TORCH if missing == "torch" else f"python -m pip install --force-reinstall {missing}"
-    return "python -m pip install --force-reinstall asrscope"
-
-
-def _system_install(name: str) -> str:
-    """Name the command that installs a program on this system."""
-    managers = {
-        "apt-get": f"sudo apt-get install {name}",
-        "dnf": f"sudo dnf install {name}",
-        "pacman": f"sudo pacman -S {name}",
-        "brew": f"brew install {name}",
-    }
-    return next(
-        (command for manager, command in managers.items() if shutil.which(manager)), f"install {name}"
-    )
+        return CPU_TORCH if missing == "torch" else f"{REINSTALL} {missing}"
+    return f"{REINSTALL} asrscope"

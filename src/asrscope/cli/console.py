@@ -1,38 +1,48 @@
-"""What the commands share: lines for a person on standard error, a progress bar, expected errors."""
+"""What the commands share: results on standard output, words on standard error, a bar, expected errors."""
 
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from typing import NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-__all__ = ["FAILED", "complain", "expected_errors", "one_line", "progress", "quiet_libraries", "start"]
+__all__ = ["FAILED", "complain", "expected_errors", "one_line", "progress", "put", "quiet_libraries", "start"]
 
 FAILED = 2  # exit status when something expected went wrong
 
 
 def start(app: typer.Typer, *, quiet: bool = False) -> None:
-    """Run a command line; ends the process.
-
-    Parameters
-    ----------
-    app : typer.Typer
-        The command line.
-    quiet : bool
-        Whether to keep off standard error what C libraries write there.
-    """
+    """Run a command line, which ends the process; `quiet` keeps off what C libraries write."""
     for stream in (sys.stdout, sys.stderr):
         # A file name that the terminal's encoding cannot show must not end the run.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    with quiet_libraries() if quiet else nullcontext():
+        try:
+            try:
+                app()
+            finally:
+                sys.stdout.flush()  # what is left in the buffer may not fit on the disk
+        except OSError as error:
+            _end(error)
+
+
+def put(result: str) -> None:
+    """Write a result to standard output; where nobody takes it, or the disk is full, end the process."""
     try:
-        with quiet_libraries() if quiet else nullcontext():
-            app()
-    except BrokenPipeError:  # the reader, ``head`` perhaps, has seen enough
+        print(result, flush=True)
+    except OSError as error:
+        _end(error)
+
+
+def _end(error: OSError) -> NoReturn:
+    complain(f"error: standard output cannot be written ({error.strerror}): the command ends here")
+    with suppress(OSError, ValueError):  # it has been replaced by what is no file
+        # What is still in the buffer goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    # Not what `expected_errors` catches, and a file that cannot be read is.
+    raise SystemExit(FAILED)
 
 
 @contextmanager
@@ -40,8 +50,6 @@ def expected_errors() -> Iterator[None]:
     """Turn what a user can mend into one line on standard error and exit status 2."""
     try:
         yield
-    except BrokenPipeError:
-        raise
     except (MemoryError, OSError, ValueError) as error:
         complain(f"error: {one_line(error)}")
         raise typer.Exit(FAILED) from error
@@ -76,6 +84,10 @@ def progress(total: int) -> Iterator[Callable[..., None]]:
     Yields a function that moves it, by one unless told otherwise; its first argument goes to standard output
     (None for nothing), the others to standard error, with the bar out of the way.
     """
+    # Imported here: --help has no bar, and is quick.
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True)
     # Rich would send standard output through the bar's console, away from a pipe.
     bar = Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
@@ -89,7 +101,7 @@ def progress(total: int) -> Iterator[Callable[..., None]]:
         if speaks:
             bar.stop()
         if output is not None:
-            print(output, flush=True)
+            put(output)
         for complaint in complaints:
             complain(complaint)
         bar.update(task, advance=advance, total=total)
@@ -106,8 +118,9 @@ def progress(total: int) -> Iterator[Callable[..., None]]:
 
 
 def complain(message: str) -> None:
-    """Write one line to standard error."""
-    print(f"asrscope: {message}", file=sys.stderr, flush=True)
+    """Write one line to standard error; where that is closed, nobody wants to know."""
+    with suppress(OSError):
+        print(f"asrscope: {message}", file=sys.stderr, flush=True)
 
 
 def one_line(message: object) -> str:

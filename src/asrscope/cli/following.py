@@ -7,20 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
 from asrscope.cli.console import complain, progress
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
     from asrscope.training.run import Run
 
 __all__ = ["counted", "followed", "is_first", "say"]
@@ -63,6 +55,8 @@ def followed(folder: Path) -> Iterator[Callable[["Run", dict[str, Any] | None], 
     log.
     """
     say(f"checkpoint and log are in {folder}; press Ctrl+C to stop, run the command again to go on")
+    from rich.console import Console
+
     console = Console(stderr=True)
     watch = _Bar(console) if console.is_interactive else _Lines()
     try:
@@ -96,7 +90,17 @@ class _Lines:
 class _Bar:
     """One bar with loss, throughput and the time that is left; evaluations stand above it."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: "Console") -> None:
+        # Imported here: --help has no bar, and is quick.
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         self._bar = Progress(
             BarColumn(),
             MofNCompleteColumn(),
@@ -108,7 +112,7 @@ class _Bar:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task: TaskID | None = None
+        self._task: "TaskID | None" = None
 
     def __call__(self, run: "Run", line: Mapping[str, Any] | None) -> None:
         if self._task is None:

@@ -1,26 +1,40 @@
-"""Write down what is said in a recording of any length."""
+"""Write down what is said in a recording of any length.
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+It is cut into windows that a model can hear, in its pauses. Where somebody speaks without one, two windows
+share a stretch, in which each word is whole in one of them at least. What both heard of it is aligned word by
+word, and somewhere in it the text changes over from one to the other: no word is lost, and none comes twice.
+"""
+
+import math
+import string
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 from asrscope import decoder
-from asrscope.audio import SAMPLE_RATE, Clip, is_silent
+from asrscope.audio import SAMPLE_RATE, AudioStream, Clip, is_silent
 from asrscope.audio.speech import sound_warnings
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.recognition.merging import join_overlap, most_words
-from asrscope.recognition.streaming import AudioStream
 from asrscope.recognition.transcripts import Segment, Transcript
-from asrscope.recognition.windows import OVERLAP_SECONDS, Window, cut_windows
 
-__all__ = ["BATCH_SIZE", "Segment", "Transcript", "transcribe", "transcribe_all"]
+__all__ = [
+    "BATCH_SIZE",
+    "OVERLAP_SECONDS",
+    "Window",
+    "cut_windows",
+    "join_overlap",
+    "most_words",
+    "transcribe",
+]
 
 BATCH_SIZE = 8  # windows that are recognized together
 SILENT = "the stretch is silent: nothing was looked for in it"
@@ -29,9 +43,25 @@ RECUT = (
     "a word may be cut in two there"
 )
 
-Progress = Callable[[float, float], None]
+PAUSE_SECONDS = 0.2  # longer than the silence within a word, before a "p", say
+OVERLAP_SECONDS = 2.0  # some five words ...
+OVERLAP_SHARE = 0.25  # ... but never more of a window, or short windows would be heard twice
+
+BLOCK = SAMPLE_RATE // 100  # samples in 10 ms, over which loudness is measured
+SMOOTH = 10  # blocks: the quietest place is that of the quietest 100 ms
+LOUD_QUANTILE, QUIET_QUANTILE = 0.95, 0.05  # of the loudness: somebody speaks; nobody does
+PAUSE_DROP = 30.0  # dB below the speech: quiet, whatever the background
+ABOVE_BACKGROUND = 3.0  # dB: a noisy background swells that much
+LEAST_DROP = 10.0  # dB: less is no pause, but a sound that goes on
+FAINTEST = -100.0  # dB; digital silence has no logarithm
+
+WORDS_PER_SECOND = 5.0  # fast speech
+SPARE_WORDS = 2  # the two that the edges cut
+GAP = -0.6  # for a word that only one of the windows has
+AGREED = 0.5  # least score: half of what one word counts that both have
 
 
+@torch.inference_mode()
 def transcribe(
     model: AsrScopeForConditionalGeneration,
     processor: AsrScopeProcessor,
@@ -40,7 +70,7 @@ def transcribe(
     num_beams: int = 1,
     batch_size: int = BATCH_SIZE,
     on_segment: Callable[[Segment], None] | None = None,
-    on_progress: Progress | None = None,
+    on_progress: Callable[[float, float], None] | None = None,
 ) -> Transcript:
     """Write down what is said in a recording of any length.
 
@@ -54,7 +84,7 @@ def transcribe(
         The model.
     processor : AsrScopeProcessor
         The processor saved with it.
-    source : str, Path, np.ndarray [shape=(samples,)] or AudioStream
+    source : str, Path, bytes, binary file object, np.ndarray [shape=(samples,)] or AudioStream
         An audio file, a mono waveform at 16 kHz, or a recording that was opened already.
     num_beams : int
         Beams of the search; 1 is greedy.
@@ -77,97 +107,221 @@ def transcribe(
     ValueError
         If it is no audio.
     """
-    (transcript,) = transcribe_all(
-        *(model, processor, [source]),
-        num_beams=num_beams,
-        batch_size=batch_size,
-        on_segment=on_segment,
-        on_progress=on_progress,
-    )
-    return transcript
-
-
-@torch.inference_mode()
-def transcribe_all(
-    model: AsrScopeForConditionalGeneration,
-    processor: AsrScopeProcessor,
-    sources: Iterable[Clip | AudioStream],
-    *,
-    num_beams: int = 1,
-    batch_size: int = BATCH_SIZE,
-    window_seconds: float | int | None = None,
-    overlap_seconds: float | int = OVERLAP_SECONDS,
-    on_segment: Callable[[Segment], None] | None = None,
-    on_progress: Progress | None = None,
-) -> Iterator[Transcript]:
-    """Write down what is said in several recordings; windows of one and the next are recognized together.
-
-    Parameters
-    ----------
-    model : AsrScopeForConditionalGeneration
-        The model.
-    processor : AsrScopeProcessor
-        The processor saved with it.
-    sources : iterable of str, Path, np.ndarray [shape=(samples,)] or AudioStream
-        The recordings, as `transcribe` takes them.
-    num_beams : int
-        Beams of the search; 1 is greedy.
-    batch_size : int
-        Windows that are recognized together.
-    window_seconds : float, optional
-        Longest window, at most what the model was trained on. By default that, if the model pads each clip to
-        its window anyway, and else half of it: most clips of its training were as short.
-    overlap_seconds : float
-        What two windows share where there is no pause between them.
-    on_segment : callable, optional
-        Called with each segment as soon as it is settled.
-    on_progress : callable, optional
-        Called with the seconds recognized so far and the length of the recording in seconds.
-
-    Returns
-    -------
-    iterator of Transcript
-        One for each recording, in order.
-
-    Raises
-    ------
-    OSError
-        If a file cannot be read.
-    ValueError
-        If one is no audio.
-    """
     if num_beams < 1 or batch_size < 1:
         raise ValueError(
             f"Expected at least one beam and one window at a time, but found {num_beams} and {batch_size}."
         )
-    longest = float(min(model.config.trained_seconds, model.config.window_seconds))
-    usual = min(longest, float(window_seconds or _usual_seconds(model)))
-
-    overlap = float(overlap_seconds)
+    config = model.config
+    longest = float(min(config.trained_seconds, config.window_seconds))
+    # Most clips of a training are shorter than its longest; a model that pads each clip does not mind.
+    usual = min(longest, config.trained_seconds / (1 if config.pad_audio else 2))
+    stream = source if isinstance(source, AudioStream) else AudioStream(source)
 
     def hear(pieces: list[np.ndarray]) -> list[_Heard]:
         return _hear(model, processor, pieces, num_beams) if pieces else []
 
-    def windows() -> Iterator[tuple[_Recording, Window]]:
-        for source in sources:
-            recording = _Recording(source)
-            whole = window_seconds is None and recording.stream.seconds <= longest
-            for window in cut_windows(recording.stream, longest if whole else usual, overlap_seconds=overlap):
-                yield recording, window
-
-    waiting = windows()
-    while batch := list(islice(waiting, 1 if num_beams > 1 else batch_size)):
-        spoken = [window.samples for _, window in batch if not _is_left_out(window)]
-        found = iter(hear(spoken))
-        for recording, window in batch:
-            heard = _Heard("", (), (SILENT,)) if _is_left_out(window) else next(found)
-            settled = recording.add(window, heard, hear)
-            for segment in settled if on_segment is not None else ():
+    joined = _Joined(stream, hear)
+    windows = cut_windows(stream, longest if stream.seconds <= longest else usual)
+    while batch := list(islice(windows, 1 if num_beams > 1 else batch_size)):
+        found = iter(hear([window.samples for window in batch if not _is_left_out(window)]))
+        for window in batch:
+            settled = joined.add(window, _Heard("", (), (SILENT,)) if _is_left_out(window) else next(found))
+            for segment in settled if on_segment else ():
                 on_segment(segment)  # type: ignore[misc] # there is one
             if on_progress is not None:
-                on_progress(window.stop / SAMPLE_RATE, recording.stream.seconds)
-            if window.last:
-                yield recording.transcript()
+                on_progress(window.stop / SAMPLE_RATE, stream.seconds)
+    return joined.transcript()
+
+
+# Windows ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """One stretch of a recording.
+
+    Attributes
+    ----------
+    start : int
+        Its first sample, counted in the recording.
+    samples : np.ndarray, shape (samples,)
+        The sound, 16,000 samples a second.
+    overlap : int
+        How many samples at its start are the end of the window before it; 0 after a pause.
+    seam : int
+        Where the text changes over from the window before, counted in the recording: the quietest place of
+        the overlap, or `start` where there is none.
+    last : bool
+        Whether the recording ends with it.
+    """
+
+    start: int
+    samples: Float32[np.ndarray, " samples"]
+    overlap: int
+    seam: int
+    last: bool
+
+    @property
+    def stop(self) -> int:
+        """The sample after its last, counted in the recording."""
+        return self.start + self.samples.size
+
+
+def cut_windows(
+    blocks: Iterable[Float32[np.ndarray, "_"]], seconds: float, *, overlap_seconds: float = OVERLAP_SECONDS
+) -> Iterator[Window]:
+    """Cut a recording into windows of limited length, with no more of it in memory than a window and a block.
+
+    A window ends in the longest pause of its second half. If there is none, it is as long as it may be, and
+    the next one begins before its end.
+
+    Parameters
+    ----------
+    blocks : iterable of np.ndarray, shape (samples,)
+        The recording in pieces of any length: an `asrscope.audio.AudioStream`, or a list of one
+        waveform.
+    seconds : float
+        Longest window.
+    overlap_seconds : float
+        What two windows share where there is no pause; at most a quarter of a window.
+
+    Returns
+    -------
+    iterator of Window
+        Windows in order. Together they hold every sample.
+
+    Raises
+    ------
+    ValueError
+        If the windows would be shorter than a tenth of a second, or the overlap is negative.
+    """
+    longest = int(seconds * SAMPLE_RATE)
+    if longest < 10 * BLOCK or overlap_seconds < 0:
+        raise ValueError(
+            "Expected windows of at least 0.1 s and an overlap that is not negative, "
+            f"but found {seconds:g} s and {overlap_seconds:g} s."
+        )
+    shared = min(int(overlap_seconds * SAMPLE_RATE), int(OVERLAP_SHARE * longest))
+    kept, start, overlap, seam = np.zeros(0, np.float32), 0, 0, 0
+    for block in blocks:
+        kept = np.concatenate([kept, block])
+        while kept.size > longest:
+            pause = _longest_pause(kept[:longest])
+            stop = longest if pause is None else pause
+            yield Window(start, kept[:stop].copy(), overlap, seam, last=False)
+            overlap = shared if pause is None else 0
+            start += stop - overlap
+            kept = kept[stop - overlap :]
+            seam = start + (_quietest(kept[:overlap]) if overlap else 0)
+    yield Window(start, kept, overlap, seam, last=True)
+
+
+def _loudness(samples: np.ndarray) -> np.ndarray:
+    """Level in dB of each 10 ms."""
+    power = np.square(samples[: samples.size // BLOCK * BLOCK]).reshape(-1, BLOCK).mean(axis=1)
+    return np.asarray(10 * np.log10(np.maximum(power, 10 ** (FAINTEST / 10))))
+
+
+def _longest_pause(samples: np.ndarray) -> int | None:
+    """Find the middle of the longest pause in the second half; of equally long ones that of the last."""
+    level = _loudness(samples)
+    loud, quiet = np.quantile(level, [LOUD_QUANTILE, QUIET_QUANTILE])
+    limit = min(max(loud - PAUSE_DROP, quiet + ABOVE_BACKGROUND), loud - LEAST_DROP)
+    half = level.size // 2
+    is_quiet = np.concatenate([[False], level[half:] < limit, [False]]).astype(int)
+    starts, stops = np.flatnonzero(np.diff(is_quiet) == 1), np.flatnonzero(np.diff(is_quiet) == -1)
+    lengths = stops - starts
+    if not lengths.size or lengths.max() < round(PAUSE_SECONDS * SAMPLE_RATE / BLOCK):
+        return None
+    longest = np.flatnonzero(lengths == lengths.max())[-1]
+    return int(half + (starts[longest] + stops[longest]) // 2) * BLOCK
+
+
+def _quietest(overlap: np.ndarray) -> int:
+    """Find the quietest place in the middle half of an overlap: at its ends one window has no context."""
+    quarter = overlap.size // 4
+    power = 10 ** (_loudness(overlap[quarter : overlap.size - quarter]) / 10)
+    if power.size < SMOOTH:
+        return overlap.size // 2
+    smooth = np.convolve(power, np.ones(SMOOTH), mode="valid")
+    return quarter + (int(smooth.argmin()) + SMOOTH // 2) * BLOCK
+
+
+# Joining their texts ----------------------------------------------------------------------------------------
+
+
+def most_words(seconds: float) -> int:
+    """Bound the number of words that a stretch of sound can hold: more than anyone says in that time."""
+    return math.ceil(seconds * WORDS_PER_SECOND) + SPARE_WORDS
+
+
+def join_overlap(left: Sequence[str], right: Sequence[str], limit: int) -> tuple[int, int] | None:
+    """Find where the text changes over from one window to the next.
+
+    Parameters
+    ----------
+    left : sequence of str
+        Words of the first window; its last ones were heard in the shared stretch.
+    right : sequence of str
+        Words of the second window; its first ones were heard in the shared stretch.
+    limit : int
+        How many words the shared stretch can hold.
+
+    Returns
+    -------
+    (int, int) or None
+        How many words of the first window stay, and how many of the second go: the text is
+        ``left[:stay] + right[go:]``. None if the windows have nothing in common there.
+    """
+    first = max(0, len(left) - limit)
+    tail, head = [_bare(word) for word in left[first:]], [_bare(word) for word in right[:limit]]
+    pairs, score = _align(tail, head)
+    if score < AGREED:
+        return None
+    # Far from both edges: in the middle of the pairs, best at one that both windows write the same way.
+    same = [pair for pair in pairs if tail[pair[0]] == head[pair[1]]] or pairs
+    row, column = same[len(same) // 2]
+    return first + row + 1, column + 1
+
+
+def _align(tail: list[str], head: list[str]) -> tuple[list[tuple[int, int]], float]:
+    """Align the end of `tail` with the start of `head`; returns pairs of indices, and how well they agree.
+
+    Words before the shared stretch (in `tail`) and after it (in `head`) cost nothing.
+    """
+    rows, columns = len(tail), len(head)
+    scores = np.zeros((rows + 1, columns + 1))
+    scores[0] = GAP * np.arange(columns + 1)  # words of `head` before the first of `tail`
+    steps = np.zeros((rows + 1, columns + 1), dtype=int)
+    steps[0, 1:] = 2
+    for row in range(1, rows + 1):
+        for column in range(1, columns + 1):
+            options = (
+                scores[row - 1, column - 1] + _likeness(tail[row - 1], head[column - 1]),
+                scores[row - 1, column] + GAP,
+                scores[row, column - 1] + GAP,
+            )
+            steps[row, column] = int(np.argmax(options))
+            scores[row, column] = max(options)
+    row, column = rows, int(scores[rows].argmax())
+    best, pairs = float(scores[row, column]), []
+    while row > 0 and column > 0:
+        step = int(steps[row, column])
+        if step == 0:
+            pairs.append((row - 1, column - 1))
+        row, column = row - int(step != 2), column - int(step != 1)
+    return pairs[::-1], best
+
+
+def _likeness(first: str, second: str) -> float:
+    """Compare two words by their letters: 1 if they are the same, -1 if they share none."""
+    if first == second:
+        return 1.0
+    return 2 * SequenceMatcher(None, first, second, autojunk=False).ratio() - 1
+
+
+def _bare(word: str) -> str:
+    return word.casefold().strip(string.punctuation)
 
 
 @dataclass(frozen=True)
@@ -196,74 +350,71 @@ class _Stretch:
         return written if len(self.words) == len(written.split()) else " ".join(self.words)
 
 
-@dataclass
-class _Recording:
-    """One recording, and as much of its transcript as there is."""
+class _Joined:
+    """As much of the transcript of a recording as there is."""
 
-    source: Clip | AudioStream
-    segments: list[Segment] = field(default_factory=list)
-    probabilities: list[float] = field(default_factory=list)
-    open: _Stretch | None = None
+    def __init__(self, stream: AudioStream, hear: "Callable[[list[np.ndarray]], list[_Heard]]") -> None:
+        self._stream, self._hear = stream, hear
+        self._segments: list[Segment] = []
+        self._probabilities: list[float] = []
+        self._open: _Stretch | None = None
 
-    def __post_init__(self) -> None:
-        source = self.source
-        self.stream = source if isinstance(source, AudioStream) else AudioStream(source)
-
-    def add(
-        self, window: Window, heard: _Heard, hear: Callable[[list[np.ndarray]], list[_Heard]]
-    ) -> list[Segment]:
+    def add(self, window: Window, heard: _Heard) -> list[Segment]:
         """Take in the next window; returns the segments that are settled by it."""
-        before = len(self.segments)
+        before = len(self._segments)
         new = _Stretch(window, heard, heard.text.split(), window.seam)
-        old, self.open = self.open, new
+        old, self._open = self._open, new
         if old is not None and SILENT in old.heard.warnings and SILENT in heard.warnings:
             new.begin = old.begin  # one long silence
         elif old is not None:
-            notes: tuple[str, ...] = ()
-            if window.overlap:
-                limit = most_words(window.overlap / SAMPLE_RATE)
-                border = join_overlap(old.words, new.words, limit)
-                if border is not None:
-                    old.words, new.taken = old.words[: border[0]], border[1]
-                elif old.words and new.words:
-                    # Each side anew, up to one border: nothing twice, though a word may be cut.
-                    old.heard, new.heard = hear(
-                        [
-                            old.window.samples[: window.seam - old.window.start],
-                            window.samples[window.seam - window.start :],
-                        ]
-                    )
-                    old.words, new.words = old.heard.text.split()[old.taken :], new.heard.text.split()
-                    notes = (RECUT,)
-                new.words = new.words[new.taken :]
-            self._settle(old, window.seam, notes)
+            self._settle(old, window.seam, self._border(old, new) if window.overlap else ())
         if window.last:
             self._settle(new, window.stop, ())
-        return self.segments[before:]
+        return self._segments[before:]
 
     def transcript(self) -> Transcript:
         """Join what was found."""
-        several = len(self.segments) > 1
+        several = len(self._segments) > 1
         return Transcript(
-            text=" ".join(segment.text for segment in self.segments if segment.text),
-            confidence=decoder.confidence(self.probabilities),
+            text=" ".join(segment.text for segment in self._segments if segment.text),
+            confidence=decoder.confidence(self._probabilities),
             warnings=(
-                *self.stream.warnings,
+                *self._stream.warnings,
                 *(
                     f"{segment.start:.1f} to {segment.end:.1f} s: {warning}" if several else warning
-                    for segment in self.segments
+                    for segment in self._segments
                     for warning in segment.warnings
                 ),
             ),
-            segments=tuple(self.segments),
+            segments=tuple(self._segments),
         )
+
+    def _border(self, old: _Stretch, new: _Stretch) -> tuple[str, ...]:
+        """Share the words of an overlap between its windows; returns what is to be said of it."""
+        window, notes = new.window, ()
+        border = join_overlap(old.words, new.words, most_words(window.overlap / SAMPLE_RATE))
+        if border is not None:
+            old.words, new.taken = old.words[: border[0]], border[1]
+        elif old.words and new.words:
+            # Each side anew, up to one border: nothing twice, though a word may be cut.
+            sides = [
+                old.window.samples[: window.seam - old.window.start],
+                window.samples[window.seam - window.start :],
+            ]
+            old.heard, new.heard = self._hear(sides)
+            old.words, new.words = old.heard.text.split()[old.taken :], new.heard.text.split()
+            notes = (RECUT,)
+        new.words = new.words[new.taken :]
+        return notes
 
     def _settle(self, stretch: _Stretch, stop: int, notes: tuple[str, ...]) -> None:
         heard = stretch.heard
         # Of a recording that is silent as a whole, the loader has said so.
-        odd = [] if self.stream.silent or SILENT in heard.warnings else sound_warnings(stretch.window.samples)
-        self.probabilities += heard.probabilities
-        self.segments.append(
+        odd = (
+            [] if self._stream.silent or SILENT in heard.warnings else sound_warnings(stretch.window.samples)
+        )
+        self._probabilities += heard.probabilities
+        self._segments.append(
             Segment(
                 stretch.begin / SAMPLE_RATE,
                 stop / SAMPLE_RATE,
@@ -274,15 +425,12 @@ class _Recording:
         )
 
 
-def _usual_seconds(model: AsrScopeForConditionalGeneration) -> float:
-    """Length of the windows of a long recording, in seconds."""
-    config = model.config
-    return float(config.trained_seconds if config.pad_audio else config.trained_seconds / 2)
-
-
 def _is_left_out(window: Window) -> bool:
     """Tell whether nothing is to be looked for in a window: silence, unless it is all that there is."""
     return is_silent(window.samples) and not (window.start == 0 and window.last)
+
+
+# Hearing them -----------------------------------------------------------------------------------------------
 
 
 class _ChosenProbabilities(LogitsProcessor):

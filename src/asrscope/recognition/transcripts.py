@@ -89,7 +89,7 @@ class Transcript:
         return (segment for segment in self.segments if segment.text)
 
 
-def srt_cue(segment: Segment, number: int, *, offset: float = 0.0) -> str:
+def srt_cue(segment: Segment, number: int, offset: float = 0.0) -> str:
     """Write one segment as a SubRip cue.
 
     Parameters
@@ -110,7 +110,7 @@ def srt_cue(segment: Segment, number: int, *, offset: float = 0.0) -> str:
     return f"{number}\n{start} --> {end}\n{segment.text}\n"
 
 
-def vtt_cue(segment: Segment, *, offset: float = 0.0) -> str:
+def vtt_cue(segment: Segment, offset: float = 0.0) -> str:
     """Write one segment as a WebVTT cue.
 
     Parameters
