@@ -34,6 +34,7 @@ SITE = Path("build/site")
 DOCTREES = Path("build/doctrees")
 GALLERY = Path("docs/gallery")  # what the scripts printed and drew, kept from build to build
 DIST = Path("build/dist")
+DISTRIBUTIONS = (".", "conf/bokeh_gallery")
 AUDIT = Path("build/audit")
 NODE = ("lighthouse@12.8.2", "vnu-jar@26.9.27")  # what the audit asks of npm
 SPHINX = ("sphinx-build", "-n", "-W", "--keep-going", "-b", "html", "-c", "conf")
@@ -52,7 +53,7 @@ def install(session: nox.Session, lock: str) -> None:
         return
     # By version alone: which build of torch it is, and so its hash, is up to the index, PyPI or PyTorch's.
     session.install("--constraint", CONSTRAINTS, TORCH)
-    session.install("--no-deps", "--no-build-isolation", "--editable", ".")
+    session.install("--no-deps", "--no-build-isolation", *(f"--editable={place}" for place in DISTRIBUTIONS))
 
 
 @nox.session
@@ -111,13 +112,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def packages(session: nox.Session) -> None:
-    """Build wheel and source distribution, check them, and transcribe with the wheel alone."""
+    """Build wheels and source distributions, check them, and transcribe with the wheel alone."""
     install(session, "site")
     shutil.rmtree(DIST, ignore_errors=True)
     made = str(session.run("git", "log", "-1", "--format=%ct", external=True, silent=True)).strip()
     # With the hour of the last commit in them, packages are the same bytes each time.
     environment = {"SOURCE_DATE_EPOCH": made}
-    session.run("python", "-m", "build", "--no-isolation", "--outdir", str(DIST), env=environment)
+    for place in DISTRIBUTIONS:
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(DIST), place, env=environment)
     session.run("twine", "check", "--strict", *map(str, sorted(DIST.iterdir())))
     # In the place of the editable package, somewhere else on the disk.
     session.install("--no-deps", "--force-reinstall", *map(str, DIST.glob("*.whl")))
