@@ -91,6 +91,7 @@ myst_heading_anchors = 3
 html_math_renderer = "mathml"
 
 facts_module = "facts_asrscope"
+facts_files = ["../docs/audit.json"]
 json_schema_file = str(ROOT / "src" / "asrscope" / "scope" / "trace.schema.json")
 
 # -- gallery ---------------------------------------------------------------------------------------------
