@@ -1,4 +1,4 @@
-"""Chores: ``nox -s docs``, ``tests``, ``lint``, ``types``, ``audit``, ``reproduce``, ``train``.
+"""Chores: ``nox -s docs``, ``live``, ``tests``, ``site``, ``lint``, ``types``, ``audit``, ``train``...
 
 Every session has an environment of its own under ``.nox``, which is kept and brought up to date. They are
 made with pip: uv resolves torch to its CUDA build unless told otherwise.
@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import nox
@@ -16,7 +17,7 @@ import nox
 nox.needs_version = ">=2025.2.9"  # the first with dependency groups
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "tests", "docs"]
+nox.options.sessions = ["lint", "types", "tests", "docs", "site"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = "requirements/constraints.txt"
@@ -33,13 +34,16 @@ WITH_TORCH = ("torch==", "nvidia-", "cuda-", "triton")  # what its build for CUD
 SITE = Path("build/site")
 DOCTREES = Path("build/doctrees")
 GALLERY = Path("docs/gallery")  # what the scripts printed and drew, kept from build to build
+REFERENCE = Path("docs/generated")  # the pages of the API
 DIST = Path("build/dist")
+DISTRIBUTIONS = (".", "conf/bokeh_gallery")
 AUDIT = Path("build/audit")
 NODE = ("lighthouse@12.8.2", "vnu-jar@26.9.27")  # what the audit asks of npm
 SPHINX = ("sphinx-build", "-n", "-W", "--keep-going", "-b", "html", "-c", "conf")
 # In as many processes as there are cores; whoever is done first takes over tests of the others.
 PYTEST = ("pytest", "-n", "auto", "--dist", "worksteal")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CPU_BUILDS = "https://download.pytorch.org/whl/cpu"  # where PyTorch's build for Linux is small
 
 # Threads that spin while they wait slow each other down on a machine with few cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -51,25 +55,64 @@ def install(session: nox.Session, lock: str) -> None:
     if lock == "lint":  # nothing is imported there
         return
     # By version alone: which build of torch it is, and so its hash, is up to the index, PyPI or PyTorch's.
-    session.install("--constraint", CONSTRAINTS, TORCH)
-    session.install("--no-deps", "--no-build-isolation", "--editable", ".")
+    session.install("--constraint", CONSTRAINTS, *small_torch(session), TORCH)
+    session.install("--no-deps", "--no-build-isolation", *(f"--editable={place}" for place in DISTRIBUTIONS))
+
+
+def small_torch(session: nox.Session) -> tuple[str, ...]:
+    """Return pip's option for the index of CPU builds, unless pip is told of other indexes or cannot reach it."""
+    named = str(session.run("python", "-m", "pip", "config", "list", silent=True, log=False))
+    if sys.platform != "linux" or re.search(r"\.((extra-)?index-url|find-links|no-index)=", named):
+        return ()
+    try:
+        urllib.request.urlopen(f"{CPU_BUILDS}/torch/", timeout=5).close()
+    except OSError as error:
+        session.warn(
+            f"{CPU_BUILDS} is out of reach ({error}): torch is the usual build, of several gigabytes."
+        )
+        return ()
+    session.log(f"torch is the CPU build of {CPU_BUILDS}; set PIP_EXTRA_INDEX_URL for another one.")
+    return ("--extra-index-url", CPU_BUILDS)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into build/site and open its pages; with "-- --serve", show it on port 8000 then."""
+    """Build the site into build/site; with "-- --serve", show it on port 8000 then."""
     install(session, "site")
     serve = "--serve" in session.posargs
     options = [argument for argument in session.posargs if argument != "--serve"]
     session.run(*SPHINX, "-d", str(DOCTREES), *options, "docs", str(SITE))
-    # Every page in a browser, where there is one: figures drawn, no request to other hosts, no broken link,
-    # no barrier; and every notebook from top to bottom.
-    if sys.platform == "linux":
-        session.install("--no-deps", "--require-hashes", "--requirement", "requirements/firefox.txt")
-    session.run(*PYTEST, "tests/site", env={"ASRSCOPE_SITE": str(SITE)})
-    session.run("python", "conf/extensions/page_times.py", str(DOCTREES))
+    session.log(f"The site stands: {(SITE / 'index.html').resolve().as_uri()}")
     if serve:
         session.run("python", "-m", "http.server", "--directory", str(SITE), "8000")
+
+
+@nox.session(default=False)
+def live(session: nox.Session) -> None:
+    """Show the site on port 8000, and build and reload it whenever something is saved."""
+    install(session, "site")
+    watched = [f"--watch={folder}" for folder in ("conf", "gallery", "src")]
+    # What the build itself writes beside the sources would set off the next one.
+    ignored = [f"--ignore={Path(name).resolve()}/*" for name in (GALLERY, REFERENCE)]
+    # Without the policy, which would stop the script that reloads the page; and a warning ends nothing.
+    options = ("-b", "html", "-c", "conf", "-D", "csp=0", "-d", "build/live/doctrees")
+    session.run("sphinx-autobuild", *watched, *ignored, *options, *session.posargs, "docs", "build/live/site")
+
+
+@nox.session(requires=["docs"], venv_backend="none")
+def site(session: nox.Session) -> None:
+    """Build the site, open all of its pages in two browsers, and run all of its notebooks."""
+    # In the environment that built it: one of its own would hold the same packages.
+    environment = Path(session.create_tmp()).parents[1] / "docs"
+    python = environment / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+
+    def run(*command: str) -> None:
+        session.run(str(python), "-m", *command, env={"ASRSCOPE_SITE": str(SITE)}, external=True)
+
+    if sys.platform == "linux":
+        run("pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", "requirements/firefox.txt")
+    # Figures drawn, no request to other hosts, no broken link, no barrier.
+    run(*PYTEST, "tests/site")
 
 
 @nox.session(default=False)
@@ -111,13 +154,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def packages(session: nox.Session) -> None:
-    """Build wheel and source distribution, check them, and transcribe with the wheel alone."""
+    """Build wheels and source distributions, check them, and transcribe with the wheel alone."""
     install(session, "site")
     shutil.rmtree(DIST, ignore_errors=True)
     made = str(session.run("git", "log", "-1", "--format=%ct", external=True, silent=True)).strip()
     # With the hour of the last commit in them, packages are the same bytes each time.
     environment = {"SOURCE_DATE_EPOCH": made}
-    session.run("python", "-m", "build", "--no-isolation", "--outdir", str(DIST), env=environment)
+    for place in DISTRIBUTIONS:
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(DIST), place, env=environment)
     session.run("twine", "check", "--strict", *map(str, sorted(DIST.iterdir())))
     # In the place of the editable package, somewhere else on the disk.
     session.install("--no-deps", "--force-reinstall", *map(str, DIST.glob("*.whl")))
@@ -130,7 +174,8 @@ def packages(session: nox.Session) -> None:
 def fresh(session: nox.Session) -> None:
     """Run tests, scripts and site with the newest version of everything, whatever the lists say."""
     groups = nox.project.dependency_groups(PYPROJECT, "docs", "test", "packages")
-    session.install("--upgrade", "--editable", ".", *groups)
+    editable = [f"--editable={place}" for place in DISTRIBUTIONS]
+    session.install("--upgrade", *small_torch(session), *editable, *groups)
     session.run("python", "-m", "pip", "freeze")
     session.run(*PYTEST)
     session.run(*SPHINX, "-d", str(DOCTREES), "docs", str(SITE))
@@ -208,7 +253,7 @@ def train(session: nox.Session) -> None:
 def constraints(session: nox.Session) -> None:
     """Write the newest versions that work together, and the hashes of their files, into requirements."""
     groups = list(PYPROJECT["dependency-groups"])
-    session.install(TORCH)
+    session.install(*small_torch(session), TORCH)
     session.install("--editable", ".", TORCH, "nox", *nox.project.dependency_groups(PYPROJECT, *groups))
     frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
     # "2.13.0+cpu" is found on some indexes only; "2.13.0" accepts it. CUDA's libraries come with torch.

@@ -91,12 +91,13 @@ myst_heading_anchors = 3
 html_math_renderer = "mathml"
 
 facts_module = "facts_asrscope"
+facts_files = ["../docs/audit.json"]
 json_schema_file = str(ROOT / "src" / "asrscope" / "scope" / "trace.schema.json")
 
 # -- gallery ---------------------------------------------------------------------------------------------
 
 # What the captured figures and numbers depend on, beside the scripts themselves.
-stale_sources = ["../src", "extensions"]
+stale_sources = ["../src", "extensions", "bokeh_gallery/src"]
 stale_packages = ["bokeh", "librosa", "numpy", "scipy", "torch", "transformers"]
 stale_variables = [MODEL, *ENVIRONMENT.values()]
 
@@ -125,8 +126,8 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/\d+_",
     "ignore_pattern": r"__init__\.py",
     "within_subsection_order": "FileNameSortKey",
-    "image_scrapers": ("bokeh_gallery.scraper.scrape",),
-    "reset_modules": ("bokeh_gallery.scraper.reset",),
+    "image_scrapers": ("bokeh_gallery",),
+    "reset_modules": ("bokeh_gallery.reset",),
     "reset_modules_order": "both",
     "capture_repr": ("_repr_html_",),
     "ignore_repr_types": r"bokeh\.",

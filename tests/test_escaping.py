@@ -137,9 +137,9 @@ def test_training_curves_with_hostile_names_are_harmless(browser, tmp_path):
 
 def test_hostile_titles_of_figures_are_harmless_in_the_gallery(browser, tmp_path):
     """A site of one page, with a figure whose title, name, axes and description are hostile."""
-    extensions = Path(__file__).resolve().parents[1] / "conf" / "extensions"
+    extension = Path(__file__).resolve().parents[1] / "conf" / "bokeh_gallery" / "src"
     (tmp_path / "conf.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(extensions)!r})\n"
+        f"import sys\nsys.path.insert(0, {str(extension)!r})\n"
         'extensions = ["bokeh_gallery", "myst_parser"]\nhtml_theme = "furo"\nhtml_title = "x"\n',
         encoding="utf-8",
     )

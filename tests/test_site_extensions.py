@@ -139,11 +139,12 @@ def test_weights_clips_data_and_libraries_count_as_sources_of_the_gallery(monkey
     weights = list(package.glob("data/checkpoints/**/*.safetensors"))
     clips = [path for path in package.glob("data/clips/**/*") if path.suffix == ".flac"]
     data = list(package.rglob("*.json"))
+    scraper = EXTENSIONS.parent / "bokeh_gallery" / "src" / "bokeh_gallery"
     for paths in (
         weights,
         clips,
         data,
-        [package / "scope" / "tracing.py", EXTENSIONS / "bokeh_gallery" / "figures.py"],
+        [package / "scope" / "tracing.py", scraper / "figures.py"],
     ):
         assert paths
         assert all(any(path.is_relative_to(folder) for folder in folders) for path in paths)

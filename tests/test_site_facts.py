@@ -88,7 +88,7 @@ def test_large_numbers_are_grouped_and_measures_are_rounded():
 def test_an_unknown_name_is_an_error_that_suggests_a_known_one():
     told = r"no fact is called 'full\.encoder\.layer'; did you mean 'full\.encoder\.layers'"
     with pytest.raises(KeyError, match=told):
-        facts.find("facts_asrscope", "full.encoder.layer")
+        facts.find(facts_asrscope.full(), "full.encoder.layer")
 
 
 def test_every_fact_that_a_page_or_a_picture_names_is_computed():

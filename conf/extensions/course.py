@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from facts import find
+from facts import facts_of, find
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -36,7 +36,7 @@ class Diagram(SphinxDirective):
 
     def _value(self, match: re.Match[str]) -> str:
         try:
-            return find(self.config.facts_module, match[1]).text
+            return find(facts_of(self.env), match[1]).text
         except KeyError as error:
             logger.warning("diagram: %s", error.args[0], location=self.get_location(), type="facts")
             return match[0]

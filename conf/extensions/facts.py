@@ -1,22 +1,29 @@
 """Numbers that pages state are computed when the site is built.
 
 A module, named by ``facts_module`` in ``conf.py``, has a function ``load_facts`` that returns `Fact` objects
-by name. The role ``{fact}`NAME``` writes a fact's text; it links to the page that lists all facts, and its
-title says where the value comes from. An unknown name is a warning, so that a strict build fails. The
-directive ``{facts-table}`` writes the list, or that part of it whose names begin in one of the given ways.
+by name. They are kept beside the doctrees for as long as neither what `stale` looks at nor the files of
+``facts_files`` change. The role ``{fact}`NAME``` writes a fact's text; it links to the page that lists all
+facts, and its title says where the value comes from. An unknown name is a warning, so that a strict build
+fails. The directive ``{facts-table}`` writes the list, or that part of it whose names begin in one of the
+given ways.
 """
 
+import hashlib
 import importlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from difflib import get_close_matches
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from sphinx.addnodes import pending_xref
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
+from sphinx.util.nodes import make_refnode
 
 logger = logging.getLogger(__name__)
 
@@ -48,32 +55,28 @@ class Fact:
 
 
 @cache
-def _facts(module: str) -> Mapping[str, Fact]:
+def load(module: str, record: Path, state: str) -> Mapping[str, Fact]:
+    """Return the facts that a module computes, or those of the record if it is of the same state."""
+    if state and record.is_file():
+        kept = json.loads(record.read_text(encoding="utf-8"))
+        if kept["state"] == state:
+            return {name: Fact(*fields) for name, fields in kept["facts"].items()}
     facts: Mapping[str, Fact] = importlib.import_module(module).load_facts()
+    fields = {name: astuple(fact) for name, fact in facts.items()}
+    record.write_text(json.dumps({"state": state, "facts": fields}), encoding="utf-8")
     return facts
 
 
-def find(module: str, name: str) -> Fact:
-    """Return a fact.
+def facts_of(env: Any) -> Mapping[str, Fact]:
+    """Return all facts of a site by name."""
+    state = getattr(env.config, "stale_state", "")  # without that extension, they are computed each time
+    for name in env.config.facts_files if state else ():
+        state += hashlib.sha256(Path(env.app.confdir, name).read_bytes()).hexdigest()
+    return load(env.config.facts_module, Path(env.doctreedir, "facts.json"), state)
 
-    Parameters
-    ----------
-    module : str
-        The module that computes the facts.
-    name : str
-        Name of the fact.
 
-    Returns
-    -------
-    Fact
-        Value, text and source.
-
-    Raises
-    ------
-    KeyError
-        If there is no fact of that name; the message suggests the nearest one.
-    """
-    facts = _facts(module)
+def find(facts: Mapping[str, Fact], name: str) -> Fact:
+    """Return a fact; the `KeyError` for one that there is not suggests the nearest."""
     if name not in facts:
         near = get_close_matches(name, facts, n=1)
         raise KeyError(f"no fact is called {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
@@ -90,14 +93,13 @@ class FactRole(SphinxRole):
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         try:
-            fact = find(self.config.facts_module, self.text)
+            fact = find(facts_of(self.env), self.text)
         except KeyError as error:
             logger.warning(error.args[0], location=self.get_location(), type="facts")
             return [nodes.problematic(self.rawtext, self.rawtext)], []
-        link = nodes.reference(
-            "", fact.text, internal=True, classes=["fact"], reftitle=f"{self.text}: {fact.source}"
-        )
-        link["fact"] = self.text
+        text = nodes.Text(fact.text)
+        link = pending_xref("", text, refdomain="", reftype="fact", reftarget=anchor(self.text))
+        link["title"] = f"{self.text}: {fact.source}"
         return [link], []
 
 
@@ -113,20 +115,22 @@ class FactsTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         chosen = {
             name: fact
-            for name, fact in _facts(self.config.facts_module).items()
+            for name, fact in facts_of(self.env).items()
             if not self.arguments or name.startswith(tuple(self.arguments))
         }
         if not chosen:
             raise self.error(f"facts-table: no fact begins with {' or '.join(self.arguments)}.")
-        pages = getattr(self.env, "facts_pages", {})
-        self.env.facts_pages = {**pages, **dict.fromkeys(chosen, self.env.docname)}
         if "grouped" in self.options:
-            return [_table((50, 50), ("what", "found"), _grouped(chosen))]
-        rows = [
-            _row(nodes.literal(name, name), fact.text, fact.source, ids=[anchor(name)])
-            for name, fact in chosen.items()
-        ]
-        return [_table((30, 20, 50), ("name", "value", "source"), rows)]
+            table = _table((50, 50), ("what", "found"), _grouped(chosen))
+        else:
+            rows = [
+                _row(nodes.literal(name, name), fact.text, fact.source, names=[anchor(name)])
+                for name, fact in chosen.items()
+            ]
+            table = _table((30, 20, 50), ("name", "value", "source"), rows)
+        for row in table.findall(lambda node: isinstance(node, nodes.Element) and node["names"]):
+            self.state.document.note_explicit_target(row)  # a label of the site, by which links find it
+        return [table]
 
 
 def _table(widths: tuple[int, ...], names: tuple[str, ...], rows: list[nodes.row]) -> nodes.table:
@@ -153,13 +157,13 @@ def _grouped(facts: Mapping[str, Fact]) -> list[nodes.row]:
         for (name, fact), words in zip(group.items(), parts, strict=True):
             label = " ".join(words[shared:]).replace("_", " ")
             text = nodes.Text(f"{label}: {fact.text}" if label else fact.text)
-            lines += nodes.line("", "", text, ids=[anchor(name)])
+            lines += nodes.line("", "", text, names=[anchor(name)])
         rows.append(_row(source, lines))
     return rows
 
 
-def _row(*cells: nodes.Node | str, ids: Sequence[str] = ()) -> nodes.row:
-    row = nodes.row(ids=list(ids))
+def _row(*cells: nodes.Node | str, names: Sequence[str] = ()) -> nodes.row:
+    row = nodes.row(names=list(names))
     for cell in cells:
         content = nodes.Text(cell) if isinstance(cell, str) else cell
         block = isinstance(content, nodes.line_block)
@@ -167,21 +171,30 @@ def _row(*cells: nodes.Node | str, ids: Sequence[str] = ()) -> nodes.row:
     return row
 
 
-def link_to_table(app: Any, doctree: nodes.document, docname: str) -> None:
-    """Point every fact to its row, or turn it into plain text where no table of the site has it."""
-    pages = getattr(app.env, "facts_pages", {})
-    for link in list(doctree.findall(lambda node: isinstance(node, nodes.reference) and "fact" in node)):
-        page = pages.get(link["fact"])
-        if page is None:
-            link.replace_self(nodes.inline("", link.astext(), classes=["fact"]))
-        else:
-            link["refuri"] = f"{app.builder.get_relative_uri(docname, page)}#{anchor(link['fact'])}"
+def prepare(app: Any, env: Any, names: list[str]) -> None:
+    """Compute the facts before several processes read pages, each of which would compute its own."""
+    if names and app.parallel > 1:
+        facts_of(env)
+
+
+def link_to_table(app: Any, env: Any, node: pending_xref, text: nodes.Node) -> nodes.Node | None:
+    """Point a fact to its row, or leave it as plain text where no table of the site has it."""
+    if node["reftype"] != "fact":
+        return None
+    page, row = env.domains["std"].anonlabels.get(node["reftarget"], ("", ""))
+    if not page:
+        return text
+    link = make_refnode(app.builder, node["refdoc"], page, row, text, node["title"])
+    link["classes"].append("fact")
+    return link
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Register the role and the directive."""
     app.add_config_value("facts_module", "", "env", str)
+    app.add_config_value("facts_files", [], "", list)
     app.add_role("fact", FactRole())
     app.add_directive("facts-table", FactsTable)
-    app.connect("doctree-resolved", link_to_table)
-    return {"version": "0.1.0", "parallel_read_safe": False, "parallel_write_safe": True}
+    app.connect("env-before-read-docs", prepare)
+    app.connect("missing-reference", link_to_table)
+    return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}

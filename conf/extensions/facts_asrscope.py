@@ -149,7 +149,7 @@ def _parts(model: Any) -> dict[str, torch.nn.Module]:
 def _tiny() -> Facts:
     """Return what was measured of the bundled model, from the files that come with its weights."""
     config = tiny()[0].config
-    folder = Path(asrscope.__file__).parent / "checkpoints" / "tiny"
+    folder = Path(asrscope.__file__).parent / "data" / "checkpoints" / "tiny"
     weights = folder / "model.safetensors"
     return {
         "tiny.trained_seconds": Fact(config.trained_seconds, "configuration: trained_seconds", "g"),

@@ -1,12 +1,11 @@
 """Bokeh figures in Sphinx: a scraper for sphinx-gallery and a directive for lectures.
 
-The extension stands on its own: it needs Sphinx, Bokeh and Pillow, and uses sphinx-gallery and Playwright
-where they are installed. In ``conf.py``::
+In ``conf.py``::
 
     extensions = ["sphinx_gallery.gen_gallery", "bokeh_gallery"]
     sphinx_gallery_conf = {
-        "image_scrapers": ("bokeh_gallery.scraper.scrape",),
-        "reset_modules": ("bokeh_gallery.scraper.reset",),
+        "image_scrapers": ("bokeh_gallery",),
+        "reset_modules": ("bokeh_gallery.reset",),
         "reset_modules_order": "both",
         "ignore_repr_types": r"bokeh\\.",
     }
@@ -28,8 +27,15 @@ In MyST and reStructuredText pages the directive ``bokeh-figure`` runs a callabl
 """
 
 from . import directive
+from .scraper import reset, scrape
 
+__all__ = ["reset", "scrape", "setup"]
 __version__ = "0.1.0"
+
+
+def _get_sg_image_scraper():
+    """Return the scraper: sphinx-gallery asks a module for it by this name."""
+    return scrape
 
 
 def setup(app):

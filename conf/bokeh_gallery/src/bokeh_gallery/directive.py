@@ -88,10 +88,13 @@ class BokehFigure(SphinxDirective):
         """Return the node of a figure that the scraper wrote."""
         _relative, absolute = self.env.relfn2path(target)
         path = Path(absolute)
-        if not path.is_file():
-            raise self.error(f"bokeh-figure: there is no figure {target}.")
-        self.env.note_dependency(str(path))
         poster = path.with_name(path.name.removesuffix(scraper.RECORD_SUFFIX) + ".png")
+        for file in (path, poster):
+            if not file.is_file():
+                raise self.error(
+                    f"bokeh-figure: {file.name} is gone; delete {path.parent.parent} to make it again."
+                )
+        self.env.note_dependency(str(path))
         return self._figure_node(FigureRecord.load(path), path, poster)
 
     def _execute(self, target: str, code: str) -> tuple[list[Any], str]:
@@ -259,6 +262,15 @@ def copy_files(app: Any, error: Exception | None) -> None:
     assets.install_bokehjs(out / "_static", bundles)
 
 
+def outdated(_app: Any, env: Any, *_changes: set[str]) -> list[str]:
+    """Read pages again whose figures are gone from where they are kept."""
+    return [
+        docname
+        for docname, figures in _figures(env).items()
+        if not all(Path(figure[key]).is_file() for figure in figures for key in ("record", "poster"))
+    ]
+
+
 def purge(_app: Any, env: Any, docname: str) -> None:
     """Forget the figures of a page that is read again or gone."""
     _figures(env).pop(docname, None)
@@ -281,6 +293,7 @@ def setup(app: Any) -> None:
     app.add_directive("bokeh-figure", BokehFigure)
     app.connect("builder-inited", add_static_folder)
     app.connect("html-page-context", add_page_files)
+    app.connect("env-get-outdated", outdated)
     app.connect("env-purge-doc", purge)
     app.connect("env-merge-info", merge)
     app.connect("build-finished", copy_files)
