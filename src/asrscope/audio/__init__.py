@@ -22,6 +22,7 @@ from asrscope.audio.survey import Survey, mean_of_channels
 
 __all__ = [
     "SAMPLE_RATE",
+    "SILENT",
     "Clip",
     "check_waveform",
     "find_audio",
@@ -38,6 +39,7 @@ COPIES = 2  # so many times the samples of one channel, as stored or as returned
 
 SHORT_SECONDS = 0.1  # shorter than any spoken word
 SILENT_PEAK = 1e-3  # -60 dB below full scale, after the mean is removed
+SILENT = "the clip is silent: whatever is recognized in it is made up"
 
 # What counts as a recording in a folder. The second row cannot be read; an error says so, silence would not.
 AUDIO_SUFFIXES = (
@@ -301,5 +303,5 @@ def _finish(
         warn(f"{name}: only {mono.size / SAMPLE_RATE:.3f} s long, shorter than a word")
     np.clip(mono, -1.0, 1.0, out=mono)  # resampling overshoots a little at full scale
     if is_silent(mono):
-        warn(f"{name}: the clip is silent: whatever is recognized in it is made up")
+        warn(f"{name}: {SILENT}")
     return mono
