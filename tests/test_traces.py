@@ -2,6 +2,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -168,3 +169,15 @@ def test_a_trace_is_loaded_without_torch(make_trace, tmp_path):
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'bokeh')))"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "trace.npz"], check=True)
+
+
+def test_threads_that_save_to_one_file_leave_one_whole_trace(make_trace, tmp_path):
+    traces = [make_trace(seconds=0.3 + 0.1 * number, name=f"trace {number}") for number in range(4)]
+    path = tmp_path / "trace.npz"
+    with ThreadPoolExecutor(4) as pool:
+        saved = [pool.submit(traces[turn % 4].save, path) for turn in range(40)]
+        for each in saved:
+            each.result()
+            found = Trace.load(path)  # while the others go on
+            assert found.to_dict() == traces[int(found.name[-1])].to_dict()
+    assert list(tmp_path.iterdir()) == [path]

@@ -5,6 +5,7 @@ capped by the clip's length and ends where it has become a loop; what looks wron
 """
 
 import math
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,11 @@ SPARE_TOKENS = 8  # for the end token, and for one long word in a very short cli
 COMPRESSION_LIMIT = 2.4  # above it openai/whisper takes a text for a loop (compression_ratio_threshold)
 LOW_CONFIDENCE = 0.5  # below it the decoder held what it wrote for less likely than not, token by token
 TABLE_ROWS = 16_384  # of the embedding table, compared with audio tokens at a time
+
+
+if hasattr(os, "register_at_fork"):
+    # Torch waits forever for threads that a forked process does not have. Its DataLoader does the same.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,12 @@ class Scope:
         tokens = describe_tokens(tokenizer, written)
         text = text_of(tokenizer, written.ids)
         confidence = decoder.confidence(written.token_probabilities)
-        warnings += self._length_warnings(seconds)
+        trained = self.anatomy.trained_seconds
+        if trained is not None and seconds > trained:
+            warnings.append(
+                f"the clip has {seconds:.1f} s, but the model was trained on at most {trained:g} s: "
+                "the text may be wrong or incomplete"
+            )
         if not silent:
             spectrogram = stages["log_mel"] if self.anatomy.mel_scale == "slaney" else None
             warnings += sound_warnings(waveform, spectrogram)
@@ -212,15 +217,6 @@ class Scope:
         )
         attach_provenance(model, found, parts)
         return found
-
-    def _length_warnings(self, seconds: float) -> list[str]:
-        trained = self.anatomy.trained_seconds
-        if trained is None or seconds <= trained:
-            return []
-        return [
-            f"the clip has {seconds:.1f} s, but the model was trained on at most {trained:g} s: "
-            "the text may be wrong or incomplete"
-        ]
 
 
 def attach(model: Any, processor: ProcessorMixin) -> Scope:
