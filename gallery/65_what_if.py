@@ -20,10 +20,11 @@ import numpy as np
 
 import asrscope
 from asrscope import plots
+from asrscope.encoder import SECONDS_PER_POSITION
+from asrscope.features import SECONDS_PER_FRAME
 from asrscope.inside.counterfactual import cut, mask_span, shift
 from asrscope.inside.forcing import force, word_log_probabilities
 from asrscope.recognition.evaluate import Noise, add_noise
-from asrscope.scope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION
 
 model, processor = asrscope.load("tiny")
 sample = asrscope.load_samples()[0]

@@ -20,7 +20,7 @@ import numpy as np
 
 import asrscope
 from asrscope import plots
-from asrscope.inside.prosody import change_pitch, change_tempo
+from asrscope.inside.counterfactual import change_pitch, change_tempo
 from asrscope.recognition.evaluate import COLORS, Group, Noise, Utterance, add_noise, evaluate
 
 model, processor = asrscope.load("tiny")

@@ -24,7 +24,7 @@ import numpy as np
 
 import asrscope
 from asrscope import plots
-from asrscope.inside.reach import connector_reach
+from asrscope.inside.context import connector_reach
 from asrscope_course.architectures import ARCHITECTURES, tiny_random
 
 sample = asrscope.load_sample("captain")

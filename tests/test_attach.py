@@ -182,7 +182,6 @@ def test_the_text_is_that_of_the_models_own_generate(architecture, num_beams, sc
     assert [token.id for token in trace.tokens] + end == written
     expected = scope.processor.tokenizer.decode(written, skip_special_tokens=True).strip()
     assert trace.text == expected
-    assert scope.transcribe(clip, num_beams=num_beams, max_new_tokens=TOKENS) == expected
     # Every beam read the same clip.
     np.testing.assert_allclose(trace.audio_embeds, traces[architecture].audio_embeds, atol=1e-5)
     assert trace.shapes() == traces[architecture].shapes()

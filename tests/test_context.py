@@ -1,4 +1,4 @@
-"""What the encoder's positions depend on, measured by changing a little of the input."""
+"""What an encoder position and an audio token depend on, against how the classes join them."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,11 @@ import torch
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from asrscope.audio import SAMPLE_RATE
 from asrscope.encoder import encode
-from asrscope.inside.context import change_by_distance, change_by_layer, layer_states
+from asrscope.inside.context import change_by_distance, change_by_layer, connector_reach, layer_states
+from asrscope.loading import native
+from asrscope_course import systems
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +75,43 @@ def test_a_stretch_outside_the_clip_is_refused(encoder, clip, start, end):
 def test_stretches_of_an_odd_or_great_length_are_refused(encoder, clip, length):
     with pytest.raises(ValueError, match=f"third of the clip's 120, but found {length}"):
         change_by_distance(encoder, clip, length)
+
+
+# Audio tokens -----------------------------------------------------------------------------------------------
+
+
+def noise(rng, seconds):
+    return (0.1 * rng.standard_normal(round(seconds * SAMPLE_RATE))).astype(np.float32)
+
+
+# How the classes join positions, from their code: windows of Granite's are read whole by each of 3 queries.
+READS = {
+    "voxtral": lambda token: (4 * token, 4 * token + 3),
+    "glmasr": lambda token: (4 * token, 4 * token + 3),
+    "audioflamingo3": lambda token: (2 * token, 2 * token + 1),
+    "qwen2_audio": lambda token: (2 * token, 2 * token + 1),
+    "granite_speech": lambda token: (15 * (token // 3), 15 * (token // 3) + 14),
+}
+
+
+@pytest.mark.parametrize("key", systems.SYSTEMS)
+def test_an_audio_token_reads_what_its_connector_gives_it(rng, key):
+    model, processor = native.tiny_random(key)
+    measured = connector_reach(model, processor, noise(rng, 3.0), 8)
+    for token, row in enumerate(measured):
+        first, last = READS[key](token)
+        assert np.flatnonzero(row).tolist() == list(range(first, last + 1))
+
+
+def test_the_reach_of_tinys_own_projector_is_its_stack_factor(rng, make_model):
+    model, processor = make_model()
+    measured = connector_reach(model, processor, noise(rng, 1.0), 4)
+    k = model.config.stack_factor
+    for token, row in enumerate(measured):
+        assert np.flatnonzero(row).tolist() == list(range(k * token, k * token + k))
+
+
+def test_too_many_audio_tokens_are_refused(rng):
+    model, processor = native.tiny_random("granite_speech")
+    with pytest.raises(ValueError, match="at least 99 audio tokens, but found 12"):
+        connector_reach(model, processor, noise(rng, 1.0), 99)

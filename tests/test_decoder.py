@@ -9,22 +9,13 @@ from asrscope.decoder import (
     COMPRESSION_LIMIT,
     LOW_CONFIDENCE,
     LoopStop,
-    Written,
     compression_ratio,
     confidence,
     decoding_warnings,
-    describe_tokens,
-    join_words,
     max_new_tokens,
     text_of,
     write,
 )
-from asrscope.scope.traces import Token
-
-
-def tokens_of(tokenizer, text, probability=0.5):
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    return [Token(i, tokenizer.decode([i]), probability, ()) for i in ids]
 
 
 @given(seconds=st.floats(0.01, 60), more=st.floats(0.1, 60))
@@ -110,60 +101,6 @@ def test_confidence_is_the_geometric_mean():
     assert confidence([0.5, 0.125]) == pytest.approx(0.25)
     assert confidence([]) == 0
     assert confidence([1.0, 0.0]) == 0
-
-
-def test_tokens_join_to_words_at_spaces(tokenizer):
-    tokens = tokens_of(tokenizer, "the old xylophone stops")
-    words = join_words(tokenizer, tokens)
-    assert [word.text for word in words] == ["the", "old", "xylophone", "stops"]
-    for word in words:
-        count = word.last_token - word.first_token + 1
-        assert word.probability == pytest.approx(0.5**count)
-    assert len(tokens) > len(words)
-    assert [word.first_token for word in words[1:]] == [word.last_token + 1 for word in words[:-1]]
-
-
-@given(st.text(alphabet="abcdé'ß 語\n", max_size=40))
-def test_words_are_those_of_the_text(tokenizer, text):
-    tokens = tokens_of(tokenizer, text)
-    words = join_words(tokenizer, tokens)
-    assert [word.text for word in words] == text.split()
-    assert " ".join(word.text for word in words) == " ".join(
-        text_of(tokenizer, [token.id for token in tokens]).split()
-    )
-
-
-def test_special_tokens_are_no_words(tokenizer):
-    tokens = tokens_of(tokenizer, "the<|audio|> old<|im_start|>")
-    assert [word.text for word in join_words(tokenizer, tokens)] == ["the", "old"]
-
-
-def test_words_written_as_spoken_get_their_times(tokenizer):
-    spoken = [("The", 0.1, 0.2), ("old", 0.2, 0.5), ("clock.", 0.5, 0.9), ("stops", 1.0, 2.0)]
-    words = join_words(tokenizer, tokens_of(tokenizer, "the cold clock really stops"), spoken)
-    assert [(word.text, word.start, word.end) for word in words] == [
-        ("the", 0.1, 0.2),
-        ("cold", None, None),
-        ("clock", 0.5, 0.9),
-        ("really", None, None),
-        ("stops", 1.0, 2.0),
-    ]
-
-
-def test_runners_up_are_the_most_probable_other_tokens(tokenizer):
-    probabilities = torch.zeros(2, len(tokenizer))
-    first, second = tokenizer.encode(" the clock", add_special_tokens=False)[:2]
-    probabilities[0, first], probabilities[0, second], probabilities[0, 7] = 0.6, 0.3, 0.1
-    probabilities[1, second], probabilities[1, first] = 0.2, 0.8  # the search chose the second best
-    one, two = describe_tokens(tokenizer, Written([first, second], None, probabilities))
-    assert (one.text, one.probability) == (" the", pytest.approx(0.6))
-    assert one.runners_up[:2] == (
-        (tokenizer.decode([second]), pytest.approx(0.3)),
-        (tokenizer.decode([7]), pytest.approx(0.1)),
-    )
-    assert two.probability == pytest.approx(0.2)
-    assert two.runners_up[0] == (" the", pytest.approx(0.8))
-    assert len(one.runners_up) == len(two.runners_up) == 5
 
 
 @pytest.mark.parametrize("num_beams", [1, 3])

@@ -171,3 +171,16 @@ def test_a_padded_model_reads_its_whole_window(make_model, clips):
 def test_the_window_follows_from_the_positions(make_model):
     model, _ = make_model()
     assert model.config.window_seconds == pytest.approx(4.0)
+
+
+def test_the_vocabulary_can_be_resized(make_model, clips):
+    model, processor = make_model()
+    inputs = processor(audio=clips[0])
+    with torch.no_grad():
+        before = model(**inputs).logits
+        size = before.shape[-1]
+        model.resize_token_embeddings(size + 7)
+        after = model(**inputs).logits
+    assert after.shape[-1] == model.config.text_config.vocab_size == size + 7
+    torch.testing.assert_close(after[..., :size], before)
+    assert model.get_output_embeddings().weight.shape[0] == size + 7

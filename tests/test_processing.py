@@ -97,6 +97,53 @@ def test_no_clips_are_an_error(processor):
         processor(audio=[])
 
 
+def test_a_call_as_of_other_processors_gives_the_same(processor, clip):
+    expected = processor(audio=clip)
+    for audio in (clip, torch.from_numpy(clip), clip.tolist(), clip.astype(np.float64), [clip], (clip,)):
+        found = processor(audio, sampling_rate=16_000, return_tensors="pt")
+        assert all(torch.equal(found[name], expected[name]) for name in processor.model_input_names)
+    pair = processor([torch.from_numpy(clip), clip[:8_000].tolist()])
+    assert torch.equal(pair["input_features"][0], expected["input_features"][0])
+
+
+def test_another_rate_is_resampled_and_integers_are_scaled(processor):
+    def tone(rate):
+        return (0.5 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)).astype(np.float32)
+
+    expected = processor(audio=tone(16_000))["input_features"]
+    for rate in (8_000, 44_100):
+        found = processor(tone(rate), sampling_rate=rate)["input_features"]
+        assert found.shape == expected.shape
+        assert (
+            found[0].max(dim=1).values.argmax() == expected[0].max(dim=1).values.argmax()
+        )  # the band of 440 Hz
+    whole = processor((tone(16_000) * 32_768).astype(np.int16))["input_features"]
+    assert (
+        float((whole - expected).abs()[expected > expected.max() - 1].max()) < 0.01
+    )  # 40 dB below the loudest
+
+
+@pytest.mark.parametrize(
+    ("audio", "options", "message"),
+    [
+        (np.zeros((2, 8000), np.float32), {}, r"expected shape \(samples,\), but found \(2, 8000\)"),
+        (np.zeros((8000, 2), np.float32), {}, r"expected shape \(samples,\), but found \(8000, 2\)"),
+        (torch.zeros(2, 8000), {}, r"expected shape \(samples,\), but found \(2, 8000\)"),
+        ([np.zeros((2, 8000), np.float32)], {}, r"expected shape \(samples,\), but found \(2, 8000\)"),
+        (np.ones(8000, bool), {}, "expected float samples"),
+        (np.full(8000, np.nan), {}, "not finite|NaN"),
+        ("clip.wav", {}, r"Expected samples, but found 'clip.wav'.*load_audio"),
+        (["a.wav", "b.wav"], {}, "expected float samples"),
+        (np.ones(8000, np.float32), {"sampling_rate": -1}, "rate"),
+        (np.ones(8000, np.float32), {"return_tensors": "np"}, "return_tensors='pt', but found 'np'"),
+        (np.ones(16_000, np.float32), {"max_length": 12, "truncation": True}, "leave out truncation"),
+    ],
+)
+def test_what_is_no_clip_is_refused_in_words(processor, audio, options, message):
+    with pytest.raises(ValueError, match=message):
+        processor(audio, **options)
+
+
 def test_prompts_may_be_given_and_are_checked(processor, clip):
     inputs = processor(audio=clip, text="the clock <|audio|>")
     assert processor.tokenizer.decode(inputs["input_ids"][0]) == "the clock " + "<|audio|>" * 10

@@ -1,5 +1,8 @@
+import copy
 import hashlib
 import json
+import multiprocessing
+import pickle
 import struct
 
 import pytest
@@ -139,3 +142,48 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path):
 def test_a_directory_without_weights_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no \*\.safetensors"):
         read_tensors(tmp_path)
+
+
+def copies(model, tmp_path):
+    """Give a model by all ways on which it leaves a process, and by a copy."""
+    torch.save(model, tmp_path / "model.pt")
+    return (
+        pickle.loads(pickle.dumps(model)),
+        torch.load(tmp_path / "model.pt", weights_only=False),
+        copy.deepcopy(model),
+    )
+
+
+def test_a_pickled_model_keeps_its_weights_and_what_is_known_of_them(checkpoint, tmp_path):
+    model, _ = load(checkpoint)
+    for other in copies(model, tmp_path):
+        assert provenance_of(other) == provenance_of(model)
+        assert all(map(torch.equal, other.parameters(), model.parameters()))
+        with torch.no_grad():
+            other.multi_modal_projector.up.weight.add_(1)
+        assert trained(other) == {"encoder": True, "projector": None, "decoder": True}
+    assert trained(model) == {"encoder": True, "projector": True, "decoder": True}
+
+
+def test_weights_changed_before_they_are_pickled_stay_doubtful(checkpoint, tmp_path):
+    model, _ = load(checkpoint)
+    with torch.no_grad():
+        model.multi_modal_projector.up.weight.add_(1)
+    for other in copies(model, tmp_path):
+        assert trained(other) == {"encoder": True, "projector": None, "decoder": True}
+
+
+def count_parameters(model, queue):
+    queue.put((model.num_parameters(), trained(model)))
+
+
+def test_a_process_that_is_spawned_gets_the_model(checkpoint):
+    model, _ = load(checkpoint)
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=count_parameters, args=(model, queue))
+    process.start()
+    try:
+        assert queue.get(timeout=300) == (model.num_parameters(), trained(model))
+    finally:
+        process.join(60)

@@ -114,7 +114,6 @@ SHAPED_MODULES = (
     "inside.forcing",
     "inside.gap",
     "inside.lens",
-    "inside.prosody",
     "model",
     "processing",
     "projector",

@@ -9,6 +9,7 @@ from asrscope.audio import load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.audio.speech import LEAST_CHANGE, has_only_clicks, sound_warnings, spectral_change
 from asrscope.decoder import COMPRESSION_LIMIT, compression_ratio
+from asrscope.features import log_mel
 from asrscope.recognition.transcribe import transcribe
 from asrscope.scope.tracing import trace
 
@@ -135,6 +136,16 @@ def test_a_tone_that_jumps_changes_and_one_that_stays_does_not():
     steady, switched = 0.3 * low, np.where(time < 2, 0.3 * low, 0.3 * high)
     assert spectral_change(steady) < 0.1
     assert spectral_change(switched) > LEAST_CHANGE
+
+
+@pytest.mark.parametrize("n_mels", [80, 128])
+def test_a_spectrogram_that_is_there_is_judged_as_one_that_is_made(n_mels):
+    made = {**sounds(1.0), **{sample.name: load_audio(sample.path) for sample in load_samples()}}
+    for name, sound in made.items():
+        padded = np.pad(sound, (0, 5 * SR - sound.size % SR))
+        for there in (log_mel(sound, n_mels), log_mel(padded, n_mels)):
+            assert bool(sound_warnings(sound, there)) == bool(sound_warnings(sound)), name
+    assert sound_warnings(sound, log_mel(sound)) == sound_warnings(sound)
 
 
 @pytest.mark.parametrize("samples", [1, 100, 399, 400, 401, 1000])

@@ -2,14 +2,15 @@ import dataclasses
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.encoder import SECONDS_PER_POSITION as ENCODER_SECONDS
-from asrscope.features import SECONDS_PER_FRAME as FEATURE_SECONDS
-from asrscope.scope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION, SECONDS_PER_SAMPLE, STAGES
+from asrscope.encoder import SECONDS_PER_POSITION
+from asrscope.features import SECONDS_PER_FRAME
+from asrscope.scope.stages import SECONDS_PER_SAMPLE, STAGES
 from asrscope.scope.traces import ARRAY_AXES, Provenance, Trace
 
 FIELDS = [field.name for field in dataclasses.fields(Trace)]
@@ -126,8 +127,8 @@ def test_stages_describe_fields_of_the_trace_with_the_right_axes(make_trace):
 
 def test_the_clock_is_that_of_the_pipeline():
     assert pytest.approx(1 / SAMPLE_RATE) == SECONDS_PER_SAMPLE
-    assert pytest.approx(FEATURE_SECONDS) == SECONDS_PER_FRAME
-    assert pytest.approx(ENCODER_SECONDS) == SECONDS_PER_POSITION
+    assert SECONDS_PER_FRAME == 0.010  # a hop of 160 samples
+    assert SECONDS_PER_POSITION == 0.020  # the encoder's second convolution has stride 2
 
 
 @pytest.mark.parametrize("k", [1, 4, 5])
@@ -168,3 +169,15 @@ def test_a_trace_is_loaded_without_torch(make_trace, tmp_path):
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'bokeh')))"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "trace.npz"], check=True)
+
+
+def test_threads_that_save_to_one_file_leave_one_whole_trace(make_trace, tmp_path):
+    traces = [make_trace(seconds=0.3 + 0.1 * number, name=f"trace {number}") for number in range(4)]
+    path = tmp_path / "trace.npz"
+    with ThreadPoolExecutor(4) as pool:
+        saved = [pool.submit(traces[turn % 4].save, path) for turn in range(40)]
+        for each in saved:
+            each.result()
+            found = Trace.load(path)  # while the others go on
+            assert found.to_dict() == traces[int(found.name[-1])].to_dict()
+    assert list(tmp_path.iterdir()) == [path]

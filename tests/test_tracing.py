@@ -1,14 +1,25 @@
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from asrscope.decoder import max_new_tokens
+from asrscope.decoder import Written, max_new_tokens, text_of
 from asrscope.encoder import encode
 from asrscope.features import log_mel
+from asrscope.inside.attention import attend
+from asrscope.inside.lens import logit_lens
 from asrscope.recognition.transcribe import transcribe
-from asrscope.scope.traces import Trace
-from asrscope.scope.tracing import nearest_tokens, trace
+from asrscope.scope.traces import Token, Trace
+from asrscope.scope.tracing import attach, describe_tokens, join_words, nearest_tokens, trace
 
 
 @pytest.fixture
@@ -129,7 +140,7 @@ def test_silence_is_flagged_and_still_traced(make_model):
 
 def test_a_loop_is_flagged(make_model, clip, monkeypatch):
     model, processor = make_model()
-    monkeypatch.setattr("asrscope.decoder.text_of", lambda *_: "on and on " * 30)
+    monkeypatch.setattr("asrscope.scope.tracing.text_of", lambda *_: "on and on " * 30)
     assert any("repeats itself" in warning for warning in trace(model, processor, clip).warnings)
 
 
@@ -213,6 +224,155 @@ def test_special_tokens_are_not_nearest_text(make_model, clip):
     assert not set(found.nearest_ids.ravel()) & set(processor.tokenizer.all_special_ids)
     assert (np.diff(found.nearest_cosines, axis=1) <= 0).all()
     assert found.nearest_texts[0][0] == processor.tokenizer.decode([found.nearest_ids[0, 0]])
+
+
+# Threads and processes --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def often():
+    """Let threads take turns so often that what they share is seen."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def test_threads_that_share_a_model_trace_their_own_clips(make_model, rng, often):
+    model, processor = make_model()
+    clips = [rng.normal(0, 0.1, samples).astype(np.float32) for samples in (8_000, 16_000, 24_000)]
+    alone = [trace(model, processor, clip, max_new_tokens=3) for clip in clips]
+
+    def run(turn):
+        if turn % 4 == 3:  # whatever else runs the model is not heard
+            transcribe(model, processor, clips[turn % 3])
+            return None
+        return turn % 3, trace(model, processor, clips[turn % 3], max_new_tokens=3)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [each for each in pool.map(run, range(48)) if each is not None]
+    assert len(found) == 36
+    for which, other in found:
+        np.testing.assert_array_equal(other.log_mel, alone[which].log_mel)
+        np.testing.assert_allclose(other.encoder_hidden_states, alone[which].encoder_hidden_states, atol=1e-5)
+        np.testing.assert_allclose(other.audio_embeds, alone[which].audio_embeds, atol=1e-5)
+        assert other.tokens[0].id == alone[which].tokens[0].id
+        assert other.warnings == alone[which].warnings
+
+
+def test_threads_may_look_inside_while_others_trace(make_model, clip, often):
+    model, processor = make_model()
+    ids = [5, 6, 7]
+    alone = trace(model, processor, clip, max_new_tokens=2)
+    seen = logit_lens(model, processor, clip, ids)
+    weights = attend(model, processor, clip, ids).weights
+
+    def run(turn):
+        if turn % 3 == 0:
+            np.testing.assert_allclose(attend(model, processor, clip, ids).weights, weights, atol=1e-5)
+        elif turn % 3 == 1:
+            other = logit_lens(model, processor, clip, ids)
+            np.testing.assert_allclose(other.of_transcript, seen.of_transcript, atol=1e-4)
+        else:
+            found = trace(model, processor, clip, max_new_tokens=2)
+            np.testing.assert_allclose(found.audio_embeds, alone.audio_embeds, atol=1e-5)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(run, range(24)))
+
+
+def test_a_compiled_model_is_traced_as_the_model_that_it_is(make_model, clip):
+    model, processor = make_model()
+    compiled = torch.compile(model)
+    found = attach(compiled, processor)
+    assert found.model is model
+    assert found.trace(clip, max_new_tokens=3).text == trace(model, processor, clip, max_new_tokens=3).text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_process_that_is_forked_traces_with_one_thread():
+    """Torch of two threads, which a forked process does not have: it waited for them forever."""
+    code = """if True:
+        import os, sys
+        import torch
+        import asrscope
+        torch.set_num_threads(2)
+        model, processor = asrscope.load("tiny")
+        path = asrscope.load_sample("captain").path
+        text = asrscope.trace(model, processor, path).text
+        child = os.fork()
+        if not child:
+            os._exit(0 if asrscope.trace(model, processor, path).text == text else 3)
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
+        try:
+            assert process.wait(timeout=300) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # the child as well, where it waits
+
+
+# Tokens and words -------------------------------------------------------------------------------------------
+
+
+def tokens_of(tokenizer, text, probability=0.5):
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    return [Token(i, tokenizer.decode([i]), probability, ()) for i in ids]
+
+
+def test_tokens_join_to_words_at_spaces(tokenizer):
+    tokens = tokens_of(tokenizer, "the old xylophone stops")
+    words = join_words(tokenizer, tokens)
+    assert [word.text for word in words] == ["the", "old", "xylophone", "stops"]
+    for word in words:
+        count = word.last_token - word.first_token + 1
+        assert word.probability == pytest.approx(0.5**count)
+    assert len(tokens) > len(words)
+    assert [word.first_token for word in words[1:]] == [word.last_token + 1 for word in words[:-1]]
+
+
+@given(st.text(alphabet="abcdé'ß 語\n", max_size=40))
+def test_words_are_those_of_the_text(tokenizer, text):
+    tokens = tokens_of(tokenizer, text)
+    words = join_words(tokenizer, tokens)
+    assert [word.text for word in words] == text.split()
+    assert " ".join(word.text for word in words) == " ".join(
+        text_of(tokenizer, [token.id for token in tokens]).split()
+    )
+
+
+def test_special_tokens_are_no_words(tokenizer):
+    tokens = tokens_of(tokenizer, "the<|audio|> old<|im_start|>")
+    assert [word.text for word in join_words(tokenizer, tokens)] == ["the", "old"]
+
+
+def test_words_written_as_spoken_get_their_times(tokenizer):
+    spoken = [("The", 0.1, 0.2), ("old", 0.2, 0.5), ("clock.", 0.5, 0.9), ("stops", 1.0, 2.0)]
+    words = join_words(tokenizer, tokens_of(tokenizer, "the cold clock really stops"), spoken)
+    assert [(word.text, word.start, word.end) for word in words] == [
+        ("the", 0.1, 0.2),
+        ("cold", None, None),
+        ("clock", 0.5, 0.9),
+        ("really", None, None),
+        ("stops", 1.0, 2.0),
+    ]
+
+
+def test_runners_up_are_the_most_probable_other_tokens(tokenizer):
+    probabilities = torch.zeros(2, len(tokenizer))
+    first, second = tokenizer.encode(" the clock", add_special_tokens=False)[:2]
+    probabilities[0, first], probabilities[0, second], probabilities[0, 7] = 0.6, 0.3, 0.1
+    probabilities[1, second], probabilities[1, first] = 0.2, 0.8  # the search chose the second best
+    one, two = describe_tokens(tokenizer, Written([first, second], None, probabilities))
+    assert (one.text, one.probability) == (" the", pytest.approx(0.6))
+    assert one.runners_up[:2] == (
+        (tokenizer.decode([second]), pytest.approx(0.3)),
+        (tokenizer.decode([7]), pytest.approx(0.1)),
+    )
+    assert two.probability == pytest.approx(0.2)
+    assert two.runners_up[0] == (" the", pytest.approx(0.8))
+    assert len(one.runners_up) == len(two.runners_up) == 5
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from asrscope.scope.stages import SECONDS_PER_FRAME, SECONDS_PER_POSITION
+from asrscope.encoder import SECONDS_PER_POSITION
+from asrscope.features import SECONDS_PER_FRAME
 
 Facts = dict[str, Fact]
 

@@ -1,14 +1,14 @@
-"""Let the decoder write, within limits, and join what it wrote to words.
+"""Let the decoder write, within limits.
 
 A language model that hears silence or noise goes on writing, often the same words over and over. The text is
 capped by the clip's length and ends where it has become a loop; what looks wrong is said in a warning.
 """
 
 import math
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,14 @@ from torch import Tensor
 from transformers import BatchFeature, StoppingCriteria, StoppingCriteriaList
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from asrscope.scope.traces import Token, Word
-
 __all__ = [
     "COMPRESSION_LIMIT",
     "LOW_CONFIDENCE",
     "LoopStop",
-    "WordTimes",
     "Written",
     "compression_ratio",
     "confidence",
     "decoding_warnings",
-    "describe_tokens",
-    "join_words",
     "max_new_tokens",
     "split_pieces",
     "text_of",
@@ -40,10 +35,12 @@ TOKENS_PER_SECOND = 12.0  # fast speech has 5 words a second, rare words take se
 SPARE_TOKENS = 8  # for the end token, and for one long word in a very short clip
 COMPRESSION_LIMIT = 2.4  # above it openai/whisper takes a text for a loop (compression_ratio_threshold)
 LOW_CONFIDENCE = 0.5  # below it the decoder held what it wrote for less likely than not, token by token
-N_RUNNERS_UP = 5  # other tokens kept for each token written
 TABLE_ROWS = 16_384  # of the embedding table, compared with audio tokens at a time
 
-WordTimes = Sequence[tuple[str, float, float]]  # word, start and end in seconds
+
+if hasattr(os, "register_at_fork"):
+    # Torch waits forever for threads that a forked process does not have. Its DataLoader does the same.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 @dataclass(frozen=True)
@@ -269,88 +266,3 @@ def text_of(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
 def split_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int] | np.ndarray) -> tuple[str, ...]:
     """Decode each token by itself, with its spaces, special tokens included."""
     return tuple(str(tokenizer.decode([int(token)])) for token in ids)
-
-
-def describe_tokens(tokenizer: PreTrainedTokenizerBase, written: Written) -> tuple[Token, ...]:
-    """List the tokens written, each with its probability and the most probable other tokens.
-
-    Parameters
-    ----------
-    tokenizer : PreTrainedTokenizerBase
-        The decoder's tokenizer.
-    written : Written
-        What the decoder wrote.
-
-    Returns
-    -------
-    tuple of Token
-        One for each token, the end token left out.
-    """
-    best = written.probabilities.topk(N_RUNNERS_UP + 1, dim=-1)
-    tokens = []
-    for step, (token, probability) in enumerate(zip(written.ids, written.token_probabilities, strict=True)):
-        others = [
-            (*split_pieces(tokenizer, [other]), p)
-            for other, p in zip(best.indices[step].tolist(), best.values[step].tolist(), strict=True)
-            if other != token
-        ]
-        (text,) = split_pieces(tokenizer, [token])
-        tokens.append(Token(token, text, probability, tuple(others[:N_RUNNERS_UP])))
-    return tuple(tokens)
-
-
-def join_words(
-    tokenizer: PreTrainedTokenizerBase, tokens: Sequence[Token], reference_words: WordTimes = ()
-) -> tuple[Word, ...]:
-    """Join tokens to words: a token that starts with a space starts a word.
-
-    Parameters
-    ----------
-    tokenizer : PreTrainedTokenizerBase
-        The decoder's tokenizer.
-    tokens : sequence of Token
-        What the decoder wrote.
-    reference_words : sequence of (str, float, float)
-        The words said, with start and end in seconds.
-
-    Returns
-    -------
-    tuple of Word
-        Words of the text; those written as they were spoken have their times.
-    """
-    groups: list[list[int]] = []  # indices into tokens
-    for index, token in enumerate(tokens):
-        if token.id in tokenizer.all_special_ids:
-            continue
-        if not groups or token.text[:1].isspace():
-            groups.append([])
-        groups[-1].append(index)
-    texts = [text_of(tokenizer, [tokens[index].id for index in group]) for group in groups]
-    times = _spoken_times(texts, reference_words)
-    return tuple(
-        Word(
-            text=text,
-            probability=math.prod(tokens[index].probability for index in group),
-            first_token=group[0],
-            last_token=group[-1],
-            start=start,
-            end=end,
-        )
-        for text, group, (start, end) in zip(texts, groups, times, strict=True)
-        if text
-    )
-
-
-def _spoken_times(texts: list[str], reference_words: WordTimes) -> list[tuple[Any, Any]]:
-    """Start and end of each word that was written as it was spoken."""
-
-    def bare(word: str) -> str:
-        return word.casefold().strip(".,;:!?\"'()")
-
-    times: list[tuple[Any, Any]] = [(None, None)] * len(texts)
-    spoken, written = [bare(word) for word, _, _ in reference_words], [bare(text) for text in texts]
-    for block in SequenceMatcher(None, spoken, written, autojunk=False).get_matching_blocks():
-        for offset in range(block.size):
-            _, start, end = reference_words[block.a + offset]
-            times[block.b + offset] = (float(start), float(end))
-    return times

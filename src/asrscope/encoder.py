@@ -12,9 +12,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from asrscope.scope.stages import SECONDS_PER_POSITION
+from asrscope.features import SECONDS_PER_FRAME
 
-__all__ = ["SECONDS_PER_POSITION", "encode", "position_mask"]
+__all__ = ["FRAMES_PER_POSITION", "SECONDS_PER_POSITION", "encode", "position_mask"]
+
+FRAMES_PER_POSITION = 2  # stride of the second convolution
+SECONDS_PER_POSITION = FRAMES_PER_POSITION * SECONDS_PER_FRAME
 
 
 def position_mask(frame_mask: Bool[Tensor, "batch frames"]) -> Bool[Tensor, "batch positions"]:
@@ -30,7 +33,7 @@ def position_mask(frame_mask: Bool[Tensor, "batch frames"]) -> Bool[Tensor, "bat
     torch.Tensor, shape (batch, frames // 2)
         True where the position's first frame belongs to the clip.
     """
-    return frame_mask[:, ::2]
+    return frame_mask[:, ::FRAMES_PER_POSITION]
 
 
 def encode(
@@ -65,8 +68,8 @@ def encode(
         If ``frames`` is odd or longer than the encoder's window.
     """
     frames = input_features.shape[-1]
-    limit = 2 * encoder.config.max_source_positions
-    if frames % 2 or not 0 < frames <= limit:
+    limit = FRAMES_PER_POSITION * encoder.config.max_source_positions
+    if frames % FRAMES_PER_POSITION or not 0 < frames <= limit:
         raise ValueError(
             f"the encoder expects an even number of mel frames up to {limit}, but found {frames}. "
             "Make sure to pad to even length, and cut longer audio into windows"

@@ -13,7 +13,15 @@ from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
 
-__all__ = ["FRAMES_PER_SECOND", "HOP_LENGTH", "N_FFT", "SECONDS_PER_FRAME", "log_mel", "mel_filters"]
+__all__ = [
+    "FRAMES_PER_SECOND",
+    "HOP_LENGTH",
+    "N_FFT",
+    "SECONDS_PER_FRAME",
+    "count_frames",
+    "log_mel",
+    "mel_filters",
+]
 
 N_FFT = 400  # samples in one analysis window: 25 ms
 HOP_LENGTH = 160  # samples from one window to the next: 10 ms
@@ -42,6 +50,11 @@ def mel_filters(n_mels: int = 80) -> Float32[ndarray, "n_mels bins"]:
     import librosa.filters  # noqa: PLC0415 - see above
 
     return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels).astype(np.float32)
+
+
+def count_frames(samples: int) -> int:
+    """Count the hops that cover so many samples, rounded up to an even number: the encoder halves it."""
+    return 2 * max(1, -(-samples // (2 * HOP_LENGTH)))
 
 
 def log_mel(waveform: Float[ndarray, " samples"], n_mels: int = 80) -> Float32[ndarray, "n_mels frames"]:
@@ -77,7 +90,7 @@ def log_mel(waveform: Float[ndarray, " samples"], n_mels: int = 80) -> Float32[n
         raise ValueError(
             "expected finite samples, but found NaN or infinity. Load the clip with load_audio()"
         )
-    frames = 2 * max(1, -(-waveform.size // (2 * HOP_LENGTH)))
+    frames = count_frames(waveform.size)
     half = N_FFT // 2
     # Windows are centered on their frame: the clip is mirrored before its start and followed by zeros.
     start = np.pad(waveform.astype(np.float64), (0, max(0, half + 1 - waveform.size)))[half:0:-1]

@@ -5,6 +5,7 @@ the old content or the new one.
 """
 
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,8 +143,8 @@ def alone_in(folder: str | Path) -> FileLock:
 
 
 def _partial(target: Path) -> Path:
-    """Choose a name that no other process has, and short enough for every system."""
-    return target.with_name(f"{_stem(target)}{os.getpid()}.part")
+    """Choose a name that no other process or thread has, and short enough for every system."""
+    return target.with_name(f"{_stem(target)}{secrets.token_hex(4)}.part")
 
 
 def _stem(target: Path) -> str:

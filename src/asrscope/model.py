@@ -135,6 +135,10 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         head: nn.Module = self.language_model.get_output_embeddings()
         return head
 
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Replace that layer."""
+        self.language_model.set_output_embeddings(new_embeddings)
+
     def save_pretrained(
         self, save_directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any
     ) -> None:

@@ -1,6 +1,7 @@
 """From clips to what the model reads: log-mel features, and a prompt with one placeholder per audio token."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, no_type_check
 
 import numpy as np
@@ -11,13 +12,13 @@ from transformers import AutoProcessor, BatchFeature, ProcessorMixin
 from transformers.models.whisper.feature_extraction_whisper import WhisperFeatureExtractor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from asrscope.audio import SAMPLE_RATE, check_waveform
+from asrscope.encoder import FRAMES_PER_POSITION
 from asrscope.features import HOP_LENGTH, log_mel
 from asrscope.model import AsrScopeConfig
 from asrscope.projector import count_audio_tokens
 
 __all__ = ["AsrScopeProcessor"]
-
-FRAMES_PER_POSITION = 2  # stride of the encoder's second convolution
 
 
 class AsrScopeProcessor(ProcessorMixin):
@@ -138,18 +139,25 @@ class AsrScopeProcessor(ProcessorMixin):
 
     def __call__(
         self,
-        audio: np.ndarray | Sequence[np.ndarray],
+        audio: Any,
         text: str | Sequence[str] | None = None,
+        *,
+        sampling_rate: float | int = SAMPLE_RATE,
+        return_tensors: str = "pt",
         **kwargs: Any,
     ) -> BatchFeature:
         """Prepare one clip or a batch of clips for the model.
 
         Parameters
         ----------
-        audio : np.ndarray [shape=(samples,)] or sequence of these
-            Mono audio at 16 kHz in [-1, 1].
+        audio : np.ndarray [shape=(samples,)], tensor or list of numbers, or a list or tuple of these
+            One clip or several, mono: floats in [-1, 1], or integers as `asrscope.check_waveform` takes them.
         text : str or sequence of str, optional
             Prompts in the place of the usual one, each with one audio placeholder.
+        sampling_rate : float or int
+            Samples per second; another rate than 16,000 is resampled.
+        return_tensors : {"pt"}
+            Those of PyTorch are the only ones that the model takes.
         **kwargs
             Passed on to the tokenizer.
 
@@ -163,10 +171,13 @@ class AsrScopeProcessor(ProcessorMixin):
         Raises
         ------
         ValueError
-            If there are not as many prompts as clips, a prompt has not exactly one placeholder, or a clip is
-            empty, not finite or too long.
+            If there are not as many prompts as clips, a prompt has not exactly one placeholder or was cut, or
+            a clip is empty, not finite, too long, or not one channel of samples.
         """
-        clips = [audio] if isinstance(audio, np.ndarray) and audio.ndim == 1 else list(audio)
+        if return_tensors != "pt":
+            raise ValueError(f"The model takes return_tensors='pt', but found {return_tensors!r}.")
+        many = isinstance(audio, list | tuple) and len(audio) > 0 and np.ndim(audio[0]) > 0
+        clips = [_as_clip(clip, sampling_rate) for clip in (audio if many else [audio])]
         prompts = (
             [self.prompt()] * len(clips) if text is None else [text] if isinstance(text, str) else list(text)
         )
@@ -182,6 +193,12 @@ class AsrScopeProcessor(ProcessorMixin):
         # The template has written every special token that belongs there.
         tokenizer_kwargs = {"padding": True, "padding_side": "left", "add_special_tokens": False, **kwargs}
         tokens = self.tokenizer(expanded, return_tensors="pt", **tokenizer_kwargs)
+        kept = (tokens["input_ids"] == self.audio_token_id).sum(-1).tolist()
+        if kept != [prompt.count(self.audio_token) for prompt in expanded]:
+            raise ValueError(
+                "Each prompt must keep a placeholder for each of its clip's audio tokens, but the tokenizer "
+                "cut some off. Make sure to leave out truncation and max_length."
+            )
         return BatchFeature(
             {
                 "input_ids": tokens["input_ids"],
@@ -198,6 +215,16 @@ class AsrScopeProcessor(ProcessorMixin):
                 f"but found it {found} times in {prompt!r}."
             )
         return prompt.replace(self.audio_token, self.audio_token * audio_tokens)
+
+
+def _as_clip(audio: Any, sampling_rate: float | int) -> np.ndarray:
+    """Bring a clip into the package's form, if it is not what the package's own loader gives."""
+    if isinstance(audio, str | Path):
+        raise ValueError(
+            f"Expected samples, but found {str(audio)!r}. Make sure to read it with load_audio()."
+        )
+    known = isinstance(audio, np.ndarray) and (audio.ndim, audio.dtype) == (1, np.float32)
+    return audio if known and sampling_rate == SAMPLE_RATE else check_waveform(audio, sampling_rate)
 
 
 def _batch(spectrograms: list[np.ndarray]) -> dict[str, Tensor]:

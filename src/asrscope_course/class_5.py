@@ -4,12 +4,11 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from asrscope.encoder import encode
+from asrscope.encoder import SECONDS_PER_POSITION, encode
 from asrscope.features import log_mel
 from asrscope.inside.attention import word_mask
 from asrscope.inside.counterfactual import mask_span
 from asrscope.loading.sizes import lengths
-from asrscope.scope.stages import SECONDS_PER_POSITION
 from asrscope_course.arrays import EPS, cosines, normed, real_lens, softmax
 from asrscope_course.engine import exercise
 from asrscope_course.kinds import Choice, Function, Number

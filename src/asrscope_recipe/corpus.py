@@ -22,9 +22,9 @@ import soundfile
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
+from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import log_mel
 from asrscope.files import write_bytes, write_text, written
-from asrscope.scope.stages import SECONDS_PER_POSITION
 from asrscope_recipe.codecs import compress, random_codec
 from asrscope_recipe.sentences import hand_written, sentences
 from asrscope_recipe.synthesis import (

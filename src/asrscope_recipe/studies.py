@@ -19,12 +19,12 @@ from safetensors.torch import load_file
 
 import asrscope
 from asrscope.audio.samples import load_samples
+from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.files import write_text
 from asrscope.loading.presets import load
 from asrscope.loading.provenance import provenance_of
 from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import WordErrors, bootstrap_interval, total_errors
-from asrscope.scope.stages import SECONDS_PER_POSITION
 from asrscope.scope.tracing import trace
 from asrscope.training.curves import read_log
 from asrscope.training.encodings import EncoderPass, cache_encodings, load_encodings, read_held_out

@@ -11,9 +11,9 @@ from numpy import ndarray
 from transformers import StoppingCriteriaList
 
 from asrscope.decoder import LoopStop, max_new_tokens, text_of
+from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.recognition.metrics import WordErrors, word_errors
-from asrscope.scope.stages import SECONDS_PER_POSITION
 from asrscope.training.batches import pad_batch
 from asrscope.training.encodings import Encodings
 from asrscope.training.projector import FrozenDecoder

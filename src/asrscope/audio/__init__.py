@@ -31,6 +31,7 @@ from asrscope.audio.recordings import (
 
 __all__ = [
     "SAMPLE_RATE",
+    "SILENT",
     "AudioStream",
     "Clip",
     "check_waveform",
@@ -50,6 +51,7 @@ COPIES = 2  # so many times the samples of one channel, as stored or as returned
 
 SHORT_SECONDS = 0.1  # shorter than any spoken word
 SILENT_PEAK = 1e-3  # -60 dB below full scale, after the mean is removed
+SILENT = "the clip is silent: whatever is recognized in it is made up"
 MAX_AMPLITUDE = 2.0**31  # float files sometimes hold 32-bit integers; beyond that it is not sound
 CLIPPED_LEVEL = 0.98  # a clipped sample stands at least this high ...
 CLIPPED_SAMPLES = 10  # ... and is equal to its neighbor; a few such pairs happen in clean recordings
@@ -269,7 +271,7 @@ class AudioStream:
             self.warnings.append(f"{self.name}: only {self.seconds:.3f} s long, shorter than a word")
         self.silent = survey.swing() / max(self._peak, 1.0) < SILENT_PEAK
         if self.silent:
-            self.warnings.append(f"{self.name}: the clip is silent: whatever is recognized in it is made up")
+            self.warnings.append(f"{self.name}: {SILENT}")
 
     @property
     def seconds(self) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from asrscope.features import HOP_LENGTH, N_FFT, log_mel
+from asrscope.features import HOP_LENGTH, N_FFT, count_frames, log_mel
 
 __all__ = ["LEAST_CHANGE", "has_only_clicks", "sound_warnings", "spectral_change"]
 
@@ -72,13 +72,17 @@ def has_only_clicks(waveform: Float[ndarray, " samples"]) -> bool:
     return _clicks(_power(waveform))
 
 
-def sound_warnings(waveform: Float[ndarray, " samples"]) -> list[str]:
+def sound_warnings(
+    waveform: Float[ndarray, " samples"], spectrogram: Float[ndarray, "n_mels frames"] | None = None
+) -> list[str]:
     """Say if a clip cannot be speech, whatever a decoder makes of it.
 
     Parameters
     ----------
     waveform : np.ndarray, shape (samples,)
         Mono audio at 16 kHz in [-1, 1].
+    spectrogram : np.ndarray, shape (n_mels, frames), optional
+        Whisper's log-mel spectrogram of the clip, which may be padded, where it was computed already.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def sound_warnings(waveform: Float[ndarray, " samples"]) -> list[str]:
     ValueError
         If the clip is empty or its values are not finite.
     """
-    power = _power(waveform)
+    power = _power(waveform, spectrogram)
     if (change := _change(power)) < LEAST_CHANGE:
         return [
             f"the sound hardly changes (its spectrum by {change:.1f} dB, less than {LEAST_CHANGE}), "
@@ -101,15 +105,18 @@ def sound_warnings(waveform: Float[ndarray, " samples"]) -> list[str]:
     return []
 
 
-def _power(waveform: Float[ndarray, " samples"]) -> Float[ndarray, "n_mels frames"]:
+def _power(
+    waveform: Float[ndarray, " samples"], spectrogram: Float[ndarray, "n_mels frames"] | None = None
+) -> Float[ndarray, "n_mels inner"]:
     """Power of the mel bands in the frames whose window lies within the clip, or in all if none does."""
-    power = 10.0 ** (4.0 * log_mel(waveform, N_MELS) - 4.0)
+    spectrogram = log_mel(waveform, N_MELS) if spectrogram is None else spectrogram
+    power = 10.0 ** (4.0 * spectrogram[:, : count_frames(waveform.size)] - 4.0)
     first, last = -(-N_FFT // 2 // HOP_LENGTH), (waveform.size - N_FFT // 2) // HOP_LENGTH
     return power[:, first : last + 1] if last > first else power
 
 
 def _change(power: Float[ndarray, "n_mels frames"]) -> float:
-    bands = power.reshape(N_BANDS, N_MELS // N_BANDS, -1).sum(axis=1)  # (bands, frames)
+    bands = np.add.reduceat(power, np.arange(N_BANDS) * len(power) // N_BANDS)  # (bands, frames)
     width = min(SMOOTH_FRAMES, bands.shape[1])
     smooth = np.lib.stride_tricks.sliding_window_view(bands, width, axis=1).mean(axis=-1)
     level = 10.0 * np.log10(np.maximum(smooth, smooth.max() * 10 ** (-RANGE / 10)))

@@ -5,20 +5,19 @@ before it. A large weight says that the head read much from there. It does not s
 for that, change the sound (see `asrscope.inside.counterfactual`).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
 
-from asrscope.decoder import WordTimes
+from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.inside.forcing import forced_inputs
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.scope.stages import SECONDS_PER_POSITION
-from asrscope.scope.traces import Word
+from asrscope.scope.traces import Word, WordTimes
 
 __all__ = ["AudioAttention", "attend", "clockwork", "share_inside", "word_mask"]
 
@@ -115,8 +114,7 @@ def attend(
         raise ValueError("Expected a transcript of at least one token, but found none.")
     inputs, prompt = forced_inputs(processor, waveform, ids)
     is_audio = inputs["input_ids"][0, :prompt] == processor.audio_token_id
-    with _weights_kept(model):
-        layers = model(**inputs.to(model.device), output_attentions=True).attentions
+    layers = _eager(model)(**inputs.to(model.device), output_attentions=True).attentions
     rows = [layer[0, :, prompt - 1 : -1, :prompt].float().cpu() for layer in layers]
     return AudioAttention(
         weights=torch.stack(rows).numpy(),  # (layers, heads, tokens, prompt_positions)
@@ -125,15 +123,14 @@ def attend(
     )
 
 
-@contextmanager
-def _weights_kept(model: AsrScopeForConditionalGeneration) -> Iterator[None]:
-    """Let the decoder compute attention step by step: the fused kernels never hold the weights."""
-    usual = model.language_model.config._attn_implementation
-    model.language_model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.language_model.set_attn_implementation(usual)
+def _eager(model: AsrScopeForConditionalGeneration) -> AsrScopeForConditionalGeneration:
+    """Make a twin, on the same weights, that computes attention step by step: fused kernels hold no weights.
+
+    The model itself is left as it is: another thread may be running it.
+    """
+    twin = deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
+    twin.language_model.set_attn_implementation("eager")
+    return twin
 
 
 def word_mask(

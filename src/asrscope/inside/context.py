@@ -1,22 +1,28 @@
-"""How far the encoder looks: one short stretch of its input is changed, and what moves is measured by layer.
+"""How far the parts look: what of the sound an encoder position, and an audio token, depends on.
 
 A layer's output at a position depends on the whole clip as soon as there is attention before it. How *much*
-it depends on what is far away is a question for measurement.
+it depends on what is far away is a question for measurement: one short stretch of the encoder's input is
+changed, and what moves is measured by layer. An audio token depends on what its projector reads.
 """
+
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from numpy import ndarray
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel, ProcessorMixin
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from asrscope.encoder import encode
+from asrscope.audio import Clip, read_clip
+from asrscope.encoder import FRAMES_PER_POSITION, encode
+from asrscope.scope.anatomy import describe_anatomy
+from asrscope.scope.watching import hooked
 
-__all__ = ["STRETCH", "change_by_distance", "change_by_layer", "layer_states"]
+__all__ = ["STRETCH", "change_by_distance", "change_by_layer", "connector_reach", "layer_states"]
 
 STRETCH = 10  # frames that are changed at a time: 100 ms
-FRAMES_PER_POSITION = 2
 
 
 def layer_states(
@@ -68,7 +74,10 @@ def change_by_layer(
     ValueError
         If the stretch is empty or not within the clip.
     """
-    _check_stretch(log_mel, start, end)
+    if not 0 <= start < end <= log_mel.shape[1]:
+        raise ValueError(
+            f"Expected a stretch within the clip's {log_mel.shape[1]} frames, but found {start} to {end}."
+        )
     return _change(encoder, log_mel, layer_states(encoder, log_mel), start, end)
 
 
@@ -118,6 +127,64 @@ def change_by_distance(
     return mean
 
 
+def connector_reach(
+    model: PreTrainedModel, processor: ProcessorMixin, source: Clip, audio_tokens: int
+) -> Float32[np.ndarray, "audio_tokens positions"]:
+    """Measure which outputs of the encoder's last layer each audio token depends on.
+
+    What is measured is a gradient: how fast the audio token moves, in a direction drawn at random, when one
+    output is changed. Where it is zero, the audio token does not read that output at all.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Any that `asrscope.attach` takes.
+    processor : ProcessorMixin
+        Its processor.
+    source : str, Path or np.ndarray [shape=(samples,)]
+        An audio file, or a mono waveform at 16 kHz.
+    audio_tokens : int
+        How many audio tokens to look at, from the first.
+
+    Returns
+    -------
+    np.ndarray, shape (audio_tokens, positions)
+        Lengths of the gradients.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If the clip has fewer audio tokens, or the model is none that can be attached.
+    """
+    waveform, _ = read_clip(source)
+    anatomy = describe_anatomy(model, processor)
+    inputs = anatomy.ask(model, processor, waveform, None)
+    seen: dict[str, Tensor] = {}
+
+    def cut(_: nn.Module, __: Any, output: Any) -> Any:
+        hidden = output[0] if isinstance(output, tuple) else output
+        seen["positions"] = hidden.detach().requires_grad_(True)
+        return (seen["positions"], *output[1:]) if isinstance(output, tuple) else seen["positions"]
+
+    def keep(_: nn.Module, __: Any, output: Tensor) -> None:
+        seen["tokens"] = output.flatten(0, -2)
+
+    layers: Any = anatomy.parts["encoder"].get_submodule("layers")
+    with hooked(after=[(layers[-1], cut), (anatomy.parts["projector"], keep)]), torch.enable_grad():
+        model(**inputs)
+    tokens, positions = seen["tokens"], seen["positions"]
+    if len(tokens) < audio_tokens:
+        raise ValueError(f"Expected a clip of at least {audio_tokens} audio tokens, but found {len(tokens)}.")
+    direction = torch.randn(tokens.shape[1], generator=torch.Generator().manual_seed(0))
+    gradients = [
+        torch.autograd.grad(token @ direction, positions, retain_graph=True)[0][0].norm(dim=1)
+        for token in tokens[:audio_tokens]
+    ]
+    return torch.stack(gradients).numpy()
+
+
 def _change(
     encoder: WhisperEncoder,
     log_mel: Float32[ndarray, "n_mels frames"],
@@ -130,10 +197,3 @@ def _change(
     moved = np.linalg.norm(layer_states(encoder, silenced) - states, axis=2)
     relative: ndarray = moved / np.linalg.norm(states, axis=2)
     return relative
-
-
-def _check_stretch(log_mel: Float32[ndarray, "n_mels frames"], start: int, end: int) -> None:
-    if not 0 <= start < end <= log_mel.shape[1]:
-        raise ValueError(
-            f"Expected a stretch within the clip's {log_mel.shape[1]} frames, but found {start} to {end}."
-        )

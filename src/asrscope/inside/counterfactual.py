@@ -8,14 +8,17 @@ a click is a change of its own.
 import math
 
 import numpy as np
+import soxr
 from jaxtyping import Float32
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
 
-__all__ = ["FADE", "cut", "mask_span", "shift"]
+__all__ = ["FADE", "change_pitch", "change_tempo", "cut", "mask_span", "shift"]
 
 FADE = 0.005  # seconds
+LARGEST = 4.0  # times as fast, or as slow; beyond it no speech remains
+WINDOW = 512  # samples of the vocoder's window, 32 ms: several periods of a voice, less than most sounds
 
 
 def mask_span(
@@ -102,6 +105,71 @@ def shift(waveform: Float32[ndarray, " samples"], seconds: float) -> Float32[nda
     if not 0 <= seconds < math.inf:
         raise ValueError(f"Expected a silence of 0 s or more, but found {seconds} s.")
     return np.pad(waveform, (round(seconds * SAMPLE_RATE), 0))
+
+
+def change_tempo(waveform: Float32[ndarray, " samples"], factor: float) -> Float32[ndarray, " changed"]:
+    """Let a clip run faster or slower at the same pitch, by the phase vocoder of librosa.
+
+    Parameters
+    ----------
+    waveform : np.ndarray, shape (samples,)
+        Mono audio at 16 kHz in [-1, 1].
+    factor : float
+        2 is twice as fast, 0.5 half as fast; from 1/4 to 4.
+
+    Returns
+    -------
+    np.ndarray, shape (changed,)
+        ``samples / factor`` samples, rounded. A factor of 1 changes next to nothing.
+
+    Raises
+    ------
+    ValueError
+        If the clip is empty or the factor is out of range.
+    """
+    if waveform.size == 0 or not 1 / LARGEST <= factor <= LARGEST:
+        raise ValueError(
+            f"Expected a clip with samples and a factor from {1 / LARGEST:g} to {LARGEST:g}, "
+            f"but found {waveform.size} samples and {factor}."
+        )
+    import librosa.effects  # noqa: PLC0415 - slow to import, and the other changes do without
+
+    length = max(1, round(waveform.size / factor))
+    padded = np.pad(waveform, (0, max(0, WINDOW - waveform.size)))
+    changed = librosa.effects.time_stretch(padded, rate=factor, n_fft=WINDOW)[:length]
+    return np.clip(changed, -1.0, 1.0).astype(np.float32)
+
+
+def change_pitch(waveform: Float32[ndarray, " samples"], semitones: float) -> Float32[ndarray, " samples"]:
+    """Raise or lower a clip at the same tempo.
+
+    Everything moves, the resonances of the mouth too: it sounds like a smaller or a larger speaker.
+
+    Parameters
+    ----------
+    waveform : np.ndarray, shape (samples,)
+        Mono audio at 16 kHz in [-1, 1].
+    semitones : float
+        Twelfths of an octave: 12 doubles all frequencies, -12 halves them; from -24 to 24.
+
+    Returns
+    -------
+    np.ndarray, shape (samples,)
+        As long as before. What a raised clip would hold above 8 kHz is gone; a lowered clip has nothing at
+        the top.
+
+    Raises
+    ------
+    ValueError
+        If the clip is empty or the shift is out of range.
+    """
+    ratio = 2 ** (semitones / 12)
+    if not 1 / LARGEST <= ratio <= LARGEST:
+        raise ValueError(f"Expected -24 to 24 semitones, but found {semitones}.")
+    stretched = change_tempo(waveform, 1 / ratio)
+    changed = soxr.resample(stretched, SAMPLE_RATE * ratio, SAMPLE_RATE)[: waveform.size]
+    filled = np.pad(changed, (0, waveform.size - changed.size))
+    return np.clip(filled, -1.0, 1.0).astype(np.float32)
 
 
 def _span(waveform: Float32[ndarray, " samples"], start: float, end: float) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from asrscope.inside.forcing import forced_inputs
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.scope.traces import Word
+from asrscope.scope.watching import hooked
 
 __all__ = ["Lens", "layer_logits", "logit_lens", "more_within"]
 
@@ -170,17 +171,12 @@ def _between_layers(model: AsrScopeForConditionalGeneration) -> Iterator[list[Te
     """Collect what goes into the decoder's first layer and comes out of each, (1, positions, decoder_dim)."""
     hidden: list[Tensor] = []
 
-    def before(_: object, inputs: tuple[Tensor, ...]) -> None:
+    def before(_: object, inputs: tuple[Tensor, ...], __: object) -> None:
         hidden.append(inputs[0])
 
     def after(_: object, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
         hidden.append(output[0] if isinstance(output, tuple) else output)
 
     layers = model.language_model.model.layers
-    handles = [layers[0].register_forward_pre_hook(before)]
-    handles += [layer.register_forward_hook(after) for layer in layers]
-    try:
+    with hooked(before=[(layers[0], before)], after=[(layer, after) for layer in layers]):
         yield hidden
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -15,6 +15,7 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled
 from tqdm.auto import tqdm
 from transformers import SmolLM3Config, WhisperConfig
 
+from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.loading.adapters import add_adapter
 from asrscope.loading.fetching import Place, Unreachable, fetch, fetch_weights, in_words
 from asrscope.loading.parts import (
@@ -36,7 +37,6 @@ from asrscope.loading.room import check_room, estimate
 from asrscope.loading.stored import StoredTensors
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.scope.stages import SECONDS_PER_POSITION
 
 __all__ = [
     "FULL_DECODER",

@@ -105,8 +105,7 @@ def attach_provenance(
         The module of each part; by default those named in `PARTS`.
     """
     modules = _own_parts(model) if parts is None else parts
-    known = {p.part: (p, _marks(modules[p.part])) for p in provenance}
-    setattr(model, _ATTRIBUTE, known)
+    setattr(model, _ATTRIBUTE, {p.part: _Known(p, modules[p.part].parameters()) for p in provenance})
 
 
 def provenance_of(
@@ -138,12 +137,14 @@ def provenance_of(
     attached = getattr(model, _ATTRIBUTE, {})
     found = []
     for part, module in (_own_parts(model) if parts is None else parts).items():
-        known, marks = attached.get(part, (None, []))
+        known = attached.get(part)
         if known is None:
-            known = describe_weights(part, module, source, revision=revision)
-        elif not _unchanged(module, marks):
-            known = describe_weights(part, module, f"changed in memory, once {known.source}")
-        found.append(known)
+            found.append(describe_weights(part, module, source, revision=revision))
+        elif known.holds_for(module):
+            found.append(known.provenance)
+        else:
+            source_was = known.provenance.source
+            found.append(describe_weights(part, module, f"changed in memory, once {source_was}"))
     return tuple(found)
 
 
@@ -214,18 +215,26 @@ def select_part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _marks(module: nn.Module) -> list[tuple["ref[nn.Parameter]", int]]:
-    """Identify weights and their state: torch counts a tensor's changes in place."""
-    return [(ref(parameter), parameter._version) for parameter in module.parameters()]
+class _Known:
+    """What is known of a part's weights while they stay as they were: torch counts a tensor's changes."""
 
+    def __init__(self, provenance: Provenance, weights: Iterable[nn.Parameter]) -> None:
+        self.provenance = provenance
+        self._marks = [(ref(parameter), parameter._version) for parameter in weights]
 
-def _unchanged(module: nn.Module, marks: list[tuple["ref[nn.Parameter]", int]]) -> bool:
-    """Tell whether a module has the very weights that were marked, in the state they had."""
-    parameters = list(module.parameters())
-    return len(parameters) == len(marks) and all(
-        mark() is parameter and version == parameter._version
-        for (mark, version), parameter in zip(marks, parameters, strict=True)
-    )
+    def holds_for(self, module: nn.Module) -> bool:
+        """Tell whether a module has these very weights, in the state they had."""
+        return [id(weight) for weight in module.parameters()] == [id(weight) for weight in self._unchanged()]
+
+    def _unchanged(self) -> list[nn.Parameter]:
+        """Give the weights that are still there as they were."""
+        weights = [(mark(), version) for mark, version in self._marks]
+        return [weight for weight, version in weights if weight is not None and weight._version == version]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Weak references cannot be pickled. The weights go into the pickle of the model and come out as those
+        # of its copy; without those that were changed since, the copy counts as changed as well.
+        return _Known, (self.provenance, self._unchanged())
 
 
 def _sha256(tensors: Mapping[str, Tensor]) -> str:

@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 
+from asrscope.audio import SAMPLE_RATE
+
 __all__ = ["STAGES", "Axis", "Stage"]
 
-SECONDS_PER_SAMPLE = 1 / 16_000
-SECONDS_PER_FRAME = 0.010  # one mel column: a hop of 160 samples
-SECONDS_PER_POSITION = 0.020  # the encoder's second convolution has stride 2
+SECONDS_PER_SAMPLE = 1 / SAMPLE_RATE
 
 
 @dataclass(frozen=True)
 class Axis:
     """One axis of a stage: its name, its unit, and the seconds that one step covers if it runs along time.
 
-    ``seconds_per_step`` of the audio tokens depends on the model: `Trace.axes` fills it in.
+    ``seconds_per_step`` depends on the model but for the samples: `Trace.axes` fills it in.
     """
 
     name: str
@@ -48,14 +48,14 @@ STAGES: tuple[Stage, ...] = (
         key="log_mel",
         title="Log-mel spectrogram",
         field="log_mel",
-        axes=(Axis("n_mels", "mel band"), Axis("frames", "frame", SECONDS_PER_FRAME)),
+        axes=(Axis("n_mels", "mel band"), Axis("frames", "frame")),
         description="Energy in each mel band every 10 ms, on a logarithmic scale.",
     ),
     Stage(
         key="encoder_output",
         title="Encoder output",
         field="encoder_hidden_states",
-        axes=(Axis("positions", "encoder position", SECONDS_PER_POSITION), Axis("encoder_dim", "dimension")),
+        axes=(Axis("positions", "encoder position"), Axis("encoder_dim", "dimension")),
         description="One vector every 20 ms; each has seen the whole clip through attention.",
         parts=("encoder",),
     ),

@@ -1,52 +1,34 @@
 """What one run of the model leaves behind: a `Trace` holds what `asrscope.scope.stages` describes.
 
-Only NumPy and the standard library are needed here: a saved trace is loaded and drawn without torch.
+NumPy is all that is needed here: a saved trace is loaded and drawn without torch. A file may be damaged or
+hostile: nothing in it is unpickled, and how much it unpacks to is known before.
 """
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+import types
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
+from zipfile import ZipFile
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from asrscope.audio import SAMPLE_RATE
+from asrscope.audio.memory import free_memory
 from asrscope.files import written
-from asrscope.scope.archive import brief, read_arrays, restore
-from asrscope.scope.records import Provenance, Token, Word
-from asrscope.scope.stages import (
-    SECONDS_PER_FRAME,
-    SECONDS_PER_POSITION,
-    SECONDS_PER_SAMPLE,
-    STAGES,
-    Axis,
-    Stage,
-)
+from asrscope.scope.stages import STAGES, Axis, Stage
 
-__all__ = ["ARRAY_AXES", "STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word"]
+__all__ = ["ARRAY_AXES", "STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word", "WordTimes"]
 
 FORMAT = "asrscope-trace"
 FORMAT_VERSION = 2
 OWN_ARCHITECTURE = "AsrScopeForConditionalGeneration"
+MOST_BYTES = 2**32  # of all arrays of a file; those of half an hour in a large model have a quarter of it
 
-# Axis names of every array of a trace. Axes of equal name have equal length: `Trace` checks it.
-ARRAY_AXES: dict[str, tuple[str, ...]] = {
-    "waveform": ("samples",),
-    "log_mel": ("n_mels", "frames"),
-    "encoder_hidden_states": ("positions", "encoder_dim"),
-    "audio_embeds": ("audio_tokens", "decoder_dim"),
-    "nearest_ids": ("audio_tokens", "n_nearest"),
-    "nearest_cosines": ("audio_tokens", "n_nearest"),
-    "prompt_ids": ("prompt_positions",),
-    "prompt_is_audio": ("prompt_positions",),
-}
-
-ARRAY_TYPES: dict[str, np.dtype[Any]] = {
-    **dict.fromkeys(ARRAY_AXES, np.dtype(np.float32)),
-    **dict.fromkeys(("nearest_ids", "prompt_ids"), np.dtype(np.int64)),
-    "prompt_is_audio": np.dtype(np.bool_),
-}
+WordTimes = Sequence[tuple[str, float, float]]  # word, start and end in seconds
 
 # Decimals kept by `Trace.to_dict`. A 16-bit sample is a step of 3e-5, so five decimals lose nothing audible;
 # the other arrays are activations of order one.
@@ -58,6 +40,89 @@ DECIMALS = {
     "nearest_cosines": 4,
 }
 PROBABILITY_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the weights of one part come from.
+
+    Attributes
+    ----------
+    part : str
+        ``"encoder"``, ``"projector"`` or ``"decoder"``.
+    source : str
+        Path or Hub repository, or how the weights were drawn when they were not loaded.
+    revision : str or None
+        Commit hash of the repository, where there is one.
+    sha256 : str
+        Hash over the part's tensors: names, types, shapes and bytes as stored; empty if some were not in
+        memory.
+    trained : bool or None
+        False for randomly initialized weights; None if the checkpoint does not say (unverified).
+    parameters : int
+        Number of parameters.
+    dtype : str
+        Type of the weights as stored, ``"float16"`` for example.
+    """
+
+    part: str
+    source: str
+    revision: str | None
+    sha256: str
+    trained: bool | None
+    parameters: int
+    dtype: str
+
+    @property
+    def label(self) -> str:
+        """``"trained weights"``, ``"random weights"`` or ``"unverified weights"``."""
+        return {True: "trained", False: "random", None: "unverified"}[self.trained] + " weights"
+
+
+@dataclass(frozen=True)
+class Token:
+    """One written token.
+
+    Attributes
+    ----------
+    id : int
+        Index in the vocabulary.
+    text : str
+        The token as text, its leading space included.
+    probability : float
+        Softmax of the raw logits at this step.
+    runners_up : tuple of (str, float)
+        The most probable *other* tokens with their probabilities, best first.
+    """
+
+    id: int
+    text: str
+    probability: float
+    runners_up: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Word:
+    """One written word: the tokens ``first_token`` to ``last_token`` (inclusive) of the trace.
+
+    Attributes
+    ----------
+    text : str
+        The word without surrounding spaces.
+    probability : float
+        Product of its tokens' probabilities.
+    first_token, last_token : int
+        Indices into `Trace.tokens`.
+    start, end : float or None
+        Seconds in the clip, from the synthesizer, where the word was written as it was spoken.
+    """
+
+    text: str
+    probability: float
+    first_token: int
+    last_token: int
+    start: float | None
+    end: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +242,7 @@ class Trace:
     @property
     def duration(self) -> float:
         """Length of the clip in seconds."""
-        return len(self.waveform) * SECONDS_PER_SAMPLE
+        return len(self.waveform) / SAMPLE_RATE
 
     @property
     def padding_tokens(self) -> int:
@@ -287,13 +352,13 @@ class Trace:
             If the file is no trace, or was written by a later version.
         """
         try:
-            arrays = read_arrays(path, {"header": "U", **ARRAY_TYPES})
+            arrays = _read(path)
             header = json.loads(str(arrays.pop("header")))
         except FileNotFoundError:
             raise
         except Exception as error:  # of zipfile, zlib, json or NumPy, by where the damage is
             raise ValueError(
-                f"{path} is not a saved trace: expected an .npz file written by Trace.save ({brief(error)})."
+                f"{path} is not a saved trace: expected an .npz file written by Trace.save ({_brief(error)})."
             ) from error
         if not isinstance(header, dict) or header.pop("format", None) != FORMAT:
             raise ValueError(f"{path} is not a saved trace: its header does not say {FORMAT!r}.")
@@ -309,9 +374,42 @@ class Trace:
             return cls(**_restored(arrays, _as_version_2(header) if version == 1 else header))
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise ValueError(
-                f"{path} is damaged, or not all of a trace ({brief(error)}). "
+                f"{path} is damaged, or not all of a trace ({_brief(error)}). "
                 "Make sure to trace the clip again."
             ) from error
+
+
+# Axis names and type of every array of a trace. Axes of equal name have equal length: `Trace` checks it.
+_HINTS = get_type_hints(Trace)
+_ARRAYS = {field: hint for field, hint in _HINTS.items() if hasattr(hint, "dim_str")}
+ARRAY_AXES: dict[str, tuple[str, ...]] = {f: tuple(hint.dim_str.split()) for f, hint in _ARRAYS.items()}
+ARRAY_TYPES = {field: np.dtype(hint.dtypes[0]) for field, hint in _ARRAYS.items()}
+
+
+def _read(path: str | Path) -> dict[str, np.ndarray]:
+    """Read header and arrays of an .npz file; how much they unpack to is known before they are unpacked."""
+    arrays = {}
+    with Path(path).open("rb") as file, ZipFile(file) as archive:
+        sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.infolist()}
+        if missing := [name for name in ("header", *ARRAY_AXES) if name not in sizes]:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        total = sum(sizes[name] for name in ("header", *ARRAY_AXES))
+        if total > min(MOST_BYTES, free_memory() // 2):
+            raise ValueError(f"its arrays take {total / 1e9:.1f} GB, more than there is memory for")
+        for name in ("header", *ARRAY_AXES):
+            with archive.open(f"{name}.npy") as stream:
+                array = np.lib.format.read_array(stream)
+                if stream.read(1):
+                    raise ValueError(f"{name} has more bytes than its shape {array.shape} says")
+            if name in ARRAY_TYPES and array.dtype != ARRAY_TYPES[name]:
+                raise ValueError(f"{name} holds {array.dtype}, but {ARRAY_TYPES[name]} was expected")
+            arrays[name] = array
+    return arrays
+
+
+def _brief(error: Exception) -> str:
+    """Shorten what a library says to a part of one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _plain(value: Any, decimals: int | None = None) -> Any:
@@ -338,19 +436,19 @@ def _as_version_2(header: dict[str, Any]) -> dict[str, Any]:
         "projection": f"{factor} neighboring positions are stacked and pass a small network",
         "frames_per_column": 1,
         "mel_scale": "slaney",
-        "seconds_per_frame": SECONDS_PER_FRAME,
-        "seconds_per_position": SECONDS_PER_POSITION,
-        "seconds_per_audio_token": factor * SECONDS_PER_POSITION,
+        "seconds_per_frame": 0.01,
+        "seconds_per_position": 0.02,
+        "seconds_per_audio_token": factor * 0.02,
         "window_seconds": None,
     }
 
 
 def _restored(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> dict[str, Any]:
     """Make the fields of a trace of what was in a file, and see that their lengths fit each other."""
-    hints = {name: hint for name, hint in get_type_hints(Trace).items() if name not in ARRAY_AXES}
+    hints = {name: hint for name, hint in _HINTS.items() if name not in ARRAY_AXES}
     if wrong := sorted(hints.keys() ^ header.keys()):
         raise ValueError(f"it lacks or has one too many: {', '.join(wrong)[:100]}")
-    found = {**arrays, **{name: restore(header[name], hint, name) for name, hint in hints.items()}}
+    found = {**arrays, **{name: _restore(header[name], hint, name) for name, hint in hints.items()}}
     rows = {len(row) for row in found["nearest_texts"]}
     for name, texts, array in (
         ("prompt_texts", len(found["prompt_texts"]), arrays["prompt_ids"].shape),
@@ -364,3 +462,33 @@ def _restored(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> dict[str
     if not all(0 <= word.first_token <= word.last_token < len(found["tokens"]) for word in found["words"]):
         raise ValueError("a word has other tokens than were written")
     return found
+
+
+def _restore(value: Any, hint: Any, where: str) -> Any:
+    """Make what JSON holds into what a type hint says: lists become tuples, dictionaries dataclasses."""
+    kind, inside = get_origin(hint), get_args(hint)
+    if kind in {Union, types.UnionType}:
+        (other,) = (option for option in inside if option is not types.NoneType)
+        return None if value is None else _restore(value, other, where)
+    if kind is tuple and isinstance(value, list):
+        each = [inside[0]] * len(value) if inside[-1] is Ellipsis else list(inside)
+        if len(each) == len(value):
+            return tuple(
+                _restore(item, one, f"{where}[{n}]")
+                for n, (item, one) in enumerate(zip(value, each, strict=True))
+            )
+    elif kind is dict and isinstance(value, dict):
+        return {key: _restore(item, inside[1], f"{where}.{key}") for key, item in value.items()}
+    elif is_dataclass(hint) and isinstance(value, dict):
+        hints = get_type_hints(hint)
+        names = {field.name for field in fields(hint)}
+        if wrong := sorted(names ^ value.keys()):
+            raise ValueError(f"{where} lacks or has one too many: {', '.join(wrong)[:100]}")
+        return hint(**{name: _restore(value[name], hints[name], f"{where}.{name}") for name in names})  # type: ignore[operator]
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    shown = "a number that is not finite" if hint is float and isinstance(value, float) else repr(value)[:40]
+    raise ValueError(f"{where} is {shown}, but {getattr(hint, '__name__', hint)} was expected")

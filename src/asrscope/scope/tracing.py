@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,21 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from asrscope import decoder
-from asrscope.audio import SAMPLE_RATE, Clip, is_silent, read_clip
+from asrscope.audio import SAMPLE_RATE, SILENT, Clip, read_clip
 from asrscope.audio.speech import sound_warnings
-from asrscope.decoder import WordTimes
+from asrscope.decoder import Written, split_pieces, text_of
 from asrscope.loading.provenance import attach_provenance, provenance_of
-from asrscope.scope.anatomy import Anatomy, describe_anatomy, parts_of, unwrap
-from asrscope.scope.layout import Layout, lay_out
-from asrscope.scope.traces import Provenance, Trace
-from asrscope.scope.watching import watch
+from asrscope.scope.anatomy import Anatomy, describe_anatomy, uncompiled, unwrap
+from asrscope.scope.traces import Provenance, Token, Trace, Word, WordTimes
+from asrscope.scope.watching import lay_out, watch
 
-__all__ = ["Scope", "attach", "nearest_tokens", "trace"]
+__all__ = ["Scope", "attach", "describe_tokens", "join_words", "nearest_tokens", "trace"]
 
 N_NEAREST = 5  # text tokens kept for each audio token
+N_RUNNERS_UP = 5  # other tokens kept for each token written
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Scope:
     processor : ProcessorMixin
         Its processor.
     anatomy : Anatomy
-        Where its parts are and how they are joined.
+        Where its parts are and how they are joined. Attach anew once a part was replaced by another.
     """
 
     model: Any
@@ -94,53 +96,52 @@ class Scope:
             If it is no audio or too long for the model, or the processor does not fit the model.
         """
         waveform, warnings = read_clip(source)
+        silent = any(SILENT in warning for warning in warnings)
         seconds = waveform.size / SAMPLE_RATE
-        warnings += self._length_warnings(seconds)
         limit = max_new_tokens or decoder.max_new_tokens(seconds)
         model, tokenizer = unwrap(self.model), self.processor.tokenizer
         started = time.perf_counter()
         inputs = self._inputs(waveform, instruction, num_beams)
         features_done = time.perf_counter()
-        with watch(model, self.anatomy) as seen:
+        with watch(self.anatomy) as seen:
             written = decoder.write(self.model, inputs, num_beams=num_beams, limit=limit, tokenizer=tokenizer)
         decoder_done = time.perf_counter()
 
+        stages = lay_out(seen, self.anatomy, self.processor, inputs, num_beams=num_beams, seconds=seconds)
+        nearest_ids, nearest_cosines = self._nearest(stages["audio_embeds"])
         prompt_ids = inputs["input_ids"][0].cpu().numpy()
-        found: Layout = lay_out(
-            seen, self.anatomy, self.processor, inputs, num_beams=num_beams, seconds=seconds
-        )
-        table = model.get_input_embeddings().get_parameter("weight")
-        special = {
-            *tokenizer.all_special_ids,
-            self.anatomy.audio_token_id,
-            *range(len(tokenizer), len(table)),
-        }
-        excluded = sorted(token for token in special if token < len(table))
-        nearest_ids, nearest_cosines = nearest_tokens(found.audio_embeds, table, excluded)
-        tokens = decoder.describe_tokens(tokenizer, written)
-        text = decoder.text_of(tokenizer, written.ids)
+        tokens = describe_tokens(tokenizer, written)
+        text = text_of(tokenizer, written.ids)
         confidence = decoder.confidence(written.token_probabilities)
-        if not is_silent(waveform):  # the loader has said that
-            warnings += sound_warnings(waveform)
+        trained = self.anatomy.trained_seconds
+        if trained is not None and seconds > trained:
+            warnings.append(
+                f"the clip has {seconds:.1f} s, but the model was trained on at most {trained:g} s: "
+                "the text may be wrong or incomplete"
+            )
+        if not silent:
+            spectrogram = stages["log_mel"] if self.anatomy.mel_scale == "slaney" else None
+            warnings += sound_warnings(waveform, spectrogram)
         warnings += decoder.decoding_warnings(
             text, finished=written.finished, limit=limit, confidence=confidence
         )
+        spoken = None
+        if reference_words is not None:
+            spoken = tuple((word, float(start), float(end)) for word, start, end in reference_words)
         return Trace(
             name=name or (Path(source).stem if isinstance(source, str | Path) else "clip"),
             waveform=waveform,
-            log_mel=found.log_mel,
-            encoder_hidden_states=found.encoder_hidden_states,
-            audio_embeds=found.audio_embeds.numpy(),
+            **stages,
             nearest_ids=nearest_ids,
             nearest_cosines=nearest_cosines,
-            nearest_texts=tuple(decoder.split_pieces(tokenizer, row) for row in nearest_ids),
+            nearest_texts=tuple(split_pieces(tokenizer, row) for row in nearest_ids),
             prompt_ids=prompt_ids,
-            prompt_texts=decoder.split_pieces(tokenizer, prompt_ids),
+            prompt_texts=split_pieces(tokenizer, prompt_ids),
             prompt_is_audio=prompt_ids == self.anatomy.audio_token_id,
             tokens=tokens,
             finished=written.finished,
             eos_probability=written.eos_probability,
-            words=decoder.join_words(tokenizer, tokens, reference_words or ()),
+            words=join_words(tokenizer, tokens, reference_words or ()),
             text=text,
             confidence=confidence,
             timings={
@@ -150,73 +151,16 @@ class Scope:
             },
             provenance=self._provenance(model),
             architecture=self.anatomy.architecture,
-            projection=found.projection,
-            stack_factor=found.stack_factor,
-            frames_per_column=found.frames_per_column,
             mel_scale=self.anatomy.mel_scale,
-            seconds_per_frame=found.seconds_per_frame,
-            seconds_per_position=found.seconds_per_position,
-            seconds_per_audio_token=found.seconds_per_audio_token,
-            window_seconds=found.window_seconds,
             warnings=tuple(warnings),
             reference=reference,
-            reference_words=(
-                None
-                if reference_words is None
-                else tuple((word, float(start), float(end)) for word, start, end in reference_words)
-            ),
+            reference_words=spoken,
             versions={
                 "python": platform.python_version(),
                 **{package: version(package) for package in ("asrscope", "numpy", "transformers")},
                 "torch": str(torch.__version__),  # with its build, which the package's metadata may leave out
             },
         )
-
-    @torch.no_grad()  # not inference_mode: parameters that accelerate moves meanwhile would stay marked
-    def transcribe(
-        self,
-        source: Clip,
-        *,
-        instruction: str | None = None,
-        num_beams: int = 1,
-        max_new_tokens: int | None = None,
-    ) -> str:
-        """Let the model answer to a clip, and keep only the text.
-
-        Parameters
-        ----------
-        source : str, Path or np.ndarray [shape=(samples,)]
-            An audio file, or a mono waveform at 16 kHz.
-        instruction : str, optional
-            What to ask of the model; by default to transcribe, in the words of its own processor.
-        num_beams : int
-            Beams of the search; 1 is greedy.
-        max_new_tokens : int, optional
-            Cap on the tokens written; by default it follows from the clip's length.
-
-        Returns
-        -------
-        str
-            What the model wrote.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be read.
-        ValueError
-            If it is no audio or too long for the model, or the processor does not fit the model.
-        """
-        waveform, _ = read_clip(source)
-        limit = max_new_tokens or decoder.max_new_tokens(waveform.size / SAMPLE_RATE)
-        tokenizer = self.processor.tokenizer
-        written = decoder.write(
-            self.model,
-            self._inputs(waveform, instruction, num_beams),
-            num_beams=num_beams,
-            limit=limit,
-            tokenizer=tokenizer,
-        )
-        return decoder.text_of(tokenizer, written.ids)
 
     def _inputs(
         self, waveform: Float32[np.ndarray, " samples"], instruction: str | None, num_beams: int
@@ -245,14 +189,24 @@ class Scope:
                 f"the beam search of transformers mixes up, but found num_beams={num_beams}. Make sure to "
                 "use num_beams=1, or to cut the clip to one window."
             )
-        tower = parts_of(model)["encoder"]
-        types = [weight.dtype for weight in tower.parameters() if weight.dtype.is_floating_point]
+        weights = self.anatomy.parts["encoder"].parameters()
+        types = [weight.dtype for weight in weights if weight.dtype.is_floating_point]
         device = model.get_input_embeddings().get_parameter("weight").device
         return inputs.to(device, dtype=types[0] if types else None)
 
+    def _nearest(
+        self, audio_embeds: Float32[np.ndarray, "audio_tokens decoder_dim"]
+    ) -> tuple[Int64[np.ndarray, "audio_tokens n_nearest"], Float32[np.ndarray, "audio_tokens n_nearest"]]:
+        """Find the nearest text tokens: no special ones, and none that the tokenizer doesn't have."""
+        tokenizer, table = self.processor.tokenizer, self.model.get_input_embeddings().weight
+        unused = range(len(tokenizer), len(table))
+        special = {*tokenizer.all_special_ids, self.anatomy.audio_token_id, *unused}
+        excluded = sorted(token for token in special if token < len(table))
+        return nearest_tokens(torch.from_numpy(audio_embeds), table, excluded)
+
     def _provenance(self, model: PreTrainedModel) -> tuple[Provenance, ...]:
         """Say where the weights come from; to hash billions of them takes a while, so it is done once."""
-        parts = parts_of(model)
+        parts = self.anatomy.parts
         if model.config.model_type == "asrscope":  # its loader has said it
             return provenance_of(model, parts)
         found = provenance_of(
@@ -264,15 +218,6 @@ class Scope:
         attach_provenance(model, found, parts)
         return found
 
-    def _length_warnings(self, seconds: float) -> list[str]:
-        trained = self.anatomy.trained_seconds
-        if trained is None or seconds <= trained:
-            return []
-        return [
-            f"the clip has {seconds:.1f} s, but the model was trained on at most {trained:g} s: "
-            "the text may be wrong or incomplete"
-        ]
-
 
 def attach(model: Any, processor: ProcessorMixin) -> Scope:
     """Clip a scope onto a speech-language model: ours, or one that transformers ships.
@@ -283,7 +228,7 @@ def attach(model: Any, processor: ProcessorMixin) -> Scope:
     Parameters
     ----------
     model : PreTrainedModel
-        The model; wrapped by PEFT, quantized or spread over devices, if need be.
+        The model; compiled, wrapped by PEFT, quantized or spread over devices, if need be.
     processor : ProcessorMixin
         The processor saved with it.
 
@@ -299,7 +244,7 @@ def attach(model: Any, processor: ProcessorMixin) -> Scope:
     ValueError
         If a part of the model is missing, or the processor is of another kind.
     """
-    return Scope(model, processor, describe_anatomy(unwrap(model), processor))
+    return Scope(uncompiled(model), processor, describe_anatomy(unwrap(model), processor))
 
 
 def trace(model: Any, processor: ProcessorMixin, source: Clip, **options: Any) -> Trace:
@@ -372,3 +317,88 @@ def nearest_tokens(
     best = torch.cat(cosines, dim=1).topk(n_nearest, dim=1)
     nearest = torch.cat(ids, dim=1).gather(1, best.indices)
     return nearest.cpu().numpy(), best.values.clamp(-1, 1).cpu().numpy()
+
+
+def describe_tokens(tokenizer: PreTrainedTokenizerBase, written: Written) -> tuple[Token, ...]:
+    """List the tokens written, each with its probability and the most probable other tokens.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+        The decoder's tokenizer.
+    written : Written
+        What the decoder wrote.
+
+    Returns
+    -------
+    tuple of Token
+        One for each token, the end token left out.
+    """
+    best = written.probabilities.topk(N_RUNNERS_UP + 1, dim=-1)
+    tokens = []
+    for step, (token, probability) in enumerate(zip(written.ids, written.token_probabilities, strict=True)):
+        others = [
+            (*split_pieces(tokenizer, [other]), p)
+            for other, p in zip(best.indices[step].tolist(), best.values[step].tolist(), strict=True)
+            if other != token
+        ]
+        (text,) = split_pieces(tokenizer, [token])
+        tokens.append(Token(token, text, probability, tuple(others[:N_RUNNERS_UP])))
+    return tuple(tokens)
+
+
+def join_words(
+    tokenizer: PreTrainedTokenizerBase, tokens: Sequence[Token], reference_words: WordTimes = ()
+) -> tuple[Word, ...]:
+    """Join tokens to words: a token that starts with a space starts a word.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerBase
+        The decoder's tokenizer.
+    tokens : sequence of Token
+        What the decoder wrote.
+    reference_words : sequence of (str, float, float)
+        The words said, with start and end in seconds.
+
+    Returns
+    -------
+    tuple of Word
+        Words of the text; those written as they were spoken have their times.
+    """
+    groups: list[list[int]] = []  # indices into tokens
+    for index, token in enumerate(tokens):
+        if token.id in tokenizer.all_special_ids:
+            continue
+        if not groups or token.text[:1].isspace():
+            groups.append([])
+        groups[-1].append(index)
+    texts = [text_of(tokenizer, [tokens[index].id for index in group]) for group in groups]
+    times = _spoken_times(texts, reference_words)
+    return tuple(
+        Word(
+            text=text,
+            probability=math.prod(tokens[index].probability for index in group),
+            first_token=group[0],
+            last_token=group[-1],
+            start=start,
+            end=end,
+        )
+        for text, group, (start, end) in zip(texts, groups, times, strict=True)
+        if text
+    )
+
+
+def _spoken_times(texts: list[str], reference_words: WordTimes) -> list[tuple[Any, Any]]:
+    """Start and end of each word that was written as it was spoken."""
+
+    def bare(word: str) -> str:
+        return word.casefold().strip(".,;:!?\"'()")
+
+    times: list[tuple[Any, Any]] = [(None, None)] * len(texts)
+    spoken, written = [bare(word) for word, _, _ in reference_words], [bare(text) for text in texts]
+    for block in SequenceMatcher(None, spoken, written, autojunk=False).get_matching_blocks():
+        for offset in range(block.size):
+            _, start, end = reference_words[block.a + offset]
+            times[block.b + offset] = (float(start), float(end))
+    return times
