@@ -33,11 +33,17 @@ class Place:
         Where the files lie on this machine.
     revision : str or None
         Commit of the repository; None for a folder.
+    note : str
+        What else is to be said of its origin, its license for example.
+    sha256 : str
+        Of its tensors, where that has been checked already.
     """
 
     name: str
     folder: Path
     revision: str | None = None
+    note: str = ""
+    sha256: str = ""
 
 
 class Unreachable(OSError):

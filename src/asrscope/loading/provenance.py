@@ -23,6 +23,7 @@ __all__ = [
     "PARTS",
     "attach_provenance",
     "describe_weights",
+    "hash_tensors",
     "provenance_of",
     "read_claims",
     "read_tensors",
@@ -76,7 +77,7 @@ def describe_weights(
     for tensor in tensors.values():
         counts += tensor.numel()
         types.add(str(tensor.dtype).removeprefix("torch."))
-    digest = _sha256(tensors)
+    digest = hash_tensors(tensors)
     if claim is not None and digest and claim.get("sha256") == digest:
         trained = claim.get("trained")
     return Provenance(
@@ -171,7 +172,7 @@ def write_provenance(path: str | Path, claims: Mapping[str, Mapping[str, Any]]) 
     """
     tensors = read_tensors(Path(path))
     record = {
-        part: {**claim, "sha256": _sha256(select_part(tensors, part))} for part, claim in claims.items()
+        part: {**claim, "sha256": hash_tensors(select_part(tensors, part))} for part, claim in claims.items()
     }
     write_text(Path(path) / CLAIMS, json.dumps(record, indent=2) + "\n")
 
@@ -228,7 +229,7 @@ def _unchanged(module: nn.Module, marks: list[tuple["ref[nn.Parameter]", int]]) 
     )
 
 
-def _sha256(tensors: Mapping[str, Tensor]) -> str:
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     """Hash names, types, shapes and bytes; nothing if some are not in memory, because accelerate has them."""
     if any(tensor.is_meta for tensor in tensors.values()):
         return ""
