@@ -280,8 +280,8 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         learned = self.multi_modal_projector.prompt  # (prompt_vectors, decoder_dim)
         if not bool(((counts == 0) | (counts == len(learned))).all()):
             raise ValueError(
-                f"A prompt must hold the placeholder of learned vectors (token {self.config.prompt_token_id}) "
-                f"{len(learned)} times or not at all, but found {counts.tolist()}. Make sure to prepare it "
+                f"A prompt must hold the placeholder of learned vectors (token "
+                f"{self.config.prompt_token_id}) {len(learned)} times or not at all, but found {counts.tolist()}. Make sure to prepare it "
                 "with the processor that was saved with the model."
             )
         vectors = learned.repeat(int((counts > 0).sum()), 1)  # (placeholders, decoder_dim)

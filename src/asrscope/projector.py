@@ -4,9 +4,9 @@ It stacks ``k`` encoder positions into one vector and passes it through a SwiGLU
 sees those ``k`` positions and nothing else: context is the business of the encoder before it and the decoder
 after it. Published projectors differ in their layers; `AudioProjector` can have those too.
 
-A frozen decoder reads best what looks like its own embeddings: `TokenBinding` makes each audio token a mean of
-these, weighted by how much the projector's output points to each. A learned prompt, vectors around the clip
-that no word has, asks the decoder for what it was not trained to do.
+A frozen decoder reads best what looks like its own embeddings: `TokenBinding` makes each audio token a mean
+of these, weighted by how much the projector's output points to each. A learned prompt, vectors around the
+clip that no word has, asks the decoder for what it was not trained to do.
 """
 
 from typing import Any, TypeVar
@@ -117,15 +117,17 @@ class TokenBinding(nn.Module):
         self.filler = nn.Parameter(torch.zeros(decoder_dim))  # what the decoder reads there
         self.scale = nn.Parameter(torch.zeros(()))  # logarithm of what the scores are multiplied by
         self.vocabulary: Int32[Tensor, " tokens"] | None
-        self.register_buffer("vocabulary", torch.arange(vocabulary, dtype=torch.int32) if vocabulary else None)
+        self.register_buffer(
+            "vocabulary", torch.arange(vocabulary, dtype=torch.int32) if vocabulary else None
+        )
 
-    def fit(self, table: Float[Tensor, "vocabulary decoder_dim"], space: int) -> None:
-        """Start from the decoder's embeddings: scores of order one, and blanks read as the token `space`."""
+    def fit(self, table: Float[Tensor, "vocabulary decoder_dim"], space: int | None = None) -> None:
+        """Start from the decoder's embeddings, blanks read as the token `space`, or as the mean of all."""
         table = table.detach().float()
         power = table.square().mean()
         with torch.no_grad():
             nn.init.normal_(self.blank, std=float(power.sqrt()))
-            self.filler.copy_(table[space])
+            self.filler.copy_(table.mean(0) if space is None else table[space])
             self.scale.copy_((12 / (table.shape[1] * power)).log())  # a vector's score with itself is 12
 
     def scores(
@@ -133,7 +135,7 @@ class TokenBinding(nn.Module):
         vectors: Float[Tensor, "batch audio_tokens decoder_dim"],
         table: Float[Tensor, "vocabulary decoder_dim"],
     ) -> Float[Tensor, "batch audio_tokens choices"]:
-        """Score the blank and each token against each vector: the logits of CTC over the decoder's embeddings.
+        """Score the blank and each token against each vector: logits of CTC over the decoder's embeddings.
 
         Parameters
         ----------
@@ -272,9 +274,7 @@ class AudioProjector(nn.Module):
         names += ("temperature", "vocabulary", "prompt_vectors")
         return {name: getattr(self, name) for name in names}
 
-    def fit_length(
-        self, table: Float[Tensor, "vocabulary decoder_dim"], space: int | None = None
-    ) -> None:
+    def fit_length(self, table: Float[Tensor, "vocabulary decoder_dim"], space: int | None = None) -> None:
         """Make the vectors of a new projector as long as text embeddings, so that only directions are random.
 
         Parameters
@@ -283,11 +283,6 @@ class AudioProjector(nn.Module):
             The decoder's token embeddings. Without a norm the length is left to the weights.
         space : int, optional
             The token of a space, as which a bound output reads its blanks at first.
-
-        Raises
-        ------
-        ValueError
-            If the output is bound, and no space was given.
         """
         length = float(table.detach().float().square().mean().sqrt())
         if isinstance(self.norm_out, nn.RMSNorm):
@@ -295,8 +290,6 @@ class AudioProjector(nn.Module):
         if self.prompt is not None:
             nn.init.normal_(self.prompt, std=length)
         if self.binding is not None:
-            if space is None:
-                raise ValueError("Expected the token of a space for an output bound to tokens, but found none.")
             self.binding.fit(table, space)
 
     def forward(
@@ -327,7 +320,9 @@ class AudioProjector(nn.Module):
         if self.binding is None:
             return vectors
         if table is None:
-            raise ValueError("Expected the decoder's embedding table, which the output is bound to, but found none.")
+            raise ValueError(
+                "Expected the decoder's embedding table, which the output is bound to, but found none."
+            )
         bound: Tensor = self.binding(vectors, table)
         return bound
 

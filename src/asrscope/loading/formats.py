@@ -110,8 +110,8 @@ def read_gguf_decoder(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Returns
     -------
     dict, dict of str to torch.Tensor
-        What the file says of the model and its tokens, by GGUF's keys; and its tensors in float32, named as in
-        transformers' ``LlamaForCausalLM``.
+        What the file says of the model and its tokens, by GGUF's keys; and its tensors in float32, named as
+        in transformers' ``LlamaForCausalLM``.
 
     Raises
     ------
@@ -133,7 +133,9 @@ def _unreadable(file: Path, error: Exception) -> ValueError:
 
 def _ctranslate2(reader: _Reader) -> dict[str, Tensor]:
     if (version := reader.number("I")) != CTRANSLATE2_VERSION:
-        raise ValueError(f"expected version {CTRANSLATE2_VERSION} of CTranslate2's format, but found {version}")
+        raise ValueError(
+            f"expected version {CTRANSLATE2_VERSION} of CTranslate2's format, but found {version}"
+        )
     reader.text("H")  # the kind of model
     reader.number("I")  # its revision
     found = {}

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from asrscope.files import write_text
 from asrscope.scope.traces import Provenance
@@ -24,6 +25,7 @@ __all__ = [
     "attach_provenance",
     "describe_weights",
     "hash_tensors",
+    "hash_vocabulary",
     "provenance_of",
     "read_claims",
     "read_tensors",
@@ -48,6 +50,7 @@ def describe_weights(
     revision: str | None = None,
     trained: bool | None = None,
     claim: Mapping[str, Any] | None = None,
+    sha256: str = "",
 ) -> Provenance:
     """Describe the weights of one part.
 
@@ -66,6 +69,8 @@ def describe_weights(
     claim : mapping, optional
         What the checkpoint says of this part: ``trained`` and ``sha256``. It counts if the hash is that of
         the weights.
+    sha256 : str
+        What `hash_tensors` gives for them, where that is known.
 
     Returns
     -------
@@ -77,7 +82,7 @@ def describe_weights(
     for tensor in tensors.values():
         counts += tensor.numel()
         types.add(str(tensor.dtype).removeprefix("torch."))
-    digest = hash_tensors(tensors)
+    digest = sha256 or hash_tensors(tensors)
     if claim is not None and digest and claim.get("sha256") == digest:
         trained = claim.get("trained")
     return Provenance(
@@ -215,6 +220,36 @@ def select_part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Hash names, types, shapes and bytes; nothing if some are not in memory, because accelerate has them.
+
+    Parameters
+    ----------
+    tensors : mapping of str to torch.Tensor
+        Tensors by name; their order does not matter.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal digits.
+    """
+    if any(tensor.is_meta for tensor in tensors.values()):
+        return ""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]  # one at a time: they may still lie on the disk
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        data: memoryview = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def hash_vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash the tokens of a tokenizer in the order of their numbers, the placeholders of prompts included."""
+    tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return hashlib.sha256("\n".join(f"{number} {token}" for token, number in tokens).encode()).hexdigest()
+
+
 def _marks(module: nn.Module) -> list[tuple["ref[nn.Parameter]", int]]:
     """Identify weights and their state: torch counts a tensor's changes in place."""
     return [(ref(parameter), parameter._version) for parameter in module.parameters()]
@@ -227,16 +262,3 @@ def _unchanged(module: nn.Module, marks: list[tuple["ref[nn.Parameter]", int]]) 
         mark() is parameter and version == parameter._version
         for (mark, version), parameter in zip(marks, parameters, strict=True)
     )
-
-
-def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """Hash names, types, shapes and bytes; nothing if some are not in memory, because accelerate has them."""
-    if any(tensor.is_meta for tensor in tensors.values()):
-        return ""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]  # one at a time: they may still lie on the disk
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        data: memoryview = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
-        digest.update(data)
-    return digest.hexdigest()

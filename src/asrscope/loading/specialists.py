@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from asrscope.files import write_text
-from asrscope.loading.fetching import Place, fetch
+from asrscope.loading.fetching import Place, Unreachable, fetch
 from asrscope.loading.formats import read_ctranslate2_encoder, read_gguf_decoder
 from asrscope.loading.provenance import hash_tensors
 from asrscope.loading.stored import StoredTensors
@@ -104,13 +104,15 @@ def cache_folder() -> Path:
     ).expanduser()
 
 
-def obtain(part: Specialist) -> Place:
+def obtain(part: Specialist, *, cached: bool = False) -> Place:
     """Find a specialist in the cache; or make it there of the installed package's file, or of the Hub's.
 
     Parameters
     ----------
     part : Specialist
         Which one.
+    cached : bool
+        Whether to ask nothing of the Hub: it did not answer a moment ago.
 
     Returns
     -------
@@ -129,8 +131,8 @@ def obtain(part: Specialist) -> Place:
     folder = cache_folder() / "specialists" / f"{part.repository.rpartition('/')[2]}-{part.sha256[:12]}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):  # of several that begin at once, one makes it
-            came_from = _kept(part, folder) or _make(part, folder)
+        with FileLock(folder.parent / f"{folder.name}.lock"):  # of several that begin at once, one makes it
+            came_from = _kept(part, folder) or _make(part, folder, cached)
     except PermissionError as error:
         raise type(error)(
             f"{folder.parent}: cannot be written to ({error.strerror}). Set {CACHE} to a folder that can."
@@ -148,9 +150,9 @@ def _kept(part: Specialist, folder: Path) -> str | None:
         return None  # never made, or damaged
 
 
-def _make(part: Specialist, folder: Path) -> str:
+def _make(part: Specialist, folder: Path, cached: bool) -> str:
     """Read a specialist wherever it is, and put its folder in place in one step."""
-    file, came_from = _find(part)
+    file, came_from = _find(part, cached)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         made = Path(work) / folder.name
         read = _write_encoder if part is WHISPER else _write_decoder
@@ -169,28 +171,39 @@ def _make(part: Specialist, folder: Path) -> str:
     return came_from
 
 
-def _find(part: Specialist) -> tuple[Path, str]:
+def _find(part: Specialist, cached: bool) -> tuple[Path, str]:
     """Find the file of a specialist: in the installed package, or on the Hub."""
     try:
         installed = distribution(part.package)
     except PackageNotFoundError:
-        place = fetch(part.repository, part.revision, [part.file])
-        return place.folder / part.file, "from the Hugging Face Hub"
-    file = Path(str(installed.locate_file(part.packed)))
-    found = f"{_sha256(file)[:12]}..." if file.is_file() else "no such file"
-    if not part.packed_sha256.startswith(found.removesuffix("...")):
+        try:
+            place = fetch(part.repository, part.revision, [part.file], cached=cached)
+        except Unreachable as error:
+            raise Unreachable(
+                error.name, error.revision, error.reason, f"{part.package}=={part.version}"
+            ) from error
+        file, came_from = place.folder / part.file, "from the Hugging Face Hub"
+    else:
+        file = Path(str(installed.locate_file(part.packed)))
+        came_from = f"from the package {part.package} {installed.version}"
+    if file.name != Path(part.packed).name:
+        return file, came_from  # packed in another way: its tensors tell
+    found = _sha256(file) if file.is_file() else "no such file"
+    if found != part.packed_sha256:
         raise ValueError(
-            f"{file} of the package {part.package} {installed.version} is cut short, damaged, or of another "
-            f"version (expected SHA-256 {part.packed_sha256[:12]}..., but found {found}). {_again(part)}"
+            f"{file} {came_from} is cut short, damaged or of another version (expected SHA-256 "
+            f"{part.packed_sha256[:12]}..., but found {found[:12]}). {_again(part)}"
         )
-    return file, f"from the package {part.package} {installed.version}"
+    return file, came_from
 
 
 def _write_encoder(file: Path, folder: Path) -> dict[str, Tensor]:
     """Write what belongs to an encoder beside its weights, and return these."""
     packed = file.suffix == ".bin"
     found: Mapping[str, Tensor] = (
-        read_ctranslate2_encoder(file) if packed else StoredTensors.of(file).part("model.encoder.", "encoder.")
+        read_ctranslate2_encoder(file)
+        if packed
+        else StoredTensors.of(file).part("model.encoder.", "encoder.")
     )
     tensors = dict(found)
     d_model, n_mels, _ = tensors["conv1.weight"].shape

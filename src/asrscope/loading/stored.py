@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from transformers.utils import logging
 
-__all__ = ["INDEX", "StoredTensors", "read_settings"]
+__all__ = ["INDEX", "StoredTensors", "no_progress_bars", "read_settings"]
 
 INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -203,3 +205,15 @@ def _no_weights(path: Path) -> FileNotFoundError:
             "revision that has it."
         )
     return FileNotFoundError(f"{path} holds no *.safetensors file. Make sure that it is a saved model.")
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing progress bars while it loads."""
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()

@@ -154,12 +154,21 @@ def describe_anatomy(model: PreTrainedModel, processor: ProcessorMixin) -> Anato
 def _asrscope(config: Any) -> dict[str, Any]:
     k = config.stack_factor
     norm = " with RMSNorm before and after" if config.projector_norm == "rms" else ""
+    context = config.projector_context
+    beside = f" and {context} on either side" if context else ""
+    bound = (
+        "; audio tokens are means of the decoder's own embeddings, weighted by how much the result points to each"
+        if config.projector_output == "bound"
+        else ""
+    )
     return {
         "ask": ask_asrscope,
         "entry": "conv1",  # the encoder's own forward is not used, see asrscope.encoder
         "positions_per_token": k,
         "stacks": True,
-        "projection": f"{k} neighboring positions are stacked and pass an MLP ({config.projector_mlp}){norm}",
+        "projection": (
+            f"{k} neighboring positions{beside} are stacked and pass an MLP ({config.projector_mlp}){norm}{bound}"
+        ),
         "pads": config.pad_audio,
         "processor": "AsrScopeProcessor",
         "trained_seconds": float(config.trained_seconds),

@@ -1,0 +1,1 @@
+"""A projector for the model `small`, random, as it is shipped trained."""
