@@ -183,9 +183,9 @@ def in_words(missing: list[Unreachable], model: str) -> str:
     return (
         f"The model {model!r} needs {names}, which could be neither downloaded nor found on this machine "
         f"({missing[0].reason}). {install} sure that the Hugging Face Hub can be reached; or download "
-        f"elsewhere ({commands}), copy the folder that HF_HOME names there (~/.cache/huggingface by default), set "
-        f"HF_HOME to the copy, and HF_HUB_OFFLINE=1; or give folders: load({model!r}, projector='FOLDER', "
-        "encoder='FOLDER', decoder='FOLDER')."
+        f"elsewhere ({commands}), copy the folder that HF_HOME names there (~/.cache/huggingface by "
+        f"default), set HF_HOME to the copy, and HF_HUB_OFFLINE=1; or give folders: load({model!r}, "
+        "projector='FOLDER', encoder='FOLDER', decoder='FOLDER')."
     )
 
 

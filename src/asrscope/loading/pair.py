@@ -27,7 +27,7 @@ from asrscope.loading.quantizing import Quantization, quantization
 from asrscope.loading.room import GB, check_room, estimate
 from asrscope.loading.sizes import published_config
 from asrscope.loading.specialists import SPECIALISTS, obtain
-from asrscope.loading.stored import StoredTensors, no_progress_bars, read_settings
+from asrscope.loading.stored import StoredTensors, name_of, no_progress_bars, read_settings
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
 from asrscope.projector import AudioProjector
@@ -485,7 +485,8 @@ def _attach(
             known = replace(known, dtype=f"{known.dtype}, loaded as {fewer.label}")
         described.append(known)
     if "projector" in found:
-        place, source = found["projector"], found["projector"].name
+        place = found["projector"]
+        source = place.name if place.revision else name_of(place.folder)
         parts = {found["encoder"].name, found["decoder"].name}
         if bridge.trained_between and set(bridge.trained_between) != parts:
             source += f" (made for {' and '.join(bridge.trained_between)})"

@@ -17,13 +17,13 @@ from asrscope.loading.provenance import (
     read_tensors,
     select_part,
 )
+from asrscope.loading.stored import CHECKPOINTS, name_of, no_progress_bars
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.projector import AudioProjector
 
 __all__ = ["ENVIRONMENT", "load", "untrained"]
 
-CHECKPOINTS = Path(__file__).parents[1] / "data" / "checkpoints"
 PROJECTOR_TYPE = "asrscope-projector"  # in config.json, where only the projector was saved
 MODEL = "ASRSCOPE_MODEL"  # names the model that is loaded where a program names none
 # What `asrscope.loading.pair.load_pair` is given of each model that is put together; "tiny" lies there whole.
@@ -62,7 +62,8 @@ def load(
         ``"tiny"``, the bundled model; ``"small"``, Whisper tiny.en and SmolLM2-135M with the bundled
         projector between them; ``"full"``, Whisper-large-v3-turbo and SmolLM3-3B with one that you give; a
         directory with a projector of yours, see `asrscope.loading.pair.load_pair`; or a directory that
-        ``save_pretrained`` wrote. Default: what the environment variable ``ASRSCOPE_MODEL`` says, or else ``"tiny"``.
+        ``save_pretrained`` wrote. Default: what the environment variable ``ASRSCOPE_MODEL`` says, or else
+        ``"tiny"``.
     random_projector : bool
         Replace the projector by an untrained one, for comparison. The model's provenance says so.
     seed : int
@@ -96,8 +97,8 @@ def load(
         if not given.get("projector") and not random_projector:
             raise ValueError(
                 f"The model {name!r} needs a projector: give load({name!r}, projector=...) a file, folder "
-                f"or repository, or set ASRSCOPE_PROJECTOR. 'asrscope train projector --model {name}' makes one; "
-                "random_projector=True takes an untrained one."
+                f"or repository, or set ASRSCOPE_PROJECTOR. 'asrscope train projector --model {name}' makes "
+                "one; random_projector=True takes an untrained one."
             )
         model, processor = load_pair(given.pop("projector", None), name=str(name), **given)
     elif options:
@@ -161,8 +162,7 @@ def _load_directory(path: Path) -> Loaded:
             f"{path} is no model of this package: expected 'tiny', 'small', 'full' or a directory that "
             f"save_pretrained wrote, whose config.json says {AsrScopeConfig.model_type!r}."
         )
-    # The bundled weights are named the same on every machine, so that traces and pages can be compared.
-    source = f"asrscope/data/checkpoints/{path.name}" if path.parent == CHECKPOINTS else str(path)
+    source = name_of(path)
     config = check_checkpoint(path)
     tensors, claims = read_tensors(path), read_claims(path)
     check_finite(path, tensors)

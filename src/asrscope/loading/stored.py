@@ -10,10 +10,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers.utils import logging
 
-__all__ = ["INDEX", "StoredTensors", "no_progress_bars", "read_settings"]
+__all__ = ["CHECKPOINTS", "INDEX", "StoredTensors", "name_of", "no_progress_bars", "read_settings"]
 
+CHECKPOINTS = Path(__file__).parents[1] / "data" / "checkpoints"  # in the package
 INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def name_of(path: Path) -> str:
+    """Name a place; what the package holds is named alike everywhere, so that traces can be compared."""
+    return f"asrscope/data/checkpoints/{path.name}" if path.parent == CHECKPOINTS else str(path)
 
 
 def read_settings(file: Path) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def _asrscope(config: Any) -> dict[str, Any]:
     context = config.projector_context
     beside = f" and {context} on either side" if context else ""
     bound = (
-        "; audio tokens are means of the decoder's own embeddings, weighted by how much the result points to each"
+        "; audio tokens are means of the decoder's own embeddings, weighted by how much it points to each"
         if config.projector_output == "bound"
         else ""
     )
@@ -167,7 +167,8 @@ def _asrscope(config: Any) -> dict[str, Any]:
         "positions_per_token": k,
         "stacks": True,
         "projection": (
-            f"{k} neighboring positions{beside} are stacked and pass an MLP ({config.projector_mlp}){norm}{bound}"
+            f"{k} neighboring positions{beside} are stacked and pass an MLP ({config.projector_mlp})"
+            f"{norm}{bound}"
         ),
         "pads": config.pad_audio,
         "processor": "AsrScopeProcessor",
