@@ -282,7 +282,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             raise ValueError(
                 f"A prompt must hold the placeholder of learned vectors (token "
                 f"{self.config.prompt_token_id}) {len(learned)} times or not at all, but found "
-                f"{counts.tolist()}. Make sure to prepare it with the processor that was saved with the model."
+                f"{counts.tolist()}. Make sure to use the processor that was saved with the model."
             )
         vectors = learned.repeat(int((counts > 0).sum()), 1)  # (placeholders, decoder_dim)
         return inputs_embeds.masked_scatter(

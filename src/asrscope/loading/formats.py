@@ -11,16 +11,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["read_ctranslate2_encoder", "read_gguf_decoder"]
+__all__ = ["read_ctranslate2", "read_gguf_decoder"]
 
 CTRANSLATE2_VERSION = 6
 CTRANSLATE2_TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)  # by the number in the file
-WHISPER_LAYER = {
-    "self_attention/linear_1": "self_attn.out_proj",
-    "self_attention/layer_norm": "self_attn_layer_norm",
-    "ffn/linear_0": "fc1",
-    "ffn/linear_1": "fc2",
-    "ffn/layer_norm": "final_layer_norm",
+WHISPER_KINDS = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "encodings": "weight"}
+WHISPER = {  # a name beside its kind; several of transformers' lie stacked in one of CTranslate2's
+    "position_encodings": ["embed_positions"],
+    "embeddings": ["embed_tokens"],
+    "self_attention/linear_0": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+    "self_attention/linear_1": ["self_attn.out_proj"],
+    "self_attention/layer_norm": ["self_attn_layer_norm"],
+    "attention/linear_0": ["encoder_attn.q_proj"],
+    "attention/linear_1": ["encoder_attn.k_proj", "encoder_attn.v_proj"],
+    "attention/linear_2": ["encoder_attn.out_proj"],
+    "attention/layer_norm": ["encoder_attn_layer_norm"],
+    "ffn/linear_0": ["fc1"],
+    "ffn/linear_1": ["fc2"],
+    "ffn/layer_norm": ["final_layer_norm"],
 }
 GGUF_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 GGUF_TEXT, GGUF_LIST = 8, 9
@@ -75,8 +83,8 @@ class _Reader:
         return self.number(GGUF_NUMBERS[kind])
 
 
-def read_ctranslate2_encoder(file: Path) -> dict[str, Tensor]:
-    """Read the encoder of a Whisper model that was converted for CTranslate2.
+def read_ctranslate2(file: Path) -> dict[str, Tensor]:
+    """Read a Whisper model that was converted for CTranslate2.
 
     Parameters
     ----------
@@ -86,7 +94,7 @@ def read_ctranslate2_encoder(file: Path) -> dict[str, Tensor]:
     Returns
     -------
     dict of str to torch.Tensor
-        As they are stored, named as within transformers' ``WhisperEncoder``.
+        As they are stored, named as in transformers' ``WhisperForConditionalGeneration``.
 
     Raises
     ------
@@ -149,25 +157,22 @@ def _ctranslate2(reader: _Reader) -> dict[str, Tensor]:
 
 
 def _name_whisper(packed: dict[str, Tensor]) -> dict[str, Tensor]:
-    kinds = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
-    named = {"embed_positions.weight": packed["encoder/position_encodings/encodings"]}
+    named = {}
     for name, tensor in packed.items():
-        side, _, rest = name.partition("/")
-        place, _, kind = rest.rpartition("/")
-        if side != "encoder" or kind not in kinds:
-            continue
-        layer, _, inside = place.partition("/")
-        if not layer.startswith("layer_") or layer == "layer_norm":
-            named[f"{place}.{kinds[kind]}"] = tensor
-            continue
-        ours = f"layers.{layer.removeprefix('layer_')}"
-        if inside != "self_attention/linear_0":
-            named[f"{ours}.{WHISPER_LAYER[inside]}.{kinds[kind]}"] = tensor
-            continue
-        for letter, third in zip("qkv", tensor.chunk(3), strict=True):  # they lie in one
-            if letter + kind == "kbias" and not bool(third.any()):
+        place, _, last = name.rpartition("/")
+        side, _, inside = place.partition("/")
+        kind = WHISPER_KINDS.get(last)
+        if side not in {"encoder", "decoder"} or kind is None:
+            continue  # alignment heads and the like
+        layer, _, rest = inside.partition("/")
+        owner = f"model.{side}"
+        if layer.startswith("layer_") and layer != "layer_norm":
+            owner, inside = f"{owner}.layers.{layer.removeprefix('layer_')}", rest
+        names = WHISPER.get(inside, [inside])  # the convolutions and the last norm are named alike
+        for ours, share in zip(names, tensor.chunk(len(names)), strict=True):
+            if ours.endswith("k_proj") and kind == "bias" and not bool(share.any()):
                 continue  # Whisper has none there, so the converter wrote zeros
-            named[f"{ours}.self_attn.{letter}_proj.{kind}"] = third
+            named[f"{owner}.{ours}.{kind}"] = share
     return named
 
 

@@ -139,7 +139,7 @@ def is_native(name_or_path: str | Path) -> bool:
             ) from error
     else:
         return False
-    return bool(model_type != "asrscope")
+    return not str(model_type).startswith("asrscope")
 
 
 def tiny_random(architecture: str, *, seed: int = 0) -> Native:

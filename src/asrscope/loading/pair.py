@@ -294,7 +294,8 @@ def _decoder_config(place: Place) -> PreTrainedConfig:
     file = place.folder / "config.json"
     settings = read_settings(file)
     kind = settings.get("model_type")
-    if kind not in CONFIG_MAPPING or CONFIG_MAPPING[kind] not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    known = kind in CONFIG_MAPPING and CONFIG_MAPPING[kind] in MODEL_FOR_CAUSAL_LM_MAPPING
+    if not known or settings.get("is_encoder_decoder"):  # Whisper's own decoder reads no prompt
         raise ValueError(
             f"{file}: expected a causal language model of transformers (smollm3, llama, qwen3, ...) for the "
             f"decoder, but found model_type {kind!r}. Give another decoder."

@@ -28,7 +28,7 @@ from transformers import (
 
 from asrscope.files import write_text
 from asrscope.loading.fetching import Place, Unreachable, fetch
-from asrscope.loading.formats import read_ctranslate2_encoder, read_gguf_decoder
+from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
 from asrscope.loading.provenance import hash_tensors
 from asrscope.loading.stored import StoredTensors
 
@@ -155,7 +155,7 @@ def _make(part: Specialist, folder: Path, cached: bool) -> str:
     file, came_from = _find(part, cached)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         made = Path(work) / folder.name
-        read = _write_encoder if part is WHISPER else _write_decoder
+        read = _write_decoder if part.packed.endswith(".gguf") else _write_encoder
         tensors = {name: tensor.to(torch.float16, copy=True) for name, tensor in read(file, made).items()}
         if (found := hash_tensors(tensors)) != part.sha256:
             raise ValueError(
@@ -199,13 +199,9 @@ def _find(part: Specialist, cached: bool) -> tuple[Path, str]:
 
 def _write_encoder(file: Path, folder: Path) -> dict[str, Tensor]:
     """Write what belongs to an encoder beside its weights, and return these."""
-    packed = file.suffix == ".bin"
-    found: Mapping[str, Tensor] = (
-        read_ctranslate2_encoder(file)
-        if packed
-        else StoredTensors.of(file).part("model.encoder.", "encoder.")
-    )
-    tensors = dict(found)
+    prefix = "model.encoder."
+    found: Mapping[str, Tensor] = read_ctranslate2(file) if file.suffix == ".bin" else StoredTensors.of(file)
+    tensors = {name.removeprefix(prefix): found[name] for name in found if name.startswith(prefix)}
     d_model, n_mels, _ = tensors["conv1.weight"].shape
     WhisperConfig(
         architectures=["WhisperEncoder"],
@@ -263,7 +259,7 @@ def _write_decoder(file: Path, folder: Path) -> dict[str, Tensor]:
         bos_token=tokens[ids["bos"]],
         eos_token=tokens[ids["eos"]],
         pad_token=tokens[ids["padding"]],
-        additional_special_tokens=list(RENAMED.values()),
+        additional_special_tokens=special,
         chat_template=said["tokenizer.chat_template"],
         padding_side="left",
     ).save_pretrained(folder)

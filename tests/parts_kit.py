@@ -1,1 +1,0 @@
-"""A projector for the model `small`, random, as it is shipped trained."""
