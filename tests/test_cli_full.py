@@ -56,7 +56,7 @@ def test_the_environment_can_name_everything(run, tmp_path, monkeypatch):
 def test_what_is_wrong_is_one_line_and_status_2(run, clip, monkeypatch):
     status, _, told = run("trace", clip, "--model", "full")
     assert (status, told.count("\n")) == (2, 1)
-    assert told.startswith("asrscope: error: The preset 'full' needs a projector")
+    assert told.startswith("asrscope: error: The model 'full' needs a projector")
     monkeypatch.setattr("asrscope.loading.room.free_bytes", lambda _: 10)
     status, _, told = run("info", "--model", "full", "--projector", clip.parent / "p.safetensors")
     assert (status, told.count("\n")) == (2, 1)

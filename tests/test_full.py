@@ -1,6 +1,5 @@
 """The large pair from folders of the Hub's layout, with very small random models in its parts' places."""
 
-import inspect
 import json
 import shutil
 
@@ -18,9 +17,9 @@ from hub_kit import (
 )
 from safetensors.torch import load_file, save_file
 
-from asrscope.loading import full, room
-from asrscope.loading.full import FULL_DECODER_REVISION, FULL_ENCODER_REVISION, load_full
-from asrscope.loading.presets import load
+from asrscope.loading import pair, room
+from asrscope.loading.pair import PINNED
+from asrscope.loading.presets import PAIRS, load
 from asrscope.loading.provenance import provenance_of
 from asrscope.loading.quantizing import QUANTIZED
 from asrscope.scope.tracing import trace
@@ -211,16 +210,17 @@ class TestMemory:
 
     def test_it_is_said_before_anything_is_loaded(self, parts, monkeypatch):
         told = []
-        monkeypatch.setattr(full, "_fetch_weights", lambda _: pytest.fail(str(told)))
+        monkeypatch.setattr(pair, "_get_weights", lambda *_: pytest.fail(str(told)))
         with pytest.raises(pytest.fail.Exception, match=r"full: weights 0\.00 GB .*GB on cpu, .* GB free"):
             load("full", **parts, tell=told.append)
 
     def test_it_goes_to_standard_error_unless_bars_are_switched_off(self, parts, capfd, monkeypatch):
+        monkeypatch.setattr(pair, "LARGE", 0)
         load("full", **parts)
         said = capfd.readouterr()
         assert "full: weights" in said.err
         assert said.out == ""
-        monkeypatch.setattr(full, "are_progress_bars_disabled", lambda: True)
+        monkeypatch.setattr(pair, "are_progress_bars_disabled", lambda: True)
         load("full", **parts)
         assert "full: weights" not in capfd.readouterr().err
 
@@ -415,7 +415,7 @@ class TestErrors:
         ):
             load("full", **parts | {"encoder": parts["decoder"]})
         with pytest.raises(
-            ValueError, match=r"expected model_type 'smollm3' for the decoder, but found 'whisper'"
+            ValueError, match=r"expected a causal language model of .* but found model_type 'whisper'"
         ):
             load("full", **parts | {"decoder": parts["encoder"]})
 
@@ -446,11 +446,10 @@ class TestErrors:
 
 
 def test_revisions_are_commits():
-    for revision in (FULL_ENCODER_REVISION, FULL_DECODER_REVISION):
+    for revision in PINNED.values():
         assert len(revision) == 40
         assert set(revision) <= set("0123456789abcdef")
-    assert full.PINNED == {ENCODER: FULL_ENCODER_REVISION, DECODER: FULL_DECODER_REVISION}
-    assert inspect.signature(load_full).parameters["encoder"].default == ENCODER
+    assert {PAIRS["full"]["encoder"], PAIRS["full"]["decoder"]} == {ENCODER, DECODER} <= set(PINNED)
 
 
 def test_the_other_looks_into_a_model_work_in_bfloat16(parts, clip):

@@ -18,7 +18,7 @@ from hub_kit import (
 )
 from hub_server import Hub, point_to, serve
 
-from asrscope.loading.full import FULL_DECODER_REVISION, FULL_ENCODER_REVISION
+from asrscope.loading.pair import PINNED
 from asrscope.loading.presets import load
 from asrscope.loading.provenance import provenance_of
 
@@ -29,8 +29,8 @@ PROJECTOR = "someone/projector"
 def hub(full_parts, tmp_path):
     """A server with the pair at its pinned commits, and a published projector."""
     own = Hub()
-    own.add(ENCODER, full_parts["encoder"], FULL_ENCODER_REVISION)
-    own.add(DECODER, full_parts["decoder"], FULL_DECODER_REVISION)
+    own.add(ENCODER, full_parts["encoder"], PINNED[ENCODER])
+    own.add(DECODER, full_parts["decoder"], PINNED[DECODER])
     tensors = random_tensors(projector_shapes("tiny-audio 2025", 2, 12))
     own.add(PROJECTOR, write_projector(tmp_path / "published", tensors, {"projector_pool_stride": 2}))
     with serve(own):
@@ -53,7 +53,7 @@ def test_the_pair_is_downloaded_at_the_pinned_commits_and_says_so(hub, cache):
     model, processor = load("full", projector=PROJECTOR)
     found = provenance_of(model)
     assert [part.source for part in found] == [ENCODER, PROJECTOR, DECODER]
-    commits = [FULL_ENCODER_REVISION, hub.branches[PROJECTOR, "main"], FULL_DECODER_REVISION]
+    commits = [PINNED[ENCODER], hub.branches[PROJECTOR, "main"], PINNED[DECODER]]
     assert [part.revision for part in found] == commits
     assert [part.trained for part in found] == [True, None, True]  # nobody vouches for the projector
     assert processor.prompt().count("Transcribe: <|audio|>") == 1
@@ -80,7 +80,7 @@ def test_a_server_that_is_gone_leaves_the_cache(hub, cache, projector, monkeypat
     load("full", projector=projector)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     model, _ = load("full", projector=projector)
-    assert provenance_of(model)[0].revision == FULL_ENCODER_REVISION
+    assert provenance_of(model)[0].revision == PINNED[ENCODER]
 
 
 def test_a_program_downloads_with_progress_into_hf_home_and_then_runs_offline(hub, projector, tmp_path):
@@ -176,8 +176,8 @@ def test_without_the_hub_one_error_says_all_that_can_be_done(tmp_path, monkeypat
     assert "\n" not in message
     for told in (
         f"needs {ENCODER} and {DECODER} and {PROJECTOR}",
-        f"hf download {ENCODER} --revision {FULL_ENCODER_REVISION}",
-        f"hf download {DECODER} --revision {FULL_DECODER_REVISION}",
+        f"hf download {ENCODER} --revision {PINNED[ENCODER]}",
+        f"hf download {DECODER} --revision {PINNED[DECODER]}",
         f"hf download {PROJECTOR}",
         *("HF_HOME", "HF_HUB_OFFLINE=1", "encoder='FOLDER'"),
     ):

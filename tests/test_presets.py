@@ -26,7 +26,7 @@ def test_a_saved_model_is_loaded_in_float32_and_ready_to_run(make_model, make_ch
 
 def test_the_bundled_weights_are_named_the_same_on_every_machine(make_checkpoint, monkeypatch):
     path = make_checkpoint()
-    monkeypatch.setattr("asrscope.loading.presets.CHECKPOINTS", path.parent)
+    monkeypatch.setattr("asrscope.loading.stored.CHECKPOINTS", path.parent)
     model, _ = load(path)
     assert {part.source for part in provenance_of(model)} == {f"asrscope/data/checkpoints/{path.name}"}
 
@@ -40,7 +40,9 @@ def test_what_is_no_model_is_one_clear_error(tmp_path, what):
         (path / "config.json").write_text(json.dumps({"model_type": "whisper"}))
     if what == "broken":
         (path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=f"{what} is no model of this package: expected 'tiny', 'full' or"):
+    with pytest.raises(
+        ValueError, match=f"{what} is no model of this package: expected 'tiny', 'small', 'full' or"
+    ):
         load(path)
 
 
@@ -61,7 +63,9 @@ def test_pickled_weights_are_not_read(make_checkpoint):
 
 
 def test_options_of_the_full_preset_do_not_pass_unnoticed(make_checkpoint):
-    with pytest.raises(ValueError, match="Only the preset 'full' has further options, but found projector"):
+    with pytest.raises(
+        ValueError, match="Only a model that is put together has options, but found projector"
+    ):
         load(make_checkpoint(), projector="somewhere")
 
 

@@ -25,7 +25,8 @@ import asrscope
 from asrscope.audio import SAMPLE_RATE
 from asrscope.features import DYNAMIC_RANGE, FRAMES_PER_SECOND, HOP_LENGTH, N_FFT
 from asrscope.loading import sizes
-from asrscope.loading.full import FULL_DECODER, FULL_ENCODER, PINNED
+from asrscope.loading.pair import PINNED
+from asrscope.loading.presets import PAIRS
 from asrscope.loading.room import estimate
 from asrscope.projector import AudioProjector
 from asrscope.scope.traces import STAGES, Trace
@@ -269,10 +270,10 @@ def _room(pair: Any) -> Facts:
         for what in ("decoder", "weights", "clip", "total"):
             size = getattr(need, what) / 1e9
             facts[f"full.room.{kind}.{what}_gb"] = Fact(size, f"{by}: {what}, in GB", ".1f")
-    places = {"encoder": FULL_ENCODER, "decoder": FULL_DECODER}
+    places = {part: PAIRS["full"][part] for part in ("encoder", "decoder")}
     for part, name in places.items():
-        facts[f"full.{part}.repository"] = Fact(name, f"asrscope.loading.full: repository of the {part}", "")
+        facts[f"full.{part}.repository"] = Fact(name, f"asrscope.loading.presets: repository of the {part}", "")
         facts[f"full.{part}.revision"] = Fact(
-            PINNED[name], f"asrscope.loading.full: pinned commit of the {part}", ""
+            PINNED[name], f"asrscope.loading.pair: pinned commit of the {part}", ""
         )
     return facts

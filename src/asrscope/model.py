@@ -1,4 +1,4 @@
-"""The whole model: a Whisper encoder, the projector, and a SmolLM3 decoder, composed as transformers does it.
+"""The whole model: a Whisper encoder, the projector, and a decoder, composed as transformers does it.
 
 The attribute names (``audio_tower``, ``multi_modal_projector``, ``language_model``), ``get_audio_features``
 and the placeholder mask are those of Voxtral and GLM-ASR in transformers: whatever reads those reads this.
@@ -21,12 +21,12 @@ from transformers import (
     GenerationMixin,
     PreTrainedConfig,
     PreTrainedModel,
-    SmolLM3Config,
-    SmolLM3ForCausalLM,
     WhisperConfig,
     WhisperFeatureExtractor,
 )
+from transformers.configuration_utils import SubConfigSpec
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import can_return_tuple
 
@@ -35,6 +35,8 @@ from asrscope.loading.publishing import publish, save_claims
 from asrscope.projector import AudioProjector, count_audio_tokens
 
 __all__ = ["AsrScopeConfig", "AsrScopeForConditionalGeneration"]
+
+PREFIX = "projector_"  # of the settings of the projector
 
 
 @strict
@@ -45,8 +47,8 @@ class AsrScopeConfig(PreTrainedConfig):
     ----------
     audio_config : WhisperConfig
         The encoder; its ``max_source_positions`` is the longest clip in positions of 20 ms.
-    text_config : SmolLM3Config
-        The decoder.
+    text_config : PreTrainedConfig
+        The decoder: SmolLM3's, or that of any other causal language model of transformers.
     stack_factor : int
         Encoder positions in one audio token, ``k``.
     projector_hidden_size : int
@@ -55,8 +57,14 @@ class AsrScopeConfig(PreTrainedConfig):
         Its layers, and what it does with a remainder of positions, see `asrscope.projector.AudioProjector`.
     projector_bias : bool
         Whether its linear layers add one.
+    projector_context, projector_output, projector_temperature, projector_vocabulary : int, str, float, int
+        What it sees beside its own positions, and whether its output is bound to the decoder's embeddings.
+    projector_prompt_vectors : int
+        Length of the learned prompt.
     audio_token_id : int
         The placeholder that the prompt holds once for each audio token.
+    prompt_token_id : int or None
+        The placeholder of each vector of the learned prompt.
     pad_audio : bool
         Whether clips are padded to the encoder's whole window, as Whisper does, or run at their true length.
     trained_seconds : float
@@ -66,7 +74,10 @@ class AsrScopeConfig(PreTrainedConfig):
     __no_type_check__ = True  # @strict checks the fields, and knows the further keywords that are allowed
 
     model_type = "asrscope"
-    sub_configs_defaults = {"audio_config": WhisperConfig, "text_config": SmolLM3Config}  # noqa: RUF012
+    sub_configs_defaults = {  # noqa: RUF012
+        "audio_config": WhisperConfig,
+        "text_config": SubConfigSpec(AutoConfig, model_type="smollm3"),
+    }
 
     audio_config: Any = None  # a dictionary, as it is read from config.json, becomes a config
     text_config: Any = None
@@ -76,7 +87,13 @@ class AsrScopeConfig(PreTrainedConfig):
     projector_mlp: str = "swiglu"
     projector_bias: bool = False
     projector_remainder: str = "cut"
+    projector_context: int = 0
+    projector_output: str = "free"
+    projector_temperature: float | int = 0.5
+    projector_vocabulary: int = 0
+    projector_prompt_vectors: int = 0
     audio_token_id: int = 3
+    prompt_token_id: int | None = None
     pad_audio: bool = False
     trained_seconds: float | int = 30.0
     tie_word_embeddings: bool = True
@@ -85,6 +102,12 @@ class AsrScopeConfig(PreTrainedConfig):
     def window_seconds(self) -> float:
         """Longest clip that the encoder can take, in seconds."""
         return float(self.audio_config.max_source_positions * SECONDS_PER_POSITION)
+
+    @property
+    def projector_settings(self) -> dict[str, Any]:
+        """Keywords of `asrscope.projector.AudioProjector` beside the two widths."""
+        said = {name: getattr(self, name) for name in type(self).__annotations__ if name.startswith(PREFIX)}
+        return {"stack_factor": self.stack_factor} | {k.removeprefix(PREFIX): v for k, v in said.items()}
 
 
 class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -111,14 +134,9 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.multi_modal_projector = AudioProjector(
             encoder_dim=config.audio_config.d_model,
             decoder_dim=config.text_config.hidden_size,
-            stack_factor=config.stack_factor,
-            hidden_size=config.projector_hidden_size,
-            norm=config.projector_norm,
-            mlp=config.projector_mlp,
-            bias=config.projector_bias,
-            remainder=config.projector_remainder,
+            **config.projector_settings,
         )
-        self.language_model = SmolLM3ForCausalLM(config.text_config)
+        self.language_model = MODEL_FOR_CAUSAL_LM_MAPPING[type(config.text_config)](config.text_config)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -204,15 +222,18 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             ``pooler_output``, shape (audio_tokens, decoder_dim), the audio tokens of all clips in a row.
         """
         hidden = encode(self.audio_tower, input_features, frame_mask)
+        bound = self.config.projector_output == "bound"
+        table = self.get_input_embeddings().get_parameter("weight") if bound else None
         if frame_mask is None:
-            embeds = self.multi_modal_projector(hidden)  # (batch, audio_tokens, decoder_dim)
+            embeds = self.multi_modal_projector(hidden, table)  # (batch, audio_tokens, decoder_dim)
             audio_embeds = embeds.flatten(0, 1)
         else:
             is_position = position_mask(frame_mask.to(hidden.device))  # (batch, positions)
             k, remainder = self.config.stack_factor, self.config.projector_remainder
-            # A clip's remainder is padded with zeros, not with what a longer clip of the batch left there.
-            inside = hidden * is_position[..., None] if remainder == "pad" else hidden
-            embeds = self.multi_modal_projector(inside)  # (batch, audio_tokens, decoder_dim)
+            # Beyond a clip's end are zeros, not what a longer clip of the batch left there.
+            beyond = remainder == "pad" or self.config.projector_context > 0
+            inside = hidden * is_position[..., None] if beyond else hidden
+            embeds = self.multi_modal_projector(inside, table)  # (batch, audio_tokens, decoder_dim)
             tokens = count_audio_tokens(is_position.sum(-1), k, remainder)  # (batch,)
             is_clip = torch.arange(embeds.shape[1], device=embeds.device) < tokens[:, None]
             audio_embeds = embeds[is_clip]  # (audio_tokens of all clips, decoder_dim)
@@ -251,6 +272,27 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 "tokens. Make sure to prepare both with the processor that was saved with the model."
             )
         return mask
+
+    def _place_prompt(
+        self,
+        input_ids: Int[Tensor, "batch positions"],
+        inputs_embeds: Float[Tensor, "batch positions decoder_dim"],
+    ) -> Float[Tensor, "batch positions decoder_dim"]:
+        """Put the learned prompt in the place of its placeholders, in each text that asks for it."""
+        is_learned = input_ids == self.config.prompt_token_id
+        counts = is_learned.sum(-1)  # (batch,)
+        learned = self.multi_modal_projector.prompt  # (prompt_vectors, decoder_dim)
+        if not bool(((counts == 0) | (counts == len(learned))).all()):
+            raise ValueError(
+                f"A prompt must hold the placeholder of learned vectors (token "
+                f"{self.config.prompt_token_id}) {len(learned)} times or not at all, but found "
+                f"{counts.tolist()}. Make sure to use the processor that was saved with the model."
+            )
+        vectors = learned.repeat(int((counts > 0).sum()), 1)  # (placeholders, decoder_dim)
+        return inputs_embeds.masked_scatter(
+            is_learned.unsqueeze(-1).to(inputs_embeds.device),
+            vectors.to(inputs_embeds.device, inputs_embeds.dtype),
+        )
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
@@ -304,12 +346,14 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises
         ------
         ValueError
-            If there is nothing to embed, or placeholders and audio tokens differ in number.
+            If there is nothing to embed, or placeholders and what belongs there differ in number.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Expected either input_ids or inputs_embeds, but found both or neither.")
         if input_ids is not None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
+            if self.config.projector_prompt_vectors:
+                inputs_embeds = self._place_prompt(input_ids, inputs_embeds)
             if input_features is not None:
                 audio_embeds = self.get_audio_features(input_features, frame_mask).pooler_output
                 is_audio = self.get_placeholder_mask(input_ids, audio_embeds)

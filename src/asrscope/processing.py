@@ -18,7 +18,9 @@ from asrscope.features import HOP_LENGTH, log_mel
 from asrscope.model import AsrScopeConfig
 from asrscope.projector import count_audio_tokens
 
-__all__ = ["AsrScopeProcessor"]
+__all__ = ["PROMPT_TOKEN", "AsrScopeProcessor"]
+
+PROMPT_TOKEN = "<|prompt|>"  # stands in an instruction once for each vector of a learned prompt
 
 
 class AsrScopeProcessor(ProcessorMixin):

@@ -3,18 +3,33 @@
 It stacks ``k`` encoder positions into one vector and passes it through a SwiGLU MLP between two RMSNorms. It
 sees those ``k`` positions and nothing else: context is the business of the encoder before it and the decoder
 after it. Published projectors differ in their layers; `AudioProjector` can have those too.
+
+A frozen decoder reads best what looks like its own embeddings: `TokenBinding` makes each audio token a mean
+of these, weighted by how much the projector's output points to each. A learned prompt, vectors around the
+clip that no word has, asks the decoder for what it was not trained to do.
 """
 
 from typing import Any, TypeVar
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int32
 from torch import Tensor, nn
 
-__all__ = ["MLPS", "NORMS", "REMAINDERS", "AudioProjector", "count_audio_tokens", "stack_frames"]
+__all__ = [
+    "MLPS",
+    "NORMS",
+    "OUTPUTS",
+    "REMAINDERS",
+    "AudioProjector",
+    "TokenBinding",
+    "count_audio_tokens",
+    "stack_frames",
+]
 
 NORMS = ("rms", "hidden", "none")
 MLPS = ("swiglu", "gelu")
 REMAINDERS = ("cut", "pad")
+OUTPUTS = ("free", "bound")
 
 
 Count = TypeVar("Count", int, Tensor)  # of one clip, or of each clip of a batch
@@ -43,7 +58,7 @@ def count_audio_tokens(positions: Count, k: int, remainder: str = "cut") -> Coun
 
 
 def stack_frames(
-    hidden: Float[Tensor, "batch positions encoder_dim"], k: int, remainder: str = "cut"
+    hidden: Float[Tensor, "batch positions encoder_dim"], k: int, remainder: str = "cut", context: int = 0
 ) -> Float[Tensor, "batch audio_tokens stacked_dim"]:
     """Lay ``k`` neighboring positions side by side in one longer vector.
 
@@ -55,10 +70,13 @@ def stack_frames(
         Positions per audio token.
     remainder : {"cut", "pad"}
         Whether a remainder of fewer than ``k`` positions is cut, or filled up with zeros.
+    context : int
+        Neighbors on each side that an audio token sees beside its own ``k`` positions; zeros stand beyond the
+        ends.
 
     Returns
     -------
-    torch.Tensor, shape (batch, audio_tokens, k * encoder_dim)
+    torch.Tensor, shape (batch, audio_tokens, (context + k + context) * encoder_dim)
         The stacked vectors; nothing is averaged or lost but a remainder that is cut.
 
     Raises
@@ -67,17 +85,97 @@ def stack_frames(
         If there are fewer than ``k`` positions, and no padding.
     """
     batch, positions, encoder_dim = hidden.shape
-    if remainder == "pad":
-        hidden = nn.functional.pad(
-            hidden, (0, 0, 0, -positions % k)
-        )  # (batch, audio_tokens * k, encoder_dim)
-    elif positions < k:
+    if remainder == "cut" and positions < k:
         raise ValueError(
             f"expected at least k={k} encoder positions ({k * 20} ms of audio) to stack, "
             f"but found {positions}. Make sure to pass a longer clip"
         )
     audio_tokens = count_audio_tokens(positions, k, remainder)
-    return hidden[:, : audio_tokens * k].reshape(batch, audio_tokens, k * encoder_dim)
+    window = context + k + context
+    hidden = nn.functional.pad(hidden, (0, 0, context, context + k))[:, : (audio_tokens - 1) * k + window]
+    stacked = hidden.unfold(1, window, k)  # (batch, audio_tokens, encoder_dim, window)
+    return stacked.transpose(2, 3).reshape(batch, audio_tokens, window * encoder_dim)
+
+
+class TokenBinding(nn.Module):
+    """Turn vectors that point among a decoder's embeddings into weighted means of these embeddings.
+
+    Parameters
+    ----------
+    decoder_dim : int
+        Width of one embedding.
+    temperature : float
+        Divides the scores before the softmax: below 1, the mean leans to the best.
+    vocabulary : int
+        Tokens that can be pointed to, listed in the buffer ``vocabulary``; 0 for every token.
+    """
+
+    def __init__(self, decoder_dim: int, *, temperature: float = 0.5, vocabulary: int = 0) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.blank = nn.Parameter(torch.zeros(decoder_dim))  # pointed to where nothing new is said
+        self.filler = nn.Parameter(torch.zeros(decoder_dim))  # what the decoder reads there
+        self.scale = nn.Parameter(torch.zeros(()))  # logarithm of what the scores are multiplied by
+        self.vocabulary: Int32[Tensor, " tokens"] | None
+        self.register_buffer(
+            "vocabulary", torch.arange(vocabulary, dtype=torch.int32) if vocabulary else None
+        )
+
+    def fit(self, table: Float[Tensor, "vocabulary decoder_dim"], space: int | None = None) -> None:
+        """Start from the decoder's embeddings, blanks read as the token `space`, or as the mean of all."""
+        table = table.detach().float()
+        power = table.square().mean()
+        with torch.no_grad():
+            nn.init.normal_(self.blank, std=float(power.sqrt()))
+            self.filler.copy_(table.mean(0) if space is None else table[space])
+            self.scale.copy_((12 / (table.shape[1] * power)).log())  # a vector's score with itself is 12
+
+    def scores(
+        self,
+        vectors: Float[Tensor, "batch audio_tokens decoder_dim"],
+        table: Float[Tensor, "vocabulary decoder_dim"],
+    ) -> Float[Tensor, "batch audio_tokens choices"]:
+        """Score the blank and each token against each vector: logits of CTC over the decoder's embeddings.
+
+        Parameters
+        ----------
+        vectors : torch.Tensor, shape (batch, audio_tokens, decoder_dim)
+            What the projector's layers gave.
+        table : torch.Tensor, shape (vocabulary, decoder_dim)
+            The decoder's token embeddings.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch, audio_tokens, 1 + tokens)
+            The blank's first, then those of the tokens that can be pointed to.
+        """
+        keys = torch.cat([self.blank[None], self._choices(table)])  # (choices, decoder_dim)
+        return self.scale.exp() * (vectors @ keys.T)
+
+    def forward(
+        self,
+        vectors: Float[Tensor, "batch audio_tokens decoder_dim"],
+        table: Float[Tensor, "vocabulary decoder_dim"],
+    ) -> Float[Tensor, "batch audio_tokens decoder_dim"]:
+        """Take the mean of the embeddings that each vector points to, the filler in the place of the blank.
+
+        Parameters
+        ----------
+        vectors : torch.Tensor, shape (batch, audio_tokens, decoder_dim)
+            What the projector's layers gave.
+        table : torch.Tensor, shape (vocabulary, decoder_dim)
+            The decoder's token embeddings.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch, audio_tokens, decoder_dim)
+            Vectors within the hull of the decoder's own embeddings.
+        """
+        shares = (self.scores(vectors, table) / self.temperature).softmax(-1)
+        return shares @ torch.cat([self.filler[None], self._choices(table)])
+
+    def _choices(self, table: Tensor) -> Tensor:
+        return table if self.vocabulary is None else table[self.vocabulary]
 
 
 class AudioProjector(nn.Module):
@@ -104,11 +202,19 @@ class AudioProjector(nn.Module):
         Whether the linear layers add one.
     remainder : {"cut", "pad"}
         What happens to fewer than ``k`` positions at the end of a clip, see `stack_frames`.
+    context : int
+        Neighbors that each stack holds on either side, see `stack_frames`.
+    output : {"free", "bound"}
+        Whether audio tokens are what the layers give, or bound to the decoder's embeddings by `TokenBinding`.
+    temperature, vocabulary : float, int
+        Of the binding.
+    prompt_vectors : int
+        Vectors of the learned prompt, in the order in which its placeholders stand.
 
     Raises
     ------
     ValueError
-        If there is no such norm, MLP or remainder.
+        If there is no such norm, MLP, remainder or output.
     """
 
     def __init__(
@@ -123,17 +229,28 @@ class AudioProjector(nn.Module):
         mlp: str = "swiglu",
         bias: bool = False,
         remainder: str = "cut",
+        context: int = 0,
+        output: str = "free",
+        temperature: float = 0.5,
+        vocabulary: int = 0,
+        prompt_vectors: int = 0,
     ) -> None:
         super().__init__()
-        choices = (("norm", norm, NORMS), ("MLP", mlp, MLPS), ("remainder", remainder, REMAINDERS))
+        choices = (
+            ("norm", norm, NORMS),
+            ("MLP", mlp, MLPS),
+            ("remainder", remainder, REMAINDERS),
+            ("output", output, OUTPUTS),
+        )
         for what, found, known in choices:
             if found not in known:
                 raise ValueError(
                     f"expected a projector with {what} {' or '.join(known)}, but found {found!r}"
                 )
         self.stack_factor, self.hidden_size, self.norm, self.mlp = stack_factor, hidden_size, norm, mlp
-        self.bias, self.remainder = bias, remainder
-        stacked_dim = stack_factor * encoder_dim
+        self.bias, self.remainder, self.context, self.output = bias, remainder, context, output
+        self.temperature, self.vocabulary, self.prompt_vectors = temperature, vocabulary, prompt_vectors
+        stacked_dim = (context + stack_factor + context) * encoder_dim
         self.norm_in = nn.RMSNorm(stacked_dim, eps=eps) if norm == "rms" else nn.Identity()
         if mlp == "swiglu":
             self.gate = nn.Linear(stacked_dim, hidden_size, bias=bias)
@@ -143,26 +260,42 @@ class AudioProjector(nn.Module):
         # Its weight is what sets the length of an audio token among the decoder's much shorter text
         # embeddings.
         self.norm_out = nn.Identity() if norm == "none" else nn.RMSNorm(decoder_dim, eps=eps)
+        self.binding = (
+            TokenBinding(decoder_dim, temperature=temperature, vocabulary=vocabulary)
+            if output == "bound"
+            else None
+        )
+        self.prompt = nn.Parameter(torch.zeros(prompt_vectors, decoder_dim)) if prompt_vectors else None
 
     @property
     def settings(self) -> dict[str, Any]:
         """What, beside the two widths, makes another projector of the same layers."""
-        names = ("stack_factor", "hidden_size", "norm", "mlp", "bias", "remainder")
+        names = ("stack_factor", "hidden_size", "norm", "mlp", "bias", "remainder", "context", "output")
+        names += ("temperature", "vocabulary", "prompt_vectors")
         return {name: getattr(self, name) for name in names}
 
-    def fit_length(self, table: Float[Tensor, "vocabulary decoder_dim"]) -> None:
+    def fit_length(self, table: Float[Tensor, "vocabulary decoder_dim"], space: int | None = None) -> None:
         """Make the vectors of a new projector as long as text embeddings, so that only directions are random.
 
         Parameters
         ----------
         table : torch.Tensor, shape (vocabulary, decoder_dim)
             The decoder's token embeddings. Without a norm the length is left to the weights.
+        space : int, optional
+            The token of a space, as which a bound output reads its blanks at first.
         """
+        length = float(table.detach().float().square().mean().sqrt())
         if isinstance(self.norm_out, nn.RMSNorm):
-            nn.init.constant_(self.norm_out.weight, float(table.detach().float().square().mean().sqrt()))
+            nn.init.constant_(self.norm_out.weight, length)
+        if self.prompt is not None:
+            nn.init.normal_(self.prompt, std=length)
+        if self.binding is not None:
+            self.binding.fit(table, space)
 
     def forward(
-        self, hidden: Float[Tensor, "batch positions encoder_dim"]
+        self,
+        hidden: Float[Tensor, "batch positions encoder_dim"],
+        table: Float[Tensor, "vocabulary decoder_dim"] | None = None,
     ) -> Float[Tensor, "batch audio_tokens decoder_dim"]:
         """Map encoder output to decoder embeddings.
 
@@ -170,13 +303,35 @@ class AudioProjector(nn.Module):
         ----------
         hidden : torch.Tensor, shape (batch, positions, encoder_dim)
             Encoder output, one vector each 20 ms.
+        table : torch.Tensor, shape (vocabulary, decoder_dim), optional
+            The decoder's token embeddings, which bound audio tokens are made of.
 
         Returns
         -------
         torch.Tensor, shape (batch, audio_tokens, decoder_dim)
             One vector for each ``k`` positions, in the space of the decoder's token embeddings.
+
+        Raises
+        ------
+        ValueError
+            If the output is bound, and no table was given.
         """
-        x = stack_frames(hidden, self.stack_factor, self.remainder)  # (batch, audio_tokens, k * encoder_dim)
+        vectors = self.point(hidden)
+        if self.binding is None:
+            return vectors
+        if table is None:
+            raise ValueError(
+                "Expected the decoder's embedding table, which the output is bound to, but found none."
+            )
+        bound: Tensor = self.binding(vectors, table)
+        return bound
+
+    def point(
+        self, hidden: Float[Tensor, "batch positions encoder_dim"]
+    ) -> Float[Tensor, "batch audio_tokens decoder_dim"]:
+        """Apply the layers alone: the output that is free, or not yet bound."""
+        # (batch, audio_tokens, (context + k + context) * encoder_dim)
+        x = stack_frames(hidden, self.stack_factor, self.remainder, self.context)
         x = self.norm_in(x)
         if self.mlp == "swiglu":
             x = nn.functional.silu(self.norm_hidden(self.gate(x))) * self.up(x)

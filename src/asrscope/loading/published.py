@@ -57,6 +57,10 @@ OWN = Layout(
         f"{layer}.{kind}": f"{layer}.{kind}"
         for layer in ("norm_in", "gate", "up", "norm_hidden", "down", "norm_out")
         for kind in ("weight", "bias")
+    }
+    | {
+        name: name
+        for name in ("prompt", *(f"binding.{of}" for of in ("blank", "filler", "scale", "vocabulary")))
     },
     *("rms", "swiglu", "cut"),
 )
@@ -118,6 +122,8 @@ class FoundProjector:
         Of the prompt that it was trained in, with ``<audio>`` for the clip; None where nothing says.
     trained_between : tuple of str
         Encoder and decoder that it was trained for, as far as the configuration names them.
+    config : mapping
+        All that the configuration says.
     """
 
     module: AudioProjector
@@ -126,6 +132,7 @@ class FoundProjector:
     user_prompt: str | None = None
     system_prompt: str | None = None
     trained_between: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def is_projector(name: str) -> bool:
@@ -164,7 +171,9 @@ def read_projector(
     ours = {layout.names[key]: tensors[key] for key in tensors}
     shapes = {key: tuple(tensor.shape) for key, tensor in ours.items()}
     stacked = shapes["up.weight"][1]
-    stack_factor, rest = divmod(stacked, encoder_dim)
+    context = config.get("projector_context", 0) if layout is OWN else 0
+    window, rest = divmod(stacked, encoder_dim)
+    stack_factor = window - 2 * context
     settings: dict[str, Any] = {
         "stack_factor": stack_factor,
         "hidden_size": shapes["up.weight"][0],
@@ -182,6 +191,11 @@ def read_projector(
             else "none",
             "mlp": "swiglu" if "gate.weight" in ours else "gelu",
             "remainder": config.get("projector_remainder", "cut"),
+            "context": context,
+            "output": "bound" if "binding.blank" in ours else "free",
+            "temperature": config.get("projector_temperature", 0.5),
+            "vocabulary": len(ours.get("binding.vocabulary", ())),
+            "prompt_vectors": len(ours.get("prompt", ())),
         }
     _compare(layout, config, settings, (encoder_dim, decoder_dim), name)
     try:
@@ -194,7 +208,9 @@ def read_projector(
         raise ValueError(
             f"{name} holds no projector from {encoder_dim} to {decoder_dim} dimensions; found {found}."
         ) from error
-    return FoundProjector(module, layout.name, tensors, *_prompts(layout, config), _between(layout, config))
+    return FoundProjector(
+        module, layout.name, tensors, *_prompts(layout, config), _between(layout, config), config
+    )
 
 
 def _recognize(stored: StoredTensors, name: str) -> tuple[Layout, StoredTensors]:
@@ -232,10 +248,11 @@ def _compare(
     if layout is OWN:
         said = {
             "stack_factor": (config.get("stack_factor"), settings["stack_factor"]),
-            "projector_hidden_size": (config.get("projector_hidden_size"), settings["hidden_size"]),
-            "projector_norm": (config.get("projector_norm"), settings["norm"]),
-            "projector_mlp": (config.get("projector_mlp"), settings["mlp"]),
-            "projector_bias": (config.get("projector_bias"), settings["bias"]),
+            **{
+                key: (says, settings.get(key.removeprefix("projector_")))
+                for key, says in config.items()
+                if key.startswith("projector_")
+            },
             "audio_config.d_model": (audio.get("d_model"), encoder_dim),
             "text_config.hidden_size": (text.get("hidden_size"), decoder_dim),
         }

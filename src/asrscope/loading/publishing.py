@@ -4,6 +4,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -16,13 +17,13 @@ from jinja2 import Environment
 from safetensors.torch import save
 
 from asrscope.files import write_bytes, write_text
-from asrscope.loading.provenance import PARTS, provenance_of, write_provenance
+from asrscope.loading.provenance import PARTS, hash_vocabulary, provenance_of, write_provenance
 from asrscope.scope.traces import Provenance
 
 __all__ = ["model_card", "publish", "save_claims", "save_projector", "write_folder"]
 
 MARK = "<!-- written by asrscope from the model itself; a card without this line is left alone -->"
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)( \(.*\))?")  # and what else is said of it
 
 
 def save_claims(model: Any, folder: str | Path) -> None:
@@ -84,18 +85,23 @@ def save_projector(model: Any, folder: str | Path, *, processor: Any = None) -> 
         "model_type": "asrscope-projector",
         "stack_factor": config.stack_factor,
         "pad_audio": config.pad_audio,
+        "trained_seconds": config.trained_seconds,
         **{key: value for key, value in config.to_dict().items() if key.startswith("projector_")},
         "audio_config": {"d_model": config.audio_config.d_model},
         "text_config": {"hidden_size": config.text_config.hidden_size},
     }
     known = {one.part: one for one in provenance_of(model)}
     for part, key in (("encoder", "audio_model"), ("decoder", "text_model")):
-        record |= {f"{key}_id": _public(known[part]), f"{key}_revision": known[part].revision}
+        record |= {f"{key}_id": _repository(known[part]) or _public(known[part])}
+        record |= {f"{key}_revision": known[part].revision}
         record[f"{key}_sha256"] = known[part].sha256
     if processor is not None:
         asked, audio = processor.instruction, processor.audio_token
         record["user_prompt"] = asked.replace(audio, "<audio>") if audio in asked else f"{asked}<audio>"
         record["system_prompt"] = processor.system_prompt
+        record["text_model_vocabulary"] = hash_vocabulary(processor.tokenizer)
+        if processor.chat_template not in (None, processor.tokenizer.chat_template):
+            record["chat_template"] = processor.chat_template
     write_text(folder / "config.json", json.dumps(record, indent=2) + "\n")
     return folder
 
@@ -143,7 +149,11 @@ def model_card(
     parts = provenance_of(model)
     config = model.config
     languages = [language] if isinstance(language, str) else list(language or ())
-    base = [one for one in parts if one.part != "projector" and _is_repository(one)]
+    base = [
+        replace(one, source=found)
+        for one in parts
+        if one.part != "projector" and (found := _repository(one)) is not None
+    ]
     data = ModelCardData(
         library_name="asrscope",
         pipeline_tag="automatic-speech-recognition",
@@ -163,7 +173,7 @@ def model_card(
         repository=repository,
         title=repository.rpartition("/")[2],
         only_projector=only_projector,
-        parts=[(one, _public(one), _is_repository(one)) for one in parts],
+        parts=[(one, _public(one), _repository(one)) for one in parts],
         parameters=sum(one.parameters for one in parts),
         projector=next(one for one in parts if one.part == "projector"),
         stored=sum(p.numel() * p.element_size() for p in sizes["projector"].parameters())
@@ -325,14 +335,15 @@ def _is_ours(repository: str, revision: str | None, token: str | bool | None) ->
     return MARK in card.text
 
 
-def _is_repository(part: Provenance) -> bool:
-    """Tell whether the weights of a part come from a repository at a known commit."""
-    return part.revision is not None and REPOSITORY.fullmatch(part.source) is not None
+def _repository(part: Provenance) -> str | None:
+    """Name the repository that the weights of a part come from, if they do, at a known commit."""
+    found = REPOSITORY.fullmatch(part.source)
+    return found[1] if found and part.revision is not None else None
 
 
 def _public(part: Provenance) -> str | None:
     """Source of a part as others may read it: no folder of somebody's machine."""
-    if _is_repository(part) or not (Path(part.source).is_absolute() or "/" in part.source):
+    if _repository(part) or not (Path(part.source).is_absolute() or "/" in part.source):
         return part.source
     if part.source.startswith("asrscope/"):
         return part.source

@@ -142,7 +142,7 @@ def free_bytes(device: str) -> int | None:
     return None
 
 
-def check_room(need: Need, device_map: Any = None) -> str:
+def check_room(need: Need, device_map: Any = None, model: str = "full") -> str:
     """Say what a model takes and where, and make sure that it has room there.
 
     Parameters
@@ -151,6 +151,8 @@ def check_room(need: Need, device_map: Any = None) -> str:
         What `estimate` computed.
     device_map : str, int, torch.device, dict or None
         Where the model is to go.
+    model : str
+        What to call it.
 
     Returns
     -------
@@ -167,7 +169,7 @@ def check_room(need: Need, device_map: Any = None) -> str:
         free = free_bytes(device)
         if free is not None and free < size:
             raise MemoryError(
-                f"The preset 'full' needs {size / GB:.1f} GB of memory on {device}, but {free / GB:.1f} GB "
+                f"The model {model!r} needs {size / GB:.1f} GB of memory on {device}, but {free / GB:.1f} GB "
                 "are free. Quantize the decoder (quantize='int8' or 'int4'), choose other devices "
                 "(device_map), or close other programs."
             )
@@ -175,7 +177,7 @@ def check_room(need: Need, device_map: Any = None) -> str:
             f"{size / GB:.1f} GB on {device}" + ("" if free is None else f", {free / GB:.1f} GB free")
         )
     return (
-        f"full: weights {need.weights / GB:.2f} GB (encoder {need.encoder / GB:.2f}, projector "
+        f"{model}: weights {need.weights / GB:.2f} GB (encoder {need.encoder / GB:.2f}, projector "
         f"{need.projector / GB:.2f}, decoder {need.decoder / GB:.2f}), with a clip of the whole window "
         + "; ".join(told)
     )

@@ -2,16 +2,24 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from transformers.utils import logging
 
-__all__ = ["INDEX", "StoredTensors", "read_settings"]
+__all__ = ["CHECKPOINTS", "INDEX", "StoredTensors", "name_of", "no_progress_bars", "read_settings"]
 
+CHECKPOINTS = Path(__file__).parents[1] / "data" / "checkpoints"  # in the package
 INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def name_of(path: Path) -> str:
+    """Name a place; what the package holds is named alike everywhere, so that traces can be compared."""
+    return f"asrscope/data/checkpoints/{path.name}" if path.parent == CHECKPOINTS else str(path)
 
 
 def read_settings(file: Path) -> dict[str, Any]:
@@ -203,3 +211,15 @@ def _no_weights(path: Path) -> FileNotFoundError:
             "revision that has it."
         )
     return FileNotFoundError(f"{path} holds no *.safetensors file. Make sure that it is a saved model.")
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing progress bars while it loads."""
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()

@@ -178,12 +178,17 @@ def _kind(config: Any) -> dict[str, Any]:
         case "asrscope":
             k, mlp = config.stack_factor, config.projector_mlp
             norm = " with RMSNorm before and after" if config.projector_norm == "rms" else ""
+            bound = (
+                "; audio tokens are means of the decoder's own embeddings, weighted by how much it points to each"
+                if config.projector_output == "bound"
+                else ""
+            )
             return {
                 "ask": _ask_asrscope,
                 "entry": "conv1",  # the encoder's own forward is not used, see asrscope.encoder
                 "positions_per_token": k,
                 "stacks": True,
-                "projection": f"{k} neighboring positions are stacked and pass an MLP ({mlp}){norm}",
+                "projection": f"{k} neighboring positions are stacked and pass an MLP ({mlp}){norm}{bound}",
                 "pads": config.pad_audio,
                 "processor": "AsrScopeProcessor",
                 "trained_seconds": float(config.trained_seconds),

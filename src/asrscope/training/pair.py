@@ -12,7 +12,6 @@ from typing import Any
 from safetensors.torch import load_file
 
 from asrscope.files import write_text
-from asrscope.loading.full import FULL_DECODER, FULL_ENCODER, load_full
 from asrscope.loading.presets import load
 from asrscope.loading.provenance import provenance_of, write_provenance
 from asrscope.model import AsrScopeForConditionalGeneration
@@ -75,7 +74,8 @@ def load_pair(
             mlp=own.projector_mlp,
         )
         return loaded, processor, recipe
-    loaded, processor = load_full(None, encoder=encoder or FULL_ENCODER, decoder=decoder or FULL_DECODER)
+    others = {part: named for part, named in (("encoder", encoder), ("decoder", decoder)) if named}
+    loaded, processor = load("full", random_projector=True, **others)
     return loaded, processor, FULL_RECIPE
 
 

@@ -1,0 +1,222 @@
+"""Two formats beside safetensors that models are packed in, CTranslate2's and GGUF.
+
+They are read as far as the published specialists need it; tensors come out by the names of transformers.
+"""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["read_ctranslate2", "read_gguf_decoder"]
+
+CTRANSLATE2_VERSION = 6
+CTRANSLATE2_TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)  # by the number in the file
+WHISPER_KINDS = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "encodings": "weight"}
+WHISPER = {  # a name beside its kind; several of transformers' lie stacked in one of CTranslate2's
+    "position_encodings": ["embed_positions"],
+    "embeddings": ["embed_tokens"],
+    "self_attention/linear_0": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+    "self_attention/linear_1": ["self_attn.out_proj"],
+    "self_attention/layer_norm": ["self_attn_layer_norm"],
+    "attention/linear_0": ["encoder_attn.q_proj"],
+    "attention/linear_1": ["encoder_attn.k_proj", "encoder_attn.v_proj"],
+    "attention/linear_2": ["encoder_attn.out_proj"],
+    "attention/layer_norm": ["encoder_attn_layer_norm"],
+    "ffn/linear_0": ["fc1"],
+    "ffn/linear_1": ["fc2"],
+    "ffn/layer_norm": ["final_layer_norm"],
+}
+GGUF_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+GGUF_TEXT, GGUF_LIST = 8, 9
+BLOCK = 32  # weights that share a scale
+Q4_1 = np.dtype([("scale", "<f2"), ("lowest", "<f2"), ("pairs", "u1", BLOCK // 2)])
+Q8_0 = np.dtype([("scale", "<f2"), ("weights", "i1", BLOCK)])
+GGUF_TYPES = {0: np.dtype("<f4"), 1: np.dtype("<f2"), 3: Q4_1, 8: Q8_0}  # by the number in the file
+GGUF_ALIGNMENT = 32
+LLAMA = {
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+    "output": "lm_head",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_norm": "input_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "ffn_norm": "post_attention_layernorm",
+}
+
+
+class _Reader:
+    """Takes one value after another from the bytes of a file, little-endian."""
+
+    def __init__(self, file: Path) -> None:
+        self.data, self.at = memoryview(file.read_bytes()), 0
+
+    def number(self, kind: str) -> Any:
+        (value,) = struct.unpack(f"<{kind}", self.bytes(struct.calcsize(f"<{kind}")))
+        return value
+
+    def bytes(self, count: int) -> memoryview:
+        found = self.data[self.at : self.at + count]
+        if len(found) < count:
+            raise ValueError(f"expected {self.at + count} bytes, but found {len(self.data)}")
+        self.at += count
+        return found
+
+    def text(self, size: str) -> str:
+        return bytes(self.bytes(self.number(size))).decode("utf-8").rstrip("\0")
+
+    def gguf(self, kind: int) -> Any:
+        """Take a value of one of GGUF's types."""
+        if kind == GGUF_TEXT:
+            return self.text("Q")
+        if kind == GGUF_LIST:
+            inner, count = self.number("I"), self.number("Q")
+            return [self.gguf(inner) for _ in range(count)]
+        return self.number(GGUF_NUMBERS[kind])
+
+
+def read_ctranslate2(file: Path) -> dict[str, Tensor]:
+    """Read a Whisper model that was converted for CTranslate2.
+
+    Parameters
+    ----------
+    file : Path
+        ``model.bin``.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        As they are stored, named as in transformers' ``WhisperForConditionalGeneration``.
+
+    Raises
+    ------
+    ValueError
+        If the file is cut short, or holds no such model.
+    """
+    try:
+        return _name_whisper(_ctranslate2(_Reader(file)))
+    except (ValueError, LookupError) as error:
+        raise _unreadable(file, error) from error
+
+
+def read_gguf_decoder(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a causal language model of Llama's kind that was packed as GGUF.
+
+    Parameters
+    ----------
+    file : Path
+        The file, with weights in float32, float16, Q8_0 or Q4_1.
+
+    Returns
+    -------
+    dict, dict of str to torch.Tensor
+        What the file says of the model and its tokens, by GGUF's keys; and its tensors in float32, named as
+        in transformers' ``LlamaForCausalLM``.
+
+    Raises
+    ------
+    ValueError
+        If the file is cut short, or holds no such model.
+    """
+    try:
+        return _gguf(_Reader(file))
+    except (ValueError, LookupError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{file} is cut short, damaged or of another kind ({type(error).__name__}: {error}). "
+        "Compare its size with the original, and copy or download it again."
+    )
+
+
+def _ctranslate2(reader: _Reader) -> dict[str, Tensor]:
+    if (version := reader.number("I")) != CTRANSLATE2_VERSION:
+        raise ValueError(
+            f"expected version {CTRANSLATE2_VERSION} of CTranslate2's format, but found {version}"
+        )
+    reader.text("H")  # the kind of model
+    reader.number("I")  # its revision
+    found = {}
+    for _ in range(reader.number("I")):
+        name = reader.text("H")
+        shape = [reader.number("I") for _ in range(reader.number("B"))]
+        kind = CTRANSLATE2_TYPES[reader.number("B")]
+        array = np.frombuffer(reader.bytes(reader.number("I")), kind).reshape(shape)
+        found[name] = torch.from_numpy(array.copy())
+    return found
+
+
+def _name_whisper(packed: dict[str, Tensor]) -> dict[str, Tensor]:
+    named = {}
+    for name, tensor in packed.items():
+        place, _, last = name.rpartition("/")
+        side, _, inside = place.partition("/")
+        kind = WHISPER_KINDS.get(last)
+        if side not in {"encoder", "decoder"} or kind is None:
+            continue  # alignment heads and the like
+        layer, _, rest = inside.partition("/")
+        owner = f"model.{side}"
+        if layer.startswith("layer_") and layer != "layer_norm":
+            owner, inside = f"{owner}.layers.{layer.removeprefix('layer_')}", rest
+        names = WHISPER.get(inside, [inside])  # the convolutions and the last norm are named alike
+        for ours, share in zip(names, tensor.chunk(len(names)), strict=True):
+            if ours.endswith("k_proj") and kind == "bias" and not bool(share.any()):
+                continue  # Whisper has none there, so the converter wrote zeros
+            named[f"{owner}.{ours}.{kind}"] = share
+    return named
+
+
+def _gguf(reader: _Reader) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if bytes(reader.bytes(4)) != b"GGUF":
+        raise ValueError("expected a file that begins with GGUF")
+    reader.number("I")  # version
+    tensors, entries = reader.number("Q"), reader.number("Q")
+    said = {}
+    for _ in range(entries):
+        name = reader.text("Q")
+        said[name] = reader.gguf(reader.number("I"))
+    heads = {
+        "attn_q": said["llama.attention.head_count"],
+        "attn_k": said["llama.attention.head_count_kv"],
+    }
+    places = []
+    for _ in range(tensors):
+        name = reader.text("Q")
+        shape = [reader.number("Q") for _ in range(reader.number("I"))][::-1]
+        places.append((name, shape, GGUF_TYPES[reader.number("I")], reader.number("Q")))
+    begin = -(-reader.at // GGUF_ALIGNMENT) * GGUF_ALIGNMENT
+    named = {}
+    for name, shape, kind, offset in places:
+        count = int(np.prod(shape)) // (BLOCK if kind.fields else 1)
+        reader.at = begin + offset
+        weights = _dequantize(np.frombuffer(reader.bytes(count * kind.itemsize), kind)).reshape(shape)
+        *layer, inside, what = name.removeprefix("blk.").split(".")
+        if inside in heads:
+            # GGUF keeps the two halves that a rotation mixes side by side; transformers one after the other.
+            halves = weights.reshape(heads[inside], -1, 2, shape[-1]).swapaxes(1, 2)
+            weights = np.ascontiguousarray(halves).reshape(shape)
+        ours = f"model.layers.{layer[0]}.{LLAMA[inside]}" if layer else LLAMA[inside]
+        named[f"{ours}.{what}"] = torch.from_numpy(weights)
+    return said, named
+
+
+def _dequantize(blocks: np.ndarray) -> np.ndarray:
+    """Compute the weights of blocks, in float32."""
+    if blocks.dtype == Q8_0:
+        return blocks["weights"] * blocks["scale"].astype(np.float32)[:, None]
+    if blocks.dtype == Q4_1:
+        pairs = blocks["pairs"]
+        weights = np.concatenate([pairs & 15, pairs >> 4], axis=1).astype(np.float32)
+        weights *= blocks["scale"].astype(np.float32)[:, None]
+        return weights + blocks["lowest"].astype(np.float32)[:, None]
+    return blocks.astype(np.float32)

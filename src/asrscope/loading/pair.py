@@ -1,0 +1,502 @@
+"""Put a model together: any Whisper encoder, any causal language model as its decoder, and a projector.
+
+Each of the three is a folder or a repository on the Hugging Face Hub; specialists that packages carry, too,
+are found there. Only safetensors are read of folders and repositories, and no code of theirs is run.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled
+from tqdm.auto import tqdm
+from transformers import AutoTokenizer, PreTrainedConfig, WhisperConfig, WhisperFeatureExtractor
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from asrscope.encoder import SECONDS_PER_POSITION
+from asrscope.loading.adapters import add_adapter
+from asrscope.loading.fetching import Place, Unreachable, fetch, fetch_weights, in_words
+from asrscope.loading.provenance import attach_provenance, describe_weights, hash_tensors, hash_vocabulary
+from asrscope.loading.published import AUDIO, FoundProjector, is_projector, read_projector
+from asrscope.loading.quantizing import Quantization, quantization
+from asrscope.loading.room import GB, check_room, estimate
+from asrscope.loading.sizes import published_config
+from asrscope.loading.specialists import SPECIALISTS, obtain
+from asrscope.loading.stored import StoredTensors, name_of, no_progress_bars, read_settings
+from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
+from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
+from asrscope.projector import AudioProjector
+
+__all__ = ["PINNED", "load_pair"]
+
+# Commits of the Hub repositories, so that the weights a trace was made with can be had again.
+PINNED = {
+    "openai/whisper-large-v3-turbo": "41f01f3fe87f28c78e2fbf8b568835947dd65ed9",
+    "HuggingFaceTB/SmolLM3-3B": "a07cc9a04f16550a088caea529712d1d335b0ac1",
+    **{part.repository: part.revision for part in SPECIALISTS.values()},
+}
+AUDIO_TOKEN = "<|audio|>"
+USER_PROMPT = f"Transcribe: {AUDIO}"
+# SmolLM3's template would let it think aloud, and would write today's date into the prompt.
+SYSTEM_OVERRIDE = "/system_override"
+SYSTEM_PROMPT = f"/no_think {SYSTEM_OVERRIDE}"
+SETTINGS = ("config.json", "model.safetensors.index.json")
+FILES = {  # of each part, beside its weights
+    "encoder": (*SETTINGS, "preprocessor_config.json"),
+    "decoder": (
+        *SETTINGS,
+        "generation_config.json",
+        "tokenizer*",
+        "special_tokens_map.json",
+        "chat_template*",
+    ),
+    "projector": (*SETTINGS, "processor_config.json", "provenance.json"),
+    "adapter": ("adapter_config.json", "adapter_model.safetensors"),
+}
+MADE_FOR = {"encoder": "audio_model", "decoder": "text_model"}  # as a projector's config.json calls them
+LARGE = 2 * GB  # of memory: what takes less is loaded before a line about it has been read
+ENCODER_PREFIXES = ("model.encoder.", "encoder.", "")
+
+Loaded = tuple[AsrScopeForConditionalGeneration, AsrScopeProcessor]
+
+
+def load_pair(
+    projector: str | Path | None,
+    *,
+    projector_revision: str | None = None,
+    encoder: str | Path | None = None,
+    encoder_revision: str | None = None,
+    decoder: str | Path | None = None,
+    decoder_revision: str | None = None,
+    adapter: str | Path | None = None,
+    adapter_revision: str | None = None,
+    instruction: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device_map: Any = None,
+    quantize: Any = None,
+    name: str = "the pair",
+    tell: Callable[[str], None] | None = None,
+) -> Loaded:
+    """Put together an encoder, a decoder, and a projector between them.
+
+    Parameters
+    ----------
+    projector : str, Path or None
+        A safetensors file, a folder or a repository with a projector: one that ``asrscope train projector``
+        made, a model saved by this package, or one of the layouts of `asrscope.loading.published`. None: an
+        untrained one.
+    projector_revision : str, optional
+        Commit, tag or branch of the projector's repository.
+    encoder : str or Path, optional
+        Repository or folder with a Whisper model; default: what the projector says it was made for.
+    encoder_revision : str, optional
+        Commit, tag or branch; default: the pinned commit of a usual repository, the newest of another one.
+    decoder : str or Path, optional
+        The same for a causal language model of transformers, with a tokenizer that has a chat template.
+    decoder_revision : str, optional
+        The same for the decoder.
+    adapter : str or Path, optional
+        Folder or repository with a PEFT adapter (LoRA, for example) of the decoder.
+    adapter_revision : str, optional
+        Commit, tag or branch of its repository.
+    instruction : str, optional
+        What the prompt asks for, before the clip; default: as the projector's configuration says.
+    dtype : torch.dtype
+        Type of the weights in memory.
+    device_map : str, int, torch.device or dict, optional
+        Where the weights go, as in transformers: ``"cuda"``, ``"auto"``, or a device for each of
+        ``audio_tower``, ``multi_modal_projector`` and ``language_model``; default: the processor's memory.
+    quantize : str or quantization config of transformers, optional
+        Fewer bits for the decoder, see `asrscope.loading.quantizing.quantization`.
+    name : str
+        What to call the model in messages.
+    tell : callable, optional
+        Gets one line on the memory needed, before the weights are fetched and loaded; default: of a large
+        model, standard error, where the Hub's progress bars are drawn too.
+
+    Returns
+    -------
+    AsrScopeForConditionalGeneration, AsrScopeProcessor
+        The model, ready to run, and its processor.
+
+    Raises
+    ------
+    OSError
+        If something cannot be had: no connection, no such repository or revision, a missing file.
+    ValueError
+        If parts do not fit each other or their configurations, or a file is damaged.
+    MemoryError
+        If this machine has too little memory; nothing has been allocated then.
+    """
+    found = _find(
+        {
+            "projector": (projector, projector_revision),
+            "encoder": (encoder, encoder_revision),
+            "decoder": (decoder, decoder_revision),
+            "adapter": (adapter, adapter_revision),
+        },
+        name,
+    )
+    audio_config = _encoder_config(found["encoder"])
+    text_config = _decoder_config(found["decoder"])
+    extractor = _feature_extractor(found["encoder"], audio_config)
+    tokenizer = _tokenizer(found["decoder"], text_config)
+    bridge = _bridge(found.get("projector"), audio_config.d_model, text_config.hidden_size, name)
+    said, learned = bridge.config, bridge.module.prompt is not None
+    audio_token_id = _token(tokenizer, AUDIO_TOKEN)
+    prompt_token_id = _token(tokenizer, PROMPT_TOKEN) if learned else None
+    _compare_vocabulary(found["decoder"], said, tokenizer)
+    config = AsrScopeConfig(
+        audio_config=audio_config,
+        text_config=text_config,
+        **{
+            key if key == "stack_factor" else f"projector_{key}": value
+            for key, value in bridge.module.settings.items()
+        },
+        audio_token_id=audio_token_id,
+        prompt_token_id=prompt_token_id,
+        pad_audio=bool(said.get("pad_audio", True)),
+        trained_seconds=float(
+            said.get("trained_seconds") or audio_config.max_source_positions * SECONDS_PER_POSITION
+        ),
+    )
+    with torch.device("meta"):  # every shape, and no memory
+        model = AsrScopeForConditionalGeneration(config)
+    model.language_model.tie_weights()
+    audio_device, text_map = _devices(device_map)
+    gpu = any(str(device).startswith("cuda") or isinstance(device, int) for device in _values(text_map))
+    fewer = quantization(quantize, dtype, gpu=gpu or (text_map == "auto" and torch.cuda.is_available()))
+    need = estimate(model, 8 * dtype.itemsize, fewer.bits if fewer else None)
+    told = check_room(need, device_map, name)
+    large = need.total > LARGE
+    if tell is not None:
+        tell(told)
+    elif large and not are_progress_bars_disabled():
+        tqdm.write(told, file=sys.stderr)
+
+    _get_weights(found, name)
+    stored = {
+        "encoder": StoredTensors.of(found["encoder"].folder, _of_encoder).part(*ENCODER_PREFIXES),
+        "decoder": StoredTensors.of(found["decoder"].folder),
+    }
+    _check_shapes(stored["encoder"], model.audio_tower.state_dict(), found["encoder"], "encoder")
+    _check_shapes(
+        stored["decoder"], dict(model.language_model.named_parameters()), found["decoder"], "decoder"
+    )
+    if text_config.tie_word_embeddings:  # counted once, in whichever files
+        stored["decoder"] = stored["decoder"].without("lm_head.weight")
+    digests = {part: _digest(part, stored[part], found[part], said) for part in stored}
+    weights = {key: stored["encoder"][key].to(audio_device, dtype) for key in model.audio_tower.state_dict()}
+    model.audio_tower.load_state_dict(weights, assign=True)
+    model.multi_modal_projector = bridge.module.to(audio_device, dtype)
+    with nullcontext() if large else no_progress_bars():
+        language_model = MODEL_FOR_CAUSAL_LM_MAPPING[type(text_config)].from_pretrained(
+            found["decoder"].folder,
+            dtype=dtype,
+            device_map=text_map,
+            quantization_config=fewer.config if fewer else None,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    if adapter is not None:
+        lora = add_adapter(language_model, found["adapter"].folder, str(adapter))
+        stored["decoder"] = stored["decoder"].joined("adapter.", lora)
+        digests["decoder"] = ""
+    _make_room(language_model, len(tokenizer))
+    model.language_model, model.generation_config = language_model, language_model.generation_config
+    model.config.text_config = language_model.config
+    if model.generation_config.eos_token_id is None:
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+    _attach(model, stored, digests, bridge, found, fewer)
+    return model.eval(), _processor(model.config, bridge, extractor, tokenizer, instruction)
+
+
+def _find(wanted: Mapping[str, tuple[str | Path | None, str | None]], name: str) -> dict[str, Place]:
+    """Get the small files of every part; what cannot be reached is told of in one error."""
+    found: dict[str, Place] = {}
+    missing: dict[str, Unreachable] = {}
+    said: Mapping[str, Any] = {}
+    for part in ("projector", "encoder", "decoder", "adapter"):
+        source, revision = wanted[part]
+        if source is None and part in MADE_FOR:  # the projector's configuration may say it
+            source, revision = (
+                said.get(f"{MADE_FOR[part]}_id"),
+                revision or said.get(f"{MADE_FOR[part]}_revision"),
+            )
+            if source is None and "projector" not in missing:
+                raise ValueError(
+                    f"{name}: nothing says between which {part} it is to stand. Give one: {part}=..."
+                )
+        if source is None:
+            continue
+        revision = revision or PINNED.get(str(source))
+        specialist = SPECIALISTS.get(str(source))
+        try:
+            if part == "projector" and Path(source).is_file():
+                found[part] = Place(str(source), Path(source))
+            elif specialist is not None and revision == specialist.revision:
+                found[part] = obtain(specialist, cached=bool(missing))
+            else:
+                found[part] = fetch(source, revision, FILES[part], cached=bool(missing))
+        except Unreachable as error:
+            missing[part] = error
+        if "projector" in found:
+            said = _beside(found["projector"], "config.json")
+    _refuse(missing, name)
+    return found
+
+
+def _get_weights(found: dict[str, Place], name: str) -> None:
+    """Get the weights of the parts whose small files are there."""
+    missing: dict[str, Unreachable] = {}
+    for part, needed in (("encoder", _of_encoder), ("decoder", lambda _: True)):
+        try:
+            found[part] = fetch_weights(found[part], needed)
+        except Unreachable as error:
+            missing[part] = error
+    _refuse(missing, name)
+
+
+def _refuse(missing: Mapping[str, Unreachable], name: str) -> None:
+    if missing:
+        ordered = [missing[part] for part in FILES if part in missing]
+        raise OSError(in_words(ordered, name)) from ordered[0]
+
+
+def _of_encoder(tensor: str) -> bool:
+    """Tell the tensors of Whisper's encoder from those of its decoder."""
+    return not tensor.startswith(("model.decoder.", "decoder.", "proj_out."))
+
+
+def _beside(place: Place, file: str) -> dict[str, Any]:
+    """Read a settings file of a projector; nothing if there is none."""
+    folder = place.folder if place.folder.is_dir() else place.folder.parent
+    return read_settings(folder / file) if (folder / file).is_file() else {}
+
+
+def _encoder_config(place: Place) -> WhisperConfig:
+    file = place.folder / "config.json"
+    settings = read_settings(file)
+    if settings.get("model_type") != WhisperConfig.model_type:
+        raise ValueError(
+            f"{file}: expected model_type 'whisper' for the encoder, but found "
+            f"{settings.get('model_type')!r}. Give another encoder."
+        )
+    return WhisperConfig.from_dict(settings)
+
+
+def _decoder_config(place: Place) -> PreTrainedConfig:
+    file = place.folder / "config.json"
+    settings = read_settings(file)
+    kind = settings.get("model_type")
+    known = kind in CONFIG_MAPPING and CONFIG_MAPPING[kind] in MODEL_FOR_CAUSAL_LM_MAPPING
+    if not known or settings.get("is_encoder_decoder"):  # Whisper's own decoder reads no prompt
+        raise ValueError(
+            f"{file}: expected a causal language model of transformers (smollm3, llama, qwen3, ...) for the "
+            f"decoder, but found model_type {kind!r}. Give another decoder."
+        )
+    return CONFIG_MAPPING[kind].from_dict(settings)
+
+
+def _feature_extractor(place: Place, config: WhisperConfig) -> WhisperFeatureExtractor:
+    """Read how the encoder wants its spectrogram."""
+    file = place.folder / "preprocessor_config.json"
+    bands = read_settings(file).get("feature_size", 80)  # Whisper's own default
+    if bands != config.num_mel_bins:
+        raise ValueError(
+            f"{file}: makes {bands} mel bands, but the encoder's config.json says {config.num_mel_bins}. "
+            "Take both files from one revision."
+        )
+    return WhisperFeatureExtractor.from_pretrained(place.folder)
+
+
+def _tokenizer(place: Place, config: Any) -> Any:
+    """Read the decoder's tokenizer."""
+    read_settings(place.folder / "tokenizer_config.json")
+    read_settings(place.folder / "tokenizer.json")
+    tokenizer = AutoTokenizer.from_pretrained(place.folder, local_files_only=True)
+    if len(tokenizer) > config.vocab_size:
+        raise ValueError(
+            f"{place.folder / 'tokenizer.json'}: has {len(tokenizer)} tokens, but the decoder's config.json "
+            f"says {config.vocab_size}. Take both files from one revision."
+        )
+    if not tokenizer.chat_template:
+        raise ValueError(
+            f"{place.folder}: its tokenizer has no chat template, which the prompt is written with. Copy or "
+            "download chat_template.jinja too."
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _token(tokenizer: Any, token: str) -> int:
+    """Look a placeholder up; the tokenizer learns it if it does not know it."""
+    if token not in tokenizer.get_vocab():
+        tokenizer.add_special_tokens(
+            {"additional_special_tokens": [token]}, replace_extra_special_tokens=False
+        )
+    return int(tokenizer.convert_tokens_to_ids(token))
+
+
+def _bridge(place: Place | None, encoder_dim: int, decoder_dim: int, name: str) -> FoundProjector:
+    """Read the projector, or make a random one of the sizes that this package chose for the large pair."""
+    if place is None:
+        made = published_config("full-pair")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module = AudioProjector(
+                encoder_dim, decoder_dim, made["stack_factor"], hidden_size=made["projector_hidden_size"]
+            )
+        return FoundProjector(module, "asrscope", module.state_dict())
+    try:
+        place = fetch_weights(place, is_projector)
+    except Unreachable as error:
+        raise OSError(in_words([error], name)) from error
+    stored = StoredTensors.of(place.folder, is_projector)
+    config = _beside(place, "config.json")
+    found = read_projector(stored, config, encoder_dim, decoder_dim, place.name)
+    said = _beside(place, "processor_config.json")  # saved by this package, with its prompt
+    return replace(
+        found,
+        user_prompt=said.get("instruction", found.user_prompt),
+        system_prompt=said.get("system_prompt", found.system_prompt),
+    )
+
+
+def _compare_vocabulary(place: Place, said: Mapping[str, Any], tokenizer: Any) -> None:
+    """Refuse a tokenizer with other tokens than the projector was trained with."""
+    expected = said.get("text_model_vocabulary")
+    if expected is not None and (found := hash_vocabulary(tokenizer)) != expected:
+        raise ValueError(
+            f"{place.name}: the tokenizer's vocabulary is not the one that the projector was trained with "
+            f"(expected SHA-256 {expected[:12]}..., but found {found[:12]}...). Give the decoder that it was "
+            "trained with."
+        )
+
+
+def _check_shapes(stored: StoredTensors, expected: Mapping[str, Any], place: Place, part: str) -> None:
+    """Hold weights against the sizes that the configuration gives, before anything is allocated."""
+    found = stored.shapes()
+    for tensor, weight in sorted(expected.items()):
+        if found.get(tensor) != tuple(weight.shape):
+            raise ValueError(
+                f"{place.name}: the {part}'s {tensor} should have shape {tuple(weight.shape)}, but found "
+                f"{found.get(tensor, 'no such tensor')}. Take weights and config.json from one revision."
+            )
+
+
+def _digest(part: str, stored: Mapping[str, Any], place: Place, said: Mapping[str, Any]) -> str:
+    """Hash the weights of a part, and refuse others than the projector was trained with."""
+    found = place.sha256 or hash_tensors(stored)
+    expected = said.get(f"{MADE_FOR[part]}_sha256")
+    if expected in (None, "", found):
+        return found
+    halved = hash_tensors({name: tensor.half() for name, tensor in stored.items()})
+    if expected != halved:
+        raise ValueError(
+            f"{place.name}: its weights are not those of the {part} that the projector was trained with "
+            f"(expected SHA-256 {expected[:12]}..., but found {halved[:12]}...). Give that {part}, "
+            f"{said.get(f'{MADE_FOR[part]}_id')}, or another projector."
+        )
+    return found
+
+
+def _make_room(language_model: Any, tokens: int) -> None:
+    """Give placeholders rows of the embedding table, if the table ends before them."""
+    old = language_model.config.vocab_size
+    if tokens <= old:
+        return
+    language_model.resize_token_embeddings(tokens, mean_resizing=False)
+    # An audio token takes the place of every placeholder; nor is one ever to be written: with zeros its
+    # logit is zero, where those of likely tokens are far above.
+    for table in (language_model.get_input_embeddings(), language_model.get_output_embeddings()):
+        with torch.no_grad():
+            table.weight[old:] = 0
+
+
+def _processor(
+    config: AsrScopeConfig, bridge: FoundProjector, extractor: Any, tokenizer: Any, instruction: str | None
+) -> AsrScopeProcessor:
+    asked = bridge.user_prompt or USER_PROMPT if instruction is None else instruction
+    template = bridge.config.get("chat_template")
+    usual = SYSTEM_PROMPT if SYSTEM_OVERRIDE in (template or tokenizer.chat_template) else ""
+    return AsrScopeProcessor(
+        extractor,
+        tokenizer,
+        chat_template=template,
+        audio_token=AUDIO_TOKEN,
+        instruction=asked.replace(AUDIO, AUDIO_TOKEN),
+        stack_factor=config.stack_factor,
+        pad_audio=config.pad_audio,
+        remainder=config.projector_remainder,
+        system_prompt=usual if bridge.system_prompt is None else bridge.system_prompt,
+    )
+
+
+def _devices(device_map: Any) -> tuple[torch.device, Any]:
+    """Say where encoder and projector go, and what the decoder's device map is."""
+    if isinstance(device_map, Mapping):
+        audio = device_map.get("audio_tower", device_map.get("", "cpu"))
+        inside = {
+            name.removeprefix("language_model").removeprefix("."): device
+            for name, device in device_map.items()
+            if name.startswith("language_model")
+        }
+        return torch.device(audio), inside or {"": device_map.get("", "cpu")}
+    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu"), device_map
+    device = torch.device("cpu" if device_map is None else device_map)
+    return device, {"": device}
+
+
+def _values(text_map: Any) -> list[Any]:
+    return list(text_map.values()) if isinstance(text_map, Mapping) else []
+
+
+def _attach(
+    model: AsrScopeForConditionalGeneration,
+    stored: Mapping[str, StoredTensors],
+    digests: Mapping[str, str],
+    bridge: FoundProjector,
+    found: Mapping[str, Place],
+    fewer: Quantization | None,
+) -> None:
+    """Say where the weights come from. Only those at the pinned commits are known to be trained."""
+    described = []
+    for part in ("encoder", "decoder"):
+        place = found[part]
+        trained = True if PINNED.get(place.name) == place.revision is not None else None
+        source = f"{place.name} ({place.note})" if place.note else place.name
+        if part == "decoder" and "adapter" in found:
+            other = found["adapter"]
+            source = f"{source} with adapter {other.name}" + (
+                f" at {other.revision}" if other.revision else ""
+            )
+            trained = None
+        known = describe_weights(
+            part, stored[part], source, revision=place.revision, trained=trained, sha256=digests[part]
+        )
+        if part == "decoder" and fewer is not None:
+            known = replace(known, dtype=f"{known.dtype}, loaded as {fewer.label}")
+        described.append(known)
+    if "projector" in found:
+        place = found["projector"]
+        source = place.name if place.revision else name_of(place.folder)
+        parts = {found["encoder"].name, found["decoder"].name}
+        if bridge.trained_between and set(bridge.trained_between) != parts:
+            source += f" (made for {' and '.join(bridge.trained_between)})"
+        claim = _beside(place, "provenance.json").get("projector")
+        described.append(
+            describe_weights("projector", bridge.tensors, source, revision=place.revision, claim=claim)
+        )
+    else:
+        described.append(
+            describe_weights("projector", bridge.tensors, "random initialization, seed 0", trained=False)
+        )
+    attach_provenance(model, described)
