@@ -161,7 +161,12 @@ class Prompt:
     def __init__(self, processor: AsrScopeProcessor, learned: int = 0) -> None:
         self.tokenizer: PreTrainedTokenizerBase = processor.tokenizer
         self.audio_id: int = processor.audio_token_id
-        self.learned_id: int = self.tokenizer.convert_tokens_to_ids(PROMPT)
+        self.learned_id: int | None = self.tokenizer.get_vocab().get(PROMPT)
+        if learned and self.learned_id is None:
+            raise ValueError(
+                f"a learned prompt needs a placeholder, but the tokenizer has no {PROMPT}. Make sure to add it, "
+                "and a row for it with resize_token_embeddings, or to set prompt_vectors=0"
+            )
         audio, asked = processor.audio_token, processor.instruction
         self.instruction = asked
         text = processor.prompt()
@@ -212,7 +217,10 @@ class Translator(nn.Module):
         """Return audio tokens, the scores of blank and candidates, and the learned prompt; None: not asked for."""
         vectors = self.projector.point(hidden)
         binding: TokenBinding | None = self.projector.binding
-        scores = None if candidates is None else binding.scores(vectors, table[candidates])
+        scores = None
+        if candidates is not None:
+            choices = torch.cat([binding.blank[None], table[candidates]])
+            scores = binding.scale.exp() * (vectors @ choices.T)  # (batch, audio_tokens, 1 + candidates)
         audio = None if not bind else vectors if binding is None else binding(vectors, table)
         return audio, scores, self.projector.prompt
 

@@ -1,7 +1,7 @@
 """What a training loop needs beside itself: batches that seed and step decide, a log, checkpoints.
 
-A batch, and all that is drawn at random for it, are functions of the seed and the step. Processes and turns of
-accumulation merely divide it, so that any number of either computes the same gradient, and a run that was
+A batch, and all that is drawn at random for it, are functions of the seed and the step. Processes and turns
+of accumulation merely divide it, so that any number of either computes the same gradient, and a run that was
 broken off goes on as if it had not been.
 """
 
@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from asrscope.files import alone_in, write_text
@@ -118,7 +117,7 @@ def changed(recipe: AnyRecipe, settings: Iterable[str]) -> AnyRecipe:
 
 
 def join_processes() -> PartialState:
-    """Meet the other processes that ``torchrun`` or ``accelerate launch`` started, on GPUs where there are any."""
+    """Meet the other processes that a launcher started, on GPUs where there are any."""
     # The others wait while the first evaluates or reads a corpus, perhaps for hours.
     return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
 
@@ -197,7 +196,7 @@ class Run:
         write_text(path, json.dumps(own, indent=2) + "\n")
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds beside weights and optimizer."""
+        """Give what a checkpoint holds beside weights and optimizer."""
         return {"step": self.step, "seconds": self.seconds, "utterances": self.utterances}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -210,8 +209,8 @@ class Run:
         target = self.folder / f"step-{self.step:08d}"
         part = self.folder / f".{target.name}"
         try:
-            self.accelerator.save_state(str(part))
-        except (OSError, RuntimeError, SafetensorError) as error:
+            self.accelerator.save_state(str(part), safe_serialization=False)
+        except (OSError, RuntimeError) as error:
             shutil.rmtree(part, ignore_errors=True)
             raise OSError(
                 f"{target}: cannot be written ({error}): make room, or choose another place"
