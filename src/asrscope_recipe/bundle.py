@@ -68,7 +68,9 @@ def bundle(encoder: Path, decoder: Path, projector: Path, target: Path) -> Path:
     write_model(join(encoder, decoder), projector, target)
     parts = {"encoder": encoder, "projector": projector, "decoder": decoder}
     write_text(target / "training.json", json.dumps(read_stages(parts)) + "\n")
-    made = {part: json.loads((path / "recipe.json").read_text(encoding="utf-8")) for part, path in parts.items()}
+    made = {
+        part: json.loads((path / "recipe.json").read_text(encoding="utf-8")) for part, path in parts.items()
+    }
     write_provenance(target, {part: {"trained": True, "made_with": recipe} for part, recipe in made.items()})
     return target
 

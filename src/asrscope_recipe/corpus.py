@@ -89,7 +89,9 @@ class Clips:
     def of_shards(cls, shards: Sequence["Shard"]) -> "Clips":
         """List the clips of shards."""
         places = [(shard, utterance) for shard in shards for utterance in shard.utterances]
-        return cls([(one.get("sha256", one["text"]), one["text"], partial(shard.read, one)) for shard, one in places])
+        return cls(
+            [(one.get("sha256", one["text"]), one["text"], partial(shard.read, one)) for shard, one in places]
+        )
 
     def __len__(self) -> int:
         """Count them."""

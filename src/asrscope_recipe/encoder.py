@@ -167,7 +167,9 @@ def train_encoder(cache: Path, folder: Path, recipe: EncoderRecipe, watch: Watch
                 phones, letters = run.model(features.to(device), mask.to(device))
                 # The mean over the batch's frames and over its sentences, whatever share of them is here.
                 loss = phone_loss(phones, targets.to(device), own.to(device)) / named
-                spelling = letter_loss(letters, position_mask(mask).sum(1), [spell(one["text"]) for one in said])
+                spelling = letter_loss(
+                    letters, position_mask(mask).sum(1), [spell(one["text"]) for one in said]
+                )
                 if step >= recipe.phone_steps:
                     loss = 0.3 * loss + spelling / len(batch)
                 else:

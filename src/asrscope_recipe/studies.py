@@ -275,7 +275,9 @@ class Study:
     def _errors(self, projector: AudioProjector, path: Path) -> dict[str, Any]:
         """Count the errors on the held-out clips, once."""
         if not path.exists():
-            each = count_errors(projector, (self.model, self.processor), load_encodings(self.folder / "held-out"))
+            each = count_errors(
+                projector, (self.model, self.processor), load_encodings(self.folder / "held-out")
+            )
             write_text(path, json.dumps([asdict(one) for one in each]))
         each = [WordErrors(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
         summed = total_errors(each)

@@ -50,7 +50,9 @@ def write_down(projector: AudioProjector, loaded: Loaded, hidden: Sequence[ndarr
         items = order[first : first + CLIPS_AT_ONCE]
         stacked, _ = pad_batch([hidden[item].astype(np.float32) for item in items])
         audio = projector(stacked, decoder.get_input_embeddings().weight)
-        prompts = [prompt.around(count_audio_tokens(len(hidden[item]), projector.stack_factor)) for item in items]
+        prompts = [
+            prompt.around(count_audio_tokens(len(hidden[item]), projector.stack_factor)) for item in items
+        ]
         longest = max(map(len, prompts))  # padded on the left, so that all end in one place
         ids = torch.tensor([[prompt.padding] * (longest - len(own)) + own for own in prompts])
         mask = torch.tensor([[0] * (longest - len(own)) + [1] * len(own) for own in prompts])

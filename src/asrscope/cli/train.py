@@ -1,18 +1,23 @@
 """``asrscope train``: a projector of one's own between a finished encoder and decoder, and its curves."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asrscope.cli.console import complain, expected_errors
 from asrscope.cli.following import counted, followed, is_first, say
 
-__all__ = ["DEFAULT_CACHE", "Cache", "Settings", "Threads", "app", "curves", "processes"]
+if TYPE_CHECKING:
+    from asrscope.loading.presets import Loaded
+    from asrscope.training.corpus import Source
+    from asrscope.training.projector import ProjectorRecipe
+
+__all__ = ["DEFAULT_CACHE", "Cache", "Settings", "Threads", "app", "curves", "processes", "train_pair"]
 
 # Where speech, encodings and checkpoints lie: gigabytes, so never in a repository.
 DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "asrscope"
@@ -30,18 +35,20 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads o
 def projector(
     corpus: Annotated[
         list[str],
-        typer.Option(help="Train on recordings: a dataset on the Hub, a folder or a file. Several: again."),
+        typer.Option(help="Recordings: a dataset on the Hub, a folder, a parquet file. May be repeated."),
     ],
     cache: Cache = DEFAULT_CACHE,
     settings: Settings = None,
     threads: Threads = None,
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="Takes encoder and decoder from here: a preset's name, or a folder."),
+        typer.Option("--model", "-m", help="Takes encoder and decoder from here: a name, or a folder."),
     ] = "tiny",
     warm_steps: Annotated[
         int | None,
-        typer.Option(min=0, help="Steps without the decoder, ahead of the others; default: as the pair has it."),
+        typer.Option(
+            min=0, help="Steps without the decoder, ahead of the others, where the pair needs them."
+        ),
     ] = None,
     corpus_config: Annotated[
         str | None, typer.Option("--config", help="Part of the corpus, 'clean' for example.")
@@ -59,28 +66,28 @@ def projector(
             help="How transcripts are to be written; default: plain words for tiny, else as people write.",
         ),
     ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Leave longer recordings out; default: as the encoder takes.")
+    ] = None,
     encoder_part: Annotated[
-        str | None, typer.Option("--encoder", help="With 'full': another encoder, name or folder.")
+        str | None, typer.Option("--encoder", help="Of a pair: another encoder, name or folder.")
     ] = None,
     decoder_part: Annotated[
-        str | None, typer.Option("--decoder", help="With 'full': another decoder, name or folder.")
+        str | None, typer.Option("--decoder", help="Of a pair: another decoder, name or folder.")
     ] = None,
 ) -> None:
     """Train the projector between the encoder and the decoder of a model, which stay frozen."""
     with expected_errors(), processes(threads):
-        from asrscope.loading.presets import load
+        from asrscope.loading.presets import PAIRS, load
         from asrscope.training.corpus import Corpus
-        from asrscope.training.encodings import cache_encodings, count_bad, load_encodings
-        from asrscope.training.projector import WARM, recipe_for, train_projector, write_model
+        from asrscope.training.projector import recipe_for
         from asrscope.training.run import changed
 
         parts = {name: part for name, part in (("encoder", encoder_part), ("decoder", decoder_part)) if part}
         loaded = load(model, random_projector=True, **parts)
         recipe = changed(recipe_for(model, loaded), settings or [])
-        folder = cache / "pair"
-        encodings = []
-        for number, source in enumerate(corpus):
-            reader = Corpus(
+        sources = {
+            source: Corpus(
                 source,
                 loaded[1].features,
                 config=corpus_config,
@@ -89,42 +96,56 @@ def projector(
                 limit=limit,
                 text_column=text_column,
                 style=style or ("plain" if model == "tiny" else "written"),
-                max_seconds=loaded[0].config.window_seconds,
+                max_seconds=max_seconds or loaded[0].config.window_seconds,
             )
-            encodings.append(folder / "encodings" / f"{number}")
-            with counted(f"encoding {source}", None) as count:
-                cache_encodings(
-                    loaded[0].audio_tower,
-                    reader,
-                    encodings[-1],
-                    copies=recipe.copies,
-                    seed=recipe.seed,
-                    fixed_length=loaded[1].pad_audio,
-                    on_bad=lambda name, reason: complain(f"left out: {name}: {reason}"),
-                    progress=count,
-                )
-            if reader.dropped:
-                marks = ", ".join(f"{mark} ({count})" for mark, count in reader.dropped.most_common(9))
-                say(f"left out of the transcripts: {marks}")
-        clips = [clip for clip in load_encodings(*encodings) if clip.copy == 0]
-        seconds = [clip.seconds for clip in clips]
-        say(f"{len(clips)} utterances, {sum(seconds) / 3600:.2f} h")
-        say(f"rows that cannot be used: {sum(map(count_bad, encodings))}")
-        start = None
-        if recipe.output == "bound" and warm_steps != 0:
-            warm = replace(recipe, **WARM | ({"steps": warm_steps} if warm_steps else {}))
-            with followed(folder / "warm") as watch:
-                start = train_projector(loaded, encodings, folder / "warm", warm, watch=watch)
-        with followed(folder / "projector") as watch:
-            trained = train_projector(
-                loaded, encodings, folder / "projector", recipe, start=start, watch=watch
+            for source in corpus
+        }
+        made = train_pair(loaded, sources, cache / "pair", recipe, warm_steps, whole=model not in PAIRS)
+        say(f"what was made is in {made}: asrscope.load('{made}')")
+
+
+def train_pair(
+    loaded: "Loaded",
+    sources: Mapping[str, "Source"],
+    folder: Path,
+    recipe: "ProjectorRecipe",
+    warm_steps: int | None,
+    *,
+    whole: bool,
+) -> Path:
+    """Encode each source, train the stages that the recipe asks for, and write the result; say all of it."""
+    from asrscope.training.encodings import cache_encodings, count_bad, load_encodings
+    from asrscope.training.projector import WARM, train_projector, write_model
+
+    encodings = [folder / "encodings" / f"{number}" for number in range(len(sources))]
+    for (name, source), place in zip(sources.items(), encodings, strict=True):
+        with counted(f"encoding {name}", None) as count:
+            cache_encodings(
+                loaded[0].audio_tower,
+                source,
+                place,
+                copies=recipe.copies,
+                seed=recipe.seed,
+                fixed_length=loaded[1].pad_audio,
+                on_bad=lambda row, reason: complain(f"left out: {row}: {reason}"),
+                progress=count,
             )
-        if not is_first():
-            return
-        if model in {"small", "full"}:
-            say(f"the projector is {trained / 'model.safetensors'}: load('{model}', projector=...) takes it")
-        else:
-            say(f"the model is in {write_model(loaded, trained, folder / 'model', max(seconds))}")
+        if dropped := getattr(source, "dropped", None):
+            say("left out of the texts: " + ", ".join(f"{mark} ({n})" for mark, n in dropped.most_common(9)))
+    seconds = [clip.seconds for clip in load_encodings(*encodings) if clip.copy == 0]
+    bad = sum(map(count_bad, encodings))
+    say(f"{len(seconds)} utterances, {sum(seconds) / 3600:.2f} h; rows that cannot be used: {bad}")
+    start = None
+    if recipe.output == "bound" and warm_steps != 0:
+        warm = replace(recipe, **WARM | ({"steps": warm_steps} if warm_steps else {}))
+        with followed(folder / "warm") as watch:
+            start = train_projector(loaded, encodings, folder / "warm", warm, watch=watch)
+    with followed(folder / "projector") as watch:
+        done = train_projector(loaded, encodings, folder / "projector", recipe, start=start, watch=watch)
+    target = folder / "model"
+    if is_first():
+        write_model(loaded, done, target, seconds=max(seconds), whole=whole)
+    return target
 
 
 @app.command()

@@ -90,7 +90,7 @@ def written_text(text: str) -> str:
     noises or punctuation are dropped. Scripts without capitals keep the signs that they have.
     """
     text = MARKS.sub(" ", unicodedata.normalize("NFC", _full_width(text)))
-    text = APOSTROPHES.sub("'", re.sub("[\u201c\u201d\u00ab\u00bb\"]", "", text))
+    text = APOSTROPHES.sub("'", re.sub('[\u201c\u201d\u00ab\u00bb"]', "", text))
     text = " ".join(text.split()).rstrip(" ,;:-\u2013\u2014")
     if not any(map(_of_word, text.replace("'", ""))):
         return ""
@@ -202,11 +202,16 @@ class Corpus:
     def identity(self) -> dict[str, Any]:
         """What tells this corpus from another, and from itself before it was changed."""
         kept = ("source", "config", "split", "limit", "style", "max_seconds")
-        return {name: getattr(self, name) for name in kept} | {"text_column": self._text, "files": self._files()}
+        return {name: getattr(self, name) for name in kept} | {
+            "text_column": self._text,
+            "files": self._files(),
+        }
 
     def _files(self) -> str:
         """Fingerprint the files of a local corpus: names, sizes and times."""
-        paths = [path for path in sorted({Path(self.source), *Path(self.source).rglob("*")}) if path.is_file()]
+        paths = [
+            path for path in sorted({Path(self.source), *Path(self.source).rglob("*")}) if path.is_file()
+        ]
         stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
         return hashlib.sha256(repr(stats).encode()).hexdigest()[:16] if stats else ""
 

@@ -166,7 +166,9 @@ def load_encodings(*folders: Path) -> list[Clip]:
     for folder in folders:
         shards = {path: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("[0-9]*.json"))}
         if not shards:
-            raise FileNotFoundError(f"no encodings in {folder}. Make sure to cache the encoder's output first")
+            raise FileNotFoundError(
+                f"no encodings in {folder}. Make sure to cache the encoder's output first"
+            )
         if not any(shard["clips"] for shard in shards.values()):
             bad = sum(len(shard["bad"]) for shard in shards.values())
             raise ValueError(f"{folder}: no row of the corpus can be used; {bad} cannot")

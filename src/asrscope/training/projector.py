@@ -10,7 +10,7 @@ import copy
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from asrscope.files import write_bytes, write_text
 from asrscope.loading.presets import Loaded
-from asrscope.loading.provenance import describe_weights, provenance_of, write_provenance
-from asrscope.processing import AsrScopeProcessor
+from asrscope.loading.provenance import provenance_of, write_provenance
+from asrscope.loading.publishing import save_projector
+from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
 from asrscope.projector import AudioProjector, TokenBinding, count_audio_tokens
 from asrscope.recognition.metrics import total_errors, word_errors
 from asrscope.training.curves import read_stages
@@ -35,8 +36,8 @@ from asrscope.training.run import Recipe, Run, Watch, even_batches, pad_batch
 __all__ = [
     "RECIPES",
     "WARM",
-    "Prompt",
     "ProjectorRecipe",
+    "Prompt",
     "put_together",
     "read_nearest",
     "recipe_for",
@@ -45,7 +46,6 @@ __all__ = [
 ]
 
 STAGES = ("warm", "joint")
-PROMPT = "<|prompt|>"  # stands in the prompt for a learned vector
 IGNORE = -100  # the label of what is not to be predicted
 EVALUATED_AT_ONCE = 32
 
@@ -161,17 +161,17 @@ class Prompt:
     def __init__(self, processor: AsrScopeProcessor, learned: int = 0) -> None:
         self.tokenizer: PreTrainedTokenizerBase = processor.tokenizer
         self.audio_id: int = processor.audio_token_id
-        self.learned_id: int | None = self.tokenizer.get_vocab().get(PROMPT)
+        self.learned_id: int | None = self.tokenizer.get_vocab().get(PROMPT_TOKEN)
         if learned and self.learned_id is None:
             raise ValueError(
-                f"a learned prompt needs a placeholder, but the tokenizer has no {PROMPT}. Make sure to add it, "
+                f"a learned prompt needs a placeholder, but the tokenizer has no {PROMPT_TOKEN}. Make sure to add it, "
                 "and a row for it with resize_token_embeddings, or to set prompt_vectors=0"
             )
         audio, asked = processor.audio_token, processor.instruction
         self.instruction = asked
         text = processor.prompt()
-        if learned and PROMPT not in text:
-            around = PROMPT * (learned // 2) + audio + PROMPT * (learned - learned // 2)
+        if learned and PROMPT_TOKEN not in text:
+            around = PROMPT_TOKEN * (learned // 2) + audio + PROMPT_TOKEN * (learned - learned // 2)
             self.instruction = (asked if audio in asked else asked + audio).replace(audio, around)
             text = text.replace(audio, around)
         self.before, self.after = (
@@ -239,8 +239,11 @@ def make_projector(
         vocabulary=len(vocabulary) if recipe.output == "bound" else 0,
     )
     projector.fit_length(table, space)
-    if recipe.output == "bound":
-        projector.binding.vocabulary.copy_(torch.tensor(vocabulary))
+    with torch.no_grad():
+        if recipe.output == "bound":
+            projector.binding.vocabulary.copy_(torch.tensor(vocabulary))
+        if recipe.prompt_vectors:  # at first, some words or other
+            projector.prompt.copy_(table[torch.randint(len(table), (recipe.prompt_vectors,))])
     return projector
 
 
@@ -345,9 +348,9 @@ def put_together(
     """Embed prompts, with audio tokens and learned vectors in the places of their placeholders."""
     embeds = decoder.get_input_embeddings()(ids)
     is_audio = ids == prompt.audio_id
-    is_clip: Bool[Tensor, "batch audio_tokens"] = torch.arange(audio.shape[1], device=ids.device) < is_audio.sum(
-        1, keepdim=True
-    )
+    is_clip: Bool[Tensor, "batch audio_tokens"] = torch.arange(
+        audio.shape[1], device=ids.device
+    ) < is_audio.sum(1, keepdim=True)
     embeds = embeds.masked_scatter(is_audio[..., None], audio[is_clip].to(embeds.dtype))
     if learned is not None:
         vectors = learned.repeat(len(ids), 1).to(embeds.dtype)
@@ -412,14 +415,18 @@ def train_projector(
     frequencies = Counter(token for ids in train.spellings for token in ids)
 
     torch.manual_seed(recipe.seed)
-    decoder = frozen_copy(model.language_model, torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
+    decoder = frozen_copy(
+        model.language_model, torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    )
     table = decoder.get_input_embeddings().weight
     space = prompt.tokenizer.encode(" ", add_special_tokens=False)[0]
     projector = make_projector(clips[0].hidden.shape[1], table, recipe, sorted(frequencies), space)
     if start is not None:
         projector.load_state_dict(load_file(start / "model.safetensors"))
     translator = Translator(projector, recipe)
-    groups = [{"params": [p for p in translator.parameters() if p.requires_grad and p is not projector.prompt]}]
+    groups = [
+        {"params": [p for p in translator.parameters() if p.requires_grad and p is not projector.prompt]}
+    ]
     if projector.prompt is not None and projector.prompt.requires_grad:
         groups.append({"params": [projector.prompt], "lr": recipe.prompt_rate, "weight_decay": 0.0})
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
@@ -499,7 +506,9 @@ def keep_projector(run: Run, projector: AudioProjector, steps: Sequence[int]) ->
 
 def write_weights(projector: AudioProjector, path: Path) -> None:
     """Write the projector's tensors."""
-    write_bytes(path, save({name: value.cpu().contiguous() for name, value in projector.state_dict().items()}))
+    write_bytes(
+        path, save({name: value.cpu().contiguous() for name, value in projector.state_dict().items()})
+    )
 
 
 @torch.inference_mode()
@@ -560,19 +569,23 @@ def read_nearest(
     return str(tokenizer.decode(tokens.tolist())).strip()
 
 
-def write_model(loaded: Loaded, projector: Path, target: Path, seconds: float = 0.0) -> Path:
-    """Save a model with a newly trained projector in it, in half precision.
+def write_model(
+    loaded: Loaded, projector: Path, target: Path, *, seconds: float = 0.0, whole: bool = True
+) -> Path:
+    """Save what was trained, in half precision: the projector in its model, or by itself with its prompt.
 
     Parameters
     ----------
     loaded : (AsrScopeForConditionalGeneration, AsrScopeProcessor)
-        The model that lent encoder and decoder; it is changed.
+        The model that lent encoder and decoder; it gets the projector.
     projector : Path
         The folder of the finished projector.
     target : Path
-        Gets the model.
+        Gets what `asrscope.load` takes.
     seconds : float
         Longest clip that it was trained on.
+    whole : bool
+        Whether encoder and decoder are saved, too.
 
     Returns
     -------
@@ -584,7 +597,7 @@ def write_model(loaded: Loaded, projector: Path, target: Path, seconds: float = 
     claims: dict[str, dict[str, Any]] = {
         part.part: {"trained": part.trained, "made_with": {"source": part.source, "sha256": part.sha256}}
         for part in provenance_of(model)
-        if part.trained is not None
+        if part.trained is not None and part.part != "projector"
     }
     claims["projector"] = {"trained": True, "made_with": made}
     config, settings = model.config, made["settings"]
@@ -595,10 +608,14 @@ def write_model(loaded: Loaded, projector: Path, target: Path, seconds: float = 
         setattr(config, name if name == "stack_factor" else f"projector_{name}", value)
     processor.stack_factor, processor.instruction = settings["stack_factor"], made["instruction"]
     if settings["prompt_vectors"]:
-        config.prompt_token_id = processor.tokenizer.convert_tokens_to_ids(PROMPT)
+        config.prompt_token_id = processor.tokenizer.convert_tokens_to_ids(PROMPT_TOKEN)
     config.trained_seconds = max(float(config.trained_seconds), seconds)
-    model.half().save_pretrained(target)
-    processor.save_pretrained(target)
+    if whole:
+        model.half().save_pretrained(target)
+        processor.save_pretrained(target)
+    else:
+        bridge.half()
+        save_projector(model, target, processor=processor)
     write_provenance(target, claims)
     write_text(target / "training.json", json.dumps(read_stages({"projector": projector})) + "\n")
     return target
