@@ -2,22 +2,27 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from asrscope.training.encodings import EncoderPass, cache_encodings
-from asrscope.training.options import Options
+from asrscope.training.encodings import cache_encodings
 from asrscope.training.projector import ProjectorRecipe, train_projector
 from asrscope.training.run import Run
 from asrscope_recipe import corpus
+from asrscope_recipe.bundle import join
+from asrscope_recipe.corpus import Clips, load_shards
 from asrscope_recipe.decoder import DecoderRecipe, train_decoder
 from asrscope_recipe.encoder import EncoderRecipe, train_encoder
 from asrscope_recipe.synthesis import Speech, Voice
 
-ENCODER = EncoderRecipe(d_model=32, layers=2, heads=2, ffn=48, steps=6, frames_per_batch=600, phone_steps=2)
+HOW = {"precision": "fp32", "steps": 6, "save_every": 3, "evaluate_every": 100}
+ENCODER = EncoderRecipe(
+    d_model=32, layers=2, heads=2, ffn=48, frames_per_batch=600, phone_steps=2, disturbance=0.0, **HOW
+)
 DECODER = DecoderRecipe(
     simple_steps=2,
     hidden_size=32,
@@ -26,19 +31,22 @@ DECODER = DecoderRecipe(
     kv_heads=1,
     ffn=48,
     vocab_size=400,
-    steps=6,
     tokens_per_batch=300,
+    **HOW,
 )
-PROJECTOR = ProjectorRecipe(stack_factor=2, hidden_size=24, steps=6, positions_per_batch=400, copies=2)
-FP32 = Options(precision="fp32")
+PROJECTOR = ProjectorRecipe(stack_factor=2, hidden_size=24, positions_per_batch=400, copies=2, **HOW)
+BOUND = {"output": "bound", "prompt_vectors": 4, "dropout": 0.1, "masked": 0.1, "negatives": 20}
+WARM = replace(PROJECTOR, stage="warm", positions_per_batch=300, **BOUND)
+JOINT = replace(PROJECTOR, ctc=0.2, **BOUND)
+PROJECTORS = {"projector": PROJECTOR, "warm": WARM, "joint": JOINT}
 
 
 def buzz(rng, text, _draw_voice):
     """Speak in noise: quick, and there on every machine."""
     generator = np.random.default_rng(rng.getrandbits(32))
-    seconds = 0.15 * len(text.split())
+    seconds = 0.25 * len(text.split())
     waveform = generator.normal(0, 0.1, int(16_000 * seconds)).astype(np.float32)
-    words = tuple((word, 0.15 * n, 0.15 * (n + 1)) for n, word in enumerate(text.split()))
+    words = tuple((word, 0.25 * n, 0.25 * (n + 1)) for n, word in enumerate(text.split()))
     phones = tuple((word[0], start, end) for word, start, end in words)
     return Voice("flite", "slt"), Speech(waveform, phones, words)
 
@@ -52,22 +60,36 @@ def make_shards(folder):
     return folder
 
 
-def encoder_pass(encoder, shards):
+def encode(encoder, shards, folder):
     """Let a finished encoder loose on the shards."""
-    return EncoderPass(WhisperEncoder.from_pretrained(encoder), corpus.load_shards(shards))
+    encoder = WhisperEncoder.from_pretrained(encoder)
+    cache_encodings(encoder, Clips.of_shards(load_shards(shards)), folder, copies=2)
+    return folder
 
 
-def train_all(shards, root, options=None, **more):
-    """Train the three parts one after the other."""
-    encoder = train_encoder(
-        shards.parent, root / "encoder", ENCODER, evaluate_every=100, options=options, **more
-    )
-    decoder = train_decoder(root / "decoder", DECODER, evaluate_every=100, options=options, **more)
-    cache_encodings(encoder_pass(encoder, shards), root / "encodings", copies=2)
-    projector = train_projector(
-        root / "encodings", decoder, root / "projector", PROJECTOR, options=options, **more
-    )
-    return {"encoder": encoder, "decoder": decoder, "projector": projector, "encodings": root / "encodings"}
+def train_stage(stage, done, folder, **changes):
+    """Train one stage from what the earlier ones left."""
+    if stage == "encoder":
+        return train_encoder(done["shards"].parent, folder, replace(ENCODER, **changes))
+    if stage == "decoder":
+        return train_decoder(folder, replace(DECODER, **changes))
+    recipe = replace(PROJECTORS[stage], **changes)
+    start = done["warm"] if stage == "joint" else None
+    return train_projector(done["loaded"], done["encodings"], folder, recipe, start=start)
+
+
+def train_all(shards, root, **changes):
+    """Train the parts one after the other."""
+    done = {"shards": shards}
+    for stage in ("encoder", "decoder"):
+        done[stage] = train_stage(stage, done, root / stage, **changes)
+    done["loaded"] = model, processor = join(done["encoder"], done["decoder"])
+    processor.tokenizer.add_special_tokens({"additional_special_tokens": ["<|audio|>", "<|prompt|>"]})
+    model.language_model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
+    done["encodings"] = encode(done["encoder"], shards, root / "encodings")
+    for stage in PROJECTORS:
+        done[stage] = train_stage(stage, done, root / stage, **changes)
+    return done
 
 
 def losses(folder):
@@ -82,14 +104,14 @@ class Stopped(Exception):
 
 def broken_off(train, after):
     """Run a training until its process would have been killed."""
-    whole = Run.end_step
+    whole = Run.update
 
-    def end_step(self, utterances):
+    def update(self, utterances):
         if self.step == after:
             raise Stopped
         whole(self, utterances)
 
-    with patch.object(Run, "end_step", end_step):
+    with patch.object(Run, "update", update):
         try:
             train()
         except Stopped:
@@ -99,18 +121,6 @@ def broken_off(train, after):
 
 if __name__ == "__main__":  # one of several processes: see test_training_processes.py
     cache, out = map(Path, sys.argv[1:])
-    done = train_all(cache / "shards", out / "whole", FP32, save_every=3)
-    stages = {
-        "encoder": lambda folder: train_encoder(
-            cache, folder, ENCODER, save_every=3, evaluate_every=100, options=FP32
-        ),
-        "decoder": lambda folder: train_decoder(
-            folder, DECODER, save_every=3, evaluate_every=100, options=FP32
-        ),
-        "projector": lambda folder: train_projector(
-            done["encodings"], done["decoder"], folder, PROJECTOR, save_every=3, options=FP32
-        ),
-    }
-    for stage, train in stages.items():
-        broken_off(lambda train=train, stage=stage: train(out / "resumed" / stage), after=5)
-        train(out / "resumed" / stage)
+    done = train_all(cache / "shards", out / "whole")
+    broken_off(lambda: train_stage("joint", done, out / "resumed" / "joint"), after=5)
+    train_stage("joint", done, out / "resumed" / "joint")

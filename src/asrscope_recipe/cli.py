@@ -2,36 +2,27 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asrscope.cli.console import complain, expected_errors, progress, start
 from asrscope.cli.following import counted, followed, say
-from asrscope.cli.train import (
-    DEFAULT_CACHE,
-    Accumulate,
-    Cache,
-    CheckpointLayers,
-    Compile,
-    Precision,
-    Settings,
-    Threads,
-    curves,
-    processes,
-)
+from asrscope.cli.train import DEFAULT_CACHE, Cache, Settings, Threads, curves, processes, train_pair
 
 if TYPE_CHECKING:
-    from asrscope.training.options import Options
-    from asrscope.training.projector import ProjectorRecipe
-    from asrscope_recipe.decoder import DecoderRecipe
-    from asrscope_recipe.encoder import EncoderRecipe
     from asrscope_recipe.plan import Plan
 
 __all__ = ["app", "main"]
 
 CORES = os.cpu_count() or 1
+STAGES = {
+    "encoder": "Train the encoder on phones and letters.",
+    "decoder": "Train the decoder on text alone.",
+    "projector": "Train the projector between the finished encoder and decoder, which stay frozen.",
+}
 
 app = typer.Typer(
     help="Train the bundled model from zero. Stages go on where they were stopped. Needs espeak-ng, flite.",
@@ -40,9 +31,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback means a bug, and is wanted plain
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(curves)
 
 Workers = Annotated[int, typer.Option(min=1, help="Processes that synthesize.")]
+PlanSettings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="[STAGE.]NAME=VALUE", help="Change a setting of the plan or a stage."),
+]
 
 
 def main() -> None:
@@ -71,61 +65,63 @@ def data(
         _make_data(cache, plan, workers)
 
 
-@app.command()
-def encoder(
-    cache: Cache = DEFAULT_CACHE,
-    settings: Settings = None,
-    threads: Threads = None,
-    precision: Precision = "bf16",
-    accumulate: Accumulate = 1,
-    checkpoint_layers: CheckpointLayers = False,
-    compile_model: Compile = False,
-) -> None:
-    """Train the encoder on phones and letters."""
-    with expected_errors(), processes(threads):
-        from asrscope.training.options import Options, changed
-        from asrscope_recipe.plan import PLAN
+def _make_data(cache: Path, plan: "Plan", workers: int) -> None:
+    from asrscope_recipe.corpus import make_shards, make_test_sets
 
-        options = Options(precision, accumulate, checkpoint_layers, compile_model)
-        _train_encoder(cache, changed(PLAN.encoder, settings or []), options)
+    with counted("synthesizing", plan.shards) as count:
+        make_shards(
+            cache / "shards",
+            plan.shards,
+            workers,
+            utterances=plan.utterances,
+            clear=plan.clear,
+            progress=count,
+        )
+    for split in ("dev", "test"):
+        make_test_sets(cache / split, split, plan.test_utterances, workers)
+    say(f"the corpus is in {cache}")
 
 
-@app.command()
-def decoder(
-    cache: Cache = DEFAULT_CACHE,
-    settings: Settings = None,
-    threads: Threads = None,
-    precision: Precision = "bf16",
-    accumulate: Accumulate = 1,
-    checkpoint_layers: CheckpointLayers = False,
-    compile_model: Compile = False,
-) -> None:
-    """Train the decoder on text alone."""
-    with expected_errors(), processes(threads):
-        from asrscope.training.options import Options, changed
-        from asrscope_recipe.plan import PLAN
+def _stage(name: str) -> Callable[..., None]:
+    def command(cache: Cache = DEFAULT_CACHE, settings: Settings = None, threads: Threads = None) -> None:
+        with expected_errors(), processes(threads):
+            from asrscope.training.run import changed
+            from asrscope_recipe.plan import PLAN
 
-        options = Options(precision, accumulate, checkpoint_layers, compile_model)
-        _train_decoder(cache, changed(PLAN.decoder, settings or []), options)
+            _train(name, cache, changed(getattr(PLAN, name), settings or []))
+
+    return command
 
 
-@app.command()
-def projector(
-    cache: Cache = DEFAULT_CACHE,
-    settings: Settings = None,
-    threads: Threads = None,
-    precision: Precision = "bf16",
-    accumulate: Accumulate = 1,
-    checkpoint_layers: CheckpointLayers = False,
-    compile_model: Compile = False,
-) -> None:
-    """Train the projector between the finished encoder and decoder, which stay frozen."""
-    with expected_errors(), processes(threads):
-        from asrscope.training.options import Options, changed
-        from asrscope_recipe.plan import PLAN
+for stage, what in STAGES.items():
+    app.command(stage, help=what)(_stage(stage))
 
-        options = Options(precision, accumulate, checkpoint_layers, compile_model)
-        _train_projector(cache, changed(PLAN.projector, settings or []), options)
+
+def _train(stage: str, cache: Path, recipe: Any) -> None:
+    from asrscope.training.encodings import cache_encodings
+    from asrscope.training.projector import train_projector
+    from asrscope_recipe.bundle import join
+    from asrscope_recipe.corpus import Clips, load_shards, read_held_out
+    from asrscope_recipe.decoder import train_decoder
+    from asrscope_recipe.encoder import train_encoder
+    from asrscope_recipe.plan import finished
+
+    if stage == "projector":
+        loaded = join(finished(cache, "encoder"), finished(cache, "decoder"))
+        encoder = loaded[0].audio_tower
+        with counted("encoding", None) as count:
+            clips, how = Clips.of_shards(load_shards(cache / "shards")), {"seed": recipe.seed}
+            cache_encodings(encoder, clips, cache / "encodings", copies=recipe.copies, progress=count, **how)
+            held_out = read_held_out(cache / "dev", encoder.config.num_mel_bins)
+            cache_encodings(encoder, held_out, cache / "encodings-dev")
+    with followed(cache / stage) as watch:
+        if stage == "encoder":
+            train_encoder(cache, cache / stage, recipe, watch)
+        elif stage == "decoder":
+            train_decoder(cache / stage, recipe, watch)
+        else:
+            where = {"held_out": cache / "encodings-dev"}
+            train_projector(loaded, cache / "encodings", cache / stage, recipe, watch=watch, **where)
 
 
 @app.command()
@@ -133,8 +129,9 @@ def bundle(cache: Cache = DEFAULT_CACHE) -> None:
     """Join the three finished parts in one checkpoint, in half precision."""
     with expected_errors():
         from asrscope_recipe.bundle import bundle as join
+        from asrscope_recipe.plan import finished
 
-        parts = {part: _finished(cache, part) for part in ("encoder", "decoder", "projector")}
+        parts = {part: finished(cache, part) for part in STAGES}
         complain(f"the model is in {join(**parts, target=cache / 'tiny')}")
 
 
@@ -172,15 +169,11 @@ def card(
             from asrscope_recipe.comparison import load_peer
             from asrscope_recipe.measuring import measure
 
-            try:
-                peer = load_peer(compare) if compare else None
-            except ImportError as error:
-                raise ValueError(str(error)) from error
             with progress(1) as report:
                 metrics = measure(
                     target,
                     cache / "test",
-                    peer=peer,
+                    peer=load_peer(compare) if compare else None,
                     limit=compare_limit,
                     recordings=recordings,
                     corpus=corpus or [cache / "shards"],
@@ -200,6 +193,15 @@ def clips(folder: Annotated[Path, typer.Argument(help="Gets the files and clips.
 
 
 @app.command()
+def lesson(folder: Annotated[Path, typer.Argument(help="Gets two Ogg files and lesson.json.")]) -> None:
+    """Synthesize the clips that come with the package to train a projector on in minutes."""
+    with expected_errors():
+        from asrscope_recipe.lesson import make_lesson
+
+        complain(f"wrote {make_lesson(folder)}")
+
+
+@app.command()
 def studies(
     cache: Cache = DEFAULT_CACHE,
     model: Annotated[
@@ -210,41 +212,25 @@ def studies(
     ] = None,
     settings: Settings = None,
     threads: Threads = None,
-    precision: Precision = "bf16",
-    compile_model: Compile = False,
 ) -> None:
     """Train variants of the projector, each from random weights, and measure them on the held-out sets.
 
     Writes ablations.json, one variant each, and milestones.json, the unchanged variant at some steps.
     """
-    with expected_errors():
-        import torch
-
-        from asrscope.training.options import Options, changed
+    with expected_errors(), processes(threads):
+        from asrscope.training.run import changed
         from asrscope_recipe.studies import Study, StudyPlan
 
-        if threads is not None:
-            torch.set_num_threads(threads)
         study = Study(model, cache, changed(StudyPlan(), settings or []))
-        options = Options(precision, compile=compile_model)
         with counted("encoding", None) as count:
             study.encode(progress=count)
         for variant in study.variants:
             complain(f"variant: {variant}")
             with followed(study.folder_of(variant)) as watch:
-                study.train(variant, options=options, watch=watch)
+                study.train(variant, watch=watch)
         with counted("measuring", None) as count:
             for path in study.write(out or study.folder, progress=count):
                 complain(f"wrote {path}")
-
-
-@app.command()
-def lesson(folder: Annotated[Path, typer.Argument(help="Gets two Ogg files and lesson.json.")]) -> None:
-    """Synthesize the clips that come with the package to train a projector on in minutes."""
-    with expected_errors():
-        from asrscope_recipe.lesson import make_lesson
-
-        complain(f"wrote {make_lesson(folder)}")
 
 
 @app.command(name="all")
@@ -254,14 +240,9 @@ def all_stages(
         bool,
         typer.Option("--quick", help="Less of everything, in a folder of its own: an hour on one core."),
     ] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="[STAGE.]NAME=VALUE", help="Change a setting of the plan or a stage."),
-    ] = None,
+    settings: PlanSettings = None,
     threads: Threads = None,
     workers: Workers = CORES,
-    precision: Precision = "bf16",
-    compile_model: Compile = False,
 ) -> None:
     """Do all of it: data, encoder, decoder, projector, bundle, card, curves."""
     with expected_errors(), processes(threads):
@@ -269,85 +250,53 @@ def all_stages(
             raise ValueError(
                 "'all' runs in one process: make the data first, then launch the stages one by one"
             )
-        from asrscope.training.machine import add_hours
-        from asrscope.training.options import Options
-        from asrscope_recipe.plan import PLAN, QUICK, changed_plan
+        from asrscope_recipe.plan import PLAN, QUICK, add_hours, changed_plan
 
-        plan: Plan = changed_plan(QUICK if quick else PLAN, settings or [])
+        plan = changed_plan(QUICK if quick else PLAN, settings or [])
         cache = cache / "quick" if quick else cache
-        options = Options(precision, compile=compile_model)
         with add_hours(cache):
             _make_data(cache, plan, workers)
-            _train_encoder(cache, plan.encoder, options)
-            _train_decoder(cache, plan.decoder, options)
-            _train_projector(cache, plan.projector, options)
+            for name in STAGES:
+                _train(name, cache, getattr(plan, name))
     bundle(cache)
     card(cache)
     curves(cache)
 
 
-def _make_data(cache: Path, plan: "Plan", workers: int) -> None:
-    from asrscope_recipe.corpus import make_shards, make_test_sets
+@app.command()
+def small(
+    speech: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Recordings of people: a dataset on the Hub, a folder, a parquet file. May be repeated."
+        ),
+    ] = None,
+    cache: Cache = DEFAULT_CACHE,
+    sentences: Annotated[int, typer.Option(min=0, help="So many are synthesized, of WordNet's.")] = 100_000,
+    max_seconds: Annotated[float, typer.Option(help="Leave longer recordings out.")] = 12.0,
+    warm_steps: Annotated[int | None, typer.Option(min=0, help="Steps without the decoder.")] = None,
+    settings: Settings = None,
+    threads: Threads = None,
+) -> None:
+    """Train the projector of the model 'small', from people's speech and from synthesized sentences."""
+    with expected_errors(), processes(threads):
+        from asrscope.loading.presets import load
+        from asrscope.training.corpus import Corpus
+        from asrscope.training.projector import RECIPES
+        from asrscope.training.run import changed
+        from asrscope_recipe.wordnet import Spoken, example_sentences
 
-    with counted("synthesizing", plan.shards) as count:
-        make_shards(
-            cache / "shards",
-            plan.shards,
-            workers,
-            utterances=plan.utterances,
-            clear=plan.clear,
-            progress=count,
-        )
-    for split in ("dev", "test"):
-        make_test_sets(cache / split, split, plan.test_utterances, workers)
-    say(f"the corpus is in {cache}")
-
-
-def _train_encoder(cache: Path, recipe: "EncoderRecipe", options: "Options") -> None:
-    from asrscope_recipe.encoder import train_encoder
-
-    with followed(cache / "encoder") as watch:
-        train_encoder(cache, cache / "encoder", recipe, options=options, watch=watch)
-
-
-def _train_decoder(cache: Path, recipe: "DecoderRecipe", options: "Options") -> None:
-    from asrscope_recipe.decoder import train_decoder
-
-    with followed(cache / "decoder") as watch:
-        train_decoder(cache / "decoder", recipe, options=options, watch=watch)
-
-
-def _train_projector(cache: Path, recipe: "ProjectorRecipe", options: "Options") -> None:
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
-    from asrscope.training.encodings import EncoderPass, cache_encodings, read_held_out
-    from asrscope.training.projector import train_projector
-    from asrscope_recipe.corpus import load_shards
-
-    trained = WhisperEncoder.from_pretrained(_finished(cache, "encoder"))
-    decoder_folder = _finished(cache, "decoder")
-    work = EncoderPass(trained, load_shards(cache / "shards"), recipe.seed)
-    with counted("encoding", None) as count:
-        cache_encodings(work, cache / "encodings", recipe.copies, progress=count)
-        if held_out := read_held_out(cache / "dev", trained.config.num_mel_bins):
-            cache_encodings(EncoderPass(trained, held_out), cache / "encodings" / "dev", copies=1)
-    with followed(cache / "projector") as watch:
-        train_projector(
-            cache / "encodings",
-            decoder_folder,
-            cache / "projector",
-            recipe,
-            work=work,
-            options=options,
-            watch=watch,
-        )
+        model, processor = load("small", random_projector=True, projector=None)
+        # What the encoder makes of a clip at its true length is as good, and takes a tenth of the time.
+        model.config.pad_audio = processor.pad_audio = False
+        model.config.trained_seconds = 0.0
+        how = {"style": "written", "max_seconds": max_seconds}
+        sources = {name: Corpus(name, processor.features, **how) for name in speech or []}
+        if sentences:
+            sources["WordNet"] = Spoken(example_sentences()[:sentences], processor.features)
+        recipe = changed(RECIPES["small"], settings or [])
+        made = train_pair((model, processor), sources, cache / "small", recipe, warm_steps, whole=False)
+        say(f"the projector is in {made}: asrscope.load('{made}')")
 
 
-def _finished(cache: Path, part: str) -> Path:
-    """Find the folder of a finished part: its recipe is the last thing that training writes."""
-    folder = cache / part / part
-    if not (folder / "recipe.json").is_file():
-        raise FileNotFoundError(
-            f"{folder}: no finished {part}: run 'asrscope-recipe {part}' to its end first"
-        )
-    return folder
+app.command()(curves)

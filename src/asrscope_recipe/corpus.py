@@ -10,7 +10,7 @@ import itertools
 import json
 import multiprocessing
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -21,10 +21,11 @@ import numpy as np
 import soundfile
 from numpy import ndarray
 
-from asrscope.audio import SAMPLE_RATE
+from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import log_mel
 from asrscope.files import write_bytes, write_text, written
+from asrscope.training.corpus import Utterance
 from asrscope_recipe.codecs import compress, random_codec
 from asrscope_recipe.sentences import hand_written, sentences
 from asrscope_recipe.synthesis import (
@@ -37,7 +38,7 @@ from asrscope_recipe.synthesis import (
     training_voice,
 )
 
-__all__ = ["TEST_SETS", "Shard", "load_shards", "make_shards", "make_test_sets"]
+__all__ = ["TEST_SETS", "Clips", "Shard", "load_shards", "make_shards", "make_test_sets", "read_held_out"]
 
 UTTERANCES_PER_SHARD = 1000
 MAX_SECONDS = 8.0  # longer sentences are drawn again: they would set the memory of a whole batch
@@ -63,6 +64,46 @@ class Shard:
     phones: ndarray
     phone_names: list[str]
     utterances: list[dict[str, Any]]
+
+    def read(self, utterance: Mapping[str, Any]) -> ndarray:
+        """Read one log-mel spectrogram, shape (frames, n_mels)."""
+        mel: ndarray = self.log_mel[utterance["start"] : utterance["start"] + utterance["frames"]]
+        return mel
+
+
+class Clips:
+    """Clips that are at hand, as a source for `asrscope.training.encodings.cache_encodings`.
+
+    Parameters
+    ----------
+    clips : sequence of (str, str, callable)
+        For each its name, its text, and what gives its log-mel spectrogram, shape (frames, n_mels).
+    """
+
+    def __init__(self, clips: Sequence[tuple[str, str, Callable[[], ndarray]]]) -> None:
+        self.clips = clips
+        said = "\n".join(f"{name}\t{text}" for name, text, _ in clips)
+        self.identity = {"clips": hashlib.sha256(said.encode()).hexdigest()[:16]}
+
+    @classmethod
+    def of_shards(cls, shards: Sequence["Shard"]) -> "Clips":
+        """List the clips of shards."""
+        places = [(shard, utterance) for shard in shards for utterance in shard.utterances]
+        return cls(
+            [(one.get("sha256", one["text"]), one["text"], partial(shard.read, one)) for shard, one in places]
+        )
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self.clips)
+
+    def rows(self, start: int = 0) -> Iterator[tuple[str, Any]]:
+        """Give each with its name."""
+        return ((clip[0], clip) for clip in itertools.islice(self.clips, start, None))
+
+    def read(self, row: tuple[str, str, Callable[[], ndarray]]) -> Utterance:
+        """Make an utterance of one."""
+        return Utterance(row[1], row[2]())
 
 
 def draw_utterance(
@@ -286,6 +327,30 @@ def make_test_set(folder: str, split: str, utterances: int, name: str) -> None:
         }
         lines.append(json.dumps(line))
     write_text(target / "manifest.jsonl", "\n".join(lines) + "\n")
+
+
+def read_held_out(folder: Path, n_mels: int, limit: int = 100) -> Clips:
+    """List the first clips of each held-out set in a folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no set.
+    """
+    clips: list[tuple[str, str, Callable[[], ndarray]]] = []
+    for manifest in sorted(folder.glob("*/manifest.jsonl")):
+        with manifest.open(encoding="utf-8") as lines:
+            for line in map(json.loads, itertools.islice(lines, limit)):
+                path = manifest.parent / line["file"]
+                name = f"{manifest.parent.name}/{Path(line['file']).name}"
+                clips.append((name, line["text"], partial(_features, path, n_mels)))
+    if not clips:
+        raise FileNotFoundError(f"{folder}: no held-out sets: make them with 'asrscope-recipe data'")
+    return Clips(clips)
+
+
+def _features(path: Path, n_mels: int) -> ndarray:
+    return log_mel(load_audio(path), n_mels).T
 
 
 def _distinct(split: str, name: str, count: int) -> list[str]:

@@ -7,23 +7,18 @@ sound to something like such a spelling will be understood.
 """
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, SmolLM3Config, SmolLM3ForCausalLM
 
-from asrscope.training.batches import fill_batches, seeded_generator
-from asrscope.training.options import Options
-from asrscope.training.processes import agree
-from asrscope.training.run import Run, Watch
-from asrscope.training.spelling import INSTRUCTION, SPECIALS, Example, Examples, mixed_embeddings
+from asrscope.training.run import Recipe, Run, Watch, fill_batches, join_processes
 from asrscope_recipe.sentences import sentences, vocabulary
+from asrscope_recipe.spelling import INSTRUCTION, SPECIALS, Example, Examples, mixed_embeddings
 
 __all__ = ["DecoderRecipe", "make_tokenizer", "train_decoder"]
 
@@ -36,25 +31,21 @@ POOL = 80  # sentences drawn together
 STEPS_PER_POOL = 4  # which is about as many batches as they make
 
 
-@dataclass(frozen=True)
-class DecoderRecipe:
+@dataclass(frozen=True, kw_only=True)
+class DecoderRecipe(Recipe):
     """Size of the decoder and how it is trained.
 
     Parameters
     ----------
     hidden_size, layers, heads, kv_heads, ffn, vocab_size : int
         Architecture.
-    steps, tokens_per_batch : int
-        Optimizer steps, and positions in a batch with padding.
-    learning_rate : float
-        Highest learning rate.
+    tokens_per_batch : int
+        Positions in a batch with padding.
     text_share : float
         Part of the batches that is plain language modeling.
     simple_steps : int
         Steps at the beginning with simple lessons: the grammar's sentences and strings of words alone, short
         ones more often than long ones, since to find one's place is learned on them, and no slips.
-    seed : int
-        Of everything.
     """
 
     hidden_size: int = 256
@@ -68,7 +59,7 @@ class DecoderRecipe:
     learning_rate: float = 1.5e-3
     text_share: float = 0.1
     simple_steps: int = 4_800
-    seed: int = 0
+    evaluate_every: int = 2_000
 
 
 def make_tokenizer(vocab_size: int, seed: int = 0) -> PreTrainedTokenizerFast:
@@ -145,7 +136,7 @@ def fixed_tokenizer(folder: Path, recipe: DecoderRecipe) -> PreTrainedTokenizerF
     if not path.exists():
         if (finished / "tokenizer.json").exists():
             tokenizer = AutoTokenizer.from_pretrained(finished)
-        elif (folder / "checkpoint.pt").exists():
+        elif any(folder.glob("step-*")):
             raise ValueError(
                 f"{folder} holds a checkpoint, but not the tokenizer it was trained with. Make sure to put "
                 f"its files into {path}, or give another folder"
@@ -195,27 +186,7 @@ def _around(last: int, order: list[int], lengths: list[int], recipe: DecoderReci
     return order[max(0, end - size) : end]
 
 
-def _sentence_batches(run: Run, recipe: DecoderRecipe, examples: Examples) -> Iterator[list[Example]]:
-    """Go through the pools, a few steps each: drawing one takes a quarter of a step."""
-    drawn, batches = (-1, True), []
-    while run.step < run.steps:
-        simple = run.step < recipe.simple_steps
-        # A pool of simple lessons is not used up, so it is not used again.
-        pool, number = (run.step, 0) if simple else divmod(run.step, STEPS_PER_POOL)
-        if (pool, simple) != drawn:
-            drawn, batches = (pool, simple), draw_batches(pool, recipe, examples, simple=simple)
-        yield batches[number % len(batches)]
-
-
-def train_decoder(
-    folder: Path,
-    recipe: DecoderRecipe,
-    save_every: int = 500,
-    evaluate_every: int = 2000,
-    *,
-    options: Options | None = None,
-    watch: Watch | None = None,
-) -> Path:
+def train_decoder(folder: Path, recipe: DecoderRecipe, watch: Watch | None = None) -> Path:
     """Train on generated sentences, resuming where ``folder`` stands.
 
     Parameters
@@ -224,10 +195,6 @@ def train_decoder(
         Gets checkpoint, log, tokenizer, and at the end decoder and tokenizer in ``decoder/``.
     recipe : DecoderRecipe
         What to train.
-    save_every, evaluate_every : int
-        Steps between checkpoints, and between measurements on held-out sentences.
-    options : Options, optional
-        How to compute it.
     watch : callable, optional
         See `asrscope.training.run.Run`.
 
@@ -237,33 +204,48 @@ def train_decoder(
         The folder of the finished decoder, for ``SmolLM3ForCausalLM.from_pretrained``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = agree(lambda: fixed_tokenizer(folder, recipe))
+    with join_processes().main_process_first():
+        tokenizer = fixed_tokenizer(folder, recipe)
     examples = Examples(tokenizer)
     torch.manual_seed(recipe.seed)
     model = make_decoder(recipe, tokenizer)
-    run = Run(folder, model, recipe.steps, recipe.learning_rate, recipe.seed, options=options, watch=watch)
-    model.train()
-    run.compute.train()
-    for found in _sentence_batches(run, recipe, examples):
-        run.begin_step()
-        wanted = count_answers(found)
-        for part in run.parts(len(found)):
-            ids, weights, labels = (tensor.to(run.device) for tensor in examples.batch(found[part]))
-            generators = [run.generator(item) for item in range(part.start, part.stop)]
-            with run.autocast():
-                summed = example_loss(run.compute, ids, weights, labels, generators)
-            run.backward(summed / wanted)
-        run.end_step(len(found))
-        if run.step % save_every == 0:
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    run = Run(folder, model, optimizer, recipe, watch=watch)
+    accelerator, device = run.accelerator, run.accelerator.device
+    drawn: tuple[int, bool] | None = None
+    for step in run.steps_left():
+        run.model.train()
+        simple = step < recipe.simple_steps
+        # Drawing a pool takes a quarter of a step; one of simple lessons is not used up, and not used again.
+        pool, number = (step, 0) if simple else divmod(step, STEPS_PER_POOL)
+        if drawn != (pool, simple):
+            drawn, batches = (pool, simple), draw_batches(pool, recipe, examples, simple=simple)
+        batch = batches[number % len(batches)]
+        wanted = count_answers(batch)
+        for items, weight in run.shares(range(len(batch))):
+            ids, weights, labels = (t.to(device) for t in examples.batch([batch[item] for item in items]))
+            generators = [seeded_generator(recipe.seed, step, item) for item in items]
+            with accelerator.accumulate(run.model), accelerator.autocast():
+                embeds = mixed_embeddings(model.get_input_embeddings(), ids, weights, generators)
+                logits = run.model(inputs_embeds=embeds, use_cache=False).logits[:, :-1]
+                asked = labels[:, 1:] != -100
+                loss = nn.functional.cross_entropy(
+                    logits[asked].float(), labels[:, 1:][asked], reduction="sum"
+                )
+                run.backward(loss / wanted, weight)
+        run.update(len(batch))
+        if run.due(recipe.save_every):
             run.save()
-        if run.step % evaluate_every == 0 or run.step == run.steps:
+        if run.due(recipe.evaluate_every):
             run.evaluate(lambda: evaluate_spelling(model, examples))
 
     def write(target: Path) -> None:
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
 
-    return run.finish("decoder", recipe, write)
+    return run.finish("decoder", write)
 
 
 def count_answers(examples: list[Example]) -> int:
@@ -271,19 +253,10 @@ def count_answers(examples: list[Example]) -> int:
     return sum(label != -100 for _, labels in examples for label in labels[1:])
 
 
-def example_loss(
-    model: SmolLM3ForCausalLM,
-    ids: Int[Tensor, "batch positions mixed"],
-    weights: Float[Tensor, "batch positions mixed"],
-    labels: Int[Tensor, "batch positions"],
-    generators: list[torch.Generator],
-) -> Float[Tensor, ""]:
-    """Sum the cross-entropies of the labels, each predicted from the positions before it."""
-    embeds = mixed_embeddings(model.get_input_embeddings(), ids, weights, generators)
-    hidden = model.model(inputs_embeds=embeds.to(model.dtype), use_cache=False).last_hidden_state
-    wanted = labels[:, 1:] != -100  # the vocabulary is only scored where something is to be predicted
-    logits = model.lm_head(hidden[:, :-1][wanted])
-    return nn.functional.cross_entropy(logits.float(), labels[:, 1:][wanted], reduction="sum")
+def seeded_generator(*numbers: int) -> torch.Generator:
+    """Make a generator whose stream belongs to these numbers."""
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ thrown away afterwards; the encoder is frozen.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +23,7 @@ from asrscope.features import log_mel
 from asrscope.files import write_text
 from asrscope.recognition.metrics import total_errors, word_errors
 from asrscope.training.augment import Augmentation, augment, stretch
-from asrscope.training.batches import pad_batch
-from asrscope.training.options import Options
-from asrscope.training.processes import agree
-from asrscope.training.run import Run, Watch
+from asrscope.training.run import Recipe, Run, Watch, even_batches, pad_batch
 from asrscope_recipe.corpus import Shard, load_shards
 
 __all__ = ["EncoderRecipe", "EncoderWithHeads", "train_encoder"]
@@ -33,31 +31,24 @@ __all__ = ["EncoderRecipe", "EncoderWithHeads", "train_encoder"]
 LETTERS = " 'abcdefghijklmnopqrstuvwxyz"  # CTC label 0 is the blank, letter n is label n + 1
 IGNORE = -100
 STRETCHED = 0.6  # of the batches
-TOGETHER = 4  # neighbors of a batch that are disturbed together
 
 
-@dataclass(frozen=True)
-class EncoderRecipe:
+@dataclass(frozen=True, kw_only=True)
+class EncoderRecipe(Recipe):
     """Size of the encoder and how it is trained.
 
     Parameters
     ----------
     d_model, layers, heads, ffn, n_mels : int
         Architecture.
-    steps : int
-        Optimizer steps.
     frames_per_batch : int
         Mel frames in a batch, padding included.
-    learning_rate : float
-        Highest learning rate.
     phone_steps : int
         Steps on phones alone before CTC joins.
     dropout : float
         In every layer.
     disturbance : float
         How far clips are disturbed and stretched, as a part of the usual.
-    seed : int
-        Of everything.
     """
 
     d_model: int = 256
@@ -71,7 +62,7 @@ class EncoderRecipe:
     phone_steps: int = 1_000
     dropout: float = 0.0
     disturbance: float = 1.0
-    seed: int = 0
+    evaluate_every: int = 2_000
 
 
 class EncoderWithHeads(nn.Module):
@@ -120,16 +111,7 @@ def read_letters(labels: Int[Tensor, " positions"]) -> str:
     return " ".join("".join(LETTERS[label - 1] for label in merged if label).split())
 
 
-def train_encoder(
-    cache: Path,
-    folder: Path,
-    recipe: EncoderRecipe,
-    save_every: int = 500,
-    evaluate_every: int = 2000,
-    *,
-    options: Options | None = None,
-    watch: Watch | None = None,
-) -> Path:
+def train_encoder(cache: Path, folder: Path, recipe: EncoderRecipe, watch: Watch | None = None) -> Path:
     """Train from the shards in ``cache/shards``, resuming where ``folder`` stands.
 
     Parameters
@@ -140,10 +122,6 @@ def train_encoder(
         Gets checkpoint, log, and at the end the encoder in ``encoder/``.
     recipe : EncoderRecipe
         What to train.
-    save_every, evaluate_every : int
-        Steps between checkpoints, and between evaluations on the development sets.
-    options : Options, optional
-        How to compute it.
     watch : callable, optional
         See `asrscope.training.run.Run`.
 
@@ -154,64 +132,61 @@ def train_encoder(
     """
     shards = load_shards(cache / "shards")
     folder.mkdir(parents=True, exist_ok=True)
-    inventory = agree(lambda: _phone_inventory(folder, shards))
+    inventory = _phone_inventory(folder, shards)
     torch.manual_seed(recipe.seed)
     model = EncoderWithHeads(recipe, len(inventory))
-    run = Run(folder, model, recipe.steps, recipe.learning_rate, recipe.seed, options=options, watch=watch)
-    items = [(number, place) for number, shard in enumerate(shards) for place in range(len(shard.utterances))]
-    lengths = [shards[number].utterances[place]["frames"] for number, place in items]
-    index = [_phone_index(shard, inventory) for shard in shards]
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    run = Run(folder, model, optimizer, recipe, watch=watch)
+    accelerator, device = run.accelerator, run.accelerator.device
+    numbers = {name: number for number, name in enumerate(inventory)}
+    items = []
+    for shard in shards:
+        index = np.array([numbers.get(name, IGNORE) for name in shard.phone_names], dtype=np.int64)
+        items += [(shard, index, utterance) for utterance in shard.utterances]
+    lengths = [utterance["frames"] for *_, utterance in items]
+    run.begin(lengths)
     # Phones of the two synthesizers are different sets: a frame is scored within its own.
     flite = torch.tensor([name.startswith("flite") for name in inventory])
     how = Augmentation().scaled(recipe.disturbance)
-    stretched = STRETCHED * recipe.disturbance
-    model.train()
-    run.compute.train()
-    for batch in run.batches(lengths, recipe.frames_per_batch):
-        run.begin_step()
-        mels, labels, texts, is_flite = [], [], [], []
-        for number, place in (items[item] for item in batch):
-            shard = shards[number]
-            utterance = shard.utterances[place]
-            start, frames = utterance["start"], utterance["frames"]
-            mels.append(shard.log_mel[start : start + frames].astype(np.float32))
-            labels.append(index[number][shard.phones[start // 2 : (start + frames) // 2]])
-            texts.append(spell(utterance["text"]))
-            is_flite.append(utterance["synthesizer"] == "flite")
-        mels, labels = stretch(mels, labels, np.random.default_rng((recipe.seed, run.step)), stretched)
+    batches = even_batches(lengths, recipe.frames_per_batch, recipe.seed, run.step)
+    for step, batch in zip(run.steps_left(), batches, strict=False):
+        run.model.train()
+        mels, labels = zip(*(_read(*items[item]) for item in batch), strict=True)
+        rng = np.random.default_rng((recipe.seed, step))
+        mels, labels = stretch(list(mels), list(labels), rng, STRETCHED * recipe.disturbance)
         named = max(1, sum(int((phones != IGNORE).sum()) for phones in labels))
-        own = flite == torch.tensor(is_flite)[:, None]  # (batch, phones)
-        for part in run.parts(len(batch), TOGETHER):
-            features, mask = _disturbed(run, mels, part, how)
-            targets, _ = pad_batch(labels[part], IGNORE, multiple=16)
-            targets = nn.functional.pad(targets, (0, mask.shape[1] // 2 - targets.shape[1]), value=IGNORE)
-            positions = position_mask(mask).sum(1)
-            with run.autocast():
-                phones, letters = run.compute(features.to(run.device, run.dtype), mask.to(run.device))
-            # The mean over the batch's frames and over its sentences, whatever share of them is here.
-            share = phone_loss(phones, targets.to(run.device), own[part].to(run.device)) / named
-            if run.step >= recipe.phone_steps:
-                share = 0.3 * share + letter_loss(letters, positions, texts[part]) / len(batch)
-            run.backward(share)
-        run.end_step(len(batch))
-        if run.step % save_every == 0:
+        for places, weight in run.shares(range(len(batch))):
+            said = [items[batch[place]][2] for place in places]
+            features, mask = pad_batch([mels[place] for place in places], multiple=32)
+            features = augment(features, mask, torch.default_generator, how)
+            targets, _ = pad_batch([labels[place] for place in places], IGNORE, multiple=16)
+            own = flite == torch.tensor([one["synthesizer"] == "flite" for one in said])[:, None]
+            with accelerator.accumulate(run.model), accelerator.autocast():
+                phones, letters = run.model(features.to(device), mask.to(device))
+                # The mean over the batch's frames and over its sentences, whatever share of them is here.
+                loss = phone_loss(phones, targets.to(device), own.to(device)) / named
+                spelling = letter_loss(
+                    letters, position_mask(mask).sum(1), [spell(one["text"]) for one in said]
+                )
+                if step >= recipe.phone_steps:
+                    loss = 0.3 * loss + spelling / len(batch)
+                else:
+                    loss = loss + 0.0 * spelling  # every parameter has a gradient, as processes expect it
+                run.backward(loss, weight)
+        run.update(len(batch))
+        if run.due(recipe.save_every):
             run.save()
-        if run.step % evaluate_every == 0 or run.step == run.steps:
+        if run.due(recipe.evaluate_every):
             run.evaluate(lambda: evaluate_letters(model, cache / "dev"))
-    return run.finish("encoder", recipe, model.encoder.save_pretrained)
+    return run.finish("encoder", model.encoder.save_pretrained)
 
 
-def _disturbed(
-    run: Run, mels: list[np.ndarray], part: slice, how: Augmentation
-) -> tuple[Float[Tensor, "batch frames n_mels"], Bool[Tensor, "batch frames"]]:
-    """Disturb a part of a batch, a few clips at a time, as they would be in any other part."""
-    found: list[np.ndarray] = []
-    for first in range(part.start, part.stop, TOGETHER):
-        few = mels[first : first + TOGETHER]
-        features, mask = pad_batch(few)
-        features = augment(features, mask, run.generator(first), how)
-        found += [row[: len(mel)].numpy() for row, mel in zip(features, few, strict=True)]
-    return pad_batch(found, multiple=32)
+def _read(shard: Shard, index: np.ndarray, utterance: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Read a clip's spectrogram, and the phone that sounds at each position as the inventory numbers it."""
+    start, stop = utterance["start"], utterance["start"] + utterance["frames"]
+    return shard.log_mel[start:stop].astype(np.float32), index[shard.phones[start // 2 : stop // 2]]
 
 
 def phone_loss(
@@ -251,7 +226,7 @@ def evaluate_letters(model: EncoderWithHeads, folder: Path, limit: int = 100) ->
     device = model.letter_head.weight.device
     rates = {}
     for manifest in sorted(folder.glob("*/manifest.jsonl")):
-        lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()[:limit]]
+        lines = [json.loads(line) for line in manifest.open(encoding="utf-8")][:limit]
         guesses = []
         for line in lines:
             mel = torch.from_numpy(log_mel(load_audio(manifest.parent / line["file"])).T)[None]
@@ -267,14 +242,7 @@ def evaluate_letters(model: EncoderWithHeads, folder: Path, limit: int = 100) ->
 def _phone_inventory(folder: Path, shards: list[Shard]) -> list[str]:
     """Fix the phone labels at the first start: later shards must not renumber them."""
     path = folder / "phones.json"
-    if not path.exists():
-        names = sorted({name for shard in shards for name in shard.phone_names})
-        write_text(path, json.dumps(names) + "\n")
-    names = json.loads(path.read_text(encoding="utf-8"))
-    return [str(name) for name in names]
-
-
-def _phone_index(shard: Shard, inventory: list[str]) -> np.ndarray:
-    """Translate a shard's own phone numbers to the inventory's."""
-    known = {name: number for number, name in enumerate(inventory)}
-    return np.array([known.get(name, IGNORE) for name in shard.phone_names], dtype=np.int64)
+    if not path.exists():  # whichever process comes first, it writes the same
+        write_text(path, json.dumps(sorted({name for shard in shards for name in shard.phone_names})) + "\n")
+    names: list[str] = json.loads(path.read_text(encoding="utf-8"))
+    return names

@@ -9,21 +9,21 @@ import io
 import itertools
 import json
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
-from jaxtyping import Float
+from jaxtyping import Float32
 
 import asrscope
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.features import log_mel
 from asrscope.files import write_bytes, write_text
 from asrscope_recipe.clips import synthesizer_versions
-from asrscope_recipe.corpus import draw_utterance
+from asrscope_recipe.corpus import Clips, draw_utterance
 from asrscope_recipe.sentences import sentences
 from asrscope_recipe.synthesis import training_voice
 
@@ -41,34 +41,40 @@ PEAK = 0.7  # of each clip: the codec overshoots
 GAP = SAMPLE_RATE // 20  # samples of silence after each clip, for what the codec smears
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """Clips with their spectrograms, ready for `asrscope.training.encodings.EncoderPass`.
+class Lesson(Clips):
+    """Clips to train or to test on, a source for `asrscope.training.encodings.cache_encodings`.
 
-    Attributes
+    Parameters
     ----------
-    log_mel : np.ndarray, shape (frames, n_mels)
-        Log-mel spectrograms of the clips, end to end.
-    utterances : list of dict
-        ``text``, ``voice``, ``start`` (first frame) and ``frames`` of each clip.
+    waveform : np.ndarray, shape (samples,)
+        All clips end to end, 16 kHz.
+    places : sequence of mapping
+        ``text``, ``voice``, ``first`` sample and ``samples`` of each clip.
+    n_mels : int
+        Mel bands that the encoder takes.
     """
 
-    log_mel: Float[np.ndarray, "frames n_mels"]
-    utterances: list[dict[str, Any]]
+    def __init__(
+        self, waveform: Float32[np.ndarray, " samples"], places: Sequence[Mapping[str, Any]], n_mels: int
+    ) -> None:
+        cuts = [waveform[place["first"] : place["first"] + place["samples"]] for place in places]
+        self.texts = [str(place["text"]) for place in places]
+        self.voices = [str(place["voice"]) for place in places]
+        self.seconds = sum(map(len, cuts)) / SAMPLE_RATE
+        super().__init__(
+            [
+                (f"clip {number}", text, partial(_features, cut, n_mels))
+                for number, (text, cut) in enumerate(zip(self.texts, cuts, strict=True))
+            ]
+        )
 
-    @property
-    def texts(self) -> list[str]:
-        """What is said in each clip."""
-        return [utterance["text"] for utterance in self.utterances]
 
-    @property
-    def seconds(self) -> float:
-        """Length of all clips together."""
-        return 0.01 * len(self.log_mel)
+def _features(waveform: np.ndarray, n_mels: int) -> np.ndarray:
+    return log_mel(waveform, n_mels).T
 
 
 def load_lesson(n_mels: int, folder: Path = LESSON) -> dict[str, Lesson]:
-    """Read the clips that come with the package and compute their spectrograms.
+    """Read the clips that come with the package.
 
     Parameters
     ----------
@@ -82,19 +88,11 @@ def load_lesson(n_mels: int, folder: Path = LESSON) -> dict[str, Lesson]:
     dict of str to Lesson
         ``train`` and ``held-out``.
     """
-    manifest = json.loads((folder / "lesson.json").read_text(encoding="utf-8"))
-    found = {}
-    for name, described in manifest["sets"].items():
-        waveform = load_audio(folder / described["file"])
-        mels, utterances, start = [], [], 0
-        for clip in described["clips"]:
-            mel = log_mel(waveform[clip["first"] : clip["first"] + clip["samples"]], n_mels).T
-            mels.append(mel)
-            place = {"start": start, "frames": len(mel)}
-            utterances.append({"text": clip["text"], "voice": clip["voice"], **place})
-            start += len(mel)
-        found[name] = Lesson(np.concatenate(mels), utterances)
-    return found
+    sets = json.loads((folder / "lesson.json").read_text(encoding="utf-8"))["sets"]
+    return {
+        name: Lesson(load_audio(folder / described["file"]), described["clips"], n_mels)
+        for name, described in sets.items()
+    }
 
 
 def make_lesson(folder: Path) -> Path:

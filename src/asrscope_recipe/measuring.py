@@ -23,10 +23,10 @@ from asrscope.loading.provenance import PARTS, read_claims
 from asrscope.recognition.evaluate import Evaluation, Recognize, Utterance, evaluate, read_utterances
 from asrscope.recognition.metrics import NORMALIZER
 from asrscope.recognition.transcribe import transcribe
-from asrscope.training.machine import cores, hours, processor
+from asrscope.training.run import machine
 from asrscope_recipe.comparison import Peer, is_right, spoken_digits
 from asrscope_recipe.corpus import TEST_SETS, UTTERANCES_PER_SHARD
-from asrscope_recipe.plan import PLAN
+from asrscope_recipe.plan import PLAN, hours
 from asrscope_recipe.sentences import vocabulary
 from asrscope_recipe.synthesis import HELD_OUT_VOICES
 
@@ -370,8 +370,8 @@ def _commands(
 def _machine() -> dict[str, Any]:
     """Describe the machine that measured, and how busy it was with other things."""
     return {
-        "processor": processor(),
-        "cores": cores(),
+        "processor": machine(torch.device("cpu")),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": THREADS,
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "torch": version("torch"),

@@ -1,14 +1,19 @@
-"""How the bundled model is made, and how one is made in an hour: sizes and steps as data."""
+"""How the bundled model is made, and how one is made in an hour: sizes, steps, and what comes after what."""
 
-from collections.abc import Iterable
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
 
-from asrscope.training.options import changed
+from asrscope.files import write_text
 from asrscope.training.projector import ProjectorRecipe
+from asrscope.training.run import changed
 from asrscope_recipe.decoder import DecoderRecipe
 from asrscope_recipe.encoder import EncoderRecipe
 
-__all__ = ["PLAN", "QUICK", "Plan", "changed_plan"]
+__all__ = ["PLAN", "QUICK", "Plan", "add_hours", "changed_plan", "finished", "hours"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +83,31 @@ def changed_plan(plan: Plan, settings: Iterable[str]) -> Plan:
         else:
             raise ValueError(f"--set {setting}: expected a stage of {', '.join(stages)}, but found {stage!r}")
     return plan
+
+
+def finished(cache: Path, part: str) -> Path:
+    """Find the folder of a finished part: its recipe is the last thing that training writes."""
+    folder = cache / part / part
+    if not (folder / "recipe.json").is_file():
+        raise FileNotFoundError(
+            f"{folder}: no finished {part}: run 'asrscope-recipe {part}' to its end first"
+        )
+    return folder
+
+
+@contextmanager
+def add_hours(folder: Path) -> Iterator[None]:
+    """Add the time that the block takes to that of earlier runs in a folder, if it is broken off as well."""
+    before, start = hours(folder) or 0.0, time.perf_counter()
+    try:
+        yield
+    finally:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = {"hours": round(before + (time.perf_counter() - start) / 3600, 4)}
+        write_text(folder / "hours.json", json.dumps(found) + "\n")
+
+
+def hours(folder: Path) -> float | None:
+    """Read what `add_hours` added up in a folder; None if nothing."""
+    path = folder / "hours.json"
+    return float(json.loads(path.read_text(encoding="utf-8"))["hours"]) if path.exists() else None

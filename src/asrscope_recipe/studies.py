@@ -8,6 +8,7 @@ comes out is data with its provenance, which the package ships and the gallery d
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -27,12 +28,10 @@ from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import WordErrors, bootstrap_interval, total_errors
 from asrscope.scope.tracing import trace
 from asrscope.training.curves import read_log
-from asrscope.training.encodings import EncoderPass, cache_encodings, load_encodings, read_held_out
-from asrscope.training.machine import processor as name_of_processor
-from asrscope.training.options import Options
-from asrscope.training.projector import FrozenDecoder, ProjectorRecipe, make_projector, train_projector
-from asrscope.training.run import Watch
-from asrscope_recipe.corpus import load_shards
+from asrscope.training.encodings import cache_encodings, load_encodings
+from asrscope.training.projector import ProjectorRecipe, recipe_for, train_projector
+from asrscope.training.run import Watch, machine
+from asrscope_recipe.corpus import Clips, load_shards, read_held_out
 from asrscope_recipe.writing import count_errors
 
 __all__ = ["STUDIES", "Study", "StudyPlan", "load_study", "variants"]
@@ -60,6 +59,8 @@ class StudyPlan:
         Highest learning rate.
     seed : int
         Of weights and order.
+    precision : str
+        See `asrscope.training.run.Recipe`.
     """
 
     shards: int = 6
@@ -68,6 +69,7 @@ class StudyPlan:
     positions_per_batch: int = 1_500
     learning_rate: float = 1.5e-3
     seed: int = 0
+    precision: str = "bf16"
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -119,20 +121,13 @@ class Study:
     def __init__(self, model: str, cache: Path, plan: StudyPlan) -> None:
         self.name, self.cache, self.plan = model, cache, plan
         self.model, self.processor = load(model)
-        self.decoder = FrozenDecoder(
-            self.model.language_model, self.processor.tokenizer, self.processor.prompt()
-        )
         config = self.model.config
-        self.base = ProjectorRecipe(
-            stack_factor=config.stack_factor,
-            hidden_size=config.projector_hidden_size,
-            norm=config.projector_norm,
-            mlp=config.projector_mlp,
-            steps=plan.steps,
-            positions_per_batch=plan.positions_per_batch,
-            learning_rate=plan.learning_rate,
+        names = ("steps", "positions_per_batch", "learning_rate", "seed", "precision")
+        self.base = replace(
+            recipe_for("", (self.model, self.processor)),
+            **{name: getattr(plan, name) for name in names},
             copies=1,
-            seed=plan.seed,
+            save_every=50,
         )
         self.variants = variants(self.base, config.audio_config.d_model, config.text_config.hidden_size)
         self.unchanged = f"k = {config.stack_factor}"
@@ -155,55 +150,25 @@ class Study:
             If there are no shards or no held-out sets.
         """
         encoder = self.model.audio_tower
-        work = EncoderPass(encoder, load_shards(self.cache / "shards", self.plan.shards))
-        cache_encodings(work, self.folder / "encodings", 1, progress=progress)
+        clips = Clips.of_shards(load_shards(self.cache / "shards", self.plan.shards))
+        cache_encodings(encoder, clips, self.folder / "encodings", progress=progress)
         held_out = read_held_out(self.cache / "test", encoder.config.num_mel_bins, self.plan.held_out)
-        if not held_out:
-            raise FileNotFoundError(
-                f"{self.cache / 'test'}: no held-out sets: make them with 'asrscope-recipe data'"
-            )
-        cache_encodings(EncoderPass(encoder, held_out), self.folder / "held-out", 1)
+        cache_encodings(encoder, held_out, self.folder / "held-out")
 
     def folder_of(self, variant: str) -> Path:
         """Name the folder in which a variant is trained."""
         return self.folder / variant.lower().replace(" = ", "").replace(" ", "-")
 
-    def train(self, variant: str, *, options: Options | None = None, watch: Watch | None = None) -> None:
-        """Train one variant, or go on with it.
-
-        Parameters
-        ----------
-        variant : str
-            Its name.
-        options : Options, optional
-            How to compute it.
-        watch : callable, optional
-            See `asrscope.training.run.Run`.
-
-        Raises
-        ------
-        ValueError
-            If the folder holds the variant as trained by another plan.
-        """
-        folder, recipe = self.folder_of(variant), self.variants[variant]
-        plan = folder / "plan.json"
-        if plan.exists() and json.loads(plan.read_text(encoding="utf-8")) != asdict(recipe):
-            raise ValueError(
-                f"{folder} holds {variant!r} trained by another plan. Make sure to delete {self.folder} first"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(plan, json.dumps(asdict(recipe)) + "\n")
-        if not (folder / "projector" / "recipe.json").exists():
-            train_projector(
-                self.folder / "encodings",
-                self.decoder,
-                folder,
-                recipe,
-                save_every=50,
-                keep=self.plan.kept if variant == self.unchanged else (),
-                options=options,
-                watch=watch,
-            )
+    def train(self, variant: str, watch: Watch | None = None) -> None:
+        """Train one variant, or go on with it; ValueError if its folder holds that of another plan."""
+        train_projector(
+            (self.model, self.processor),
+            self.folder / "encodings",
+            self.folder_of(variant),
+            self.variants[variant],
+            keep=self.plan.kept if variant == self.unchanged else (),
+            watch=watch,
+        )
 
     def write(self, folder: Path, progress: Progress | None = None) -> list[Path]:
         """Measure what was trained and write both studies.
@@ -246,23 +211,22 @@ class Study:
     def _about(self) -> dict[str, Any]:
         """Tell what the results belong to and how they were made."""
         manifests = sorted((self.cache / "shards").glob("*.jsonl"))[: self.plan.shards]
-        trained_on = load_encodings(self.folder / "encodings").clips
-        sets = [manifest.parent.name for manifest in sorted((self.cache / "test").glob("*/manifest.jsonl"))]
-        counts = [clip.shard for clip in load_encodings(self.folder / "held-out").clips]
+        trained_on = load_encodings(self.folder / "encodings")
+        sets = Counter(clip.id.split("/")[0] for clip in load_encodings(self.folder / "held-out"))
         return {
             "parts": self.parts,
             "plan": asdict(self.plan),
             "stack_factor": self.base.stack_factor,
             "corpus": {
                 "clips": len(trained_on),
-                "hours": round(sum(clip.positions for clip in trained_on) * SECONDS_PER_POSITION / 3600, 2),
+                "hours": round(sum(clip.seconds for clip in trained_on) / 3600, 2),
                 "sha256": _digest(manifests),
             },
-            "held_out": {name: counts.count(number) for number, name in enumerate(sets)},
+            "held_out": dict(sets),
             "made_with": {
                 "command": "asrscope-recipe studies",
                 "date": time.strftime("%Y-%m-%d", time.gmtime()),
-                "machine": name_of_processor(),
+                "machine": machine(torch.device("cpu")),
                 "threads": torch.get_num_threads(),
                 **{package: version(package) for package in ("asrscope", "torch", "transformers")},
             },
@@ -271,12 +235,14 @@ class Study:
     def _measure(self, variant: str) -> dict[str, Any]:
         """Measure a finished variant; the figures are kept beside it."""
         folder, recipe = self.folder_of(variant), self.variants[variant]
+        made = json.loads((folder / "projector" / "recipe.json").read_text(encoding="utf-8"))
         config = self.model.config
-        projector = make_projector(config.audio_config.d_model, self.decoder.model, recipe)
+        projector = AudioProjector(
+            config.audio_config.d_model, config.text_config.hidden_size, **made["settings"]
+        )
         projector.load_state_dict(load_file(folder / "projector" / "model.safetensors"))
         log = read_log(folder / "log.jsonl")
         curve = [line for line in log if "loss" in line]
-        made = json.loads((folder / "projector" / "recipe.json").read_text(encoding="utf-8"))
         return {
             "stack_factor": recipe.stack_factor,
             "hidden_size": recipe.hidden_size,
@@ -286,7 +252,7 @@ class Study:
             "audio_tokens_per_second": 1 / (recipe.stack_factor * SECONDS_PER_POSITION),
             "utterances": made["utterances"],
             "seconds": curve[-1]["seconds"],
-            "precision": made["options"]["precision"],
+            "precision": made["precision"],
             "curve": {key: [line[key] for line in curve] for key in ("step", "loss")},
             **self._errors(projector, folder / "errors.json"),
         }
@@ -309,7 +275,9 @@ class Study:
     def _errors(self, projector: AudioProjector, path: Path) -> dict[str, Any]:
         """Count the errors on the held-out clips, once."""
         if not path.exists():
-            each = count_errors(projector, self.decoder, load_encodings(self.folder / "held-out"))
+            each = count_errors(
+                projector, (self.model, self.processor), load_encodings(self.folder / "held-out")
+            )
             write_text(path, json.dumps([asdict(one) for one in each]))
         each = [WordErrors(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
         summed = total_errors(each)

@@ -1,31 +1,25 @@
 """``asrscope train``: a projector of one's own between a finished encoder and decoder, and its curves."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asrscope.cli.console import complain, expected_errors
 from asrscope.cli.following import counted, followed, is_first, say
 
-__all__ = [
-    "DEFAULT_CACHE",
-    "Accumulate",
-    "Cache",
-    "CheckpointLayers",
-    "Compile",
-    "Precision",
-    "Settings",
-    "Threads",
-    "app",
-    "curves",
-    "processes",
-]
+if TYPE_CHECKING:
+    from asrscope.loading.presets import Loaded
+    from asrscope.training.corpus import Source
+    from asrscope.training.projector import ProjectorRecipe
 
-# Where the synthesized speech and the checkpoints lie: gigabytes, so never in a repository.
+__all__ = ["DEFAULT_CACHE", "Cache", "Settings", "Threads", "app", "curves", "processes", "train_pair"]
+
+# Where speech, encodings and checkpoints lie: gigabytes, so never in a repository.
 DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "asrscope"
 
 app = typer.Typer(help="Train a projector. Training goes on where it was stopped.", no_args_is_help=True)
@@ -35,32 +29,27 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the recipe.")
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch; default: its own.")]
-Precision = Annotated[
-    str, typer.Option(metavar="bf16|fp32|fp16", help="Numbers of the forward and backward passes.")
-]
-Accumulate = Annotated[
-    int, typer.Option(min=1, help="Work through a batch in so many turns: the same gradient, less memory.")
-]
-CheckpointLayers = Annotated[
-    bool, typer.Option("--checkpoint-layers", help="Compute layers again in the backward pass: less memory.")
-]
-Compile = Annotated[
-    bool, typer.Option("--compile", help="Compile the model: a slower start, faster steps. Needs a compiler.")
-]
 
 
 @app.command()
 def projector(
     corpus: Annotated[
-        str, typer.Option(help="Train on recordings: a dataset on the Hub, or a folder with one.")
+        list[str],
+        typer.Option(help="Recordings: a dataset on the Hub, a folder, a parquet file. May be repeated."),
     ],
     cache: Cache = DEFAULT_CACHE,
     settings: Settings = None,
     threads: Threads = None,
-    precision: Precision = "bf16",
-    accumulate: Accumulate = 1,
-    checkpoint_layers: CheckpointLayers = False,
-    compile_model: Compile = False,
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="Takes encoder and decoder from here: a name, or a folder."),
+    ] = "tiny",
+    warm_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Steps without the decoder, ahead of the others, where the pair needs them."
+        ),
+    ] = None,
     corpus_config: Annotated[
         str | None, typer.Option("--config", help="Part of the corpus, 'clean' for example.")
     ] = None,
@@ -70,54 +59,93 @@ def projector(
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Rows of the corpus; default: all.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Where the transcripts stand.")] = None,
-    model: Annotated[
-        str,
+    style: Annotated[
+        str | None,
         typer.Option(
-            "--model", "-m", help="Takes encoder and decoder from here: 'tiny', 'full', or a folder."
+            metavar="plain|written|as-is",
+            help="How transcripts are to be written; default: plain words for tiny, else as people write.",
         ),
-    ] = "tiny",
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Leave longer recordings out; default: as the encoder takes.")
+    ] = None,
     encoder_part: Annotated[
-        str | None, typer.Option("--encoder", help="With 'full': another encoder, name or folder.")
+        str | None, typer.Option("--encoder", help="Of a pair: another encoder, name or folder.")
     ] = None,
     decoder_part: Annotated[
-        str | None, typer.Option("--decoder", help="With 'full': another decoder, name or folder.")
+        str | None, typer.Option("--decoder", help="Of a pair: another decoder, name or folder.")
     ] = None,
 ) -> None:
     """Train the projector between the encoder and the decoder of a model, which stay frozen."""
     with expected_errors(), processes(threads):
-        from asrscope.training import pair
-        from asrscope.training.options import Options, changed
-        from asrscope.training.speech_corpus import SpeechCorpus
+        from asrscope.loading.presets import PAIRS, load
+        from asrscope.training.corpus import Corpus
+        from asrscope.training.projector import recipe_for
+        from asrscope.training.run import changed
 
-        options = Options(precision, accumulate, checkpoint_layers, compile_model)
-        folder = cache / "pair"
-        loaded, processor, recipe = pair.load_pair(model, encoder=encoder_part, decoder=decoder_part)
-        both = (loaded, processor)
-        recipe = changed(recipe, settings or [])
-        reader = SpeechCorpus(
-            corpus,
-            config=corpus_config,
-            split=split,
-            streaming=streaming,
-            limit=limit,
-            text_column=text_column,
-            max_seconds=loaded.config.window_seconds,
-            on_bad=lambda name, reason: complain(f"left out: {name}: {reason}"),
-        )
-        with counted("reading the corpus", None) as count:
-            shards, bad = pair.prepare_corpus(reader, folder / "shards", processor, progress=count)
-        seconds = [utterance["seconds"] for shard in shards for utterance in shard.utterances]
-        say(f"{len(seconds)} utterances, {sum(seconds) / 3600:.2f} h; rows that cannot be used: {len(bad)}")
-        with counted("encoding", None) as count:
-            work = pair.encode_corpus(both, shards, folder, recipe, progress=count)
-        with followed(folder / "projector") as watch:
-            trained = pair.train_on_corpus(both, work, folder, recipe, options=options, watch=watch)
-        if not is_first():
-            return
-        if model == "full":
-            say(f"the projector is {trained / 'model.safetensors'}: load('full', projector=...) takes it")
-        else:
-            say(f"the model is in {pair.write_model(model, trained, folder / 'model', max(seconds))}")
+        parts = {name: part for name, part in (("encoder", encoder_part), ("decoder", decoder_part)) if part}
+        loaded = load(model, random_projector=True, **parts)
+        recipe = changed(recipe_for(model, loaded), settings or [])
+        sources = {
+            source: Corpus(
+                source,
+                loaded[1].features,
+                config=corpus_config,
+                split=split,
+                streaming=streaming,
+                limit=limit,
+                text_column=text_column,
+                style=style or ("plain" if model == "tiny" else "written"),
+                max_seconds=max_seconds or loaded[0].config.window_seconds,
+            )
+            for source in corpus
+        }
+        made = train_pair(loaded, sources, cache / "pair", recipe, warm_steps, whole=model not in PAIRS)
+        say(f"what was made is in {made}: asrscope.load('{made}')")
+
+
+def train_pair(
+    loaded: "Loaded",
+    sources: Mapping[str, "Source"],
+    folder: Path,
+    recipe: "ProjectorRecipe",
+    warm_steps: int | None,
+    *,
+    whole: bool,
+) -> Path:
+    """Encode each source, train the stages that the recipe asks for, and write the result; say all of it."""
+    from asrscope.training.encodings import cache_encodings, count_bad, load_encodings
+    from asrscope.training.projector import WARM, train_projector, write_model
+
+    encodings = [folder / "encodings" / f"{number}" for number in range(len(sources))]
+    for (name, source), place in zip(sources.items(), encodings, strict=True):
+        with counted(f"encoding {name}", None) as count:
+            cache_encodings(
+                loaded[0].audio_tower,
+                source,
+                place,
+                copies=recipe.copies,
+                seed=recipe.seed,
+                fixed_length=loaded[1].pad_audio,
+                on_bad=lambda row, reason: complain(f"left out: {row}: {reason}"),
+                progress=count,
+            )
+        if dropped := getattr(source, "dropped", None):
+            say("left out of the texts: " + ", ".join(f"{mark} ({n})" for mark, n in dropped.most_common(9)))
+    seconds = [clip.seconds for clip in load_encodings(*encodings) if clip.copy == 0]
+    bad = sum(map(count_bad, encodings))
+    say(f"{len(seconds)} utterances, {sum(seconds) / 3600:.2f} h; rows that cannot be used: {bad}")
+    start = None
+    if recipe.output == "bound" and warm_steps != 0:
+        warm = replace(recipe, **WARM | ({"steps": warm_steps} if warm_steps else {}))
+        with followed(folder / "warm") as watch:
+            start = train_projector(loaded, encodings, folder / "warm", warm, watch=watch)
+    with followed(folder / "projector") as watch:
+        done = train_projector(loaded, encodings, folder / "projector", recipe, start=start, watch=watch)
+    target = folder / "model"
+    if is_first():
+        write_model(loaded, done, target, seconds=max(seconds), whole=whole)
+    return target
 
 
 @app.command()
@@ -141,7 +169,5 @@ def processes(threads: int | None) -> Iterator[None]:
     if threads is not None:
         torch.set_num_threads(threads)
     yield
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from asrscope.training.processes import part_processes
-
-        part_processes()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -179,7 +179,7 @@ def _kind(config: Any) -> dict[str, Any]:
             k, mlp = config.stack_factor, config.projector_mlp
             norm = " with RMSNorm before and after" if config.projector_norm == "rms" else ""
             bound = (
-                "; audio tokens are means of the decoder's own embeddings, weighted by how much it points to each"
+                "; audio tokens are means of the decoder's own embeddings, weighted by how it points to each"
                 if config.projector_output == "bound"
                 else ""
             )

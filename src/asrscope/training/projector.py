@@ -1,223 +1,403 @@
-"""Stage 3: train the projector, and nothing else, to join the frozen encoder to the frozen decoder.
+"""Train the projector between any frozen encoder and any frozen decoder: one loop, two stages.
 
-The loss is the decoder's own: how improbable it finds the transcript after reading the audio tokens.
-Gradients flow through the decoder's frozen layers into the projector. The encoder's output comes from the
-cache that `asrscope.training.encodings` filled.
+``warm``: each audio token points to the decoder's token embeddings, and learns by CTC to spell the transcript with
+them. The decoder itself is not run, so this is quick. ``joint``: the audio tokens stand in the prompt, and the
+loss is how improbable the frozen decoder finds the transcript after it. The second can begin where the first
+ended, or by itself, from random weights.
 """
 
-import hashlib
+import copy
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from numpy import ndarray
-from safetensors.torch import save
+from jaxtyping import Bool, Float, Int
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, SmolLM3ForCausalLM
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from asrscope.files import write_bytes, write_text
-from asrscope.projector import AudioProjector, count_audio_tokens
-from asrscope.training.batches import even_batches, pad_batch
-from asrscope.training.encodings import Clip, EncoderPass, Encodings, load_encodings
-from asrscope.training.options import Options
-from asrscope.training.processes import agree
-from asrscope.training.run import Run, Watch
-from asrscope.training.spelling import Prompt
+from asrscope.loading.presets import Loaded
+from asrscope.loading.provenance import provenance_of, write_provenance
+from asrscope.loading.publishing import save_projector
+from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
+from asrscope.projector import AudioProjector, TokenBinding, count_audio_tokens
+from asrscope.recognition.metrics import total_errors, word_errors
+from asrscope.training.curves import read_stages
+from asrscope.training.encodings import Clip, load_encodings
+from asrscope.training.run import Recipe, Run, Watch, even_batches, pad_batch
 
-__all__ = ["FrozenDecoder", "Joined", "ProjectorRecipe", "load_decoder", "train_projector"]
+__all__ = [
+    "RECIPES",
+    "WARM",
+    "ProjectorRecipe",
+    "Prompt",
+    "put_together",
+    "read_nearest",
+    "recipe_for",
+    "train_projector",
+    "write_model",
+]
 
-MEASURED_STEPS = 6  # with each source of encodings, in turns
-EVALUATED_CLIPS = 32  # held-out clips that go through the decoder together
+STAGES = ("warm", "joint")
+IGNORE = -100  # the label of what is not to be predicted
+EVALUATED_AT_ONCE = 32
 
 
-@dataclass(frozen=True)
-class ProjectorRecipe:
+@dataclass(frozen=True, kw_only=True)
+class ProjectorRecipe(Recipe):
     """Size of the projector and how it is trained.
 
     Parameters
     ----------
-    stack_factor, hidden_size : int
-        Architecture.
-    norm, mlp : str
-        More of it, see `asrscope.projector.AudioProjector`.
-    steps, positions_per_batch : int
-        Optimizer steps, and decoder positions in a batch with padding.
-    learning_rate : float
-        Highest learning rate.
+    stage : {"warm", "joint"}
+        By CTC over the decoder's embeddings, or through the frozen decoder.
+    stack_factor, hidden_size, norm, mlp, context, output, prompt_vectors
+        Architecture, see `asrscope.projector.AudioProjector`. An output that is bound, is bound to the tokens of
+        the transcripts.
+    positions_per_batch : int
+        Decoder positions (``warm``: audio tokens) in a batch, padding included.
+    prompt_rate : float
+        Highest learning rate of the learned prompt.
+    ctc : float
+        Weight of the CTC loss that ``joint`` keeps beside the decoder's.
+    negatives : int
+        Tokens that CTC scores beside those of the batch, drawn at random; the whole vocabulary would take long.
+    dropout, masked : float
+        Part of the hidden layer, and of the encoder's output, that is left out at random.
     copies : int
         Differently disturbed copies of every clip in the cache.
+    held_out : int
+        One speaker in so many (where nobody is named: one sentence) is not trained on, but measured; 0 for none.
     batches_of : int
         Put together the batches that a projector of this stack factor gets; 0: of the own one. So projectors
         of different ones see the same clips in the same steps.
-    seed : int
-        Of everything.
     """
 
+    stage: str = "joint"
     stack_factor: int = 2
     hidden_size: int = 768
     norm: str = "rms"
     mlp: str = "swiglu"
-    steps: int = 2_000
+    context: int = 0
+    output: str = "free"
+    prompt_vectors: int = 0
     positions_per_batch: int = 3_500
     learning_rate: float = 1.5e-3
+    prompt_rate: float = 8e-3
+    ctc: float = 0.0
+    negatives: int = 1_500
+    dropout: float = 0.0
+    masked: float = 0.0
     copies: int = 2
+    held_out: int = 0
     batches_of: int = 0
-    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        if self.stage not in STAGES:
+            raise ValueError(f"expected a stage of {', '.join(STAGES)}, but found {self.stage!r}")
+        if self.output != "bound" and (self.stage == "warm" or self.ctc):
+            raise ValueError("CTC needs an output that points to tokens: set output=bound")
 
 
-@dataclass(frozen=True)
-class FrozenDecoder:
-    """What a projector is trained to speak to.
+# What the warm start does in another way than the stage after it.
+WARM = {
+    "stage": "warm",
+    "steps": 20_000,
+    "learning_rate": 2e-3,
+    "positions_per_batch": 1_100,
+}
+# Pairs whose projector is not made as the one they come with.
+RECIPES = {
+    # An audio token for each 80 ms of the padded window.
+    "full": ProjectorRecipe(stack_factor=4, hidden_size=2048, learning_rate=5e-4, copies=1),
+    "small": ProjectorRecipe(
+        stack_factor=5,
+        hidden_size=1024,
+        output="bound",
+        prompt_vectors=16,
+        learning_rate=3e-4,
+        ctc=0.2,
+        dropout=0.1,
+        masked=0.04,
+        held_out=50,
+    ),
+}
+
+
+def recipe_for(name: str, loaded: Loaded) -> ProjectorRecipe:
+    """Give the recipe of a pair: its own, or one for a projector of the sizes that it comes with."""
+    config = loaded[0].config
+    return RECIPES.get(name) or ProjectorRecipe(
+        stack_factor=config.stack_factor,
+        hidden_size=config.projector_hidden_size,
+        norm=config.projector_norm,
+        mlp=config.projector_mlp,
+        context=config.projector_context,
+        output=config.projector_output,
+        prompt_vectors=config.projector_prompt_vectors,
+    )
+
+
+class Prompt:
+    """The tokens around a clip, and those of its transcript.
 
     Parameters
     ----------
-    model : SmolLM3ForCausalLM
-        The decoder.
-    tokenizer : PreTrainedTokenizerBase
-        Its tokenizer, which knows the audio placeholder.
-    prompt : str, optional
-        What stands around the clip; default: the prompt of the bundled model.
+    processor : AsrScopeProcessor
+        Knows the tokenizer and the prompt.
+    learned : int
+        Vectors of a learned prompt that the written one does not have yet: half before the clip, half after.
     """
 
-    model: SmolLM3ForCausalLM
-    tokenizer: PreTrainedTokenizerBase
-    prompt: str | None = None
+    def __init__(self, processor: AsrScopeProcessor, learned: int = 0) -> None:
+        self.tokenizer: PreTrainedTokenizerBase = processor.tokenizer
+        self.audio_id: int = processor.audio_token_id
+        self.learned_id: int | None = self.tokenizer.get_vocab().get(PROMPT_TOKEN)
+        if learned and self.learned_id is None:
+            raise ValueError(
+                f"a learned prompt needs a placeholder, but the tokenizer has no {PROMPT_TOKEN}. Make sure to add it, "
+                "and a row for it with resize_token_embeddings, or to set prompt_vectors=0"
+            )
+        audio, asked = processor.audio_token, processor.instruction
+        self.instruction = asked
+        text = processor.prompt()
+        if learned and PROMPT_TOKEN not in text:
+            around = PROMPT_TOKEN * (learned // 2) + audio + PROMPT_TOKEN * (learned - learned // 2)
+            self.instruction = (asked if audio in asked else asked + audio).replace(audio, around)
+            text = text.replace(audio, around)
+        self.before, self.after = (
+            self.tokenizer.encode(part, add_special_tokens=False) for part in text.split(audio)
+        )
+        own, self.end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        self.padding: int = self.end if own is None else own
+
+    def around(self, audio_tokens: int) -> list[int]:
+        """Token ids of the whole prompt, with a placeholder for each audio token."""
+        return [*self.before, *([self.audio_id] * audio_tokens), *self.after]
+
+    def answer(self, text: str) -> list[int]:
+        """Token ids of a transcript with its end."""
+        return [*self.tokenizer.encode(text, add_special_tokens=False), self.end]
+
+    def spelling(self, text: str) -> list[int]:
+        """Token ids of a transcript as CTC is to spell it: each word as it stands within a sentence."""
+        return self.tokenizer.encode(f" {text}", add_special_tokens=False)
 
 
-def load_decoder(folder: Path) -> FrozenDecoder:
-    """Load a decoder that `asrscope_recipe.decoder.train_decoder` finished."""
-    model = SmolLM3ForCausalLM.from_pretrained(folder, attn_implementation="eager")
-    return FrozenDecoder(model, AutoTokenizer.from_pretrained(folder))
+class Translator(nn.Module):
+    """The projector as the loop sees it: encoder output in, audio tokens and CTC scores out."""
 
-
-class Joined(nn.Module):
-    """The projector and a frozen decoder, from encoder output to the loss of the transcript."""
-
-    def __init__(self, projector: AudioProjector, decoder: SmolLM3ForCausalLM, audio_token_id: int) -> None:
+    def __init__(self, projector: AudioProjector, recipe: ProjectorRecipe) -> None:
         super().__init__()
         self.projector = projector
-        self.decoder = decoder.requires_grad_(False)
-        self.audio_token_id = audio_token_id
+        self.dropout = nn.Dropout(recipe.dropout)
+        projector.down.register_forward_pre_hook(lambda _layer, hidden: self.dropout(*hidden))
+        # What the stage does not use gets no gradient.
+        unused = [projector.binding.filler, projector.prompt] if recipe.stage == "warm" else []
+        for parameter in filter(lambda p: p is not None, unused):
+            parameter.requires_grad_(False)
 
     def forward(
         self,
         hidden: Float[Tensor, "batch positions encoder_dim"],
-        ids: Int[Tensor, "batch length"],
-        labels: Int[Tensor, "batch length"],
-    ) -> tuple[Float[Tensor, "answers vocabulary"], Int[Tensor, " answers"]]:
-        """Return logits and labels of the positions that have one; padding is on the right."""
-        audio = self.projector(hidden)  # (batch, audio_tokens, decoder_dim)
-        is_audio = ids == self.audio_token_id
-        is_clip = torch.arange(audio.shape[1], device=ids.device) < is_audio.sum(1, keepdim=True)
-        embeds = self.decoder.get_input_embeddings()(ids)
-        embeds = embeds.masked_scatter(is_audio[..., None], audio[is_clip].to(embeds.dtype))
-        states = self.decoder.model(inputs_embeds=embeds, use_cache=False).last_hidden_state
-        wanted = labels[:, 1:] != -100
-        return self.decoder.lm_head(states[:, :-1][wanted]), labels[:, 1:][wanted]
+        table: Float[Tensor, "vocabulary decoder_dim"],
+        candidates: Int[Tensor, " choices"] | None,
+        *,
+        bind: bool,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Return audio tokens, the scores of blank and candidates, and the learned prompt; None: not asked for."""
+        vectors = self.projector.point(hidden)
+        binding: TokenBinding | None = self.projector.binding
+        scores = None
+        if candidates is not None:
+            choices = torch.cat([binding.blank[None], table[candidates]])
+            scores = binding.scale.exp() * (vectors @ choices.T)  # (batch, audio_tokens, 1 + candidates)
+        audio = None if not bind else vectors if binding is None else binding(vectors, table)
+        return audio, scores, self.projector.prompt
 
 
-def make_projector(encoder_dim: int, decoder: SmolLM3ForCausalLM, recipe: ProjectorRecipe) -> AudioProjector:
+def make_projector(
+    encoder_dim: int, table: Tensor, recipe: ProjectorRecipe, vocabulary: Sequence[int] = (), space: int = 0
+) -> AudioProjector:
     """Build the projector with random weights and outputs as long as the decoder's embeddings."""
+    names = ("norm", "mlp", "context", "output", "prompt_vectors")
     projector = AudioProjector(
         encoder_dim,
-        decoder.config.hidden_size,
+        table.shape[1],
         recipe.stack_factor,
         recipe.hidden_size,
-        norm=recipe.norm,
-        mlp=recipe.mlp,
+        **{name: getattr(recipe, name) for name in names},
+        vocabulary=len(vocabulary) if recipe.output == "bound" else 0,
     )
-    projector.fit_length(decoder.get_input_embeddings().weight)
+    projector.fit_length(table, space)
+    with torch.no_grad():
+        if recipe.output == "bound":
+            projector.binding.vocabulary.copy_(torch.tensor(vocabulary))
+        if recipe.prompt_vectors:  # at first, some words or other
+            projector.prompt.copy_(table[torch.randint(len(table), (recipe.prompt_vectors,))])
     return projector
 
 
 class Batches:
-    """Turns clips of the cache into what `Joined` takes.
+    """Turns clips of the cache into tensors.
 
     Parameters
     ----------
-    encodings : Encodings
-        The cache.
+    clips : sequence of Clip
+        The clips.
     prompt : Prompt
-        What stands around a clip.
-    stack_factor : int
-        Encoder positions in one audio token.
+        What stands around each.
+    recipe : ProjectorRecipe
+        Says how many positions make an audio token, and what the stage needs.
     """
 
-    def __init__(self, encodings: Encodings, prompt: Prompt, stack_factor: int) -> None:
-        self.encodings, self.prompt, self.stack_factor = encodings, prompt, stack_factor
-        self.answers = [prompt.answer(clip.text) for clip in encodings.clips]
-        self.lengths = [
-            len(prompt.around(count_audio_tokens(clip.positions, stack_factor))) + len(answer)
-            for clip, answer in zip(encodings.clips, self.answers, strict=True)
-        ]
+    def __init__(self, clips: Sequence[Clip], prompt: Prompt, recipe: ProjectorRecipe) -> None:
+        self.prompt, self.recipe = prompt, recipe
+        self.clips = list(clips)
+        self.answers = [prompt.answer(clip.text) for clip in self.clips]
+        self.spellings: list[list[int]] = []
+        if recipe.output == "bound":
+            self.spellings = [prompt.spelling(clip.text) for clip in self.clips]
+            # CTC needs a place for each token, and for a blank between two that are equal.
+            fits = [
+                len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False)) <= self.audio_tokens(clip)
+                for ids, clip in zip(self.spellings, self.clips, strict=True)
+            ]
+            for kept in ("clips", "answers", "spellings"):
+                setattr(self, kept, [one for one, fit in zip(getattr(self, kept), fits, strict=True) if fit])
 
-    def clips(self, items: Sequence[int]) -> list[Clip]:
-        """Look some clips up."""
-        return [self.encodings.clips[item] for item in items]
+    def audio_tokens(self, clip: Clip, stack_factor: int = 0) -> int:
+        """Count the audio tokens of a clip."""
+        return count_audio_tokens(len(clip.hidden), stack_factor or self.recipe.stack_factor)
 
-    def cached(self, items: Sequence[int]) -> list[ndarray]:
-        """Read the encoder's output for some clips."""
-        return [self.encodings.read(clip) for clip in self.clips(items)]
+    def lengths(self) -> list[int]:
+        """Count the positions that each clip takes in a batch."""
+        counts = [self.audio_tokens(clip, self.recipe.batches_of) for clip in self.clips]
+        if self.recipe.stage == "warm":
+            return counts
+        around = len(self.prompt.around(0))
+        return [count + around + len(answer) for count, answer in zip(counts, self.answers, strict=True)]
 
-    def tensors(
-        self, items: Sequence[int], hidden: list[ndarray]
-    ) -> tuple[
-        Float[Tensor, "batch positions encoder_dim"],
-        Int[Tensor, "batch length"],
-        Int[Tensor, "batch length"],
-    ]:
-        """Stack encoder output, prompts with answers, and labels."""
+    def hidden(
+        self, items: Sequence[int], rng: np.random.Generator | None = None
+    ) -> Float[Tensor, "batch positions encoder_dim"]:
+        """Stack the encoder's output for some clips; with a generator, a part of it is left out."""
+        found = [self.clips[item].hidden.astype(np.float32) for item in items]
+        if rng is not None and self.recipe.masked:
+            k = self.recipe.stack_factor
+            for states in found:
+                for first in np.flatnonzero(rng.random(len(states) // k + 1) < self.recipe.masked) * k:
+                    states[first : first + k] = 0
+        return pad_batch(found, multiple=16)[0]
+
+    def texts(self, items: Sequence[int]) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
+        """Stack prompts with answers, and labels; padding is on the right."""
         ids, labels = [], []
-        for item, states in zip(items, hidden, strict=True):
-            prompt = self.prompt.around(count_audio_tokens(len(states), self.stack_factor))
+        for item in items:
+            prompt = self.prompt.around(self.audio_tokens(self.clips[item]))
             ids.append(np.array(prompt + self.answers[item]))
-            labels.append(np.array([-100] * len(prompt) + self.answers[item]))
-        stacked, _ = pad_batch([states.astype(np.float32) for states in hidden], multiple=16)
-        tokens, _ = pad_batch(ids, self.prompt.padding, multiple=8)
-        targets, _ = pad_batch(labels, -100, multiple=8)
-        return stacked, tokens, targets
+            labels.append(np.array([IGNORE] * len(prompt) + self.answers[item]))
+        return pad_batch(ids, self.prompt.padding, multiple=8)[0], pad_batch(labels, IGNORE, multiple=8)[0]
+
+    def candidates(
+        self, batch: Sequence[int], frequencies: Counter[int], rng: np.random.Generator
+    ) -> Int[Tensor, " choices"] | None:
+        """Draw the tokens that CTC scores: all that a batch spells, and others, frequent ones more often."""
+        if self.recipe.stage != "warm" and not self.recipe.ctc:
+            return None
+        tokens, counts = np.array(list(frequencies)), np.sqrt(list(frequencies.values()))
+        size = min(self.recipe.negatives, len(tokens))
+        drawn = rng.choice(tokens, size, replace=False, p=counts / counts.sum())
+        return torch.from_numpy(np.union1d(drawn, [id for item in batch for id in self.spellings[item]]))
+
+    def ctc(
+        self,
+        scores: Float[Tensor, "batch audio_tokens choices"],
+        candidates: Int[Tensor, " choices"],
+        items: Sequence[int],
+    ) -> Float[Tensor, ""]:
+        """Sum what each token costs of some clips' spelling."""
+        place = {int(token): number + 1 for number, token in enumerate(candidates)}
+        spellings = [self.spellings[item] for item in items]
+        return nn.functional.ctc_loss(
+            scores.float().log_softmax(-1).transpose(0, 1),
+            torch.tensor([place[token] for ids in spellings for token in ids], device=scores.device),
+            torch.tensor([self.audio_tokens(self.clips[item]) for item in items]),
+            torch.tensor([len(ids) for ids in spellings]),
+            reduction="sum",
+            zero_infinity=True,
+        )
+
+
+def put_together(
+    decoder: PreTrainedModel,
+    ids: Int[Tensor, "batch length"],
+    audio: Float[Tensor, "batch audio_tokens decoder_dim"],
+    learned: Float[Tensor, "vectors decoder_dim"] | None,
+    prompt: Prompt,
+) -> Float[Tensor, "batch length decoder_dim"]:
+    """Embed prompts, with audio tokens and learned vectors in the places of their placeholders."""
+    embeds = decoder.get_input_embeddings()(ids)
+    is_audio = ids == prompt.audio_id
+    is_clip: Bool[Tensor, "batch audio_tokens"] = torch.arange(
+        audio.shape[1], device=ids.device
+    ) < is_audio.sum(1, keepdim=True)
+    embeds = embeds.masked_scatter(is_audio[..., None], audio[is_clip].to(embeds.dtype))
+    if learned is not None:
+        vectors = learned.repeat(len(ids), 1).to(embeds.dtype)
+        embeds = embeds.masked_scatter((ids == prompt.learned_id)[..., None], vectors)
+    return embeds
+
+
+def answer_logits(
+    decoder: PreTrainedModel, embeds: Tensor, labels: Int[Tensor, "batch length"]
+) -> tuple[Float[Tensor, "answers vocabulary"], Int[Tensor, " answers"]]:
+    """Let the decoder predict the labels: the logits ahead of each, and the labels in a row."""
+    wanted = labels[:, 1:] != IGNORE
+    columns = wanted.any(0).nonzero()[:, 0]  # only there is the vocabulary scored
+    logits = decoder(inputs_embeds=embeds, use_cache=False, logits_to_keep=columns).logits
+    wanted = wanted[:, columns]
+    return logits[wanted].float(), labels[:, 1:][:, columns][wanted]
 
 
 def train_projector(
-    encodings: Path,
-    decoder: Path | FrozenDecoder,
+    loaded: Loaded,
+    encodings: Path | Sequence[Path],
     folder: Path,
     recipe: ProjectorRecipe,
-    save_every: int = 500,
     *,
-    evaluate_every: int = 500,
+    held_out: Path | None = None,
+    start: Path | None = None,
     keep: Sequence[int] = (),
-    work: EncoderPass | None = None,
-    options: Options | None = None,
     watch: Watch | None = None,
 ) -> Path:
     """Train from cached encodings, resuming where ``folder`` stands.
 
     Parameters
     ----------
-    encodings : Path
-        What `asrscope.training.encodings.cache_encodings` wrote; encodings of held-out clips, for the curve,
-        may stand in ``dev`` in it.
-    decoder : Path or FrozenDecoder
-        The finished decoder with its tokenizer.
+    loaded : (AsrScopeForConditionalGeneration, AsrScopeProcessor)
+        The model that lends its decoder, and the processor that knows its prompt. The model stays as it is.
+    encodings : Path or sequence of Path
+        What `asrscope.training.encodings.cache_encodings` wrote, of each source.
     folder : Path
         Gets checkpoint, log, and at the end ``projector/model.safetensors``.
     recipe : ProjectorRecipe
         What to train.
-    save_every, evaluate_every : int
-        Steps between checkpoints, and between evaluations.
+    held_out : Path, optional
+        Encodings to measure on, in the place of a part of those to train on.
+    start : Path, optional
+        A finished projector to begin with, of the same sizes: that of the other stage.
     keep : sequence of int
         Steps after which the projector is kept in ``kept/STEP.safetensors``; 0 is before the first.
-    work : EncoderPass, optional
-        What filled the cache. With it, the first start measures what the cache saves.
-    options : Options, optional
-        How to compute it.
     watch : callable, optional
         See `asrscope.training.run.Run`.
 
@@ -226,146 +406,216 @@ def train_projector(
     Path
         The folder of the finished projector.
     """
-    frozen = load_decoder(decoder) if isinstance(decoder, Path) else decoder
-    cache = load_encodings(encodings)
-    folder.mkdir(parents=True, exist_ok=True)
-    agree(lambda: _fix_parts(folder, frozen.model, encodings))
-    prompt = Prompt(frozen.tokenizer, frozen.prompt)
-    batches = Batches(cache, prompt, recipe.stack_factor)
+    model, processor = loaded
+    prompt = Prompt(processor, recipe.prompt_vectors)
+    clips = load_encodings(*([encodings] if isinstance(encodings, Path) else encodings))
+    train = Batches([clip for clip in clips if not is_held_out(clip, recipe)], prompt, recipe)
+    apart = [clip for clip in clips if is_held_out(clip, recipe) and clip.copy == 0]
+    test = Batches(load_encodings(held_out) if held_out else apart, prompt, recipe)
+    frequencies = Counter(token for ids in train.spellings for token in ids)
+
     torch.manual_seed(recipe.seed)
-    projector = make_projector(cache.encoder_dim, frozen.model, recipe)
-    model = Joined(projector, frozen.model, prompt.audio_token_id)
-    run = Run(folder, model, recipe.steps, recipe.learning_rate, recipe.seed, options=options, watch=watch)
-    model.train()
-    run.compute.train()
-    saved = agree(lambda: _saved_by_cache(run, batches, recipe, work))
-    lengths = batches.lengths
-    if recipe.batches_of not in (0, recipe.stack_factor):
-        lengths = Batches(cache, prompt, recipe.batches_of).lengths
-    _keep(run, projector, keep)
-    for batch in run.batches(lengths, recipe.positions_per_batch):
-        run.begin_step()
-        wanted = sum(len(batches.answers[item]) for item in batch)
-        for part in run.parts(len(batch)):
-            items = batch[part]
-            run.backward(_loss(run, batches, items, batches.cached(items)) / wanted)
-        run.end_step(len(batch))
-        _keep(run, projector, keep)
-        if run.step % save_every == 0:
+    decoder = frozen_copy(
+        model.language_model, torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    )
+    table = decoder.get_input_embeddings().weight
+    space = prompt.tokenizer.encode(" ", add_special_tokens=False)[0]
+    projector = make_projector(clips[0].hidden.shape[1], table, recipe, sorted(frequencies), space)
+    if start is not None:
+        projector.load_state_dict(load_file(start / "model.safetensors"))
+    translator = Translator(projector, recipe)
+    groups = [
+        {"params": [p for p in translator.parameters() if p.requires_grad and p is not projector.prompt]}
+    ]
+    if projector.prompt is not None and projector.prompt.requires_grad:
+        groups.append({"params": [projector.prompt], "lr": recipe.prompt_rate, "weight_decay": 0.0})
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+
+    parts = {part.part: part.sha256 for part in provenance_of(model)}
+    made_of = {part: parts[part] for part in ("encoder", "decoder")}
+    run = Run(folder, translator, optimizer, recipe, made_of=made_of, watch=watch)
+    accelerator, device = run.accelerator, run.accelerator.device
+    decoder, table = decoder.to(device), table.to(device)
+    warm, lengths = recipe.stage == "warm", train.lengths()
+    run.begin(lengths)
+
+    keep_projector(run, projector, keep)
+    batches = even_batches(lengths, recipe.positions_per_batch, recipe.seed, run.step)
+    for step, batch in zip(run.steps_left(), batches, strict=False):
+        run.model.train()
+        rng = np.random.default_rng((recipe.seed, step))
+        candidates = train.candidates(batch, frequencies, rng)
+        wanted = sum(len((train.spellings if warm else train.answers)[item]) for item in batch)
+        for items, weight in run.shares(batch):
+            hidden = train.hidden(items, rng).to(device)
+            ids, labels = (tensor.to(device) for tensor in train.texts(items))
+            with accelerator.accumulate(run.model), accelerator.autocast():
+                audio, scores, learned = run.model(hidden, table, candidates, bind=not warm)
+                loss = torch.zeros((), device=device)
+                if scores is not None:
+                    loss = loss + (1.0 if warm else recipe.ctc) * train.ctc(scores, candidates, items)
+                if audio is not None:
+                    embeds = put_together(decoder, ids, audio, learned, prompt)
+                    loss = loss + nn.functional.cross_entropy(
+                        *answer_logits(decoder, embeds, labels), reduction="sum"
+                    )
+                run.backward(loss / wanted, weight)
+        run.update(len(batch))
+        keep_projector(run, projector, keep)
+        if run.due(recipe.save_every):
             run.save()
-        if run.step % evaluate_every == 0 or run.step == run.steps:
-            run.evaluate(lambda: evaluate_joined(run, encodings / "dev", prompt, recipe))
+        if run.due(recipe.evaluate_every):
+            run.evaluate(lambda: evaluate(projector, decoder, test))
 
     def write(target: Path) -> None:
-        _write(projector, target / "model.safetensors")
+        write_weights(projector, target / "model.safetensors")
 
-    return run.finish("projector", recipe, write, **({"cache": saved} if saved else {}))
+    return run.finish(
+        "projector",
+        write,
+        settings=projector.settings,
+        instruction=prompt.instruction,
+        trained_on={"clips": len(train.clips), "hours": round(sum(c.seconds for c in train.clips) / 3600, 2)},
+        started_from=None if start is None else json.loads((start / "recipe.json").read_text("utf-8")),
+    )
 
 
-def _keep(run: Run, projector: AudioProjector, steps: Sequence[int]) -> None:
+def is_held_out(clip: Clip, recipe: ProjectorRecipe) -> bool:
+    """Tell whether a clip is to be measured on: its speaker, or else its sentence, decides."""
+    return bool(recipe.held_out) and zlib.crc32((clip.speaker or clip.text).encode()) % recipe.held_out == 0
+
+
+def frozen_copy(decoder: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """Copy a decoder with its parameters in one number format, if they are in another; nothing trains them.
+
+    Buffers keep their own: rounded, the rotary angles would be off by up to a tenth of a radian.
+    """
+    if any(parameter.dtype != dtype for parameter in decoder.parameters()):
+        decoder = copy.deepcopy(decoder)
+        for parameter in decoder.parameters():
+            parameter.data = parameter.data.to(dtype)
+    return decoder.requires_grad_(False).eval()
+
+
+def keep_projector(run: Run, projector: AudioProjector, steps: Sequence[int]) -> None:
     """Write the projector as it stands, if this is one of the steps after which it is kept."""
     if run.is_main and run.step in steps:
         (run.folder / "kept").mkdir(exist_ok=True)
-        _write(projector, run.folder / "kept" / f"{run.step:06d}.safetensors")
+        write_weights(projector, run.folder / "kept" / f"{run.step:06d}.safetensors")
 
 
-def _write(projector: AudioProjector, path: Path) -> None:
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in projector.state_dict().items()}
-    write_bytes(path, save(tensors))
-
-
-def _loss(run: Run, batches: Batches, items: Sequence[int], hidden: list[ndarray]) -> Float[Tensor, ""]:
-    """Sum the cross-entropies of the answers to some clips."""
-    states, tokens, targets = (tensor.to(run.device) for tensor in batches.tensors(items, hidden))
-    with run.autocast():
-        logits, labels = run.compute(states.to(run.dtype), tokens, targets)
-    return nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
+def write_weights(projector: AudioProjector, path: Path) -> None:
+    """Write the projector's tensors."""
+    write_bytes(
+        path, save({name: value.cpu().contiguous() for name, value in projector.state_dict().items()})
+    )
 
 
 @torch.inference_mode()
-def evaluate_joined(run: Run, folder: Path, prompt: Prompt, recipe: ProjectorRecipe) -> dict[str, float]:
-    """Measure how well the transcripts of held-out clips are predicted, token by token."""
-    if not folder.is_dir():
+def evaluate(projector: AudioProjector, decoder: PreTrainedModel, test: Batches) -> dict[str, float]:
+    """Measure held-out clips: words read by their nearest tokens, or transcripts predicted token by token."""
+    if not test.clips:
         return {}
-    batches = Batches(load_encodings(folder), prompt, recipe.stack_factor)
-    run.model.eval()
+    projector.eval()
+    table = decoder.get_input_embeddings().weight
+    if test.recipe.stage == "warm":
+        errors = [
+            word_errors(clip.text, read_nearest(projector, table, clip.hidden, test.prompt.tokenizer))
+            for clip in test.clips
+        ]
+        return {"dev_wer": round(total_errors(errors).rate, 4)}
     loss, right, count = 0.0, 0, 0
-    order = sorted(range(len(batches.lengths)), key=batches.lengths.__getitem__)
-    for first in range(0, len(order), EVALUATED_CLIPS):
-        items = order[first : first + EVALUATED_CLIPS]
-        tensors = batches.tensors(items, batches.cached(items))
-        logits, labels = run.model(*(tensor.to(run.device) for tensor in tensors))
-        loss += float(nn.functional.cross_entropy(logits.float(), labels, reduction="sum"))
+    order = sorted(range(len(test.clips)), key=test.lengths().__getitem__)
+    for first in range(0, len(order), EVALUATED_AT_ONCE):
+        items = order[first : first + EVALUATED_AT_ONCE]
+        audio = projector(test.hidden(items).to(table.device), table.float())
+        ids, labels = (tensor.to(table.device) for tensor in test.texts(items))
+        embeds = put_together(decoder, ids, audio, projector.prompt, test.prompt)
+        logits, labels = answer_logits(decoder, embeds, labels)
+        loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
         right += int((logits.argmax(-1) == labels).sum())
         count += len(labels)
-    run.model.train()
     return {"dev_loss": round(loss / count, 4), "dev_accuracy": round(right / count, 4)}
 
 
-def _saved_by_cache(
-    run: Run, batches: Batches, recipe: ProjectorRecipe, work: EncoderPass | None
-) -> dict[str, float] | None:
-    """Measure steps from the cache against steps that run the encoder again, once for each run.
+@torch.inference_mode()
+def read_nearest(
+    projector: AudioProjector,
+    table: Float[Tensor, "vocabulary decoder_dim"],
+    hidden: Float[np.ndarray, "positions encoder_dim"],
+    tokenizer: PreTrainedTokenizerBase,
+) -> str:
+    """Read audio tokens without the decoder: the token that each points to, repeats merged, blanks dropped.
 
-    Both do the same batches, in turns, up to the gradients; the steps are not taken.
+    Parameters
+    ----------
+    projector : AudioProjector
+        With an output that is bound.
+    table : torch.Tensor, shape (vocabulary, decoder_dim)
+        The decoder's token embeddings.
+    hidden : np.ndarray, shape (positions, encoder_dim)
+        The encoder's output for one clip.
+    tokenizer : PreTrainedTokenizerBase
+        The decoder's tokenizer.
     """
-    path = run.folder / "cache.json"
-    if work is not None and not path.exists() and run.step < run.steps:
-        found = measure_cache(run, batches, recipe, work)
-        write_text(path, json.dumps(found) + "\n")
-        run.log(**{f"cache_{name}": value for name, value in found.items()})
-    if not path.exists():
-        return None
-    stored: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    return stored
+    if len(hidden) < projector.stack_factor:
+        return ""
+    states = torch.from_numpy(hidden.astype(np.float32))[None].to(table.device)
+    binding: TokenBinding = projector.binding
+    best = binding.scores(projector.point(states), table.float())[0].argmax(-1)
+    best = torch.unique_consecutive(best)
+    chosen = best[best > 0] - 1
+    tokens = chosen if binding.vocabulary is None else binding.vocabulary[chosen]
+    return str(tokenizer.decode(tokens.tolist())).strip()
 
 
-def measure_cache(run: Run, batches: Batches, recipe: ProjectorRecipe, work: EncoderPass) -> dict[str, float]:
-    """Time forward and backward passes on the same batches with either source of the encoder's output.
+def write_model(
+    loaded: Loaded, projector: Path, target: Path, *, seconds: float = 0.0, whole: bool = True
+) -> Path:
+    """Save what was trained, in half precision: the projector in its model, or by itself with its prompt.
+
+    Parameters
+    ----------
+    loaded : (AsrScopeForConditionalGeneration, AsrScopeProcessor)
+        The model that lent encoder and decoder; it gets the projector.
+    projector : Path
+        The folder of the finished projector.
+    target : Path
+        Gets what `asrscope.load` takes.
+    seconds : float
+        Longest clip that it was trained on.
+    whole : bool
+        Whether encoder and decoder are saved, too.
 
     Returns
     -------
-    dict
-        ``cached_seconds`` and ``recomputed_seconds`` a step, and the ``ratio`` of the second to the first.
+    Path
+        ``target``.
     """
-    sources: tuple[Callable[[list[int]], list[ndarray]], ...] = (
-        batches.cached,
-        lambda items: work.encode_again(batches.clips(items)),
-    )
-    parameters = [parameter for parameter in run.compute.parameters() if parameter.requires_grad]
-    seconds = [0.0, 0.0]
-    drawn: Iterator[list[int]] = even_batches(batches.lengths, recipe.positions_per_batch, recipe.seed)
-    for number, items in enumerate(islice(drawn, MEASURED_STEPS + 1)):
-        for source, read in enumerate(sources):
-            begin = time.perf_counter()
-            loss = _loss(run, batches, items, read(items))
-            gradients = torch.autograd.grad(loss, parameters)
-            float(gradients[0].float().sum())  # a GPU is only done when it has answered
-            if number > 0:  # the first time warms up
-                seconds[source] += time.perf_counter() - begin
-    cached, recomputed = (total / MEASURED_STEPS for total in seconds)
-    return {
-        "cached_seconds": round(cached, 4),
-        "recomputed_seconds": round(recomputed, 4),
-        "ratio": round(recomputed / cached, 2),
+    model, processor = loaded
+    made: dict[str, Any] = json.loads((projector / "recipe.json").read_text(encoding="utf-8"))
+    claims: dict[str, dict[str, Any]] = {
+        part.part: {"trained": part.trained, "made_with": {"source": part.source, "sha256": part.sha256}}
+        for part in provenance_of(model)
+        if part.trained is not None and part.part != "projector"
     }
-
-
-def _fix_parts(folder: Path, decoder: SmolLM3ForCausalLM, encodings: Path) -> None:
-    """Remember at the first start what is frozen; refuse to go on between other parts."""
-    digest = hashlib.sha256()
-    for tensor in decoder.state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    mark = encodings / "encoder.sha256"
-    parts = {"decoder": digest.hexdigest()}
-    if mark.exists():
-        parts["encoder"] = mark.read_text(encoding="utf-8")
-    path = folder / "parts.json"
-    if path.exists() and (folder / "checkpoint.pt").exists():
-        for part, stored in json.loads(path.read_text(encoding="utf-8")).items():
-            if parts.get(part, stored) != stored:
-                raise ValueError(
-                    f"{folder} holds a projector trained with another {part}. Make sure to delete that "
-                    "folder, or to give another one"
-                )
-    write_text(path, json.dumps(parts) + "\n")
+    claims["projector"] = {"trained": True, "made_with": made}
+    config, settings = model.config, made["settings"]
+    bridge = AudioProjector(config.audio_config.d_model, config.text_config.hidden_size, **settings)
+    bridge.load_state_dict(load_file(projector / "model.safetensors"))
+    model.multi_modal_projector = bridge
+    for name, value in settings.items():
+        setattr(config, name if name == "stack_factor" else f"projector_{name}", value)
+    processor.stack_factor, processor.instruction = settings["stack_factor"], made["instruction"]
+    if settings["prompt_vectors"]:
+        config.prompt_token_id = processor.tokenizer.convert_tokens_to_ids(PROMPT_TOKEN)
+    config.trained_seconds = max(float(config.trained_seconds), seconds)
+    if whole:
+        model.half().save_pretrained(target)
+        processor.save_pretrained(target)
+    else:
+        bridge.half()
+        save_projector(model, target, processor=processor)
+    write_provenance(target, claims)
+    write_text(target / "training.json", json.dumps(read_stages({"projector": projector})) + "\n")
+    return target

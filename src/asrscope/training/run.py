@@ -1,267 +1,279 @@
-"""What the three training loops share: processes, a schedule, a log, checkpoints that resume exactly."""
+"""What a training loop needs beside itself: batches that seed and step decide, a log, checkpoints.
 
-import ctypes
+A batch, and all that is drawn at random for it, are functions of the seed and the step. Processes and turns
+of accumulation merely divide it, so that any number of either computes the same gradient, and a run that was
+broken off goes on as if it had not been.
+"""
+
 import json
 import math
-import os
-import sys
+import platform
+import random
+import shutil
 import time
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import asdict
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from accelerate import Accelerator, PartialState
+from accelerate.utils import gather_object
+from torch import Tensor, nn
 
-from asrscope.files import alone_in, remove_partial, write_text, written
-from asrscope.training.batches import even_batches, seeded_generator
+from asrscope.files import alone_in, write_text
 from asrscope.training.curves import compact, end_last_line, read_log
-from asrscope.training.machine import processor
-from asrscope.training.options import Options, compile_layers, recompute_layers, working_copy
-from asrscope.training.processes import agree, join_processes
 
-__all__ = ["Run", "Watch", "keep_memory", "learning_rate_factor"]
+__all__ = ["Recipe", "Run", "Watch", "changed", "even_batches", "fill_batches", "join_processes", "pad_batch"]
 
+STRETCH = 2000  # items that are sorted by length together
 WARMUP = 500  # steps over which the learning rate rises, in a run of at least twenty times as many
 LOG_EVERY = 50  # steps between two lines of the log, in a run of at least twenty times as many
+PRECISIONS = {"bf16": "bf16", "fp32": "no", "fp16": "fp16"}  # as accelerate calls them
+# What may differ from one start of a run to the next: how far it goes, and how it is computed.
+FREE = ("steps", "precision", "accumulate", "save_every", "evaluate_every")
 
 Watch = Callable[["Run", dict[str, Any] | None], None]
+AnyRecipe = TypeVar("AnyRecipe")
+Item = TypeVar("Item")
 
 
-def keep_memory() -> None:
-    """Make the allocator keep freed blocks, and oneDNN its kernels, instead of getting both anew each step.
-
-    Every step allocates and frees the same few megabytes. By default glibc hands such blocks back to the
-    system and faults in fresh pages, which showed as the largest single item of an encoder step under py-spy.
-    Batches come in a few hundred shapes, and oneDNN forgets its compiled kernels beyond a thousand.
-    """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(-3, 32 * 1024 * 1024)  # M_MMAP_THRESHOLD, at its largest
-            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-
-
-def learning_rate_factor(step: int, steps: int, warmup: int = WARMUP, flat: float = 0.4) -> float:
-    """Warm up, hold, then fall in a straight line to zero.
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What the recipe of every training says.
 
     Parameters
     ----------
-    step : int
-        Optimizer steps done.
     steps : int
-        Steps of the whole run.
-    warmup : int
-        Steps of the linear warm-up.
-    flat : float
-        Part of the run at the end of which the fall begins.
+        Optimizer steps; the learning rate reaches zero at the end.
+    learning_rate : float
+        Its highest value.
+    seed : int
+        Of everything.
+    precision : {"bf16", "fp32", "fp16"}
+        Numbers of the forward and backward passes; weights and optimizer keep 32 bits. ``fp16`` needs a GPU.
+    accumulate : int
+        Turns in which each process works through its share of a batch: more turns, less memory.
+    save_every, evaluate_every : int
+        Steps between checkpoints, and between measurements on what was held out.
+
+    Raises
+    ------
+    ValueError
+        If there is no such precision, or less than one turn.
     """
-    if step < warmup:
-        return (step + 1) / warmup
-    begin = max(warmup, flat * steps)
-    return 1.0 if step < begin else max(0.0, (steps - step) / (steps - begin))
+
+    steps: int = 2_000
+    learning_rate: float = 1e-3
+    seed: int = 0
+    precision: str = "bf16"
+    accumulate: int = 1
+    save_every: int = 500
+    evaluate_every: int = 500
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"expected a precision of {', '.join(PRECISIONS)}, but found {self.precision!r}")
+        if self.accumulate < 1:
+            raise ValueError(f"expected to accumulate over 1 turn or more, but found {self.accumulate}")
+
+
+def changed(recipe: AnyRecipe, settings: Iterable[str]) -> AnyRecipe:
+    """Replace settings of a recipe.
+
+    Parameters
+    ----------
+    recipe : dataclass instance
+        What to change.
+    settings : iterable of str
+        Each ``NAME=VALUE``.
+
+    Returns
+    -------
+    dataclass instance
+        The changed recipe.
+
+    Raises
+    ------
+    ValueError
+        If there is no such setting, or the value is of another type.
+    """
+    values = {field.name: getattr(recipe, field.name) for field in fields(recipe)}  # type: ignore[arg-type]
+    known = {name: type(value) for name, value in values.items() if not is_dataclass(value)}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name not in known:
+            raise ValueError(f"--set {setting}: expected one of {', '.join(known)}, but found {name!r}")
+        kind = known[name]
+        try:
+            values[name] = {"true": True, "false": False}[value] if kind is bool else kind(value)
+        except (KeyError, ValueError) as error:
+            expected = "true or false" if kind is bool else kind.__name__
+            raise ValueError(f"--set {setting}: expected {expected}, but found {value!r}") from error
+    return type(recipe)(**values)
+
+
+def join_processes() -> PartialState:
+    """Meet the other processes that a launcher started, on GPUs where there are any."""
+    # The others wait while the first evaluates or reads a corpus, perhaps for hours.
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=1))
 
 
 class Run:
-    """One training run in one folder: processes, optimizer, JSON-lines log, checkpoint.
-
-    A batch and all that is drawn at random for it are functions of the seed and the step. Processes and turns
-    of accumulation merely divide the batch between them, so any number of either computes the same gradient.
-    Gradients are summed over the processes by hand, since a loop scales its losses by the whole batch:
-    unequal shares weigh what they should, and a process without a share may sit a step out.
+    """A model in training in one folder: processes, log, checkpoints.
 
     Parameters
     ----------
     folder : Path
-        Holds ``checkpoint.pt`` and ``log.jsonl``, which the first process writes.
+        Holds ``step-NUMBER``, the last checkpoint, and ``log.jsonl``; the first process writes both.
     model : torch.nn.Module
-        What is trained and checkpointed; frozen parameters are neither updated nor stored.
-    steps : int
-        Steps of the whole run; the learning rate reaches zero there.
-    learning_rate : float
-        Its highest value.
-    seed : int
-        Seeds data order, augmentation and dropout, each as a function of the step, so that a resumed run
-        repeats what an unbroken one would have done.
-    options : Options
-        How to compute it.
+        What is trained, and nothing else: frozen parts stay outside.
+    optimizer : torch.optim.Optimizer
+        Its learning rates are the highest ones of the run.
+    recipe : Recipe
+        How to train.
+    made_of : mapping, optional
+        What must be the same at each start: hashes of frozen parts, for example.
     watch : callable, optional
         Called in the first process with the run, after each step with None and with each line of the log.
+
+    Raises
+    ------
+    OSError
+        If another process is at work in the folder, or it cannot be written to.
+    ValueError
+        If the folder holds a run of another recipe, or between other parts.
     """
 
     def __init__(
         self,
         folder: Path,
         model: nn.Module,
-        steps: int,
-        learning_rate: float,
-        seed: int,
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
         *,
-        options: Options | None = None,
+        made_of: Mapping[str, Any] | None = None,
         watch: Watch | None = None,
     ) -> None:
-        keep_memory()
-        self.accelerator = join_processes()
-        self.device: torch.device = self.accelerator.device
-        self.options = options or Options()
-        self.options.check(self.device)
-        self.folder, self.steps, self.seed = folder, steps, seed
-        self.is_main: bool = self.accelerator.is_main_process
-        self._watch = watch if self.is_main else None
-        folder.mkdir(parents=True, exist_ok=True)
-        self.model = model.to(self.device)
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        # Forward and backward passes run on a bfloat16 copy; the optimizer keeps full precision.
-        self.dtype = torch.bfloat16 if self.options.precision == "bf16" else torch.float32
-        self.compute = working_copy(model, self.dtype) if self.dtype == torch.bfloat16 else model
-        self._copies = [parameter for parameter in self.compute.parameters() if parameter.requires_grad]
-        if self.options.checkpoint_layers:
-            recompute_layers(self.compute)
-        if self.options.compile:
-            compile_layers(self.compute)
-        self.scaler = torch.amp.GradScaler(self.device.type) if self.options.precision == "fp16" else None
-        self.learning_rate = learning_rate
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        join_processes()
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision=PRECISIONS[recipe.precision],
+            gradient_accumulation_steps=recipe.accumulate,
         )
-        self.step = 0
-        self.seconds = 0.0  # of training so far, over all sessions
-        self.utterances = 0
+        self.folder, self.recipe, self.steps = folder, recipe, recipe.steps
+        self.is_main = self.accelerator.is_main_process
+        self._watch = watch if self.is_main else None
+        self.step, self.seconds, self.utterances = 0, 0.0, 0  # of all sessions together
         self.loss = math.nan  # of the last step
-        self._shares = torch.zeros((), device=self.device)  # of this step's loss
         self._window: list[float] = []
         self._skipped = 0
         if self.is_main:
+            folder.mkdir(parents=True, exist_ok=True)
             self._lock = alone_in(folder)
-            remove_partial(self.checkpoint)
+            self._remember(made_of or {})
             end_last_line(folder / "log.jsonl")
-        self._resume()
+        self.accelerator.wait_for_everyone()
+        self._rates = [group["lr"] for group in optimizer.param_groups]
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self._shares = torch.zeros((), device=self.accelerator.device)  # of this step's loss
+        self.accelerator.register_for_checkpointing(self)
+        if saved := sorted(folder.glob("step-*")):
+            self.accelerator.load_state(str(saved[-1]))
         self._since = time.perf_counter()
 
-    @property
-    def checkpoint(self) -> Path:
-        """The file that the run resumes from."""
-        return self.folder / "checkpoint.pt"
+    def _remember(self, made_of: Mapping[str, Any]) -> None:
+        """Write down what the run is made of, or hold it against what it was made of."""
+        own = {name: value for name, value in asdict(self.recipe).items() if name not in FREE} | dict(made_of)
+        path = self.folder / "run.json"
+        if path.exists() and any(self.folder.glob("step-*")):
+            refuse_other(self.folder, json.loads(path.read_text(encoding="utf-8")), own)
+        for left in self.folder.glob(".step-*"):  # by a process that was killed
+            shutil.rmtree(left)
+        write_text(path, json.dumps(own, indent=2) + "\n")
 
-    def _names(self) -> list[str]:
-        return [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a checkpoint holds beside weights and optimizer."""
+        return {"step": self.step, "seconds": self.seconds, "utterances": self.utterances}
 
-    def _resume(self) -> None:
-        def read() -> Any:
-            exists = self.checkpoint.exists()
-            return torch.load(self.checkpoint, map_location="cpu", weights_only=True) if exists else None
-
-        state = agree(read)  # another host may not see the file
-        if state is None:
-            return
-        own = self.model.state_dict()
-        sizes = {name: tuple(own[name].shape) for name in self._names()}
-        found = {name: tuple(stored.shape) for name, stored in state["model"].items()}
-        if sizes != found:
-            changed = sorted(name for name in sizes | found if sizes.get(name) != found.get(name))
-            raise ValueError(
-                f"{self.checkpoint} is of a model with other parts or sizes ({changed[0]}: expected "
-                f"{sizes.get(changed[0])}, but found {found.get(changed[0])}). Make sure to give the recipe "
-                "it was started with, or another folder"
-            )
-        for name in sizes:
-            own[name].copy_(state["model"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.scaler is not None and "scaler" in state:
-            self.scaler.load_state_dict(state["scaler"])
-        self.step, self.seconds, self.utterances = state["step"], state["seconds"], state["utterances"]
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.utterances = int(state["utterances"])
 
     def save(self) -> None:
-        """Write the checkpoint so that a crash in the middle leaves the previous one whole."""
-        if not self.is_main:
-            return
-        own = self.model.state_dict()
-        state = {
-            "model": {name: own[name] for name in self._names()},
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "utterances": self.utterances,
-        }
-        if self.scaler is not None:
-            state["scaler"] = self.scaler.state_dict()
-        with written(self.checkpoint) as file:
-            torch.save(state, file)
+        """Write a checkpoint; it takes the place of the one before when it is whole."""
+        target = self.folder / f"step-{self.step:08d}"
+        part = self.folder / f".{target.name}"
+        try:
+            self.accelerator.save_state(str(part), safe_serialization=False)
+        except (OSError, RuntimeError) as error:
+            shutil.rmtree(part, ignore_errors=True)
+            raise OSError(
+                f"{target}: cannot be written ({error}): make room, or choose another place"
+            ) from error
+        self.accelerator.wait_for_everyone()
+        if self.is_main:
+            shutil.rmtree(target, ignore_errors=True)
+            part.rename(target)
+            for older in self.folder.glob("step-*"):
+                if older != target:
+                    shutil.rmtree(older)
+        self.accelerator.wait_for_everyone()
 
-    def begin_step(self) -> None:
-        """Seed dropout, take over the updated parameters, and set the learning rate."""
-        torch.manual_seed(self.seed * 1_000_003 + self.step + 7919 * self.accelerator.process_index)
-        with torch.no_grad():
-            for low, full in zip(self._copies, self.parameters, strict=True):
-                if low is not full:
-                    low.copy_(full)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * learning_rate_factor(
-                self.step, self.steps, warmup=min(WARMUP, self.steps // 20)
+    def begin(self, lengths: Sequence[int]) -> None:
+        """Refuse to train on other items than the first process does (ValueError)."""
+        for process, theirs in enumerate(gather_object([list(lengths)])):
+            if theirs != list(lengths):
+                raise ValueError(
+                    f"process {process} sees other data ({len(theirs)} items against {len(lengths)}). Make "
+                    "sure that all hosts share the folder"
+                )
+
+    def steps_left(self) -> Iterator[int]:
+        """Count the steps to the end of the run; each sets the seed and the learning rate of its own."""
+        while self.step < self.steps:
+            torch.manual_seed(
+                self.recipe.seed * 1_000_003 + self.step + 7919 * self.accelerator.process_index
             )
+            factor = learning_rate_factor(self.step, self.steps)
+            for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+                group["lr"] = rate * factor
+            yield self.step
 
-    def generator(self, item: int) -> torch.Generator:
-        """Make the generator of one item of this step's batch: the same, whichever process has the item."""
-        return seeded_generator(self.seed, self.step, item)
-
-    def parts(self, items: int, group: int = 1) -> list[slice]:
+    def shares(self, batch: Sequence[Item]) -> Iterator[tuple[Sequence[Item], int]]:
         """Divide a batch between the processes and the turns of each.
 
-        Parameters
-        ----------
-        items : int
-            Length of the whole batch.
-        group : int
-            So many neighbors stay together.
-
-        Returns
-        -------
-        list of slice
-            What this process has to do, one slice a turn.
+        Yields
+        ------
+        (sequence, int)
+            For each turn what this process has to do, and what to multiply its part of the loss with:
+            accelerate takes the mean over processes and turns, where the parts of a loss are to be summed. A
+            process that has nothing left to do works for nothing.
         """
-        processes, turns = self.accelerator.num_processes, self.options.accumulate
-        groups = -(-items // group)
-        edges = [
-            min(items, group * (groups * n // (processes * turns))) for n in range(processes * turns + 1)
-        ]
-        first = turns * self.accelerator.process_index
-        own = pairwise(edges[first : first + turns + 1])
-        return [slice(start, stop) for start, stop in own if start < stop]
+        turns = self.recipe.accumulate
+        parts = turns * self.accelerator.num_processes
+        for turn in range(turns):
+            own = batch[self.accelerator.process_index * turns + turn :: parts]
+            yield (own, parts) if own else (batch[:1], 0)
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Context of the forward pass."""
-        return torch.autocast(self.device.type, torch.float16, enabled=self.scaler is not None)
+    def backward(self, part: Tensor, weight: int) -> None:
+        """Backpropagate one part of the batch's loss, see `shares`."""
+        self._shares += part.detach() * (weight > 0)
+        self.accelerator.backward(part * weight)
 
-    def backward(self, share: torch.Tensor) -> None:
-        """Backpropagate one part's share of the loss; the shares of all parts add up to the batch's loss."""
-        self._shares += share.detach()
-        scaled = share if self.scaler is None else self.scaler.scale(share)
-        scaled.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
-        for low, full in zip(self._copies, self.parameters, strict=True):
-            if low is not full and low.grad is not None:
-                # Sums are kept in full precision: small shares would be lost in bfloat16.
-                full.grad = low.grad.float() if full.grad is None else full.grad + low.grad
-                low.grad = None
-
-    def end_step(self, utterances: int) -> None:
-        """Sum the gradients of all processes and update; ``utterances`` are those of the whole batch."""
-        self.loss = self._reduce()
-        if self.scaler is not None:
-            self.scaler.unscale_(self.optimizer)
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, 1.0))
+    def update(self, utterances: int) -> None:
+        """Take the step, count and log it; ``utterances`` are those of the whole batch."""
+        self.loss = float(self.accelerator.reduce(self._shares, "sum"))
+        self._shares = torch.zeros_like(self._shares)
+        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0))
         # One broken batch must not end a night of training: it is counted in the log and skipped.
-        if self.scaler is not None:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        elif math.isfinite(norm):
+        if math.isfinite(norm) or self.accelerator.scaler is not None:  # which skips it by itself
             self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         now = time.perf_counter()
         self.seconds += now - self._since
         self._since = now
@@ -273,35 +285,18 @@ class Run:
             self._skipped += 1
         if self._watch is not None:
             self._watch(self, None)
-        if self.step % max(1, min(LOG_EVERY, self.steps // 20)) == 0 or self.step == self.steps:
-            self._log_window(norm)
+        if self.due(max(1, min(LOG_EVERY, self.steps // 20))):
+            values: dict[str, Any] = {"skipped": self._skipped} if self._skipped else {}
+            if self._window:
+                values["loss"] = round(sum(self._window) / len(self._window), 4)
+            if math.isfinite(norm):
+                values["gradient_norm"] = round(norm, 3)
+            self.log(**values, learning_rate=self.optimizer.param_groups[0]["lr"])
+            self._window, self._skipped = [], 0
 
-    def _reduce(self) -> float:
-        """Sum gradients and losses over the processes."""
-        shares, self._shares = self._shares, torch.zeros((), device=self.device)
-        if self.accelerator.num_processes > 1:
-            # One message: every gradient, whether there is one at all, and the loss.
-            held = [float(parameter.grad is not None) for parameter in self.parameters]
-            gradients = [
-                torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in self.parameters
-            ]
-            tail = torch.tensor(held, device=self.device)
-            summed = self.accelerator.reduce(torch.cat([*gradients, tail, shares[None]]), "sum")
-            *gradients, tail, shares = summed.split([p.numel() for p in self.parameters] + [len(held), 1])
-            for parameter, gradient, holders in zip(self.parameters, gradients, tail.tolist(), strict=True):
-                parameter.grad = gradient.view_as(parameter) if holders else None
-        return float(shares)
-
-    def _log_window(self, norm: float) -> None:
-        values: dict[str, Any] = {}
-        if self._window:
-            values["loss"] = round(sum(self._window) / len(self._window), 4)
-        if math.isfinite(norm):
-            values["gradient_norm"] = round(norm, 3)
-        if self._skipped:
-            values["skipped"] = self._skipped
-        self.log(**values, learning_rate=self.optimizer.param_groups[0]["lr"])
-        self._window, self._skipped = [], 0
+    def due(self, every: int) -> bool:
+        """Tell whether it is time for what is done every so many steps, and at the end."""
+        return self.step % every == 0 or self.step == self.steps
 
     def log(self, **values: Any) -> None:
         """Append one line to ``log.jsonl``."""
@@ -321,20 +316,17 @@ class Run:
 
     def evaluate(self, measure: Callable[[], dict[str, float]]) -> None:
         """Let the first process measure the model, and log what it finds."""
-        found = measure() if self.is_main else {}
-        if found:
+        if self.is_main and (found := measure()):
             self.log(**found)
         self._since = time.perf_counter()
 
-    def finish(self, part: str, recipe: Any, write: Callable[[Path], None], **measured: Any) -> Path:
-        """Save the trained part with its curve; the recipe comes last and marks it finished.
+    def finish(self, part: str, write: Callable[[Path], None], **measured: Any) -> Path:
+        """Save the trained part with its curve; ``recipe.json`` comes last and marks it finished.
 
         Parameters
         ----------
         part : str
             Name of the folder in the run's own.
-        recipe : dataclass instance
-            What was trained.
         write : callable
             Writes the part into the folder it is called with.
         **measured
@@ -345,7 +337,6 @@ class Run:
         Path
             The folder of the part.
         """
-        self.save()
         target = self.folder / part
         if self.is_main:
             target.mkdir(exist_ok=True)
@@ -353,13 +344,12 @@ class Run:
             curve = compact(read_log(self.folder / "log.jsonl"))
             write_text(target / "training.json", json.dumps(curve) + "\n")
             made = {
-                **asdict(recipe),
+                **asdict(self.recipe),
                 "hours": round(self.seconds / 3600, 2),
                 "utterances": self.utterances,
                 "processes": self.accelerator.num_processes,
-                "machine": processor(self.device),
+                "machine": machine(self.accelerator.device),
                 "threads": torch.get_num_threads(),
-                "options": asdict(self.options),
                 **measured,
             }
             write_text(target / "recipe.json", json.dumps(made, indent=2) + "\n")
@@ -367,35 +357,100 @@ class Run:
         self.accelerator.wait_for_everyone()
         return target
 
-    def batches(self, lengths: list[int], budget: int) -> Iterator[list[int]]:
-        """Draw batches of items of similar length, from where the run stands to its end.
 
-        Parameters
-        ----------
-        lengths : list of int
-            Length of every item.
-        budget : int
-            Most length, padding included, that a batch may hold.
-
-        Yields
-        ------
-        list of int
-            Indices into ``lengths``.
-
-        Raises
-        ------
-        ValueError
-            If this process sees other items than the first one.
-        """
-        own = zlib.crc32(np.asarray(lengths, dtype=np.int64).tobytes())
-        count, theirs = agree(lambda: (len(lengths), own))
-        if own != theirs:
+def refuse_other(folder: Path, stored: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuse to go on in a folder with what was made from something else (ValueError)."""
+    for name in sorted(stored.keys() | own.keys()):
+        if stored.get(name) != own.get(name):
             raise ValueError(
-                f"process {self.accelerator.process_index} sees other data than the first "
-                f"({len(lengths)} against {count} items). Make sure that all hosts share the folder"
+                f"{folder} holds what was made with another {name} ({stored.get(name)!r}, and not "
+                f"{own.get(name)!r}). Make sure to delete that folder, or to give another one"
             )
-        for number, batch in enumerate(even_batches(lengths, budget, self.seed)):
-            if self.step >= self.steps:
-                return
-            if number >= self.step:
-                yield batch
+
+
+def learning_rate_factor(step: int, steps: int, flat: float = 0.4) -> float:
+    """Warm up, hold for a part of the run, then fall in a straight line to zero."""
+    warmup = min(WARMUP, steps // 20)
+    if step < warmup:
+        return (step + 1) / warmup
+    begin = max(warmup, flat * steps)
+    return 1.0 if step < begin else max(0.0, (steps - step) / (steps - begin))
+
+
+def even_batches(lengths: Sequence[int], budget: int, seed: int, first: int = 0) -> Iterator[list[int]]:
+    """Draw batches of items of similar length without end, every item once before any comes again.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Length of every item.
+    budget : int
+        Most length, padding included, that a batch may hold.
+    seed : int
+        Of the order.
+    first : int
+        Number of the first batch to give.
+
+    Yields
+    ------
+    list of int
+        Indices into ``lengths``.
+
+    Raises
+    ------
+    ValueError
+        If there are no items.
+    """
+    if not lengths:
+        raise ValueError("expected items to draw batches from, but found none")
+    epoch = number = 0
+    while True:
+        order = list(range(len(lengths)))
+        rng = random.Random(f"{seed}-{epoch}")
+        rng.shuffle(order)
+        found: list[list[int]] = []
+        # Sorting short stretches keeps batches both even and random.
+        for start in range(0, len(order), STRETCH):
+            stretch = sorted(order[start : start + STRETCH], key=lengths.__getitem__)
+            found += fill_batches(stretch, lengths, budget)
+        rng.shuffle(found)
+        yield from found[max(0, first - number) :]
+        number += len(found)
+        epoch += 1
+
+
+def fill_batches(order: list[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Cut items sorted by length into batches that hold at most ``budget``, padding included."""
+    found: list[list[int]] = [[]]
+    for index in order:
+        if found[-1] and lengths[index] * (len(found[-1]) + 1) > budget:
+            found.append([])
+        found[-1].append(index)
+    return found
+
+
+def pad_batch(arrays: list[np.ndarray], value: int = 0, multiple: int = 1) -> tuple[Tensor, Tensor]:
+    """Stack arrays of different lengths, shape (batch, longest, ...), and tell where they hold data.
+
+    The longest is rounded up to a ``multiple``: fewer shapes, fewer kernels to choose.
+    """
+    longest = -(-max(map(len, arrays)) // multiple) * multiple
+    shape = (len(arrays), longest, *arrays[0].shape[1:])
+    padded = np.full(shape, value, dtype=arrays[0].dtype)
+    mask = np.zeros(shape[:2], dtype=bool)
+    for row, array in enumerate(arrays):
+        padded[row, : len(array)] = array
+        mask[row, : len(array)] = True
+    return torch.from_numpy(padded), torch.from_numpy(mask)
+
+
+def machine(device: torch.device) -> str:
+    """Name the GPU or the CPU that computes, or its architecture if nothing better is known."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # other systems than Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

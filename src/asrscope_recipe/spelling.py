@@ -4,18 +4,20 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, WhisperFeatureExtractor
 
-__all__ = ["INSTRUCTION", "Example", "Examples", "Prompt", "mixed_embeddings", "spelled_context"]
+from asrscope.processing import AsrScopeProcessor
+from asrscope.training.projector import Prompt
+
+__all__ = ["INSTRUCTION", "SPECIALS", "Example", "Examples", "mixed_embeddings", "spelled_context"]
 
 PAUSE = "-"  # the ordinary token that stands for a stretch without a new letter
-AUDIO = "<|audio|>"
-SPECIALS = ("<|pad|>", "<|im_start|>", "<|im_end|>", AUDIO)
+SPECIALS = ("<|pad|>", "<|im_start|>", "<|im_end|>", "<|audio|>")
 INSTRUCTION = "transcribe: "
 MIXED = 3  # at most so many embeddings make up one context position
 SLIPS = 0.1  # share of the tokens already written that are wrong, in half of the examples
 # Letters that are taken for each other: they share sounds.
-CONFUSED = (
+CONFUSED = [
     "aeiou",
     "ckqx",
     "sczx",
@@ -32,7 +34,7 @@ CONFUSED = (
     "ea",
     "ou",
     "ie",
-)
+]
 
 
 def spelled_context(
@@ -93,39 +95,6 @@ def _mistake(letter: str, rng: np.random.Generator) -> str:
 Example = tuple[list[list[tuple[int, float]]], list[int]]  # (token, weight) pairs per position, and labels
 
 
-class Prompt:
-    """The tokens around a clip, and those of its transcript.
-
-    Parameters
-    ----------
-    tokenizer : PreTrainedTokenizerBase
-        The decoder's tokenizer.
-    text : str, optional
-        The prompt, with the audio placeholder where the clip belongs; default: the instruction of the bundled
-        model in the tokenizer's chat template.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, text: str | None = None) -> None:
-        self.tokenizer = tokenizer
-        self.audio_token_id: int = tokenizer.convert_tokens_to_ids(AUDIO)
-        if text is None:
-            message = {"role": "user", "content": f"{INSTRUCTION}{AUDIO}"}
-            text = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
-        own, end = tokenizer.pad_token_id, tokenizer.eos_token_id
-        self.padding: int = end if own is None else own
-        before, after = text.split(AUDIO)
-        self.before: list[int] = tokenizer.encode(before, add_special_tokens=False)
-        self.after: list[int] = tokenizer.encode(after, add_special_tokens=False)
-
-    def around(self, audio_tokens: int) -> list[int]:
-        """Token ids of the whole prompt, with a placeholder for each audio token."""
-        return [*self.before, *([self.audio_token_id] * audio_tokens), *self.after]
-
-    def answer(self, text: str) -> list[int]:
-        """Token ids of a transcript with its end."""
-        return [*self.tokenizer.encode(text, add_special_tokens=False), self.tokenizer.eos_token_id]
-
-
 class Examples(Prompt):
     """Turns sentences into batches of mixed embeddings and labels.
 
@@ -136,7 +105,7 @@ class Examples(Prompt):
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        super().__init__(tokenizer)
+        super().__init__(AsrScopeProcessor(WhisperFeatureExtractor(), tokenizer, instruction=INSTRUCTION))
         self.letter = {
             letter: tokenizer.encode(letter, add_special_tokens=False)[0]
             for letter in f"{PAUSE} 'abcdefghijklmnopqrstuvwxyz"
