@@ -14,9 +14,15 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-__all__ = ["alone_in", "remove_partial", "write_bytes", "write_text", "written"]
+__all__ = ["alone_in", "cache_folder", "remove_partial", "write_bytes", "write_text", "written"]
 
 _DEVICES = (Path("/dev"), Path("/dev/fd"))  # /dev/stdout may lead to a file, which must not be replaced
+
+
+def cache_folder() -> Path:
+    """Say where to keep what is made or fetched once: ``ASRSCOPE_CACHE``, or the user's cache."""
+    said = os.environ.get("ASRSCOPE_CACHE")
+    return Path(said or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "asrscope").expanduser()
 
 
 @contextmanager

@@ -6,7 +6,6 @@ kept in the cache is a folder as transformers saves it; it is made once, and aga
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -26,15 +25,14 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from asrscope.files import write_text
+from asrscope.files import cache_folder, write_text
 from asrscope.loading.fetching import Place, Unreachable, fetch
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
 from asrscope.loading.provenance import hash_tensors
 from asrscope.loading.stored import StoredTensors
 
-__all__ = ["SMOLLM2", "SPECIALISTS", "WHISPER", "Specialist", "cache_folder", "obtain"]
+__all__ = ["SMOLLM2", "SPECIALISTS", "WHISPER", "Specialist", "obtain"]
 
-CACHE = "ASRSCOPE_CACHE"
 RECORD = "source.json"  # in a kept folder: where it came from, and the hash of each other file
 # Tokens of SmolLM2 that our prompts have no use for: one becomes the place of an audio token, one that of a
 # learned vector, so that the embedding table needs no new row.
@@ -95,13 +93,6 @@ SMOLLM2 = Specialist(
     packed_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
 SPECIALISTS = {part.repository: part for part in (WHISPER, SMOLLM2)}
-
-
-def cache_folder() -> Path:
-    """Say where what is made once is kept: where ``ASRSCOPE_CACHE`` says, or in the user's cache."""
-    return Path(
-        os.environ.get(CACHE) or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "asrscope"
-    ).expanduser()
 
 
 def obtain(part: Specialist, *, cached: bool = False) -> Place:
