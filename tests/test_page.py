@@ -397,7 +397,7 @@ def test_the_arrow_keys_move_it_through_the_steps(browser, slider_page):
 
 def test_it_needs_no_evaluation_of_text(browser, slider_page):
     policy = "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; "
-    policy += "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
+    policy += "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">"
     slider_page.write_text(
         slider_page.read_text("utf-8").replace("<head>", f"<head>{policy}"), encoding="utf-8"
     )

@@ -104,20 +104,8 @@ class Player(_Piece):
 
     def to_html(self) -> str:
         """Write it as one ``<figure>`` element; its words are hidden until the clock's script comes."""
-        name = escape(self.name)
         data = base64.b64encode(self.wav).decode("ascii")
-        items = "".join(
-            f'<li><button type="button" data-start="{start}" data-end="{end}">{escape(text)}</button></li>'
-            for text, start, end in self.words
-        )
-        label = f"Words of {name}: press one to hear it"
-        words = f'<ul class="asrscope-words" aria-label="{label}" hidden>{items}</ul>' if items else ""
-        return (
-            '<figure class="asrscope-player">'
-            f'<audio controls preload="auto" aria-label="{name}" style="max-width: 100%"'
-            f' src="data:audio/wav;base64,{data}"></audio>'
-            f"{words}<figcaption>{name}, {self.seconds:.2f} s</figcaption></figure>"
-        )
+        return render("player.html", name=self.name, seconds=self.seconds, words=self.words, data=data)
 
 
 def player(trace: Trace) -> Player:
