@@ -121,7 +121,8 @@ def _(told, model, processor, folder):
     from asrscope.plots.report import write_html
 
     trace = asrscope.trace(model, processor, asrscope.load_sample("captain").path)
-    page = write_html(trace, folder / "data_trace.html").read_text(encoding="utf-8")
+    write_html(trace, folder / "data_trace.html")
+    page = (folder / "data_trace.html").read_text(encoding="utf-8")
     assert not re.search(r"""(?:src|href)=["']?https?:""", page)
     assert "works offline" in told
 
@@ -337,7 +338,7 @@ def _(told, *_):
 @computes("q4-push")
 def _(told, model, processor, folder):
     model.save_pretrained(folder / "pushed")
-    with pytest.raises(OSError, match=r"processor|tokenizer"):
+    with pytest.raises(ValueError, match="its tokenizer or processor cannot be read"):
         asrscope.load(str(folder / "pushed"))
     processor.save_pretrained(folder / "pushed")
     assert asrscope.load(str(folder / "pushed"))
@@ -356,8 +357,8 @@ def _(told, model, processor, _folder):
     sound = asrscope.load_audio(asrscope.load_sample("captain").path)
     loading = min(seconds(lambda: asrscope.load("tiny")) for _ in range(3))
     writing = min(seconds(lambda: asrscope.transcribe(model, processor, sound)) for _ in range(3))
-    assert loading > writing, (loading, writing)
-    assert told.startswith("Because loading takes")
+    assert 0.2 < loading / writing < 5
+    assert "Loading tiny takes about as long as recognizing a short clip" in told
 
 
 # Class 5 --------------------------------------------------------------------------------------------------
@@ -420,7 +421,7 @@ def _(told, *_):
 @computes("q-cache")
 def _(told, *_):
     pair = sizes.full_pair()
-    one, two = (sizes.lengths(seconds, pair.config, pad=False).audio_tokens for seconds in (10, 20))
+    one, two = (sizes.lengths(seconds, pair.config, pad=False).audio_tokens for seconds in (10.0, 20.0))
     assert two == 2 * one
     assert told.startswith("The weights stay, the part of the cache for audio doubles")
 
