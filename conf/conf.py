@@ -14,10 +14,13 @@ A build asks nothing of the network. These variables of the environment are read
 """
 
 import os
+import re
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from sphinx.errors import ConfigError
 
 # One thread each: on a small machine that runs something else, two are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,26 +28,13 @@ os.environ.setdefault("SOURCE_DATE_EPOCH", "1767225600")  # 2026-01-01
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # their speed would stand in the pages
 os.environ.setdefault("BOKEH_GALLERY_CHROMIUM", os.environ.get("ASRSCOPE_CHROMIUM", ""))
 
-# Not with the imports above: torch, which comes with it, reads the variables.
-from asrscope.loading.presets import ENVIRONMENT, MODEL
-
 CONF = Path(__file__).resolve().parent
 ROOT = CONF.parent
 sys.path.insert(0, str(CONF / "extensions"))
 site_url = os.environ.get("ASRSCOPE_SITE_URL", "")
 if site_url and not site_url.endswith("/"):
     site_url += "/"  # the sitemap puts names of pages behind it
-repository = os.environ.get("ASRSCOPE_REPOSITORY", "").rstrip("/")
-
-
-def outline(path: Path, moments: int = 96) -> list[float]:
-    """Return how far a clip reaches from zero, moment by moment, 0 to 1: for the pictures of links."""
-    import numpy as np  # noqa: PLC0415 - a site without an address needs neither
-    import soundfile  # noqa: PLC0415
-
-    peaks = [np.abs(part).max() for part in np.array_split(soundfile.read(path)[0], moments)]
-    return [round(float(peak / max(peaks)), 3) for peak in peaks]
-
+repository = os.environ.get("ASRSCOPE_REPOSITORY", "").rstrip("/").removesuffix(".git")
 
 # -- project ---------------------------------------------------------------------------------------------
 
@@ -55,17 +45,13 @@ release = version = version_of("asrscope")
 
 extensions = [
     "accessible",
-    "cards",
     "csp",
-    "descriptions",
     "hosting",
+    "previews",
     "stale",  # before sphinx-gallery: it decides which scripts run again
     "sphinx_gallery.gen_gallery",
-    "launch",
     "notebooks",
-    "page_times",
     "reproducible",
-    "uses",
     "bokeh_gallery",
     "facts",
     "course",
@@ -75,6 +61,8 @@ extensions = [
     "notfound.extension",
     "numpydoc",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.duration",
     "sphinx.ext.githubpages",  # a file that lets such hosts show folders like _static
     "sphinx_copybutton",
     "sphinx_design",
@@ -82,6 +70,7 @@ extensions = [
 ]
 exclude_patterns = ["gallery/**/*.ipynb", "gallery/**/*.py", "gallery/**/*.json", "_diagrams"]
 nitpicky = True
+suppress_warnings = ["sphinx_gallery.space_in_filename"]  # of a folder above: no script has one in its name
 
 # -- pages -----------------------------------------------------------------------------------------------
 
@@ -96,19 +85,48 @@ json_schema_file = str(ROOT / "src" / "asrscope" / "scope" / "trace.schema.json"
 
 # -- gallery ---------------------------------------------------------------------------------------------
 
-# What the captured figures and numbers depend on, beside the scripts themselves.
-stale_sources = ["../src", "extensions", "bokeh_gallery/src"]
+# What figures, numbers and reference depend on, beside the scripts and pages themselves.
+stale_sources = ["../src", "bokeh_gallery/src", "extensions", "templates"]
+stale_reference = "api"
 stale_packages = ["bokeh", "librosa", "numpy", "scipy", "torch", "transformers"]
-stale_variables = [MODEL, *ENVIRONMENT.values()]
+stale_variables = [
+    *(
+        f"ASRSCOPE_{part}"
+        for part in ("MODEL", "PROJECTOR", "ENCODER", "DECODER", "ADAPTER", "QUANTIZE", "DEVICE")
+    ),
+    *("ASRSCOPE_REPOSITORY", "ASRSCOPE_SITE_BRANCH"),  # links stand in the generated pages
+]
 
 # The package as pip finds it: in the repository, where the site knows it.
 requirement = f"asrscope @ git+{repository}" if repository else "asrscope"
-launch_repository = repository
-launch_branch = os.environ.get("ASRSCOPE_SITE_BRANCH", "gh-pages")
-launch_binder = {
-    "requirements.txt": ["--extra-index-url https://download.pytorch.org/whl/cpu", requirement],
-    "runtime.txt": ["python-3.11"],
-}
+binder = {}
+if repository:
+    match = re.fullmatch(r"https://github\.com/([\w.-]+)/([\w.-]+)", repository)
+    if match is None:
+        raise ConfigError(
+            f"ASRSCOPE_REPOSITORY must be an address like https://github.com/owner/name, but found {repository!r}."
+            " Colab and Binder open notebooks from there; leave it empty for pages without these links."
+        )
+    branch = os.environ.get("ASRSCOPE_SITE_BRANCH", "gh-pages")
+    hosting_notebooks = "https://colab.research.google.com/github/{}/{}/blob/{}/notebooks".format(
+        *match.groups(), branch
+    )
+    setups = {
+        "requirements.txt": f"--extra-index-url https://download.pytorch.org/whl/cpu\n{requirement}\n",
+        "runtime.txt": "python-3.11\n",
+    }
+    for name, text in setups.items():
+        path = ROOT / "build" / "binder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    binder = {
+        "binderhub_url": "https://mybinder.org",
+        "org": match[1],
+        "repo": match[2],
+        "branch": branch,
+        "dependencies": [f"../build/binder/{name}" for name in setups],
+        "use_jupyter_lab": True,
+    }
 
 NOTEBOOK_SETUP = f"""\
 # Install the package where it is missing; see the page "Install" for the small CPU build of torch.
@@ -134,6 +152,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("asrscope",),
     "first_notebook_cell": NOTEBOOK_SETUP,
+    "binder": binder,
     "min_reported_time": 1e9,  # a page must not change with the machine that built it
     "write_computation_times": False,
     "show_memory": False,
@@ -148,6 +167,10 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True  # as they are written: a path would name the machine that built the page
 autodoc_typehints = "none"  # the docstrings say more: shapes and units
 autodoc_default_options = {"show-inheritance": True}
+# Packages that document what their modules hold.
+autosummary_context = {
+    "whole": ["asrscope", "asrscope.plots", "asrscope.recognition.evaluation", "asrscope_course"]
+}
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 nitpick_ignore_regex = [
@@ -171,7 +194,7 @@ html_js_files = [("site.js", {"defer": "defer"})]
 templates_path = ["templates"]
 pygments_dark_style = "github-dark"
 html_show_search_summary = False  # pages would be fetched for it; ours says what each page is about
-descriptions_file = "pages.toml"
+previews_file = "pages.toml"
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
@@ -183,7 +206,14 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 ogp_site_url = site_url
-ogp_social_cards = {"enable": False}
+ogp_image = "_static/card.png"
+ogp_image_alt = "asrscope: see one spoken sentence become text, and the outline of a sound"
+ogp_enable_meta_description = False  # ours says more
+ogp_custom_meta_tags = [
+    '<meta property="og:image:width" content="1200" />',
+    '<meta property="og:image:height" content="630" />',
+    '<meta name="twitter:card" content="summary_large_image" />',
+]
 # Shown for any address that does not exist, however deep: its links begin at the root.
 notfound_urls_prefix = root = urlsplit(site_url).path or "/"
 notfound_context = {
@@ -200,12 +230,12 @@ notfound_context = {
 """,
 }
 
-# Pages lead to their source, gallery pages to their script.
-hosting_repository = repository
-hosting_branch = os.environ.get("ASRSCOPE_BRANCH", "main")
-if repository:
-    html_theme_options |= {"source_repository": repository, "source_branch": hosting_branch}
-    html_theme_options["source_directory"] = "docs/"
+if repository:  # pages lead to their source
+    html_theme_options |= {
+        "source_repository": repository,
+        "source_branch": os.environ.get("ASRSCOPE_BRANCH", "main"),
+        "source_directory": "docs/",
+    }
 
 if site_url:
     html_baseurl = site_url
@@ -213,4 +243,3 @@ if site_url:
     sitemap_url_scheme = "{link}"
     sitemap_show_lastmod = False
     sitemap_excludes = ["404.html", "genindex.html", "py-modindex.html", "search.html"]
-    cards_outline = outline(ROOT / "src" / "asrscope" / "data" / "clips" / "captain.flac")

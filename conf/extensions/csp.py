@@ -3,12 +3,14 @@
 When a build is done, each page gets a ``<meta http-equiv="Content-Security-Policy">`` right after its
 encoding. Scripts may be files of the site, or stand in the page: those are allowed one by one, by their
 SHA-256. Nothing is made a program from text (no ``unsafe-eval``), and attributes such as ``onclick`` do
-nothing. A page that needs what the policy forbids is a warning, so that a strict build fails.
+nothing. A page that needs what the policy forbids is a warning, so that a strict build fails. ``csp = False``
+leaves the policy out.
 
 Styles are the exception: Bokeh and the theme write style elements and attributes while a page is shown, so
 they are allowed wherever they stand. A style cannot run a program, and what it could fetch is forbidden.
 """
 
+import json
 import re
 from html import escape
 from html.parser import HTMLParser
@@ -77,41 +79,14 @@ class Programs(HTMLParser):
 
 
 def policy(scripts: list[str]) -> str:
-    """Return the policy of a page.
-
-    Parameters
-    ----------
-    scripts : list of str
-        The scripts that stand in the page, as they stand there.
-
-    Returns
-    -------
-    str
-        What belongs into the header or the ``meta`` element.
-    """
+    """Return the policy of a page in which these scripts stand."""
     allowed = " ".join(["script-src 'self'", *sorted({source_of(script) for script in scripts})])
     first, *rest = SOURCES
     return "; ".join([first, allowed, *rest])
 
 
 def protected(page: str) -> tuple[str, list[str]]:
-    """Put the policy into a page.
-
-    Parameters
-    ----------
-    page : str
-        HTML; a policy that it has is replaced.
-
-    Returns
-    -------
-    tuple of str and list of str
-        The page, and what in it the policy stops.
-
-    Raises
-    ------
-    ValueError
-        If the page does not state that its encoding is UTF-8.
-    """
+    """Return a page with its policy, in the place of one that it has, and what in it the policy stops."""
     page = POLICY.sub("", page)
     found = Programs(page)
     place = ENCODING.search(page)
@@ -133,18 +108,26 @@ def pages(outdir: Path) -> list[Path]:
 
 
 def protect(app: Any, error: Exception | None) -> None:
-    """Put the policy into every page of a site."""
-    if error or app.builder.format != "html":
+    """Put the policy into every page of a site that was written anew."""
+    if error or app.builder.format != "html" or not app.config.csp:
         return
+    record = Path(app.doctreedir, "csp.json")  # what it stops in pages that this build has left alone
+    earlier = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    found = {}
     for path in pages(Path(app.outdir)):
-        page, stopped = protected(path.read_text(encoding="utf-8"))
-        path.write_text(page, encoding="utf-8", newline="\n")
-        for what in stopped:
-            name = path.relative_to(app.outdir).as_posix()
+        name, text = path.relative_to(app.outdir).as_posix(), path.read_text(encoding="utf-8")
+        if POLICY.search(text):
+            found[name] = earlier.get(name, [])
+        else:
+            page, found[name] = protected(text)
+            path.write_text(page, encoding="utf-8", newline="\n")
+        for what in found[name]:
             logger.warning("%s: the content security policy stops %s", name, what, type="csp")
+    record.write_text(json.dumps(found), encoding="utf-8")
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Run after everything that writes or changes pages."""
+    app.add_config_value("csp", True, "html", bool)
     app.connect("build-finished", protect, priority=990)
     return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}

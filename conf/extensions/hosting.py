@@ -2,8 +2,8 @@
 
 - ``robots.txt`` lets every search engine in, and names the list of pages where the site knows its address.
 - ``SHA256SUMS`` lists the files that the site gives away, for ``sha256sum --check``.
-- Each page gets links to its source where ``hosting_repository`` names a repository on GitHub. A gallery page
-  leads to its script, and not to the text that is made of it.
+- A page of the gallery leads to its script, and not to the text that is made of it, where the theme knows the
+  repository; and to Colab, which opens its notebook from ``hosting_notebooks``, an address.
 """
 
 import hashlib
@@ -11,76 +11,66 @@ from pathlib import Path
 from typing import Any
 
 GIVEN_AWAY = ("_downloads", "notebooks")  # folders of the site
-SUMS = "SHA256SUMS"
 
+COLAB = """
 
-def sums(outdir: Path) -> str:
-    """Return the list of downloads.
+.. container:: sphx-glr-footer sphx-glr-download launch
 
-    Parameters
-    ----------
-    outdir : pathlib.Path
-        A built site.
-
-    Returns
-    -------
-    str
-        A line for each file: its SHA-256 and its path in the site.
-    """
-    paths = [path for folder in GIVEN_AWAY for path in (outdir / folder).rglob("*") if path.is_file()]
-    found = {path.relative_to(outdir).as_posix(): path.read_bytes() for path in paths}
-    return "".join(f"{hashlib.sha256(found[name]).hexdigest()}  {name}\n" for name in sorted(found))
-
-
-def robots(site_url: str) -> str:
-    """Return the text of ``robots.txt``; `site_url` may be empty."""
-    sitemap = f"\nSitemap: {site_url.rstrip('/')}/sitemap.xml\n" if site_url else ""
-    return f"User-agent: *\nAllow: /\n{sitemap}"
+   Without installing anything: `open in Colab <{address}/{docname}.ipynb>`__
+"""
 
 
 def write_files(app: Any, error: Exception | None) -> None:
-    """Put the files into the site, when everything else is there."""
+    """Put the two files into the site, when everything else is there."""
     if error or app.builder.format != "html":
         return
     outdir = Path(app.outdir)
-    (outdir / SUMS).write_text(sums(outdir), encoding="utf-8", newline="\n")
-    (outdir / "robots.txt").write_text(robots(app.config.html_baseurl), encoding="utf-8", newline="\n")
+    paths = [path for folder in GIVEN_AWAY for path in (outdir / folder).rglob("*") if path.is_file()]
+    found = {path.relative_to(outdir).as_posix(): path.read_bytes() for path in paths}
+    sums = "".join(f"{hashlib.sha256(found[name]).hexdigest()}  {name}\n" for name in sorted(found))
+    (outdir / "SHA256SUMS").write_text(sums, encoding="utf-8", newline="\n")
+    url = app.config.html_baseurl.rstrip("/")
+    sitemap = f"\nSitemap: {url}/sitemap.xml\n" if url else ""
+    (outdir / "robots.txt").write_text(f"User-agent: *\nAllow: /\n{sitemap}", encoding="utf-8", newline="\n")
 
 
-def source_of(app: Any, pagename: str) -> str | None:
-    """Return the path in the repository of what a page is written in, or None for a page that is computed."""
-    root = Path(app.confdir).parent
-    folders = [app.config.sphinx_gallery_conf[key] for key in ("examples_dirs", "gallery_dirs")]
-    for scripts, gallery in zip(*folders, strict=True):
-        if pagename.startswith(f"{gallery}/"):
-            name = pagename.removeprefix(f"{gallery}/")
-            path = Path(
-                app.srcdir, scripts, "GALLERY_HEADER.rst" if name == "index" else f"{name}.py"
-            ).resolve()
-            return path.relative_to(root).as_posix() if path.is_file() else None
-    if pagename not in app.env.found_docs:
-        return None
-    return Path(app.env.doc2path(pagename)).resolve().relative_to(root).as_posix()
+def script_of(app: Any, docname: str) -> Path | None:
+    """Return the script that a page of the gallery is made of, seen from the folder of the sources."""
+    conf = app.config.sphinx_gallery_conf
+    for scripts, gallery in zip(conf["examples_dirs"], conf["gallery_dirs"], strict=True):
+        folder, _, name = docname.rpartition("/")
+        script = Path(scripts, "GALLERY_HEADER.rst" if name == "index" else f"{name}.py")
+        if folder == gallery and (Path(app.srcdir) / script).is_file():
+            return script
+    return None
 
 
 def link_source(app: Any, pagename: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
-    """Tell the theme where the page's source is seen and edited."""
-    repository = app.config.hosting_repository.rstrip("/")
-    if not repository:
-        return
-    source = source_of(app, pagename)
-    if source is None:
-        context["page_source_suffix"] = ""  # the theme then shows no link
-        return
-    for what, verb in (("edit", "edit"), ("view", "blob")):
-        address = f"{repository}/{verb}/{app.config.hosting_branch}/{source}"
-        context[f"theme_source_{what}_link"] = address.replace("{", "{{").replace("}", "}}")
+    """Tell the theme where a script is seen and edited; what is made of nothing that is kept has no link."""
+    options = app.config.html_theme_options
+    script = script_of(app, pagename)
+    if script is None:
+        path = Path(app.env.doc2path(pagename, base=False)) if pagename in app.env.found_docs else None
+        if path is None or path.suffix == ".rst":  # search and index; what autosummary wrote
+            context["page_source_suffix"] = ""  # the theme then shows no link
+    elif "source_repository" in options:
+        path = (Path(app.srcdir) / script).resolve().relative_to(Path(app.confdir).parent).as_posix()
+        for what, verb in (("edit", "edit"), ("view", "blob")):
+            address = f"{options['source_repository']}/{verb}/{options['source_branch']}/{path}"
+            context[f"theme_source_{what}_link"] = address.replace("{", "{{").replace("}", "}}")
+
+
+def link_colab(app: Any, docname: str, content: list[str]) -> None:
+    """Add the link at the end of a page that has a notebook, below its downloads."""
+    address = app.config.hosting_notebooks
+    if address and (Path(app.srcdir) / f"{docname}.ipynb").is_file():
+        content[0] += COLAB.format(address=address, docname=docname)
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Write the files before the pages get their policy; nothing of them stands in a page."""
-    app.add_config_value("hosting_repository", "", "html", str)
-    app.add_config_value("hosting_branch", "main", "html", str)
+    app.add_config_value("hosting_notebooks", "", "env", str)
+    app.connect("source-read", link_colab)
     app.connect("html-page-context", link_source)
     app.connect("build-finished", write_files, priority=900)
     return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}

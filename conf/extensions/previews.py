@@ -1,0 +1,107 @@
+"""What each page is about, in one line: for search engines, previews of links, and the site's own search.
+
+The line is made of the page's first sentences, unless the file of TOML that ``previews_file`` names has one
+under ``[about]``. Under ``[words]`` it has words by which learners look for a page. Sphinx keeps the lines as
+metadata of the pages, where `sphinxext.opengraph` finds them.
+"""
+
+import json
+import re
+import tomllib
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+KEY = "og:description"
+GENERATED = ("404", "genindex", "py-modindex", "search")  # pages that nobody writes
+LONGEST = 160  # characters; what is longer is cut off in lists of results
+SHORTEST = 50  # a line that says something
+SENTENCE = re.compile(r"(?<=[.?!:])\s+")
+UNTITLED = "\ue000"  # no letter of any text
+
+
+def shortened(text: str) -> str:
+    """Cut a text that is too long behind a sentence, or else between two words."""
+    if len(text) <= LONGEST:
+        return text
+    ends = [match.end() for match in re.finditer(r"[.?!](?=\s)", text) if match.end() <= LONGEST]
+    if ends and ends[-1] >= SHORTEST:
+        return text[: ends[-1]]
+    return text[: LONGEST - 1].rsplit(" ", 1)[0].rstrip(",;:") + "…"
+
+
+def first_sentences(doctree: nodes.document) -> str:
+    """Return how a page begins, without notes, tables, and sentences whose links have no title yet."""
+    copy = doctree.deepcopy()
+    for link in list(copy.findall(pending_xref)):
+        if link.get("reftype") in {"doc", "ref"} and not link.get("refexplicit"):
+            link.replace_self(nodes.Text(UNTITLED))
+    texts = [
+        " ".join(paragraph.astext().split())
+        for paragraph in copy.findall(nodes.paragraph)
+        if isinstance(paragraph.parent, nodes.document | nodes.section)
+    ]
+    return shortened(" ".join(each for each in SENTENCE.split(" ".join(texts)) if UNTITLED not in each))
+
+
+def table(app: Any, name: str) -> dict[str, str]:
+    """Return what the file says of pages, by their names."""
+    if not app.config.previews_file:
+        return {}
+    text = Path(app.confdir, app.config.previews_file).read_text(encoding="utf-8")
+    return dict(tomllib.loads(text).get(name, {}))
+
+
+def remember(app: Any, doctree: nodes.document) -> None:
+    """Keep a page's line with its metadata."""
+    if text := first_sentences(doctree):
+        app.env.metadata[app.env.docname][KEY] = text
+
+
+def describe(app: Any, pagename: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Write the line into the page, and all of them into the page of the search."""
+    lines = {name: about[KEY] for name, about in app.env.metadata.items() if KEY in about}
+    lines |= table(app, "about")
+    if text := escape(lines.get(pagename, ""), quote=False):
+        quoted = text.replace('"', "&quot;")
+        context["metatags"] = (
+            context.get("metatags", "") + f'\n<meta name="description" content="{quoted}" />'
+        )
+        context["meta"] = {**(context.get("meta") or {}), KEY: text}
+    if pagename == "search":
+        words = table(app, "words")
+        pages = {
+            name: {"about": line, "words": words.get(name, "")}
+            for name, line in lines.items()
+            if name in app.env.found_docs
+        }
+        told = json.dumps(pages, ensure_ascii=False, sort_keys=True).replace("<", "\\u003c")
+        app.add_js_file(None, body=f"window.searchPages = {told}", priority=400)
+        app.add_js_file("search.js", loading_method="defer")
+
+
+def check(app: Any, env: Any) -> None:
+    """Warn of lines that are too long and of pages that do not exist."""
+    lines = table(app, "about")
+    for name in lines.keys() | table(app, "words").keys():
+        if name not in {*env.found_docs, *GENERATED}:
+            logger.warning("%s: there is no page %r", app.config.previews_file, name)
+    for name, text in lines.items():
+        if len(text) > LONGEST:
+            what = "%s: the line on %r has %d characters, expected at most %d"
+            logger.warning(what, app.config.previews_file, name, len(text), LONGEST)
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Register what keeps the lines and what writes them, before the preview of links looks for them."""
+    app.add_config_value("previews_file", "", "html", str)
+    app.connect("env-check-consistency", check)
+    app.connect("doctree-read", remember, priority=900)
+    app.connect("html-page-context", describe, priority=400)
+    return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}
