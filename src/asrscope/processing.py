@@ -59,7 +59,7 @@ class AsrScopeProcessor(ProcessorMixin):
     system_prompt: str
 
     @no_type_check  # from_pretrained reads the names of the arguments from the code object: no wrapper here
-    def __init__(  # noqa: PLR0917 - from_pretrained finds only positional arguments
+    def __init__(
         self,
         feature_extractor: WhisperFeatureExtractor,
         tokenizer: PreTrainedTokenizerBase,

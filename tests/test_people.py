@@ -1,0 +1,91 @@
+"""A pair measured on recordings with their sources, beside others that hear the same."""
+
+import json
+import re
+
+import pytest
+from corpus_kit import good_rows
+
+from asrscope.audio.samples import load_samples
+from asrscope.loading.presets import load
+from asrscope.loading.provenance import write_provenance
+from asrscope.recognition.metrics import total_errors, word_errors
+from asrscope.recognition.transcribe import transcribe
+from asrscope_recipe.people import measure_people, read_rows, systems_beside, write_card
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """The first four of the shipped clips, from two sources."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        {"audio": row["audio"], "text": row["text"], "source": f"room {number % 2}"}
+        for number, row in enumerate(good_rows()[:4])
+    ]
+    path = tmp_path_factory.mktemp("people") / "test.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def measured(file):
+    loaded = load("tiny")
+    systems = systems_beside("own", loaded)
+    del systems["tiny"]  # which is the same here
+    return systems, measure_people({**systems, "silent": lambda _: ""}, file)
+
+
+def test_rows_come_in_order_with_their_sources(file):
+    rows = list(read_rows(file, limit=3))
+    assert [source for source, _, _ in rows] == ["room 0", "room 1", "room 0"]
+    assert [text.lower().strip(".") for _, text, _ in rows] == [sample.text for sample in load_samples()[:3]]
+
+
+def test_rates_are_those_of_each_source_and_of_all(measured, bundled):
+    _, metrics = measured
+    each = [word_errors(sample.text, transcribe(*bundled, sample.path).text) for sample in load_samples()[:4]]
+    assert set(metrics["sources"]) == {"room 0", "room 1", "together"}
+    for source, errors in (("room 0", each[::2]), ("room 1", each[1::2]), ("together", each)):
+        rates = metrics["sources"][source]
+        assert rates["own"]["wer"] == total_errors(errors).rate
+        assert rates["own"]["clips"] == len(errors)
+        assert rates["silent"]["wer"] == 1.0
+    assert metrics["sources"]["together"]["a random projector"]["wer"] > 0.5
+    assert metrics["digits"] is None
+    assert metrics["seconds"]["own"] > metrics["seconds"]["silent"]
+
+
+def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
+    _, metrics = measured
+    made = {
+        "stage": "joint",
+        "steps": 4321,
+        "utterances": 99_000,
+        "hours": 1.25,
+        "machine": "Abacus",
+        "processes": 2,
+        "threads": 3,
+        "trained_on": {"clips": 17, "hours": 0.5},
+    }
+    made["started_from"] = {**made, "stage": "warm"}
+    write_provenance(tmp_path, {"projector": {"trained": True, "made_with": made}})
+    (tmp_path / "model.safetensors").write_bytes(bytes(9_000_000))
+    card = write_card(tmp_path, load("tiny"), metrics).read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == metrics
+    for source, rates in metrics["sources"].items():
+        (row,) = re.findall(rf"^\| {source} \|.*$", card, re.MULTILINE)
+        assert [f"{100 * rates[system]['wer']:.1f} %" in row for system in metrics["systems"]] == [True] * 3
+    assert "A projector of 9.0 MB" in card
+    assert "| warm | 4,321 | 99,000 | 1.25 | Abacus | 2 | 3 |" in card
+    for block in re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE):
+        head, rule, *rows = block.splitlines()
+        assert set(rule) <= set("|- ")
+        assert rows
+        assert {line.count("|") for line in (rule, *rows)} == {head.count("|")}
+
+
+def test_an_empty_file_is_an_error(file):
+    with pytest.raises(ValueError, match="expected rows with a recording, but found none"):
+        measure_people({"silent": lambda _: ""}, file, limit=0)
