@@ -16,6 +16,7 @@ page trains one while it is built, on one core, from random weights. Run the scr
 # The package brings a few hundred short clips to train on, and others to test on: the same kind of voices,
 # but sentences that nothing here was trained on. **Predict:** how many minutes of speech will it take?
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,9 +29,8 @@ import asrscope
 from asrscope import plots
 from asrscope.loading.provenance import PARTS, describe_weights
 from asrscope.recognition.metrics import bootstrap_interval, total_errors
-from asrscope.training.encodings import EncoderPass, cache_encodings, load_encodings
-from asrscope.training.options import Options
-from asrscope.training.projector import FrozenDecoder, ProjectorRecipe, make_projector, train_projector
+from asrscope.training.encodings import cache_encodings, load_encodings
+from asrscope.training.projector import make_projector, recipe_for, train_projector
 from asrscope_recipe.lesson import load_lesson
 from asrscope_recipe.writing import count_errors
 
@@ -56,9 +56,8 @@ plots.player(asrscope.trace(model, processor, sample.path, name=sample.name, ref
 temporary = TemporaryDirectory()
 folder = Path(temporary.name)
 for name, clips in lesson.items():
-    cache_encodings(EncoderPass(model.audio_tower, [clips]), folder / name, copies=1)
+    cache_encodings(model.audio_tower, clips, folder / name)
 held_out = load_encodings(folder / "held-out")
-decoder = FrozenDecoder(model.language_model, processor.tokenizer, processor.prompt())
 before = {part: describe_weights(part, getattr(model, own), "").sha256 for part, own in PARTS.items()}
 print(*[f"{part}: {digest[:16]}" for part, digest in before.items()], sep="\n")
 
@@ -69,12 +68,12 @@ print(*[f"{part}: {digest[:16]}" for part, digest in before.items()], sep="\n")
 # drawn at random and is told to keep the projector after some steps. **Predict:** will the loss fall evenly?
 
 kept = (0, 10, 20, 30, 40, 50, 60, 80, 100, 140)
-shape = {"stack_factor": model.config.stack_factor, "hidden_size": model.config.projector_hidden_size}
-recipe = ProjectorRecipe(**shape, steps=kept[-1], positions_per_batch=900, copies=1)
+pair = (model, processor)
+recipe = recipe_for("tiny", pair)  # a projector of the same sizes as the bundled one
+recipe = replace(recipe, steps=kept[-1], positions_per_batch=900, precision="fp32")
 losses, heard = [], [0]
 note = lambda run, line: line or (losses.append(run.loss), heard.append(run.utterances))  # noqa: E731
-how = {"keep": kept, "options": Options(precision="fp32"), "watch": note}
-train_projector(folder / "train", decoder, folder / "run", recipe, **how)
+train_projector(pair, folder / "train", folder / "run", recipe, keep=kept, watch=note)
 
 each = heard[-1] / len(lesson["train"].texts)
 words = f"{len(losses)} steps, {heard[-1]} clips heard, each about {each:.1f} times"
@@ -96,12 +95,12 @@ plots.show(curve)
 # loss, before it, or after it?
 
 bundled = model.multi_modal_projector
-own = make_projector(held_out.encoder_dim, model.language_model, recipe)
+own = make_projector(model.config.audio_config.d_model, model.get_input_embeddings().weight, recipe)
 model.multi_modal_projector = own
 rates, moments = {}, []
 for step in kept:
     own.load_state_dict(load_file(folder / "run" / "kept" / f"{step:06d}.safetensors"))
-    errors = count_errors(own, decoder, held_out)
+    errors = count_errors(own, pair, held_out)
     rates[step] = plots.Rate(total_errors(errors).rate, bootstrap_interval(errors))
     seen = asrscope.trace(model, processor, sample.path)
     nearest = tuple(texts[0] for texts in seen.nearest_texts)
@@ -132,7 +131,7 @@ plots.show(plots.step_slider(moments, "words", title, seconds_per_token=seconds)
 for part, name in PARTS.items():
     same = describe_weights(part, getattr(model, name), "").sha256 == before[part]
     print(f"{part}: {'unchanged' if same else 'other weights than before'}")
-errors = count_errors(bundled, decoder, held_out)
+errors = count_errors(bundled, pair, held_out)
 theirs = plots.Rate(total_errors(errors).rate, bootstrap_interval(errors))
 print(f"WER of the bundled projector {theirs}, of ours {rates[kept[-1]]}")
 temporary.cleanup()

@@ -255,11 +255,11 @@ def bundled():
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """Folders of three very small parts after six steps each, of their encodings, and of the shards."""
+    """Folders of very small parts after six steps each, of their encodings, and of the shards."""
     from training_kit import make_shards, train_all
 
     shards = make_shards(tmp_path_factory.mktemp("cache") / "shards")
-    return {**train_all(shards, tmp_path_factory.mktemp("trained")), "shards": shards}
+    return train_all(shards, tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(scope="session")

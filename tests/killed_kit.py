@@ -10,10 +10,10 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-from training_kit import ENCODER, FP32, make_shards
+from training_kit import ENCODER, make_shards
 
 from asrscope.training.curves import read_log
 from asrscope_recipe.encoder import train_encoder
@@ -23,7 +23,7 @@ LEAST = 5  # kills
 
 
 def train(cache, folder):
-    train_encoder(cache, folder, ENCODER, save_every=SAVE_EVERY, evaluate_every=100, options=FP32)
+    train_encoder(cache, folder, replace(ENCODER, save_every=SAVE_EVERY))
 
 
 def forked(cache, folder):
@@ -52,10 +52,9 @@ def killed(cache, folder, seconds, rng):
         if not os.WIFSIGNALED(status):
             assert os.WEXITSTATUS(status) == 0
             return found
-        path = folder / "checkpoint.pt"
-        state = torch.load(path, weights_only=True) if path.exists() else {"step": 0}
+        saved = max((int(path.name.removeprefix("step-")) for path in folder.glob("step-*")), default=0)
         log = read_log(folder / "log.jsonl")
-        found.append({"checkpoint": state["step"], "log": log[-1]["step"] if log else 0})
+        found.append({"checkpoint": saved, "log": log[-1]["step"] if log else 0})
 
 
 if __name__ == "__main__":

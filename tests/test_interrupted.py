@@ -16,12 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from training_kit import FP32
 
 from asrscope import files
 from asrscope.files import alone_in, remove_partial, write_bytes, write_text, written
 from asrscope.training.curves import end_last_line, read_log
-from asrscope.training.run import Run
+from asrscope.training.run import Recipe, Run
 
 TESTS = Path(__file__).parent
 PATIENCE = 300  # seconds for a program, on a machine that does ten other things
@@ -116,10 +115,10 @@ import numpy as np, torch
 from safetensors.torch import save
 from asrscope.files import write_bytes, write_text, written
 from asrscope.scope.traces import Trace
-from asrscope.training.run import Run
-from asrscope.training.options import Options
+from asrscope.training.run import Recipe, Run
 trace = Trace.load(folder / "trace.npz")
-run = Run(folder / "run", torch.nn.Linear(300, 300), 4, 0.1, 0, options=Options(precision="fp32"))
+model = torch.nn.Linear(300, 300)
+run = Run(folder / "run", model, torch.optim.AdamW(model.parameters()), Recipe(precision="fp32"))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 from asrscope.plots.report import write_html, write_json
 found = {}
@@ -129,7 +128,7 @@ for name, write in {
     "trace.npz": lambda: trace.save(folder / "trace.npz"),
     "page.html": lambda: write_html(trace, folder / "page.html"),
     "page.json": lambda: write_json(trace, folder / "page.json"),
-    "run/checkpoint.pt": run.save,
+    "run/step-00000000": run.save,
 }.items():
     try:
         write()
@@ -148,15 +147,18 @@ def test_a_disk_that_is_full_is_one_error_and_the_old_content_stays(tmp_path, ma
         (tmp_path / name).write_bytes(b"old")
     (tmp_path / "run").mkdir()
     found = json.loads(program(LIMITED, tmp_path).communicate(timeout=PATIENCE)[0])
+    saved = found.pop("run/step-00000000")
+    assert saved.startswith(f"{tmp_path}/run/step-00000000: cannot be written (")
+    assert saved.endswith("): make room, or choose another place")
     assert found == {
         name: f"{tmp_path / name}: cannot be written (File too large): make room, or choose another place"
-        for name in ("text", "weights", "trace.npz", "page.html", "page.json", "run/checkpoint.pt")
+        for name in ("text", "weights", "trace.npz", "page.html", "page.json")
     }
     assert (tmp_path / "trace.npz").read_bytes() == kept
     assert {(tmp_path / name).read_bytes() for name in ("text", "weights", "page.html", "page.json")} == {
         b"old"
     }
-    assert names(tmp_path / "run") == [".lock"]
+    assert names(tmp_path / "run") == [".lock", "run.json"]
     assert not list(tmp_path.glob(".*"))
 
 
@@ -215,15 +217,20 @@ for number in range(int(sys.argv[3])):
 """
 
 
+def make_run(folder):
+    model = nn.Linear(2, 1)
+    return Run(folder, model, torch.optim.AdamW(model.parameters()), Recipe(precision="fp32"))
+
+
 def test_a_folder_is_for_one_process_until_that_has_ended(tmp_path):
     holder = program(HOLD, tmp_path)
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(OSError, match=f"{tmp_path}: another process is at work in this folder: wait for its"):
-        Run(tmp_path, nn.Linear(2, 1), 10, 0.1, 0, options=FP32)
+        make_run(tmp_path)
     holder.send_signal(signal.SIGKILL)
     holder.communicate(timeout=PATIENCE)
     assert (tmp_path / ".lock").exists()  # which is no obstacle
-    Run(tmp_path, nn.Linear(2, 1), 10, 0.1, 0, options=FP32)
+    make_run(tmp_path)
     again = alone_in(tmp_path)  # the same process may, as a run that is resumed in a notebook does
     again.release(force=True)
 
@@ -288,7 +295,7 @@ def test_a_training_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path, audit
         for run in runs
     ]
     assert curves[0] == curves[1]
-    assert not list((tmp_path / "killed").glob(".checkpoint*"))
+    assert not list((tmp_path / "killed").glob(".step-*"))
     audit_record("killed_trainings", {"kills": len(kills)})
 
 

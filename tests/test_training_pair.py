@@ -1,8 +1,9 @@
 """Only a projector is trained, on recordings, between the encoder and the decoder of any checkpoint."""
 
+import csv
 import io
-import json
 import re
+import shutil
 
 import pytest
 import soundfile
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed file:ResourceWarning",  # pandas, in the reader of tables
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
 )
-STEPS = ("--set", "steps=3", "--set", "copies=2", "--set", "hidden_size=24")
+STEPS = [f"--set={one}" for one in ("steps=3", "copies=2", "hidden_size=24", "precision=fp32")]
 
 
 def train(cache, *arguments):
@@ -50,13 +51,13 @@ def done(corpus, tmp_path_factory):
 def test_parts_of_another_pair_are_for_the_large_one(tmp_path):
     result = train(tmp_path, "--corpus", "c", "--encoder", "e")
     assert result.exit_code == 2
-    assert result.stderr.startswith("asrscope: error: only the preset 'full' can be given another")
+    assert result.stderr.startswith("asrscope: error: Only a model that is put together has options")
 
 
 def test_the_new_model_loads_and_transcribes(done):
     cache, result = done
     assert result.exit_code == 0, result.stderr
-    assert f"the model is in {cache / 'pair' / 'model'}" in result.stderr
+    assert f"what was made is in {cache / 'pair' / 'model'}" in result.stderr
     loaded = load(cache / "pair" / "model")
     assert loaded[0].config.projector_hidden_size == 24
     assert isinstance(transcribe(*loaded, load_sample("milk").path).text, str)
@@ -89,12 +90,6 @@ def test_rows_that_cannot_be_used_are_said_and_counted(done):
     assert "rows that cannot be used: 1" in result.stderr
 
 
-def test_the_saving_of_the_cache_is_measured_on_recordings_too(done):
-    cache, _ = done
-    recipe = json.loads((cache / "pair" / "projector" / "projector" / "recipe.json").read_text("utf-8"))
-    assert recipe["cache"]["recomputed_seconds"] > recipe["cache"]["cached_seconds"] > 0
-
-
 def test_the_command_run_again_does_nothing_new(done, corpus):
     cache, _ = done
     log = (cache / "pair" / "projector" / "log.jsonl").read_bytes()
@@ -118,15 +113,15 @@ def test_a_full_pair_gets_a_projector_that_its_preset_takes(full_parts, tmp_path
         tmp_path,
         *("--corpus", corpus, "--streaming", "--model", "full", "--set", "steps=2"),
         *("--encoder", full_parts["encoder"], "--decoder", full_parts["decoder"]),
-        *("--set", "hidden_size=24"),
+        *("--set", "hidden_size=24", "--set", "precision=fp32"),
     )
     assert result.exit_code == 0, result.stderr
     assert re.search(rf"left out: {rows[0]['id']}: .* s long, at most 2 s can be used", result.stderr)
-    encodings = load_encodings(tmp_path / "pair" / "encodings")
-    assert {clip.positions for clip in encodings.clips} == {100}  # padded, as the model pads
-    projector = tmp_path / "pair" / "projector" / "projector" / "model.safetensors"
-    model, _ = load("full", projector=projector, **full_parts)
+    encodings = load_encodings(tmp_path / "pair" / "encodings" / "0")
+    assert {len(clip.hidden) for clip in encodings} == {100}  # padded, as the model pads
+    model, _ = load("full", projector=tmp_path / "pair" / "model", **full_parts)
     assert model.config.projector_hidden_size == 24
+    assert not list((tmp_path / "pair" / "model").glob("tokenizer*"))  # the projector alone
 
 
 def test_going_on_between_other_parts_is_refused(done, corpus, make_checkpoint):
@@ -134,4 +129,47 @@ def test_going_on_between_other_parts_is_refused(done, corpus, make_checkpoint):
     other = make_checkpoint()
     result = train(cache, "--corpus", corpus, "--streaming", "--model", other, *STEPS)
     assert result.exit_code == 2
-    assert "holds the output of another encoder" in result.stderr
+    assert "made with another encoder" in result.stderr
+
+
+def recordings(folder, text, corrected=None):
+    """Write a folder of recordings with a table that has two columns of text."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["file_name", "text", "corrected"])
+        table.writerows((sample.path.name, text, corrected or text) for sample in load_samples()[:2])
+    return folder
+
+
+def test_what_was_changed_since_is_noticed(tmp_path):
+    corpus, cache = recordings(tmp_path / "talk", "old words", "right words"), tmp_path / "cache"
+    for sample in load_samples()[:2]:
+        shutil.copy(sample.path, corpus)
+    arguments = ("--corpus", corpus, *STEPS)
+    assert train(cache, *arguments).exit_code == 0
+    for change in (lambda: ("--text-column", "corrected"), lambda: recordings(corpus, "new words") and ()):
+        result = train(cache, *arguments, *change())
+        assert result.exit_code == 2
+        assert re.search("made with another (text_column|files) .* Make sure to delete", result.stderr)
+
+
+def test_a_run_without_a_usable_row_leaves_nothing_that_stands_in_the_way(tmp_path):
+    corpus, cache = recordings(tmp_path / "later", "some words"), tmp_path / "cache"
+    result = train(cache, "--corpus", corpus, *STEPS)
+    assert result.exit_code == 2
+    assert "no row of the corpus can be used; 2 cannot" in result.stderr
+    for sample in load_samples()[:2]:
+        shutil.copy(sample.path, corpus)
+    assert train(cache, "--corpus", corpus, *STEPS).exit_code == 0
+
+
+def test_a_bound_projector_starts_without_the_decoder(tmp_path, corpus):
+    bound = [f"--set={one}" for one in ("output=bound", "ctc=0.2", "held_out=2")]
+    result = train(tmp_path, "--corpus", corpus, *STEPS, *bound, "--warm-steps", 3)
+    assert result.exit_code == 0, result.stderr
+    assert "dev_wer" in (tmp_path / "pair" / "warm" / "log.jsonl").read_text("utf-8")
+    assert "dev_loss" in (tmp_path / "pair" / "projector" / "log.jsonl").read_text("utf-8")
+    loaded = load(tmp_path / "pair" / "model")
+    assert loaded[0].config.projector_output == "bound"
+    assert isinstance(transcribe(*loaded, load_sample("milk").path).text, str)

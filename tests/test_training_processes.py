@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_kit import FP32, losses, make_shards, train_all
+from training_kit import PROJECTORS, QUIET, losses, make_shards, train_all
 
 TESTS = Path(__file__).parent
-STAGES = ("encoder", "decoder", "projector")
+STAGES = ("encoder", "decoder", *PROJECTORS)
 
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -46,7 +46,7 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(cache, tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
-    train_all(cache / "shards", folder, FP32)
+    train_all(cache / "shards", folder, **QUIET)
     return folder
 
 
@@ -64,40 +64,31 @@ def test_the_loss_curve_of_two_processes_agrees_with_that_of_one(alone, together
     # Both are rounded to four digits; sums in another order differ by a few of the last.
     assert list(two.values()) == pytest.approx(list(one.values()), abs=3e-4)
     assert len(set(one.values())) > 1
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_two_processes_count_what_the_whole_batch_holds(alone, together, stage):
-    one, two = (
-        json.loads((folder / stage / stage / "recipe.json").read_text(encoding="utf-8"))
+    part = "projector" if stage in PROJECTORS else stage
+    made = [
+        json.loads((folder / stage / part / "recipe.json").read_text(encoding="utf-8"))
         for folder in (alone, together / "whole")
-    )
-    assert (one["processes"], two["processes"]) == (1, 2)
-    assert one["utterances"] == two["utterances"] > 0
+    ]
+    assert [each["processes"] for each in made] == [1, 2]
+    assert made[0]["utterances"] == made[1]["utterances"] > 0
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_two_processes_that_resume_equal_two_that_never_stopped(together, stage):
+def test_two_processes_that_resume_equal_two_that_never_stopped(together):
     whole, resumed = (
-        load_file(together / kind / stage / stage / "model.safetensors") for kind in ("whole", "resumed")
+        load_file(together / kind / "joint" / "projector" / "model.safetensors")
+        for kind in ("whole", "resumed")
     )
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
-def test_the_command_runs_unchanged_under_a_launcher(cache, tmp_path, launcher):
-    sizes = (
-        "d_model=32",
-        "layers=1",
-        "heads=2",
-        "ffn=32",
-        "steps=3",
-        "frames_per_batch=400",
-        "phone_steps=1",
-    )
-    settings = [part for size in sizes for part in ("--set", size)]
+@pytest.mark.parametrize(
+    ("launcher", "precision"), [(TORCHRUN, "bf16"), (ACCELERATE, "fp32")], ids=["torchrun", "accelerate"]
+)
+def test_the_command_runs_unchanged_under_a_launcher(cache, tmp_path, launcher, precision):
+    sizes = {"d_model": 32, "layers": 1, "heads": 2, "ffn": 32, "steps": 3, "frames_per_batch": 400}
+    settings = [f"--set={name}={value}" for name, value in (sizes | {"precision": precision}).items()]
     (tmp_path / "shards").symlink_to(cache / "shards")
-    command = ("encoder", "--cache", tmp_path, "--precision", "fp32", *settings)
+    command = ("encoder", "--cache", tmp_path, *settings, "--set=phone_steps=1")
     done = launch("-m", "asrscope_recipe", *command, launcher=launcher)
     assert sorted(losses(tmp_path / "encoder")) == [1, 2, 3]
     assert (tmp_path / "encoder" / "encoder" / "model.safetensors").is_file()
@@ -110,13 +101,15 @@ def test_processes_that_see_different_data_do_not_train(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import os, pathlib, torch\n"
-        "from asrscope.training.run import Run\n"
-        f"run = Run(pathlib.Path({str(tmp_path / 'run')!r}), torch.nn.Linear(2, 1), 2, 0.1, 0)\n"
-        "next(run.batches([3, 4, 5 + int(os.environ['RANK'])], 10))\n",
+        "from asrscope.training.run import Recipe, Run\n"
+        "model = torch.nn.Linear(2, 1)\n"
+        "optimizer = torch.optim.AdamW(model.parameters())\n"
+        f"run = Run(pathlib.Path({str(tmp_path / 'run')!r}), model, optimizer, Recipe(precision='fp32'))\n"
+        "run.begin([3, 4, 5 + int(os.environ['RANK'])])\n",
         encoding="utf-8",
     )
     done = launch(script, status=1)
-    assert "process 1 sees other data than the first (3 against 3 items)" in done.stderr
+    assert "sees other data (3 items against 3)" in done.stderr
 
 
 def test_all_stages_at_once_are_not_for_a_launcher(tmp_path):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import asrscope
-from asrscope.training.projector import FrozenDecoder
 from asrscope_recipe.writing import write_down
 
 
@@ -21,17 +20,15 @@ def traces(loaded):
 def test_a_batch_of_clips_is_written_as_each_by_itself(loaded, traces, monkeypatch):
     from asrscope_recipe import writing
 
-    model, processor = loaded
-    decoder = FrozenDecoder(model.language_model, processor.tokenizer, processor.prompt())
+    model, _ = loaded
     monkeypatch.setattr(writing, "CLIPS_AT_ONCE", 3)  # batches, the last one smaller
     hidden = [trace.encoder_hidden_states for trace in traces]
     assert len({len(states) for states in hidden}) > 3  # so there is padding
-    assert write_down(model.multi_modal_projector, decoder, hidden) == [trace.text for trace in traces]
+    assert write_down(model.multi_modal_projector, loaded, hidden) == [trace.text for trace in traces]
 
 
 def test_a_random_projector_gets_no_further_than_a_clips_length_allows(traces):
     model, processor = asrscope.load("tiny", random_projector=True)
-    decoder = FrozenDecoder(model.language_model, processor.tokenizer, processor.prompt())
     states = np.asarray(traces[0].encoder_hidden_states)[:20]
-    (text,) = write_down(model.multi_modal_projector, decoder, [states])
+    (text,) = write_down(model.multi_modal_projector, (model, processor), [states])
     assert len(processor.tokenizer.encode(text)) <= 0.4 * 12 + 8 + 1

@@ -39,6 +39,7 @@ BOUND = {"output": "bound", "prompt_vectors": 4, "dropout": 0.1, "masked": 0.1, 
 WARM = replace(PROJECTOR, stage="warm", positions_per_batch=300, **BOUND)
 JOINT = replace(PROJECTOR, ctc=0.2, **BOUND)
 PROJECTORS = {"projector": PROJECTOR, "warm": WARM, "joint": JOINT}
+QUIET = {"dropout": 0.0, "masked": 0.0}  # what is drawn for a layer is drawn in each process by itself
 
 
 def buzz(rng, text, _draw_voice):
@@ -69,6 +70,8 @@ def encode(encoder, shards, folder):
 
 def train_stage(stage, done, folder, **changes):
     """Train one stage from what the earlier ones left."""
+    if stage not in PROJECTORS:
+        changes = {name: value for name, value in changes.items() if name not in QUIET}
     if stage == "encoder":
         return train_encoder(done["shards"].parent, folder, replace(ENCODER, **changes))
     if stage == "decoder":
@@ -121,6 +124,7 @@ def broken_off(train, after):
 
 if __name__ == "__main__":  # one of several processes: see test_training_processes.py
     cache, out = map(Path, sys.argv[1:])
-    done = train_all(cache / "shards", out / "whole")
-    broken_off(lambda: train_stage("joint", done, out / "resumed" / "joint"), after=5)
-    train_stage("joint", done, out / "resumed" / "joint")
+    done = train_all(cache / "shards", out / "whole", **QUIET)
+    where = out / "resumed" / "joint"
+    broken_off(lambda: train_stage("joint", done, where, **QUIET), after=5)
+    train_stage("joint", done, where, **QUIET)

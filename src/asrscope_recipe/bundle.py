@@ -1,4 +1,4 @@
-"""Join the parts of the bundled model: first encoder and decoder, for the projector's training, then all three."""
+"""Join the parts of the bundled model: encoder and decoder to train the projector between, then all three."""
 
 import json
 from pathlib import Path

@@ -299,4 +299,37 @@ def small(
         say(f"the projector is in {made}: asrscope.load('{made}')")
 
 
+@app.command()
+def people(
+    test: Annotated[Path, typer.Argument(help="Parquet with the columns audio, text and source.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="What is measured: a name, or a folder.")
+    ] = "small",
+    warm: Annotated[Path | None, typer.Option(help="Folder of the projector after the warm start.")] = None,
+    whisper: Annotated[
+        Path | None, typer.Option(help="Folder of the whole Whisper model, with its own decoder.")
+    ] = None,
+    compare: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Another recognizer: 'pocketsphinx'.")
+    ] = None,
+    recordings: Annotated[
+        Path | None, typer.Option(help="Folder of digits spoken by people, named as 7_speaker_0.wav.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="So many rows, the first ones.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Measure a pair on recordings of people, beside others that hear the same, and write its model card."""
+    with expected_errors(), processes(threads):
+        from asrscope.loading.presets import load
+        from asrscope.loading.stored import CHECKPOINTS
+        from asrscope_recipe.people import measure_people, systems_beside, write_card
+
+        loaded = load(model)
+        target = Path(model) if Path(model).is_dir() else CHECKPOINTS / model
+        systems = systems_beside(target.name, loaded, warm=warm, whisper=whisper, peer=compare)
+        with progress(1) as report:
+            metrics = measure_people(systems, test, limit=limit, recordings=recordings, report=report)
+        complain(f"wrote {write_card(target, loaded, metrics)}")
+
+
 app.command()(curves)

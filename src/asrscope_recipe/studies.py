@@ -106,7 +106,7 @@ def variants(base: ProjectorRecipe, encoder_dim: int, decoder_dim: int) -> dict[
 class Study:
     """Projectors between the encoder and the decoder of one model, in one folder of the cache.
 
-    Each part of the work goes on where it was stopped. Other weights have another folder.
+    Each part of the work goes on where it was stopped. Other weights, and another plan, have another folder.
 
     Parameters
     ----------
@@ -133,8 +133,8 @@ class Study:
         self.unchanged = f"k = {config.stack_factor}"
         parts = {part.part: part.sha256 for part in provenance_of(self.model)}
         self.parts = {part: parts[part] for part in ("encoder", "decoder")}
-        marks = "-".join(digest[:8] for digest in self.parts.values())
-        self.folder = cache / "studies" / marks
+        marks = [*self.parts.values(), hashlib.sha256(repr(plan).encode()).hexdigest()]
+        self.folder = cache / "studies" / "-".join(digest[:8] for digest in marks)
 
     def encode(self, progress: Progress | None = None) -> None:
         """Cache the encoder's output for the clips to train on and the clips to test on.
@@ -160,7 +160,7 @@ class Study:
         return self.folder / variant.lower().replace(" = ", "").replace(" ", "-")
 
     def train(self, variant: str, watch: Watch | None = None) -> None:
-        """Train one variant, or go on with it; ValueError if its folder holds that of another plan."""
+        """Train one variant, or go on with it."""
         train_projector(
             (self.model, self.processor),
             self.folder / "encodings",

@@ -26,7 +26,7 @@ PLAIN = re.compile(r"[A-Za-z' ,.!?;-]+")  # what a synthesizer says as it is wri
 
 
 def example_sentences(folder: Path = DICTIONARY, seed: int = 0) -> list[str]:
-    """List the example sentences of 4 to 13 words, written as people write, in an order that the seed decides.
+    """List the example sentences of 4 to 13 words, as people write, in an order that the seed decides.
 
     Raises
     ------

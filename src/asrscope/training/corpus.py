@@ -72,8 +72,8 @@ class Source(Protocol):
 def plain_text(text: str) -> str:
     """Reduce a transcript to lowercase words, as the bundled model writes them.
 
-    Letters keep the marks that belong to them in any script, numbers their points; what stands in brackets for
-    noises or punctuation is dropped. Scores are computed on a stronger normalization, see
+    Letters keep the marks that belong to them in any script, numbers their points; what stands in brackets
+    for noises or punctuation is dropped. Scores are computed on a stronger normalization, see
     `asrscope.recognition.metrics`.
     """
     text = APOSTROPHES.sub("'", MARKS.sub(" ", unicodedata.normalize("NFC", _full_width(text)))).lower()
@@ -261,8 +261,8 @@ class Corpus:
             raise ValueError("no sound")
         if isinstance(stored, str) and self._metadata is not None:
             # Links are followed, as the Hub's cache has them; a name must not climb out.
-            name = os.path.normpath(stored)
-            if os.path.isabs(name) or name.split(os.sep)[0] == os.pardir:
+            name = Path(os.path.normpath(stored))
+            if name.is_absolute() or os.pardir in name.parts:
                 raise ValueError(f"{stored} lies outside of {self._metadata.parent}")
             stored = self._metadata.parent / name
         return load_audio(stored, on_warning=ignore)

@@ -189,7 +189,7 @@ def count_bad(folder: Path) -> int:
 def disturbed(
     log_mel: Float[ndarray, "frames n_mels"], seed: Sequence[int], frames: int
 ) -> Float[ndarray, "new_frames n_mels"]:
-    """Disturb one clip: another pace, if it stays within so many ``frames``, another speaker, room and level."""
+    """Disturb one clip: another speaker, room and level, and another pace if ``frames`` are enough for it."""
     mel = log_mel.astype(np.float32)
     [longer], _ = stretch([mel], [np.zeros(len(mel) // 2, np.int64)], np.random.default_rng(seed))
     features, mask = pad_batch([longer if len(longer) <= frames else mel])

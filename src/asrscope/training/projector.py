@@ -1,9 +1,9 @@
 """Train the projector between any frozen encoder and any frozen decoder: one loop, two stages.
 
-``warm``: each audio token points to the decoder's token embeddings, and learns by CTC to spell the transcript with
-them. The decoder itself is not run, so this is quick. ``joint``: the audio tokens stand in the prompt, and the
-loss is how improbable the frozen decoder finds the transcript after it. The second can begin where the first
-ended, or by itself, from random weights.
+``warm``: each audio token points among the decoder's token embeddings, and learns by CTC to spell the
+transcript with them. The decoder itself is not run, so this is quick. ``joint``: the audio tokens stand in the
+prompt, and the loss is how improbable the frozen decoder finds the transcript after it. The second can begin
+where the first ended, or by itself, from random weights.
 """
 
 import copy
@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,7 @@ class ProjectorRecipe(Recipe):
     stage : {"warm", "joint"}
         By CTC over the decoder's embeddings, or through the frozen decoder.
     stack_factor, hidden_size, norm, mlp, context, output, prompt_vectors
-        Architecture, see `asrscope.projector.AudioProjector`. An output that is bound, is bound to the tokens of
-        the transcripts.
+        Architecture, see `asrscope.projector.AudioProjector`. A bound one is bound to the transcripts' tokens.
     positions_per_batch : int
         Decoder positions (``warm``: audio tokens) in a batch, padding included.
     prompt_rate : float
@@ -68,13 +68,13 @@ class ProjectorRecipe(Recipe):
     ctc : float
         Weight of the CTC loss that ``joint`` keeps beside the decoder's.
     negatives : int
-        Tokens that CTC scores beside those of the batch, drawn at random; the whole vocabulary would take long.
+        Tokens that CTC scores beside those of the batch, drawn at random: all would take long.
     dropout, masked : float
         Part of the hidden layer, and of the encoder's output, that is left out at random.
     copies : int
         Differently disturbed copies of every clip in the cache.
     held_out : int
-        One speaker in so many (where nobody is named: one sentence) is not trained on, but measured; 0 for none.
+        One speaker in so many (where nobody is named: one sentence) is kept to measure on; 0 for none.
     batches_of : int
         Put together the batches that a projector of this stack factor gets; 0: of the own one. So projectors
         of different ones see the same clips in the same steps.
@@ -164,8 +164,8 @@ class Prompt:
         self.learned_id: int | None = self.tokenizer.get_vocab().get(PROMPT_TOKEN)
         if learned and self.learned_id is None:
             raise ValueError(
-                f"a learned prompt needs a placeholder, but the tokenizer has no {PROMPT_TOKEN}. Make sure to add it, "
-                "and a row for it with resize_token_embeddings, or to set prompt_vectors=0"
+                f"a learned prompt needs a placeholder, but the tokenizer has no {PROMPT_TOKEN}. Make sure "
+                "to add it, with a row for it (resize_token_embeddings), or to set prompt_vectors=0"
             )
         audio, asked = processor.audio_token, processor.instruction
         self.instruction = asked
@@ -214,7 +214,7 @@ class Translator(nn.Module):
         *,
         bind: bool,
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Return audio tokens, the scores of blank and candidates, and the learned prompt; None: not asked for."""
+        """Return audio tokens, scores of blank and candidates, the learned prompt, as far as asked for."""
         vectors = self.projector.point(hidden)
         binding: TokenBinding | None = self.projector.binding
         scores = None
@@ -269,7 +269,7 @@ class Batches:
             self.spellings = [prompt.spelling(clip.text) for clip in self.clips]
             # CTC needs a place for each token, and for a blank between two that are equal.
             fits = [
-                len(ids) + sum(a == b for a, b in zip(ids, ids[1:], strict=False)) <= self.audio_tokens(clip)
+                len(ids) + sum(a == b for a, b in pairwise(ids)) <= self.audio_tokens(clip)
                 for ids, clip in zip(self.spellings, self.clips, strict=True)
             ]
             for kept in ("clips", "answers", "spellings"):

@@ -1,0 +1,232 @@
+"""Measure a pair on recordings of people, beside others that hear the same, and write its model card."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import ModelCard, ModelCardData
+from jaxtyping import Float32
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+from asrscope.audio import SAMPLE_RATE, load_audio
+from asrscope.encoder import encode
+from asrscope.files import write_text
+from asrscope.loading.presets import Loaded, load, untrained
+from asrscope.loading.provenance import provenance_of, read_claims
+from asrscope.projector import AudioProjector
+from asrscope.recognition.evaluation import Recognize
+from asrscope.recognition.metrics import (
+    NORMALIZER,
+    WordErrors,
+    bootstrap_interval,
+    normalize,
+    total_errors,
+    word_errors,
+)
+from asrscope.recognition.transcribe import transcribe
+from asrscope.training.projector import read_nearest
+from asrscope.training.run import machine
+from asrscope_recipe.comparison import load_peer, spoken_digits
+
+__all__ = ["measure_people", "read_rows", "systems_beside", "write_card"]
+
+Waveform = Float32[np.ndarray, " samples"]
+
+
+def read_rows(file: Path, limit: int | None = None) -> Iterator[tuple[str, str, Waveform]]:
+    """Read source, text and sound of the rows of a parquet file, in its order."""
+    from pyarrow.parquet import ParquetFile  # noqa: PLC0415 - comes with datasets
+
+    count = 0
+    for batch in ParquetFile(file).iter_batches(64, columns=["audio", "text", "source"]):
+        for row in batch.to_pylist():
+            if limit is not None and count >= limit:
+                return
+            count += 1
+            sound = load_audio(row["audio"]["bytes"], on_warning=lambda _: None)
+            yield row["source"], row["text"], sound
+
+
+def systems_beside(
+    name: str,
+    loaded: Loaded,
+    *,
+    warm: Path | None = None,
+    whisper: Path | None = None,
+    peer: str | None = None,
+) -> dict[str, Recognize]:
+    """Name what is to hear the recordings.
+
+    Parameters
+    ----------
+    name : str
+        What to call the model that is measured.
+    loaded : (AsrScopeForConditionalGeneration, AsrScopeProcessor)
+        The model.
+    warm : Path, optional
+        Folder of a projector after the warm start: it is read by its nearest tokens, without the decoder.
+    whisper : Path, optional
+        Folder of the whole Whisper model that the encoder comes from, with its own decoder.
+    peer : str, optional
+        Another recognizer, see `asrscope_recipe.comparison.load_peer`.
+
+    Returns
+    -------
+    dict of str to callable
+        Each takes a waveform, shape (samples,), 16 kHz, and returns text. ``tiny`` and a random projector
+        between the same parts are always among them.
+    """
+
+    def by(pair: Loaded) -> Recognize:
+        return lambda waveform: transcribe(*pair, waveform).text
+
+    model, processor = loaded
+    systems = {name: by(loaded), "tiny": by(load("tiny"))}
+    systems["a random projector"] = by((untrained(model), processor))
+    if warm is not None:
+        systems["the warm start alone"] = _warm_start(loaded, warm)
+    if whisper is not None:
+        systems["Whisper's own decoder"] = _whisper(whisper)
+    if peer is not None:
+        systems[peer] = load_peer(peer).recognize
+    return systems
+
+
+def _warm_start(loaded: Loaded, folder: Path) -> Recognize:
+    model, processor = loaded
+    made = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    table = model.get_input_embeddings().get_parameter("weight")
+    projector = AudioProjector(model.config.audio_config.d_model, table.shape[1], **made["settings"]).eval()
+    projector.load_state_dict(load_file(folder / "model.safetensors"))
+
+    @torch.inference_mode()
+    def recognize(waveform: Waveform) -> str:
+        features = torch.from_numpy(processor.features(waveform))[None]
+        hidden = encode(model.audio_tower, features)[0].float().numpy()
+        return read_nearest(projector, table, hidden, processor.tokenizer)
+
+    return recognize
+
+
+def _whisper(folder: Path) -> Recognize:
+    model = WhisperForConditionalGeneration.from_pretrained(folder).float().eval()
+    extractor = WhisperFeatureExtractor(feature_size=model.config.num_mel_bins)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def recognize(waveform: Waveform) -> str:
+        features = extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
+        ids = model.generate(features, max_new_tokens=200, do_sample=False)
+        return str(tokenizer.decode(ids[0], skip_special_tokens=True))
+
+    return recognize
+
+
+def measure_people(
+    systems: Mapping[str, Recognize],
+    file: Path,
+    *,
+    limit: int | None = None,
+    recordings: Path | None = None,
+    report: Callable[..., None] = lambda *_, **__: None,
+) -> dict[str, Any]:
+    """Let each system hear each recording, one directly after the other.
+
+    Parameters
+    ----------
+    systems : mapping of str to callable
+        What `systems_beside` returns.
+    file : Path
+        Parquet, with the columns ``audio``, ``text`` and ``source``.
+    limit : int, optional
+        So many rows, the first ones; default: all.
+    recordings : Path, optional
+        Folder of single digits spoken by people, see `asrscope_recipe.comparison.spoken_digits`.
+    report : callable, optional
+        Called as ``report(None, *lines)`` after each recording.
+
+    Returns
+    -------
+    dict
+        ``sources``: for each, and for all together, the rates of each system; ``seconds`` that each took for
+        ``audio_seconds`` of speech; ``digits``: how many of them each got right.
+    """
+    errors: dict[str, dict[str, list[WordErrors]]] = {}
+    seconds = dict.fromkeys(systems, 0.0)
+    heard = 0.0
+    for source, text, waveform in read_rows(file, limit):
+        heard += len(waveform) / SAMPLE_RATE
+        for name, recognize in systems.items():
+            begin = time.perf_counter()
+            written = recognize(waveform)
+            seconds[name] += time.perf_counter() - begin
+            for of in (source, "together"):
+                errors.setdefault(of, {}).setdefault(name, []).append(word_errors(text, written))
+        report(None)
+    if not errors:
+        raise ValueError(f"{file}: expected rows with a recording, but found none")
+    together = errors.pop("together")
+    digits = spoken_digits(recordings) if recordings else ()
+    right = {
+        name: sum(normalize(recognize(load_audio(one.audio))) == normalize(one.text) for one in digits)
+        for name, recognize in systems.items()
+    }
+    return {
+        "systems": list(systems),
+        "sources": {
+            source: {name: _rates(each) for name, each in by_system.items()}
+            for source, by_system in (*sorted(errors.items()), ("together", together))
+        },
+        "audio_seconds": round(heard, 1),
+        "seconds": {name: round(spent, 1) for name, spent in seconds.items()},
+        "digits": {"clips": len(digits), "right": right} if digits else None,
+        "normalizer": NORMALIZER,
+        "machine": machine(torch.device("cpu")),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _rates(each: list[WordErrors]) -> dict[str, Any]:
+    low, high = bootstrap_interval(each)
+    summed = total_errors(each)
+    return {"wer": summed.rate, "low": low, "high": high, "clips": len(each), **asdict(summed)}
+
+
+def write_card(target: Path, loaded: Loaded, metrics: Mapping[str, Any]) -> Path:
+    """Write ``metrics.json`` and the model card into the folder of a projector.
+
+    Parameters
+    ----------
+    target : Path
+        What `asrscope.training.projector.write_model` wrote; its ``provenance.json`` is read.
+    loaded : (AsrScopeForConditionalGeneration, AsrScopeProcessor)
+        The model, whose parameters are counted.
+    metrics : mapping
+        What `measure_people` returned.
+
+    Returns
+    -------
+    Path
+        The card, ``README.md``.
+    """
+    made = read_claims(target)["projector"]["made_with"]
+    stages = [stage for stage in (made.get("started_from"), made) if stage]
+    weights = target / "model.safetensors"
+    card = ModelCard.from_template(
+        ModelCardData(language="en", library_name="asrscope", pipeline_tag="automatic-speech-recognition"),
+        template_path=str(Path(__file__).with_name("people.md.jinja")),
+        name=target.resolve().name,
+        m=metrics,
+        made=made,
+        stages=stages,
+        megabytes=weights.stat().st_size / 1e6,
+        parts=provenance_of(loaded[0]),
+    )
+    write_text(target / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    write_text(target / "README.md", str(card))
+    return target / "README.md"
