@@ -169,7 +169,7 @@ autodoc_typehints = "none"  # the docstrings say more: shapes and units
 autodoc_default_options = {"show-inheritance": True}
 # Packages that document what their modules hold.
 autosummary_context = {
-    "whole": ["asrscope", "asrscope.plots", "asrscope.recognition.evaluation", "asrscope_course"]
+    "whole": ["asrscope", "asrscope.plots", "asrscope.recognition.evaluate", "asrscope_course"]
 }
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from asrscope.audio import SAMPLE_RATE, load_audio
-from asrscope.audio import record
+from asrscope.audio import SAMPLE_RATE, load_audio, record
 from asrscope.cli import app
 
 

@@ -4,10 +4,10 @@ import json
 import tarfile
 
 import pytest
+from serving import Answering, serving
 
 from asrscope.audio import load_audio
 from asrscope.audio.samples import PEOPLE, load_person
-from serving import Answering, serving
 
 NAME = "gregson"
 

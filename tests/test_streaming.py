@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asrscope.audio import load_audio
-from asrscope.audio import AudioStream
+from asrscope.audio import AudioStream, load_audio
 
 
 @pytest.fixture

@@ -272,7 +272,9 @@ def _room(pair: Any) -> Facts:
             facts[f"full.room.{kind}.{what}_gb"] = Fact(size, f"{by}: {what}, in GB", ".1f")
     places = {part: PAIRS["full"][part] for part in ("encoder", "decoder")}
     for part, name in places.items():
-        facts[f"full.{part}.repository"] = Fact(name, f"asrscope.loading.presets: repository of the {part}", "")
+        facts[f"full.{part}.repository"] = Fact(
+            name, f"asrscope.loading.presets: repository of the {part}", ""
+        )
         facts[f"full.{part}.revision"] = Fact(
             PINNED[name], f"asrscope.loading.pair: pinned commit of the {part}", ""
         )

@@ -20,7 +20,7 @@ from asrscope.files import write_text
 from asrscope.loading.presets import Loaded, load, untrained
 from asrscope.loading.provenance import provenance_of, read_claims
 from asrscope.projector import AudioProjector
-from asrscope.recognition.evaluation import Recognize
+from asrscope.recognition.evaluate import Recognize
 from asrscope.recognition.metrics import (
     NORMALIZER,
     WordErrors,
