@@ -159,7 +159,7 @@ def test_a_stage_can_be_told_to_go_on(quick):
         (["all", "--quick", "--set", "listener.steps=3"], "expected a stage of encoder, decoder, projector"),
         (["decoder", "--precision", "fp16"], "precision fp16 needs a CUDA GPU"),
         (["decoder", "--precision", "int8"], "expected a precision of bf16, fp32, fp16, but found 'int8'"),
-        (["curves"], "no stage has begun"),
+        (["curves"], "no training has begun"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said_in_one_line(tmp_path, arguments, message):
