@@ -154,7 +154,7 @@ def test_a_stage_can_be_told_to_go_on(quick):
             ["decoder", "--set", "precision=int8"],
             "expected a precision of bf16, fp32, fp16, but found 'int8'",
         ),
-        (["curves"], "no stage has begun"),
+        (["curves"], "no training has begun"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said_in_one_line(tmp_path, arguments, message):

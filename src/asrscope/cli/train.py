@@ -1,8 +1,9 @@
 """``asrscope train``: a projector of one's own between a finished encoder and decoder, and its curves."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -158,7 +159,8 @@ def curves(
         from asrscope import plots
         from asrscope.training.curves import read_runs
 
-        plots.show(plots.training_curves(read_runs(cache)), html or cache / "curves.html")
+        with redirect_stdout(sys.stderr):  # where commands say what they did
+            plots.show(plots.training_curves(read_runs(cache)), html or cache / "curves.html")
 
 
 @contextmanager

@@ -414,16 +414,17 @@ def training_curves(runs: Mapping[str, Mapping[str, Any]], name: str = "curves")
         last = "; ".join(f"{label}: at last {points[-1][1]:g}" for label, points in each.items() if points)
         fig = theme.chart(
             f"{name}-{len(figures)}",
-            title,
+            theme.without_tex(title),
             description=f"{title}: {last}. {'; '.join(progress)}.",
             x_label="step",
-            subtitles=() if figures else progress,
+            subtitles=() if figures else [theme.without_tex(line) for line in progress],
             height=220 + 24 * len(each),
         )
         for (label, points), color in zip(each.items(), cycle(theme.COLORS)):
+            shown = theme.without_tex(label)
             x, y = [step for step, _ in points], [value for _, value in points]
-            fig.line(x, y, line_color=color, line_width=2, legend_label=label)
-            dots = fig.scatter(x, y, size=4, color=color, legend_label=label)
+            fig.line(x, y, line_color=color, line_width=2, legend_label=shown)
+            dots = fig.scatter(x, y, size=4, color=color, legend_label=shown)
             theme.hover(fig, [(label, "@y"), ("step", "@x")], dots)
         theme.legend(fig, "below", columns=1)
         figures.append(fig)

@@ -4,6 +4,7 @@ Bokeh draws axes, titles and labels with the CSS variables ``--bk-...`` where a 
 do so for glyphs, so the glyph colors here are chosen to stand out on white and on near-black alike.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
@@ -42,7 +43,7 @@ TEXT_CELL, TEXT_CELL_INK = "#cfe3f7", "#0f2d47"
 AUDIO_CELL, AUDIO_CELL_INK = "#fbd9a5", "#4a2f05"
 
 # Margins are the same for every figure over time, so that their time axes stand below each other on a page.
-LEFT_MARGIN, RIGHT_MARGIN = 60, 8  # pixels
+LEFT_MARGIN, RIGHT_MARGIN = 64, 8  # pixels: the widest tick labels and an axis label fit, in any font
 PANEL_MARGIN = 40  # of a panel: two of them share a tablet's width
 # Bokeh gives each child of a grid its row and column. Here they flow: two in a row where there is room.
 TWO_OR_ONE = ":host { grid-template-columns: repeat(auto-fit, minmax(max(17rem, 40%), 1fr)); }"
@@ -189,6 +190,11 @@ def hover(fig: figure, tooltips: Sequence[tuple[str, str]], *renderers: DataRend
 def literal(places: Sequence[float | int], names: Sequence[str]) -> dict[float | str, str | BaseText]:
     """Tick labels that Bokeh takes as they are: in a plain string it would look for TeX."""
     return {float(place): PlainText(text=name) for place, name in zip(places, names, strict=True)}
+
+
+def without_tex(text: str) -> str:
+    """Part the marks by which Bokeh would take a text for TeX, where it takes nothing but strings."""
+    return re.sub(r"(?<=[$\\])(?=[$(\[])", "\u200b", text)
 
 
 def name_ticks(axis: Axis, names: Sequence[str]) -> None:
