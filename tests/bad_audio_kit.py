@@ -137,6 +137,21 @@ reads(
     "FLAC that announces years", STREAMED, content(lambda: announce(encode(tone(), format="FLAC"), 2**36 - 1))
 )
 
+LESS = "a header that announces less than there is, files glued together"
+reads("FLAC that counts too little", LESS, content(lambda: announce(encode(tone(), format="FLAC"), 100)))
+reads(
+    "AU that counts too little",
+    LESS,
+    content(lambda: patched(encode(tone(), format="AU"), 8, struct.pack(">I", 100))),
+)
+for form, subtype in (("WAV", None), ("AIFF", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)):
+    reads(
+        f"two of {form} {subtype or ''}".strip(),
+        LESS,
+        content(lambda f=form, s=subtype: 2 * encode(tone(), format=f, subtype=s)),
+        seconds=2 * SECONDS,
+    )
+
 CHANNELS = "several channels"
 for channels in range(2, 9):
     reads(
@@ -295,6 +310,28 @@ warns(
     content(lambda: encode(np.stack([tone(), -tone(), tone(), -tone()], 1))),
     "of 4 is used",
 )
+
+TWO = "two people on two channels, at once"
+for other in (660.0, 880.0):
+    warns(
+        f"tones of {HERTZ:g} and {other:g} Hz",
+        TWO,
+        content(
+            lambda h=other: encode(np.stack([tone(seconds=2), tone(hertz=h, seconds=2)], 1), subtype="FLOAT")
+        ),
+        "different sounds at the same time",
+        seconds=2.0,
+        hertz=None,
+    )
+
+BEHIND = "sound behind the end that cannot be told from something else"
+for form in ("WAV", "AIFF", "RF64"):
+    warns(
+        f"{form} that counts too little",
+        BEHIND,
+        content(lambda f=form: encode(tone(), format=f) + encode(hiss())[44:5044]),
+        "5,000 bytes after the announced end were not read",
+    )
 
 EARLY = "a file that ends early or is damaged inside"
 for form in ("WAV", "AIFF", "RF64", "W64", "AU", "WAVEX"):

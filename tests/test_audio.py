@@ -11,6 +11,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from asrscope import audio
 from asrscope.audio import SAMPLE_RATE, check_waveform, find_audio, load_audio, wav_bytes
 
 SECONDS = 0.5
@@ -137,6 +138,32 @@ def test_recordings_in_a_folder_are_found_in_order(tmp_path):
         path.write_bytes(b"")
     found = [path.relative_to(tmp_path).as_posix() for path in find_audio(tmp_path)]
     assert found == ["a.FLAC", "b.wav", "below/c.mp3", "phone.m4a"]
+
+
+def test_every_ending_that_is_read_counts_and_those_of_phones_and_video_too(tmp_path):
+    """A folder that leaves a recording out in silence loses it."""
+    read = ("aifc", "sph", "snd", "mpga", "wave", "bwf", "opus", "oga", "w64", "rf64", "caf", "voc", "8svx")
+    foreign = ("mp4", "3gp", "mov", "m4b", "amr", "webm", "wma", "aac", "mkv")
+    for ending in (*read, *foreign, "txt", "pdf", "wav.part"):
+        (tmp_path / f"clip.{ending}").write_bytes(b"")
+    assert {path.name.removeprefix("clip.") for path in find_audio(tmp_path)} == {*read, *foreign}
+    formats = {name.lower() for name in soundfile.available_formats()}
+    named = {suffix.removeprefix(".") for suffix in audio.AUDIO_SUFFIXES}
+    # The others have names of their own: a variant of WAV, three without a usual ending, raw samples, tables.
+    assert formats - named == {"wavex", "mat4", "mat5", "mpc2k", "raw"}
+
+
+def test_links_to_folders_are_followed_and_circles_end(tmp_path):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for name in ("inside/a.wav", "outside/b.wav", "outside/deep/c.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (inside / "linked").symlink_to(outside)
+    (outside / "back").symlink_to(inside)
+    (outside / "deep" / "self").symlink_to(outside / "deep")
+    (inside / "gone.wav").symlink_to(tmp_path / "nothing.wav")
+    found = [path.relative_to(inside).as_posix() for path in find_audio(inside)]
+    assert found == ["a.wav", "linked/b.wav", "linked/deep/c.wav"]
 
 
 # What is read with a warning --------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 from serving import Answering, serving
@@ -157,14 +159,19 @@ print(*_disk(), sep="\\n")
 
 
 @pytest.mark.parametrize("cache", ["", "below/that/is/not/there"])
-def test_a_home_that_cannot_be_written_is_noticed(tmp_path, cache):
+def test_a_home_that_cannot_be_written_is_noticed(cache):
     """It is not the space on the disk: that alone would be called fine."""
-    home = tmp_path / "home"
-    home.mkdir(mode=0o755)
-    home.chmod(0o555)
-    environment = {**os.environ, "XDG_CACHE_HOME": str(home / cache), "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", WRITES]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    with tempfile.TemporaryDirectory() as home:  # the folders of pytest are closed to others
+        Path(home).chmod(0o555)
+        variables = {"XDG_CACHE_HOME": str(Path(home) / cache), "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(
+            [sys.executable, "-c", WRITES],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, **variables},
+        )
+        Path(home).chmod(0o755)
     found, remedy = done.stdout.splitlines()
     assert found == f"no caches, for {home} cannot be written (Permission denied)"
     assert "XDG_CACHE_HOME=" in remedy

@@ -373,10 +373,10 @@ class _Survey:
         self._samples += block.size
         bad = int(np.count_nonzero(~np.isfinite(block)))
         self._bad += bad
-        if bad or not block.size:  # the recording will be refused: nothing else matters
-            return
-        peak = float(max(block.max(), -block.min()))
+        peak = float(max(block.max(), -block.min())) if block.size else 0.0
         self.peak = max(self.peak, peak)
+        if bad or not block.size or peak > MAX_AMPLITUDE:  # it will be refused: nothing else matters
+            return
         if peak >= CLIPPED_LEVEL:  # flat stretches: neighbors that are equal and as high as can be
             earlier = block[:-1] if self._last is None else np.concatenate([self._last, block[:-1]])
             here = block[len(block) - len(earlier) :]

@@ -111,10 +111,10 @@ def _sound() -> tuple[str, str]:
     soundfile = import_module("soundfile")
     sample = samples.load_samples()[0]
     waveform, expected = audio.load_audio(sample.path), soundfile.info(sample.path).frames
-    audio.check_waveform(waveform, audio.SAMPLE_RATE // 2)  # as if at another rate: soxr has to work
     found = f"libsndfile {soundfile.__libsndfile_version__}, soxr {version('soxr')}: the clip {sample.name} "
     if len(waveform) != expected:
         return f"{found}has {expected} samples, but {len(waveform)} were read", f"{REINSTALL} soundfile soxr"
+    audio.check_waveform(waveform, audio.SAMPLE_RATE // 2)  # as if at another rate: soxr has to work
     return f"{found}was decoded", ""
 
 
@@ -152,7 +152,8 @@ def _full() -> tuple[str, str]:
 def _disk() -> tuple[str, str]:
     """Look for room where caches go, and write a file there."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    # Path.is_dir raises where a folder above must not be entered.
+    place = next(folder for folder in (cache, *cache.parents) if os.path.isdir(folder))  # noqa: PTH112
     free = shutil.disk_usage(place).free
     found = f"{free / GB:.1f} GB free for caches in {place}"
     try:
