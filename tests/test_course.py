@@ -140,7 +140,7 @@ def commands() -> list[str]:
         {
             line.removeprefix("$ ").partition("  #")[0].strip()
             for page in PAGES
-            for line in page.read_text(encoding="utf-8").splitlines()
+            for line in page.read_text(encoding="utf-8").replace("\\\n", "").splitlines()  # continued lines
             if line.startswith("$ asrscope ")
         }
     )

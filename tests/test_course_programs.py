@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from hub_server import Hub, serve
 
@@ -62,24 +63,28 @@ def test_the_change_that_the_class_asks_for_adds_a_second_at_every_stage(tmp_pat
 # Class 3: clips.py and speak.py ---------------------------------------------------------------------------
 
 
-def test_the_clips_of_the_package_can_be_trained_on(tmp_path):
-    from asrscope.training.speech_corpus import SpeechCorpus
-
-    lesson = Path(__file__).parents[1] / "src" / "asrscope" / "data" / "lesson" / "lesson.json"
-    described = json.loads(lesson.read_text(encoding="utf-8"))["sets"]["train"]["clips"]
-    assert run(COURSE / "clips.py", "spoken", folder=tmp_path) == f"{len(described)} clips are in spoken\n"
-    rows = list(SpeechCorpus(str(tmp_path / "spoken")))
-    assert [row.text for row in rows] == [clip["text"] for clip in described]
-    assert [row.waveform.size for row in rows] == [clip["samples"] for clip in described]
-
-
-def test_the_corpus_that_is_spoken_can_be_trained_on(synthesizers, tmp_path):
+def utterances(folder: Path) -> list:
+    """Read a corpus as `asrscope train projector` does."""
     from asrscope.features import log_mel
     from asrscope.training.corpus import Corpus
 
+    corpus = Corpus(folder, log_mel, cache_dir=folder / "cache")
+    return [corpus.read(row) for _, row in corpus.rows()]
+
+
+def test_the_clips_of_the_package_can_be_trained_on(tmp_path):
+    lesson = Path(__file__).parents[1] / "src" / "asrscope" / "data" / "lesson" / "lesson.json"
+    described = json.loads(lesson.read_text(encoding="utf-8"))["sets"]["train"]["clips"]
+    assert run(COURSE / "clips.py", "spoken", folder=tmp_path) == f"{len(described)} clips are in spoken\n"
+    rows = utterances(tmp_path / "spoken")
+    assert [row.text for row in rows] == [clip["text"] for clip in described]
+    frames = [row.log_mel.shape[0] for row in rows]
+    assert np.allclose(frames, [clip["samples"] / 160 for clip in described], atol=2)
+
+
+def test_the_corpus_that_is_spoken_can_be_trained_on(synthesizers, tmp_path):
     assert run(COURSE / "speak.py", "spoken", "3", folder=tmp_path) == "3 clips are in spoken\n"
-    corpus = Corpus(tmp_path / "spoken", log_mel)
-    rows = [corpus.read(row) for _, row in corpus.rows()]
+    rows = utterances(tmp_path / "spoken")
     assert len(rows) == 3
     assert all(row.text and len(row.log_mel) > 30 for row in rows)
 

@@ -144,7 +144,7 @@ def test_without_scripts_every_choice_opens_to_its_explanation(html):
     assert [right for right, _ in choices] == ["no", "yes", "no", "no", "yes"]
     assert choices[0][1] == "A. 3"
     assert html.count('<strong class="verdict">Right.</strong>') == 2
-    assert html.count('<strong class="verdict">Not this one.</strong>') == 3
+    assert html.count('<strong class="verdict">Not yet:</strong>') == 3
     assert "<p>Nothing replaces it.</p>" in html
 
 
@@ -241,7 +241,7 @@ def test_a_question_is_answered_with_the_keyboard_alone(browser, address):
         assert not asked.get_by_text("This rounds up.").first.is_visible()  # choosing does not give it away
         visit.page.keyboard.press("Enter")
         assert asked.locator(".why").nth(0).is_visible()
-        assert asked.get_by_role("status").inner_text().startswith("Not this one.")
+        assert asked.get_by_role("status").inner_text().startswith("Not yet:")
         assert "This rounds up." in asked.get_by_role("status").inner_text()
         assert not asked.get_by_role("button", name="Explain every choice").is_visible()
         asked.get_by_role("radio").nth(0).focus()

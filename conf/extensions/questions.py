@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 OBJECTIVE = re.compile(r"([a-z][a-z0-9-]*): (.+)")
 CHOICE = re.compile(r"- \[([ x])\] (.+)")
-RIGHT, WRONG = "Right.", "Not this one."
+RIGHT, WRONG = "Right.", "Not yet:"
 
 
 @dataclass(frozen=True)
