@@ -39,7 +39,6 @@ repository = os.environ.get("ASRSCOPE_REPOSITORY", "").rstrip("/").removesuffix(
 # -- project ---------------------------------------------------------------------------------------------
 
 project = "asrscope"
-author = "asrscope contributors"
 copyright = "2026, asrscope contributors"
 release = version = version_of("asrscope")
 
@@ -54,7 +53,7 @@ extensions = [
     "reproducible",
     "bokeh_gallery",
     "facts",
-    "course",
+    "diagrams",
     "questions",
     "mathml",
     "myst_parser",
@@ -74,14 +73,12 @@ suppress_warnings = ["sphinx_gallery.space_in_filename"]  # of a folder above: n
 
 # -- pages -----------------------------------------------------------------------------------------------
 
-source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 myst_enable_extensions = ["amsmath", "attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"
 
 facts_module = "facts_asrscope"
 facts_files = ["../docs/audit.json"]
-json_schema_file = str(ROOT / "src" / "asrscope" / "scope" / "trace.schema.json")
 
 # -- gallery ---------------------------------------------------------------------------------------------
 
@@ -89,13 +86,9 @@ json_schema_file = str(ROOT / "src" / "asrscope" / "scope" / "trace.schema.json"
 stale_sources = ["../src", "bokeh_gallery/src", "extensions", "templates"]
 stale_reference = "api"
 stale_packages = ["bokeh", "librosa", "numpy", "scipy", "torch", "transformers"]
-stale_variables = [
-    *(
-        f"ASRSCOPE_{part}"
-        for part in ("MODEL", "PROJECTOR", "ENCODER", "DECODER", "ADAPTER", "QUANTIZE", "DEVICE")
-    ),
-    *("ASRSCOPE_REPOSITORY", "ASRSCOPE_SITE_BRANCH"),  # links stand in the generated pages
-]
+MODEL = ("MODEL", "PROJECTOR", "ENCODER", "DECODER", "ADAPTER", "QUANTIZE", "DEVICE_MAP")
+SITE = ("REPOSITORY", "SITE_BRANCH")  # links to them stand in the generated pages
+stale_variables = [f"ASRSCOPE_{name}" for name in (*MODEL, *SITE)]
 
 # The package as pip finds it: in the repository, where the site knows it.
 requirement = f"asrscope @ git+{repository}" if repository else "asrscope"
@@ -104,45 +97,28 @@ if repository:
     match = re.fullmatch(r"https://github\.com/([\w.-]+)/([\w.-]+)", repository)
     if match is None:
         raise ConfigError(
-            f"ASRSCOPE_REPOSITORY must be an address like https://github.com/owner/name, but found {repository!r}."
-            " Colab and Binder open notebooks from there; leave it empty for pages without these links."
+            "ASRSCOPE_REPOSITORY must be an address like https://github.com/owner/name, but found"
+            f" {repository!r}. Colab and Binder open notebooks from there; leave it empty to have no links."
         )
     branch = os.environ.get("ASRSCOPE_SITE_BRANCH", "gh-pages")
-    hosting_notebooks = "https://colab.research.google.com/github/{}/{}/blob/{}/notebooks".format(
-        *match.groups(), branch
+    hosting_notebooks = (
+        f"https://colab.research.google.com/github/{match[1]}/{match[2]}/blob/{branch}/notebooks"
     )
-    setups = {
-        "requirements.txt": f"--extra-index-url https://download.pytorch.org/whl/cpu\n{requirement}\n",
-        "runtime.txt": "python-3.11\n",
-    }
-    for name, text in setups.items():
-        path = ROOT / "build" / "binder" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
     binder = {
         "binderhub_url": "https://mybinder.org",
         "org": match[1],
         "repo": match[2],
         "branch": branch,
-        "dependencies": [f"../build/binder/{name}" for name in setups],
+        "dependencies": ["../conf/binder/requirements.txt", "../conf/binder/runtime.txt"],
         "use_jupyter_lab": True,
     }
 
-NOTEBOOK_SETUP = f"""\
-# Install the package where it is missing; see the page "Install" for the small CPU build of torch.
-import importlib.util
-import os
-import warnings
-if importlib.util.find_spec("asrscope") is None:
-    %pip install --quiet "{requirement}"
-os.environ["BOKEH_RESOURCES"] = "inline"  # figures without a connection to the network
-warnings.filterwarnings("ignore", message="IProgress not found")  # a bar of plain text will do"""
+first_cell = (CONF / "first_cell.txt").read_text(encoding="utf-8").strip()
 
 sphinx_gallery_conf = {
     "examples_dirs": ["../gallery"],
     "gallery_dirs": ["gallery"],
     "filename_pattern": r"/\d+_",
-    "ignore_pattern": r"__init__\.py",
     "within_subsection_order": "FileNameSortKey",
     "image_scrapers": ("bokeh_gallery",),
     "reset_modules": ("bokeh_gallery.reset",),
@@ -151,14 +127,11 @@ sphinx_gallery_conf = {
     "ignore_repr_types": r"bokeh\.",
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("asrscope",),
-    "first_notebook_cell": NOTEBOOK_SETUP,
+    "first_notebook_cell": first_cell.replace("REQUIREMENT", requirement),
     "binder": binder,
     "min_reported_time": 1e9,  # a page must not change with the machine that built it
-    "write_computation_times": False,
-    "show_memory": False,
     "show_signature": False,
     "remove_config_comments": True,
-    "abort_on_example_error": False,
 }
 
 # -- API reference ---------------------------------------------------------------------------------------
@@ -168,18 +141,12 @@ autodoc_preserve_defaults = True  # as they are written: a path would name the m
 autodoc_typehints = "none"  # the docstrings say more: shapes and units
 autodoc_default_options = {"show-inheritance": True}
 # Packages that document what their modules hold.
-autosummary_context = {
-    "whole": ["asrscope", "asrscope.plots", "asrscope.recognition.evaluate", "asrscope_course"]
-}
+autosummary_context = {"whole": ["asrscope", "asrscope.plots", "asrscope_course"]}
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
-nitpick_ignore_regex = [
-    # Classes of other packages: builds ask nothing of the network, so their pages are not linked.
-    (
-        r"py:.*",
-        r"(abc|bokeh|collections|html|huggingface_hub|numpy|pathlib|tokenizers|torch|transformers|typing)(\..*)?",
-    ),
-]
+# Classes of other packages: builds ask nothing of the network, so their pages are not linked.
+OTHERS = "abc|bokeh|collections|html|huggingface_hub|numpy|pathlib|tokenizers|torch|transformers|typing"
+nitpick_ignore_regex = [(r"py:.*", rf"({OTHERS})(\..*)?")]
 
 # -- HTML ------------------------------------------------------------------------------------------------
 
@@ -195,10 +162,8 @@ templates_path = ["templates"]
 pygments_dark_style = "github-dark"
 html_show_search_summary = False  # pages would be fetched for it; ours says what each page is about
 previews_file = "pages.toml"
-html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
-    "sidebar_hide_name": False,
     "navigation_with_keys": False,  # the arrow keys move sounds, sliders and code that is wider than the page
 }
 copybutton_exclude = ".linenos, .gp, .go"
@@ -206,7 +171,7 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 ogp_site_url = site_url
-ogp_image = "_static/card.png"
+ogp_image = site_url and "_static/card.png"
 ogp_image_alt = "asrscope: see one spoken sentence become text, and the outline of a sound"
 ogp_enable_meta_description = False  # ours says more
 ogp_custom_meta_tags = [
@@ -214,21 +179,7 @@ ogp_custom_meta_tags = [
     '<meta property="og:image:height" content="630" />',
     '<meta name="twitter:card" content="summary_large_image" />',
 ]
-# Shown for any address that does not exist, however deep: its links begin at the root.
-notfound_urls_prefix = root = urlsplit(site_url).path or "/"
-notfound_context = {
-    "title": "Page not found",
-    "body": f"""
-<h1>Page not found</h1>
-<p>There is no page at this address. It may have another name now.</p>
-<ul>
-<li><a href="{root}search.html">Search this site</a></li>
-<li><a href="{root}course/index.html">The course</a>: six classes, with exercises and questions</li>
-<li><a href="{root}gallery/index.html">The gallery</a>: the model taken apart, one stage a page</li>
-<li><a href="{root}index.html">The first page</a></li>
-</ul>
-""",
-}
+notfound_urls_prefix = urlsplit(site_url).path or "/"  # 404 is shown for any address, however deep
 
 if repository:  # pages lead to their source
     html_theme_options |= {

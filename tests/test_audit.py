@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "conf" / "extensions"), str(ROOT / "tests" / "audit")]
 
 import bad_audio_kit  # noqa: E402
-import facts_audit  # noqa: E402
+import facts_measured  # noqa: E402
 import hostile  # noqa: E402
 
 RECORD = json.loads((ROOT / "docs" / "audit.json").read_text(encoding="utf-8"))
@@ -39,13 +39,16 @@ def test_the_record_holds_what_the_site_promises():
 
 
 def test_every_entry_says_what_it_counts():
-    facts = facts_audit.audited()
+    from collect import source_of
+
+    facts = facts_measured.audited()
     assert set(facts) == {f"audit.{name}" for name in ENTRIES} | {
         "audit.machine",
         "audit.made_by",
         *(f"audit.versions.{name}" for name in RECORD["versions"]),
     }
-    assert [name for name, fact in facts.items() if fact.source == "counted by a test"] == []
+    for name in ENTRIES:
+        assert facts[f"audit.{name}"].source == source_of(name)
 
 
 def test_cases_are_counted_summed_and_the_largest_measure_is_kept(tmp_path):

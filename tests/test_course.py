@@ -13,7 +13,7 @@ PAGES = sorted(page for page in DOCS.rglob("*.md") if "gallery" not in page.part
 CLASSES = sorted((DOCS / "course").glob("class-*.md"))
 CLASS_2 = (DOCS / "course" / "class-2.md").read_text(encoding="utf-8")
 CODE = {"bokeh-figure", "code-block", "diagram", "eval-rst", "exercise", "facts-table", "include"}
-CODE |= {"json-schema", "math", "progress", "toctree"}
+CODE |= {"math", "progress", "toctree"}
 
 
 @pytest.mark.parametrize("page", CLASSES, ids=lambda page: page.stem)

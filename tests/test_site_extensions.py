@@ -1,9 +1,9 @@
-"""The small extensions of the site: formulas, stale results, equal builds, pictures with numbers, links."""
+"""The small extensions of the site: facts, formulas, pictures with numbers, what builds keep."""
 
-import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,16 +15,16 @@ EXTENSIONS = Path(__file__).resolve().parents[1] / "conf" / "extensions"
 sys.path.insert(0, str(EXTENSIONS))
 
 import accessible  # noqa: E402 - found through the line above
-import launch  # noqa: E402
-import page_times  # noqa: E402
 import reproducible  # noqa: E402
 import stale  # noqa: E402
-import uses  # noqa: E402
 
 FACTS = """
+from pathlib import Path
 from facts import Fact
 
 def load_facts():
+    with open(Path(__file__).with_name("loads.txt"), "a") as file:
+        file.write("load ")
     return {
         "chain.stages": Fact(5, "counted"),
         "chain.stages.with_weights": Fact(3, "counted"),
@@ -34,7 +34,7 @@ def load_facts():
 CONF = """
 import sys
 sys.path[:0] = [{here!r}, {extensions!r}]
-extensions = ["facts", "course", "mathml", "myst_parser"]
+extensions = ["facts", "diagrams", "mathml", "myst_parser"]
 facts_module = "site_facts"
 html_math_renderer = "mathml"
 myst_enable_extensions = ["dollarmath", "amsmath"]
@@ -42,19 +42,31 @@ exclude_patterns = ["_diagrams"]
 """
 
 
-def build(folder: Path, page: str, conf: str = CONF) -> tuple[str, str]:
+def build(folder: Path, page: str, conf: str = CONF, *arguments: str, fails: bool = False) -> tuple[str, str]:
     """Build a site of one page; return its HTML and the warnings."""
     (folder / "index.md").write_text(page, encoding="utf-8")
     (folder / "site_facts.py").write_text(FACTS, encoding="utf-8")
     conf = conf.format(here=str(folder), extensions=str(EXTENSIONS))
     (folder / "conf.py").write_text(conf, encoding="utf-8")
     result = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-n", "-q", "-b", "html", str(folder), str(folder / "site")],
+        [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-n",
+            "-q",
+            "-b",
+            "html",
+            *arguments,
+            str(folder),
+            str(folder / "site"),
+        ],
         env={**os.environ, "PYTHONWARNINGS": ""},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert bool(result.returncode) == fails, result.stderr
     return (folder / "site" / "index.html").read_text(encoding="utf-8"), result.stderr
 
 
@@ -87,6 +99,37 @@ def test_facts_of_one_source_may_share_a_row(tmp_path):
 def test_an_unknown_fact_is_a_warning_so_that_a_strict_build_fails(tmp_path):
     _html, warnings = build(tmp_path, "# Page\n\n{fact}`chain.stage` in all.\n")
     assert "index.md:3: WARNING: no fact is called 'chain.stage'; did you mean 'chain.stages'?" in warnings
+
+
+def test_facts_are_computed_once_for_several_processes_and_kept_until_a_source_changes(tmp_path):
+    (tmp_path / "src").mkdir()
+    conf = (
+        CONF.replace('["facts", ', '["stale", "facts", ')
+        + """
+stale_sources = ["src"]
+facts_files = ["record.json"]
+sphinx_gallery_conf = {{"examples_dirs": [], "gallery_dirs": []}}
+def setup(app):
+    app.add_config_value("sphinx_gallery_conf", {{}}, "")
+"""
+    )
+    rows = "".join(f"- [page {number}](page{number}.md)\n" for number in range(6))
+    for number in range(6):
+        page = f"# Page {number}\n\n{{fact}}`chain.stages` stages.\n"
+        (tmp_path / f"page{number}.md").write_text(f"---\norphan: true\n---\n\n{page}", encoding="utf-8")
+    table = "# Page\n\n```{facts-table}\n```\n\n" + rows
+    counts = []
+    for name, content in (("src/a.txt", "1"), ("record.json", "1"), ("index", ""), ("record.json", "2")):
+        (tmp_path / "record.json").touch()
+        if name != "index":
+            (tmp_path / name).write_text(content, encoding="utf-8")
+        html, warnings = build(tmp_path, f"{table}\n{len(counts)}", conf, "-j", "2")
+        assert warnings == ""
+        assert 'id="fact-chain-stages"' in html
+        counts.append((tmp_path / "loads.txt").read_text(encoding="utf-8").count("load"))
+    assert counts == [1, 2, 2, 3]
+    last = (tmp_path / "site" / "page5.html").read_text(encoding="utf-8")
+    assert 'href="index.html#fact-chain-stages"' in last
 
 
 def test_a_picture_takes_its_numbers_from_facts(tmp_path):
@@ -152,7 +195,7 @@ def test_weights_clips_data_and_libraries_count_as_sources_of_the_gallery(monkey
 
 
 GALLERY_CONF = (
-    CONF.replace('["facts", ', '["stale", "sphinx_gallery.gen_gallery", "facts", "page_times", ')
+    CONF.replace('["facts", ', '["stale", "sphinx_gallery.gen_gallery", "facts", ')
     + """
 stale_sources = ["src"]
 stale_variables = ["MINI_MODEL"]
@@ -186,36 +229,6 @@ def test_a_page_goes_when_its_script_goes(tmp_path):
         assert archive.namelist() == ["one.py"]
 
 
-def test_the_time_of_each_page_is_written_beside_the_doctrees_and_not_into_the_site(tmp_path):
-    make_scripts(tmp_path, one="import time\ntime.sleep(1.2)")
-    build(tmp_path, GALLERY_PAGE, GALLERY_CONF)
-    times = json.loads((tmp_path / "site" / ".doctrees" / "page-times.json").read_text(encoding="utf-8"))
-    assert set(times) == {"index", "gallery/index", "gallery/one"}
-    assert 1.2 <= times["gallery/one"]["script"] < 60
-    assert 0 < times["index"]["reading"] < 60
-    assert all(page["now"] for page in times.values())
-    again = build(tmp_path, GALLERY_PAGE, GALLERY_CONF)
-    assert again
-    kept = json.loads((tmp_path / "site" / ".doctrees" / "page-times.json").read_text(encoding="utf-8"))
-    assert kept["gallery/one"]["script"] == times["gallery/one"]["script"]
-    assert not kept["gallery/one"]["now"]
-
-
-def test_the_table_of_times_lists_the_slowest_first_and_the_sum_beside_the_aim():
-    def page(seconds, now=True):
-        return {"script": seconds - 0.5, "reading": 0.5, "now": now}
-
-    lines = page_times.table({"a": page(2.0), "b": page(31.0, now=False), "c": page(0.7), "d": page(0.6)})
-    assert [line.split(maxsplit=1) for line in lines.splitlines()[1:5]] == [
-        ["31.0", "b *"],
-        ["2.0", "a"],
-        ["1.3", "2 pages of less than 1 s each"],
-        ["34.3", "in all, within the aim of 600 s"],
-    ]
-    assert "not built this time" in lines
-    assert "ABOVE the aim of 600 s" in page_times.table({"a": page(601.0)})
-
-
 def test_a_script_runs_again_when_the_package_has_changed(tmp_path):
     runs = tmp_path / "runs.txt"
     make_scripts(tmp_path, one=f'with open({str(runs)!r}, "a") as file:\n    file.write("run\\n")')
@@ -225,6 +238,82 @@ def test_a_script_runs_again_when_the_package_has_changed(tmp_path):
         build(tmp_path, GALLERY_PAGE, GALLERY_CONF)
         counts.append(runs.read_text(encoding="utf-8").count("run"))
     assert counts == [1, 1, 2]
+
+
+HALF = "raise RuntimeError('half way')"
+
+
+def test_a_script_that_failed_and_was_put_right_runs_again(tmp_path):
+    """The page of a broken script goes as soon as the script is what it was before, to the letter."""
+    make_scripts(tmp_path, one="print('whole')")
+    script = tmp_path / "scripts" / "one.py"
+    whole = script.read_text(encoding="utf-8")
+    found = []
+    for source, fails in ((whole, False), (f"{whole}{HALF}\n", True), (whole, False), (whole, False)):
+        script.write_text(source, encoding="utf-8")
+        build(tmp_path, GALLERY_PAGE, GALLERY_CONF, fails=fails)
+        made = [tmp_path / "site" / "gallery" / "one.html", tmp_path / "gallery" / "one.ipynb"]
+        found.append(["half way" in path.read_text(encoding="utf-8") for path in made])
+    assert found == [[False, False], [True, True], [False, False], [False, False]]
+
+
+@pytest.mark.parametrize("lost", ["one.ipynb", "one.rst", "images/thumb/sphx_glr_one_thumb.png"])
+def test_what_is_gone_of_a_scripts_results_is_made_again(tmp_path, lost):
+    runs = tmp_path / "runs.txt"
+    make_scripts(tmp_path, one=f'with open({str(runs)!r}, "a") as file:\n    file.write("run\\n")')
+    build(tmp_path, GALLERY_PAGE, GALLERY_CONF)
+    (tmp_path / "gallery" / lost).unlink()
+    _html, warnings = build(tmp_path, GALLERY_PAGE, GALLERY_CONF)
+    assert warnings == ""
+    assert (tmp_path / "gallery" / lost).is_file()
+    assert runs.read_text(encoding="utf-8").count("run") == 2
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    make_scripts(tmp_path, one="print(1)")
+    build(tmp_path, GALLERY_PAGE, GALLERY_CONF)
+    shutil.rmtree(tmp_path / "gallery")
+    (tmp_path / "gallery").write_text("a file in the place of the folder", encoding="utf-8")
+    _html, told = build(tmp_path, GALLERY_PAGE, GALLERY_CONF, fails=True)
+    assert f"in {tmp_path / 'gallery'}, which cannot be written" in told
+    assert "Traceback" not in told
+
+
+REFERENCE_CONF = """
+import sys
+sys.path[:0] = [{here!r}, {extensions!r}]
+extensions = ["stale", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+stale_sources = ["src"]
+stale_reference = "api"
+sphinx_gallery_conf = {{"examples_dirs": [], "gallery_dirs": []}}
+def setup(app):
+    app.add_config_value("sphinx_gallery_conf", {{}}, "")
+"""
+
+
+def test_the_reference_is_written_again_only_when_a_source_changes(tmp_path):
+    """Nothing is imported for pages that are kept, and a page goes with its module."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "index.md").write_text("", encoding="utf-8")
+    (tmp_path / "index.rst").write_text(
+        "Site\n====\n\n.. autosummary::\n   :toctree: api\n\n   noted\n", encoding="utf-8"
+    )
+    noted = tmp_path / "noted.py"
+    counts = []
+    for text in ("one", "one", "two"):
+        (tmp_path / "src" / "a.txt").write_text(text, encoding="utf-8")
+        noted.write_text(
+            f'"""Noted {text}."""\nwith open({str(tmp_path / "loads.txt")!r}, "a") as file:\n'
+            '    file.write("load ")\n',
+            encoding="utf-8",
+        )
+        (tmp_path / "api" / "old.rst").write_text(":orphan:\n\nOld\n===\n", encoding="utf-8")
+        build(tmp_path, "", REFERENCE_CONF)
+        counts.append((tmp_path / "loads.txt").read_text(encoding="utf-8").count("load"))
+    assert (tmp_path / "api" / "noted.rst").is_file()
+    assert not (tmp_path / "api" / "old.rst").exists()
+    assert 0 < counts[0] == counts[1] < counts[2]
 
 
 def test_a_script_runs_again_when_the_environment_asks_for_another_model(tmp_path, monkeypatch):
@@ -244,117 +333,10 @@ def test_archives_of_equal_files_are_equal(tmp_path):
         with zipfile.ZipFile(path, "w") as archive:
             for name in names:
                 archive.writestr(zipfile.ZipInfo(name, moment), f"content of {name}")
-        reproducible.repack(path, (2026, 1, 1, 0, 0, 0))
+        reproducible.repack(path)
     assert first.read_bytes() == second.read_bytes()
     with zipfile.ZipFile(first) as archive:
         assert archive.read("a") == b"content of a"
-
-
-def test_a_comparison_of_two_sites_names_each_file_and_its_first_difference(tmp_path, capsys):
-    first, second = tmp_path / "first", tmp_path / "second"
-    for folder, word, moment in ((first, "one", 2020), (second, "other", 2021)):
-        (folder / "sub").mkdir(parents=True)
-        (folder / "same.html").write_text("same", encoding="utf-8")
-        (folder / "page.html").write_text(f"equal\nhere stands {word} word\n", encoding="utf-8")
-        (folder / "sub" / "picture.png").write_bytes(b"\x89PNG" + word.encode() + b"\xff")
-        with zipfile.ZipFile(folder / "all.zip", "w") as archive:
-            archive.writestr(zipfile.ZipInfo("a.py", (moment, 1, 1, 0, 0, 0)), word)
-            archive.writestr(zipfile.ZipInfo("b.py", (moment, 1, 1, 0, 0, 0)), "same")
-        with zipfile.ZipFile(folder / "times.zip", "w") as archive:
-            archive.writestr(zipfile.ZipInfo("b.py", (moment, 1, 1, 0, 0, 0)), "same")
-    (second / "new.html").write_text("new", encoding="utf-8")
-    assert reproducible.differences(first, second) == [
-        f"new.html: only in {second}",
-        "all.zip: differs in a.py",
-        "page.html: line 2, 'here stands one word' and 'here stands other word'",
-        "sub/picture.png: 8 and 10 bytes, equal up to byte 5",
-        "times.zip: differs in its own times or order",
-    ]
-    assert reproducible.main(str(first), str(second)) == 1
-    assert "5 of 5 files differ." in capsys.readouterr().out
-    assert reproducible.main(str(first), str(first)) == 0
-    assert "All 5 files are equal, byte for byte." in capsys.readouterr().out
-
-
-def test_nothing_is_not_called_equal(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"Expected a built site in .*, but found no files"):
-        reproducible.main(str(tmp_path), str(tmp_path))
-
-
-LAUNCH_CONF = """
-import sys
-sys.path[:0] = [{here!r}, {extensions!r}]
-extensions = ["launch"]
-launch_repository = "REPOSITORY"
-launch_binder = {{"requirements.txt": ["the-package", "another"]}}
-"""
-
-
-@pytest.mark.parametrize(
-    "address", ["", "https://github.com/someone/course", "https://github.com/someone/course.git/"]
-)
-def test_pages_with_a_notebook_lead_to_colab_and_binder_where_a_repository_is_known(tmp_path, address):
-    (tmp_path / "with.rst").write_text("With\n====\n\nA page.\n", encoding="utf-8")
-    (tmp_path / "with.ipynb").write_text("{}", encoding="utf-8")
-    conf = LAUNCH_CONF.replace("REPOSITORY", address)
-    (tmp_path / "index.rst").write_text("Index\n=====\n\n.. toctree::\n\n   with\n", encoding="utf-8")
-    index, warnings = build(tmp_path, "", conf)
-    assert warnings == ""
-    page = (tmp_path / "site" / "with.html").read_text(encoding="utf-8")
-    links = re.findall(r'href="(https://[^"]*(?:colab|binder)[^"]*)"', page)
-    assert "colab" not in index
-    files = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*")}
-    if address:
-        assert links == [
-            "https://colab.research.google.com/github/someone/course/blob/gh-pages/notebooks/with.ipynb",
-            "https://mybinder.org/v2/gh/someone/course/gh-pages?urlpath=lab/tree/notebooks/with.ipynb",
-        ]
-        assert {"notebooks/with.ipynb", "binder/requirements.txt"} <= files
-        assert (tmp_path / "site" / "binder" / "requirements.txt").read_text() == "the-package\nanother\n"
-    else:
-        assert links == []
-        assert not {"notebooks", "binder"} & files
-
-
-def test_an_address_that_colab_cannot_read_is_refused():
-    with pytest.raises(
-        Exception, match=r"like https://github\.com/owner/name, but found 'https://example\.org/x'"
-    ):
-        launch.repository("https://example.org/x")
-
-
-def test_a_function_counts_as_used_where_it_is_named_and_a_class_where_a_part_of_it_is():
-    named = {
-        "asrscope.inside.gap.flat_map": ["one"],
-        "asrscope.inside.gap.Map": ["one", "two"],
-        "asrscope.Map.place": ["three"],
-        "asrscope.inside.gap.flat_mapping": ["four"],
-        "other.gap.flat_map": ["five"],
-    }
-    assert uses.uses_of("asrscope.inside.gap", named, "asrscope") == {"flat_map": ["one"], "Map": ["three"]}
-
-
-def test_a_page_lists_cards_where_few_scripts_use_its_modules_and_functions_where_many_do():
-    few = uses.section(
-        ["asrscope.gap"],
-        {"asrscope.gap.flat_map": ["43_gap"]},
-        "asrscope",
-        "gallery",
-        "../gallery",
-    )
-    assert "## In the gallery" in few
-    assert ".. minigallery::\n\n   ../gallery/43_gap.py\n" in few
-    pages = [f"{n}_page" for n in range(10)]
-    many = {"asrscope.gap.flat_map": pages[:2], "asrscope.gap.told_apart": pages}
-    text = uses.section(["asrscope.gap"], many, "asrscope", "gallery", "../gallery")
-    assert (
-        "- {py:obj}`flat_map <asrscope.gap.flat_map>`: {doc}`/gallery/0_page`, {doc}`/gallery/1_page`\n"
-        in text
-    )
-    assert (
-        "- {py:obj}`told_apart <asrscope.gap.told_apart>`: {doc}`10 of 10 pages </gallery/index>`\n" in text
-    )
-    assert uses.section(["asrscope.gap"], {"asrscope.load": pages}, "asrscope", "gallery", "../gallery") == ""
 
 
 def test_headings_of_the_navigation_state_their_level():

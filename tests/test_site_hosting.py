@@ -4,39 +4,40 @@ import base64
 import hashlib
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageFont
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTENSIONS = ROOT / "conf" / "extensions"
 sys.path.insert(0, str(EXTENSIONS))
 
-import cards  # noqa: E402 - found through the line above
-import csp  # noqa: E402
-import descriptions  # noqa: E402
-import hosting  # noqa: E402
+import csp  # noqa: E402 - found through the line above
+import previews  # noqa: E402
 
 CONF = """
 import sys
 sys.path.insert(0, {extensions!r})
-extensions = ["cards", "csp", "descriptions", "hosting", "myst_parser", "notfound.extension",
-              "sphinxext.opengraph", "sphinx_sitemap"]
+extensions = ["csp", "hosting", "previews", "myst_parser", "notfound.extension", "sphinxext.opengraph",
+              "sphinx_sitemap"]
 project = "mini"
 html_theme = "furo"
 sphinx_gallery_conf = {{"examples_dirs": ["scripts"], "gallery_dirs": ["gallery"]}}
 exclude_patterns = ["scripts"]
 html_baseurl = ogp_site_url = "https://owner.github.io/name/"
-ogp_social_cards = {{"enable": False}}
+ogp_image = "_static/card.png"
+ogp_enable_meta_description = False
 notfound_urls_prefix = "/name/"
 sitemap_url_scheme = "{{link}}"
 sitemap_excludes = ["404.html", "genindex.html", "search.html"]
-hosting_repository = "https://github.com/owner/name"
-cards_outline = [0.1, 0.9, 0.4]
-descriptions_file = "pages.toml"
+html_theme_options = {{"source_repository": "https://github.com/owner/name", "source_branch": "main",
+                      "source_directory": "docs/"}}
+hosting_notebooks = "https://colab.research.google.com/github/owner/name/blob/gh-pages/notebooks"
+previews_file = "pages.toml"
 html_copy_source = False
 
 def setup(app):
@@ -58,8 +59,10 @@ Of {{doc}}`deep/er/page` nothing is said. {SENTENCE} {SENTENCE} {SENTENCE} {SENT
 deep/er/page
 gallery/10_script
 bad
+long
 ```
 """,
+    "long.md": f"# Long\n\n{'word ' * 50}\n",
     "deep/er/page.md": "# Deep\n\nWhat stands deep below.\n",
     "gallery/10_script.md": "# Script\n\nMade of a script.\n",
     "bad.md": """# Bad
@@ -74,6 +77,7 @@ A page that wants too much.
 """,
     "give.txt": "given away",
     "scripts/10_script.py": "print()",
+    "gallery/10_script.ipynb": "{}",
 }
 TABLE = f"""[about]
 "deep/er/page" = "A line of its own."
@@ -150,9 +154,10 @@ def test_a_page_that_needs_what_the_policy_forbids_is_a_warning(built):
 def test_a_line_is_made_of_whole_sentences_without_asides_and_unknown_titles(site):
     line = meta((site / "index.html").read_text(encoding="utf-8"), "description")
     assert line == " ".join([SENTENCE] * 3)
-    assert len(line) <= descriptions.LONGEST
-    assert descriptions.shortened("word " * 50).endswith("word…")
-    assert len(descriptions.shortened("word " * 50)) <= descriptions.LONGEST
+    assert len(line) <= previews.LONGEST
+    long = meta((site / "long.html").read_text(encoding="utf-8"), "description")
+    assert long.endswith("word…")
+    assert len(long) <= previews.LONGEST
 
 
 def test_the_table_has_the_last_word_and_is_checked(built):
@@ -166,26 +171,64 @@ def test_the_table_has_the_last_word_and_is_checked(built):
     assert "about" in re.search(r"window.searchPages = (\{.*\})", search)[1]
 
 
-def test_each_page_has_a_picture_for_previews_at_its_whole_address(site):
+def test_each_page_names_the_picture_of_the_site_at_its_whole_address(site):
     page = (site / "deep" / "er" / "page.html").read_text(encoding="utf-8")
-    address = meta(page, "og:image")
-    assert address == "https://owner.github.io/name/_cards/deep-er-page.png"
-    assert meta(page, "og:image:alt") == "Deep"
-    assert meta(page, "twitter:card") == "summary_large_image"
-    with Image.open(site / "_cards" / "deep-er-page.png") as picture:
-        assert picture.size == (int(meta(page, "og:image:width")), int(meta(page, "og:image:height")))
-    once, again = (cards.draw_card("Title", "About", "name", [0.5, 1.0]).tobytes() for _ in range(2))
-    assert once == again
-    assert once != cards.draw_card("Other", "About", "name", [0.5, 1.0]).tobytes()
+    assert meta(page, "og:image") == "https://owner.github.io/name/_static/card.png"
 
 
-def test_a_title_that_is_too_long_for_its_picture_ends_in_dots_and_fits():
-    font = ImageFont.load_default(72)
-    found = cards.wrapped("a title that does not end " * 9, font, 1040, 2)
-    assert len(found) == 2
-    assert found[1].endswith("...")
-    assert all(font.getlength(line) <= 1040 for line in found)
-    assert cards.wrapped("short", font, 1040, 2) == ["short"]
+def test_a_notebook_is_opened_in_colab_from_the_page_that_has_one(site):
+    page = (site / "gallery" / "10_script.html").read_text(encoding="utf-8")
+    address = (
+        "https://colab.research.google.com/github/owner/name/blob/gh-pages/notebooks/gallery/10_script.ipynb"
+    )
+    assert f'href="{address}"' in page
+    assert "colab" not in (site / "index.html").read_text(encoding="utf-8")
+
+
+def configured(monkeypatch, **variables: str) -> dict:
+    """Return what conf.py says in an environment."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return runpy.run_path(str(ROOT / "conf" / "conf.py"))
+
+
+@pytest.mark.parametrize(
+    "address", ["https://github.com/someone/course", "https://github.com/someone/course.git/"]
+)
+def test_notebooks_are_opened_where_the_repository_has_them(monkeypatch, address):
+    conf = configured(monkeypatch, ASRSCOPE_REPOSITORY=address)
+    binder = conf["sphinx_gallery_conf"]["binder"]
+    assert (binder["org"], binder["repo"], binder["branch"]) == ("someone", "course", "gh-pages")
+    assert all((ROOT / "docs" / path).is_file() for path in binder["dependencies"])
+    assert conf["hosting_notebooks"].endswith("/github/someone/course/blob/gh-pages/notebooks")
+    assert "git+https://github.com/someone/course" in conf["sphinx_gallery_conf"]["first_notebook_cell"]
+
+
+def test_without_a_repository_nothing_leads_to_one(monkeypatch):
+    conf = configured(monkeypatch, ASRSCOPE_REPOSITORY="")
+    assert conf["sphinx_gallery_conf"]["binder"] == {}
+    assert "hosting_notebooks" not in conf
+
+
+def test_an_address_that_colab_cannot_read_is_refused(monkeypatch):
+    told = r"like https://github\.com/owner/name, but found 'https://example\.org/x'"
+    with pytest.raises(Exception, match=told):
+        configured(monkeypatch, ASRSCOPE_REPOSITORY="https://example.org/x")
+
+
+def test_a_changed_choice_of_model_runs_the_scripts_again(monkeypatch):
+    from asrscope.loading.presets import ENVIRONMENT, MODEL
+
+    assert {MODEL, *ENVIRONMENT.values()} <= set(configured(monkeypatch)["stale_variables"])
+
+
+def test_the_picture_of_the_site_has_the_size_that_pages_state(monkeypatch):
+    conf = configured(monkeypatch, ASRSCOPE_SITE_URL="https://owner.github.io/name")
+    stated = re.findall(r'content="(\d+)"', " ".join(conf["ogp_custom_meta_tags"]))
+    with Image.open(ROOT / "conf" / "static" / "card.png") as picture:
+        assert [str(side) for side in picture.size] == stated
+    assert conf["ogp_image"] == "_static/card.png"
 
 
 def test_every_download_is_listed_with_its_hash(site):
@@ -204,9 +247,8 @@ def test_search_engines_are_let_in_and_led_to_every_page(site):
     robots = (site / "robots.txt").read_text(encoding="utf-8")
     assert "Disallow" not in robots
     assert "Sitemap: https://owner.github.io/name/sitemap.xml\n" in robots
-    assert "Sitemap" not in hosting.robots("")
     listed = re.findall(r"<loc>(.*?)</loc>", (site / "sitemap.xml").read_text(encoding="utf-8"))
-    names = {"index", "bad", "deep/er/page", "gallery/10_script"}
+    names = {"index", "bad", "deep/er/page", "gallery/10_script", "long"}
     assert set(listed) == {f"https://owner.github.io/name/{name}.html" for name in names}
     page = (site / "deep" / "er" / "page.html").read_text(encoding="utf-8")
     assert '<link rel="canonical" href="https://owner.github.io/name/deep/er/page.html">' in page

@@ -32,14 +32,12 @@ def mend(_app: Any, _pagename: str, _template: str, context: dict[str, Any], _do
 
 
 def mend_columns(app: Any, error: Exception | None) -> None:
-    """Mend what stands in templates of the theme, in the pages as they are written."""
-    if error is not None or app.builder.name not in {"html", "dirhtml"}:
-        return
-    for page in sorted(Path(app.outdir).rglob("*.html")):
-        text = page.read_text(encoding="utf-8")
-        better = mended(text, COLUMNS)
-        if better != text:
-            page.write_text(better, encoding="utf-8", newline="\n")
+    """Mend what stands in templates of the theme, in the pages that were just written."""
+    if error is None and app.builder.format == "html":
+        for page in Path(app.outdir).rglob("*.html"):
+            text = page.read_text(encoding="utf-8")
+            if (better := mended(text, COLUMNS)) != text:
+                page.write_text(better, encoding="utf-8", newline="\n")
 
 
 def setup(app: Any) -> dict[str, Any]:

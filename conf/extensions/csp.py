@@ -35,47 +35,37 @@ SOURCES = (
     "form-action 'self' file:",  # the search; Firefox does not count the files of a saved site as its own
 )
 LOADED = {"script": "src", "img": "src", "audio": "src", "video": "src", "source": "src", "iframe": "src"}
-DATA = ("application/json", "application/ld+json")  # types of script elements that are no programs
+# A script that stands in the page: neither a file nor data.
+SCRIPT = re.compile(
+    r"<script(?![^>]*\bsrc=)(?![^>]*\btype=\"application/)[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE
+)
 ENCODING = re.compile(r'<meta charset="?utf-8"?\s*/?>', re.IGNORECASE)
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="[^"]*">')
 
 
-class Programs(HTMLParser):
-    """Collect the scripts that stand in a page, and what the policy would stop."""
+class Stopped(HTMLParser):
+    """Collect what the policy would stop in a page."""
 
     def __init__(self, page: str):
         super().__init__()
-        self.scripts: list[str] = []
-        self.stopped: list[str] = []
-        self._text: list[str] | None = None  # of the script element that is open
+        self.found: list[str] = []
         self.feed(page)
         self.close()
 
-    def handle_data(self, data: str) -> None:
-        if self._text is not None:
-            self._text.append(data)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "script" and self._text is not None:
-            self.scripts.append("".join(self._text))
-            self._text = None
-
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
-        if tag == "script" and "src" not in given and given.get("type") not in DATA:
-            self._text = []
         for name, value in given.items():
             if name.startswith("on"):
-                self.stopped.append(f"the attribute {name} of <{tag}>")
+                self.found.append(f"the attribute {name} of <{tag}>")
             elif name in {"href", "src", "action"} and value.strip().lower().startswith("javascript:"):
-                self.stopped.append(f"an address that is a program, in <{tag}>")
+                self.found.append(f"an address that is a program, in <{tag}>")
         address = given.get(LOADED.get(tag, ""), "")
         if tag == "link" and {"stylesheet", "icon", "preload"} & set(given.get("rel", "").split()):
             address = given.get("href", "")
         if urlsplit(address).netloc:
-            self.stopped.append(f"<{tag}> from another host: {address}")
+            self.found.append(f"<{tag}> from another host: {address}")
         if tag in {"iframe", "object", "embed", "base"}:
-            self.stopped.append(f"the element <{tag}>")
+            self.found.append(f"the element <{tag}>")
 
 
 def policy(scripts: list[str]) -> str:
@@ -88,14 +78,12 @@ def policy(scripts: list[str]) -> str:
 def protected(page: str) -> tuple[str, list[str]]:
     """Return a page with its policy, in the place of one that it has, and what in it the policy stops."""
     page = POLICY.sub("", page)
-    found = Programs(page)
     place = ENCODING.search(page)
     if place is None:
         raise ValueError('expected a page that begins with <meta charset="utf-8">, but found none in it')
-    meta = (
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy(found.scripts), quote=False)}">'
-    )
-    return page[: place.end()] + meta + page[place.end() :], found.stopped
+    allowed = escape(policy(SCRIPT.findall(page)), quote=False)
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{allowed}">'
+    return page[: place.end()] + meta + page[place.end() :], Stopped(page).found
 
 
 def pages(outdir: Path) -> list[Path]:

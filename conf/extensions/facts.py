@@ -11,6 +11,7 @@ given ways.
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from difflib import get_close_matches
@@ -151,9 +152,8 @@ def _grouped(facts: Mapping[str, Fact]) -> list[nodes.row]:
     for source, group in by_source.items():
         lines = nodes.line_block()
         parts = [name.split(".") for name in group]
-        shared = sum(1 for column in zip(*parts, strict=False) if len(set(column)) == 1)
-        if len(parts) == 1:  # of a name by itself, what follows the thing it is about is its unit
-            shared = min(shared, 2)
+        # Of a name by itself, what follows the thing it is about is its unit.
+        shared = len(os.path.commonprefix(parts)) if len(parts) > 1 else 2
         for (name, fact), words in zip(group.items(), parts, strict=True):
             label = " ".join(words[shared:]).replace("_", " ")
             text = nodes.Text(f"{label}: {fact.text}" if label else fact.text)

@@ -2,40 +2,35 @@
 
 ``full.*`` describes the large pair: its published configurations come with the package, and its parameters
 are counted in models that are built from them without weights. ``tiny.*`` describes the bundled model, and
-``clip.*`` the first sample clip, which the lectures follow. What was measured is in ``facts_measured``, what
-follows from sizes by formulas in ``facts_scaling``, published systems in ``facts_systems``, how transformers
-joins the parts of others in ``facts_native``.
+``clip.*`` the first sample clip, which the lectures follow. What was measured is in ``facts_measured``, the
+systems of others are in ``facts_systems``. A fact that no page states has no place here.
 """
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import soundfile
 import torch
 from facts import Fact
-from facts_audit import audited
-from facts_measured import measured
-from facts_native import native
-from facts_scaling import scaling, stacking
-from facts_systems import published
-from transformers import WhisperConfig, WhisperModel
+from facts_measured import audited, measured
+from facts_systems import native, published
 
 import asrscope
 from asrscope.audio import SAMPLE_RATE
 from asrscope.features import DYNAMIC_RANGE, FRAMES_PER_SECOND, HOP_LENGTH, N_FFT
 from asrscope.loading import sizes
 from asrscope.loading.pair import PINNED
-from asrscope.loading.presets import PAIRS
+from asrscope.loading.presets import CHECKPOINTS, PAIRS
 from asrscope.loading.room import estimate
 from asrscope.projector import AudioProjector
-from asrscope.scope.traces import STAGES, Trace
 from asrscope_course import flops
+
+Facts = dict[str, Fact]
 
 K2_HIDDEN_FACTOR = 4  # the lecture's projector: hidden size = 4 x encoder width, at its default k
 K2 = 2
-
-Facts = dict[str, Fact]
+WINDOW = 30.0  # seconds
+FROZEN_BYTES, TRAINED_BYTES = 2, 16  # of a parameter: bfloat16; float32 weight, gradient and two moments
 
 
 @cache
@@ -44,10 +39,8 @@ def load_facts() -> Facts:
     return {
         **_audio(),
         **_clip(),
-        **_model_facts("tiny", tiny()[0]),
+        **_sizes("tiny", tiny()[0], ("mb", 1e6)),
         **_tiny(),
-        **scaling("tiny", tiny()[0]),
-        **stacking(),
         **full(),
         **published(),
         **native(),
@@ -59,12 +52,6 @@ def load_facts() -> Facts:
 def tiny() -> tuple[Any, Any]:
     """Return the bundled model and its processor."""
     return asrscope.load("tiny")
-
-
-def _trace(model: Any, processor: Any, sample: Any) -> Trace:
-    return asrscope.trace(
-        model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words
-    )
 
 
 def _audio() -> Facts:
@@ -87,56 +74,33 @@ def _audio() -> Facts:
     }
 
 
-def _model_facts(name: str, model: Any) -> Facts:
-    """Sizes of a model, read from its configuration and counted in its parts."""
-    encoder, projector, decoder = model.audio_tower, model.multi_modal_projector, model.language_model
-    audio, text = encoder.config, decoder.config
-    stride = encoder.conv1.stride[0] * encoder.conv2.stride[0]
-    position_ms = 1000 * stride * HOP_LENGTH / SAMPLE_RATE
-    k = projector.stack_factor
-    token_ms = k * position_ms
-    nope = [layer for layer, rope in enumerate(text.no_rope_layers) if not rope]
-    counts = {part: sizes.count_parameters(module) for part, module in _parts(model).items()}
-    total = sum(counts.values())
-    read = f"configuration of {name}"
-    counted = f"counted in the {{}} of {name}"
-    values: dict[str, tuple[Any, str, str]] = {
-        "encoder.n_mels": (audio.num_mel_bins, f"{read}: audio_config.num_mel_bins", ""),
-        "encoder.d_model": (audio.d_model, f"{read}: audio_config.d_model", ""),
-        "encoder.layers": (audio.encoder_layers, f"{read}: audio_config.encoder_layers", ""),
-        "encoder.heads": (audio.encoder_attention_heads, f"{read}: audio_config.encoder_attention_heads", ""),
-        "encoder.ffn": (audio.encoder_ffn_dim, f"{read}: audio_config.encoder_ffn_dim", ""),
-        "encoder.frames": (stride * audio.max_source_positions, "longest clip: positions x stride", ""),
-        "encoder.positions": (audio.max_source_positions, f"{read}: audio_config.max_source_positions", ""),
-        "encoder.seconds": (
-            audio.max_source_positions * position_ms / 1000,
-            "longest clip: positions x duration of one",
-            "g",
+def _clip() -> Facts:
+    """Sizes of every stage of the clip that the lecture follows."""
+    (model, processor), sample = tiny(), asrscope.load_samples()[0]
+    trace = asrscope.trace(model, processor, sample.path, name=sample.name)
+    random_model, _ = asrscope.load("tiny", random_projector=True)
+    random = asrscope.trace(random_model, processor, sample.path)
+    origin = next(part.source for part in random.provenance if part.part == "projector")
+    cosines = [float(each.nearest_cosines[:, 0].mean()) for each in (trace, random)]
+    name = f"trace of {trace.name}"
+    return {
+        "clip.seconds": Fact(trace.duration, f"{name}: samples / sampling rate", ".2f"),
+        "clip.samples": Fact(trace.waveform.size, f"{name}: length of waveform"),
+        "clip.frames": Fact(trace.log_mel.shape[1], f"{name}: columns of log_mel"),
+        "clip.positions": Fact(len(trace.encoder_hidden_states), f"{name}: rows of encoder_hidden_states"),
+        "clip.audio_tokens": Fact(len(trace.audio_embeds), f"{name}: rows of audio_embeds"),
+        "clip.prompt_positions": Fact(len(trace.prompt_ids), f"{name}: length of prompt_ids"),
+        "clip.tokens": Fact(len(trace.tokens), f"{name}: written tokens"),
+        "clip.words": Fact(len(trace.words), f"{name}: written words"),
+        "clip.text": Fact(trace.text, f"{name}: what the decoder wrote"),
+        "clip.reference": Fact(sample.text, f"transcript of {sample.name}"),
+        "clip.nearest_cosine.trained": Fact(
+            cosines[0], f"{name}: mean cosine to the nearest text token", ".2f"
         ),
-        "encoder.stride": (stride, "product of the strides of the encoder's two convolutions", ""),
-        "encoder.ms_per_position": (position_ms, "stride of the convolutions x hop", "g"),
-        "encoder.positions_per_second": (1000 / position_ms, "1 s / duration of a position", "g"),
-        "encoder.parameters": (counts["encoder"], counted.format("encoder"), ""),
-        "projector.k": (k, f"{read}: stack_factor", ""),
-        "projector.input_size": (k * audio.d_model, "stack_factor x encoder width", ""),
-        "projector.hidden_size": (projector.gate.out_features, "width of the projector's hidden layer", ""),
-        "projector.ms_per_token": (token_ms, "stack_factor x duration of a position", "g"),
-        "projector.tokens_per_second": (1000 / token_ms, "1 s / duration of an audio token", "g"),
-        "projector.parameters": (counts["projector"], counted.format("projector"), ""),
-        "projector.percent": (100 * counts["projector"] / total, "share of all parameters", ".1f"),
-        "decoder.hidden_size": (text.hidden_size, f"{read}: text_config.hidden_size", ""),
-        "decoder.layers": (text.num_hidden_layers, f"{read}: text_config.num_hidden_layers", ""),
-        "decoder.heads": (text.num_attention_heads, f"{read}: text_config.num_attention_heads", ""),
-        "decoder.kv_heads": (text.num_key_value_heads, f"{read}: text_config.num_key_value_heads", ""),
-        "decoder.head_dim": (decoder.model.layers[0].self_attn.head_dim, "head_dim of the first layer", ""),
-        "decoder.ffn": (text.intermediate_size, f"{read}: text_config.intermediate_size", ""),
-        "decoder.vocab_size": (text.vocab_size, f"{read}: text_config.vocab_size", ""),
-        "decoder.nope_count": (len(nope), f"{read}: layers without rotary positions", ""),
-        "decoder.nope_layers": (", ".join(map(str, nope)) or "none", f"{read}: no_rope_layers, from 0", ""),
-        "decoder.parameters": (counts["decoder"], counted.format("decoder"), ""),
-        "parameters": (total, f"encoder + projector + decoder of {name}", ""),
+        "clip.nearest_cosine.random": Fact(
+            cosines[1], f"the same with an untrained projector ({origin})", ".2f"
+        ),
     }
-    return {f"{name}.{key}": Fact(*value) for key, value in values.items()}
 
 
 def _parts(model: Any) -> dict[str, torch.nn.Module]:
@@ -147,81 +111,78 @@ def _parts(model: Any) -> dict[str, torch.nn.Module]:
     }
 
 
+def _sizes(name: str, model: Any, unit: tuple[str, float]) -> Facts:
+    """Sizes of a model, read from its configuration and counted in its parts, and the memory that follows."""
+    encoder, projector, decoder = _parts(model).values()
+    audio, text = encoder.config, decoder.config
+    stride = encoder.conv1.stride[0] * encoder.conv2.stride[0]
+    position_ms = 1000 * stride * HOP_LENGTH / SAMPLE_RATE
+    k = projector.stack_factor
+    nope = sum(not rope for rope in text.no_rope_layers)
+    counts = {part: sizes.count_parameters(module) for part, module in _parts(model).items()}
+    total, trained = sum(counts.values()), counts["projector"]
+    cache_bytes = sizes.cache_bytes_per_token(text)
+    read, cached = f"configuration of {name}", f"cache of a token of {name} in bfloat16"
+    recipe = f"{TRAINED_BYTES} bytes a trained parameter (float32 weight, gradient, two moments of AdamW)"
+    values: dict[str, tuple[Any, ...]] = {
+        "encoder.n_mels": (audio.num_mel_bins, f"{read}: audio_config.num_mel_bins"),
+        "encoder.d_model": (audio.d_model, f"{read}: audio_config.d_model"),
+        "encoder.layers": (audio.encoder_layers, f"{read}: audio_config.encoder_layers"),
+        "encoder.positions": (audio.max_source_positions, f"{read}: audio_config.max_source_positions"),
+        "encoder.seconds": (
+            audio.max_source_positions * position_ms / 1000, "longest clip: positions x duration of one", "g"
+        ),
+        "encoder.ms_per_position": (position_ms, "stride of the convolutions x hop", "g"),
+        "encoder.positions_per_second": (1000 / position_ms, "1 s / duration of a position", "g"),
+        "projector.k": (k, f"{read}: stack_factor"),
+        "projector.input_size": (k * audio.d_model, "stack_factor x encoder width"),
+        "projector.hidden_size": (projector.gate.out_features, "width of the projector's hidden layer"),
+        "projector.ms_per_token": (k * position_ms, "stack_factor x duration of a position", "g"),
+        "projector.tokens_per_second": (1000 / k / position_ms, "1 s / duration of an audio token", "g"),
+        "decoder.hidden_size": (text.hidden_size, f"{read}: text_config.hidden_size"),
+        "decoder.layers": (text.num_hidden_layers, f"{read}: text_config.num_hidden_layers"),
+        "decoder.heads": (text.num_attention_heads, f"{read}: text_config.num_attention_heads"),
+        "decoder.kv_heads": (text.num_key_value_heads, f"{read}: text_config.num_key_value_heads"),
+        "decoder.vocab_size": (text.vocab_size, f"{read}: text_config.vocab_size"),
+        "decoder.nope_count": (nope, f"{read}: layers without rotary positions"),
+        "parameters": (total, f"encoder + projector + decoder of {name}"),
+        "kv.bytes_per_token": (cache_bytes, f"{cached}: keys and values x layers x kv heads x head_dim x 2"),
+        "kv.bytes_per_token_every_head": (
+            cache_bytes * text.num_attention_heads // text.num_key_value_heads,
+            f"the same if each of the {text.num_attention_heads} heads kept keys of its own",
+        ),
+        "kv.mb_per_minute": (60_000 / k / position_ms * cache_bytes / 1e6, f"{cached}, x a minute's", ".1f"),
+        f"memory.train_projector_{unit[0]}": (
+            (FROZEN_BYTES * (total - trained) + TRAINED_BYTES * trained) / unit[1],
+            f"{recipe} of the projector, {FROZEN_BYTES} of the rest; no activations", ".1f",
+        ),
+        f"memory.train_all_{unit[0]}": (
+            TRAINED_BYTES * total / unit[1], f"{recipe} of all of {name}; no activations", ".1f"
+        ),
+    }  # fmt: skip
+    for part, count in counts.items():
+        values[f"{part}.parameters"] = (count, f"counted in the {part} of {name}")
+    for kind, bits in (("float32", 32), ("bfloat16", 16), ("int8", 8)):
+        size = sizes.weight_bytes(total, bits) / unit[1]
+        values[f"memory.{kind}_{unit[0]}"] = (size, f"{bits} bits x all parameters of {name}", ".1f")
+    for part in ("norm_in", "gate", "up", "down", "norm_out"):
+        weight = getattr(projector, part).weight
+        shape = " × ".join(f"{size:,}" for size in weight.shape)
+        source = f"{part}.weight of the projector of {name}"
+        values[f"projector.{part}.parameters"] = (weight.numel(), f"{source}: {shape}")
+        values[f"projector.{part}.shape"] = (shape, f"{source}, its shape")
+    return {f"{name}.{key}": Fact(*value) for key, value in values.items()}
+
+
 def _tiny() -> Facts:
     """Return what was measured of the bundled model, from the files that come with its weights."""
-    config = tiny()[0].config
-    folder = Path(asrscope.__file__).parent / "data" / "checkpoints" / "tiny"
-    weights = folder / "model.safetensors"
+    folder = CHECKPOINTS / "tiny"
+    size = (folder / "model.safetensors").stat().st_size
     return {
-        "tiny.trained_seconds": Fact(config.trained_seconds, "configuration: trained_seconds", "g"),
-        "tiny.size_mb": Fact(weights.stat().st_size / 1e6, "size of the weights' file, in MB", ".1f"),
+        "tiny.trained_seconds": Fact(tiny()[0].config.trained_seconds, "configuration: trained_seconds", "g"),
+        "tiny.size_mb": Fact(size / 1e6, "size of the weights' file, in MB", ".1f"),
         **measured(folder),
     }
-
-
-def _clip() -> Facts:
-    """Sizes of every stage of the clip that the lecture follows."""
-    (model, processor), sample = tiny(), asrscope.load_samples()[0]  # the clip that the lecture follows
-    trace = _trace(model, processor, sample)
-    random_model, _ = asrscope.load("tiny", random_projector=True)
-    random = _trace(random_model, processor, sample)
-    sizes = {stage: _size(trace, stage) for stage in STAGES}
-    largest = max(sizes, key=lambda stage: sizes[stage])
-    name = f"trace of {trace.name}"
-    values: dict[str, tuple[Any, str, str]] = {
-        "name": (trace.name, "name of the first sample clip", ""),
-        "seconds": (trace.duration, f"{name}: samples / sampling rate", ".2f"),
-        "samples": (trace.waveform.size, f"{name}: length of waveform", ""),
-        "frames": (trace.log_mel.shape[1], f"{name}: columns of log_mel", ""),
-        "positions": (len(trace.encoder_hidden_states), f"{name}: rows of encoder_hidden_states", ""),
-        "audio_tokens": (len(trace.audio_embeds), f"{name}: rows of audio_embeds", ""),
-        "prompt_positions": (len(trace.prompt_ids), f"{name}: length of prompt_ids", ""),
-        "tokens": (len(trace.tokens), f"{name}: written tokens", ""),
-        "words": (len(trace.words), f"{name}: written words", ""),
-        "text": (trace.text, f"{name}: what the decoder wrote", ""),
-        "reference": (sample.text, f"transcript of {sample.name}", ""),
-        "voice": (sample.voice, f"synthesizer's voice of {sample.name}", ""),
-        "confidence": (trace.confidence, f"{name}: geometric mean of the tokens' probabilities", ".2f"),
-        "largest_stage": (largest.title, f"{name}: the array with most numbers", ""),
-        "largest_size": (sizes[largest], f"{name}: numbers in its largest array", ""),
-        "nearest_cosine.trained": (_nearest(trace), f"{name}: mean cosine to the nearest text token", ".2f"),
-        "nearest_cosine.random": (
-            _nearest(random),
-            f"the same with an untrained projector ({_projector_origin(random)})",
-            ".2f",
-        ),
-    }
-    return {f"clip.{key}": Fact(*value) for key, value in (values | _clip_work(model, trace)).items()}
-
-
-def _clip_work(model: Any, trace: Trace) -> dict[str, tuple[Any, str, str]]:
-    """What the clip costs in operations, at its true length and padded to the window."""
-    positions, window = len(trace.encoder_hidden_states), model.config.audio_config.max_source_positions
-    read, written = len(trace.prompt_ids), len(trace.tokens) + 1
-    true, padded = (flops.encoder_flops(model.audio_tower, count) for count in (positions, window))
-    projector = flops.projector_flops(model.multi_modal_projector, len(trace.audio_embeds))
-    decoder = flops.decoder_flops(model.language_model, read, written)
-    by = "by the formulas in asrscope.loading.sizes, in billions"
-    return {
-        "flops.encoder_gflop": (true / 1e9, f"encoder, {positions} positions, {by}", ".2f"),
-        "flops.padded_encoder_gflop": (padded / 1e9, f"encoder, padded to {window} positions, {by}", ".1f"),
-        "flops.padded_times": (padded / true, "work of the padded encoder / at true length", ".0f"),
-        "flops.projector_gflop": (projector / 1e9, f"projector, {by}", ".2f"),
-        "flops.decoder_gflop": (decoder / 1e9, f"decoder, {read} read, {written} written, {by}", ".2f"),
-    }
-
-
-def _size(trace: Trace, stage: Any) -> int:
-    values = getattr(trace, stage.field)
-    return int(values.size) if hasattr(values, "size") else len(values)
-
-
-def _nearest(trace: Trace) -> float:
-    return float(trace.nearest_cosines[:, 0].mean())
-
-
-def _projector_origin(trace: Trace) -> str:
-    return next(part.source for part in trace.provenance if part.part == "projector")
 
 
 @cache
@@ -230,52 +191,34 @@ def full() -> Facts:
     pair = sizes.full_pair()
     audio, text = pair.config.audio_config, pair.config.text_config
     with torch.device("meta"):
-        whisper = WhisperModel(WhisperConfig.from_dict(sizes.published_config("whisper-large-v3-turbo")))
         lecture = AudioProjector(
             audio.d_model, text.hidden_size, stack_factor=K2, hidden_size=K2_HIDDEN_FACTOR * audio.d_model
         )
-    halves = {
-        part: sizes.weight_bytes(sizes.count_parameters(module), 16) / 1e9
-        for part, module in _parts(pair).items()
-    }
-    return {
-        **_room(pair),
-        **_model_facts("full", pair),
-        **scaling("full", pair),
-        "full.whisper.parameters": Fact(
-            sizes.count_parameters(whisper), "counted in the whole of Whisper large-v3-turbo"
-        ),
-        "full.memory.encoder_gb": Fact(halves["encoder"], "2 bytes x parameters of the encoder", ".2f"),
-        "full.memory.projector_gb": Fact(halves["projector"], "2 bytes x parameters of the projector", ".2f"),
-        "full.memory.decoder_gb": Fact(halves["decoder"], "2 bytes x parameters of the decoder", ".2f"),
-        "full.memory.kv_kb_per_token": Fact(
-            sizes.cache_bytes_per_token(text) / 1e3,
-            "keys and values of a token: 2 x layers x kv heads x head_dim x 2 bytes",
-            ".0f",
-        ),
+    facts = _sizes("full", pair, ("gb", 1e9)) | {
         "full.projector.k2.parameters": Fact(
             sizes.count_parameters(lecture),
             f"AudioProjector with k = {K2} and hidden size = {K2_HIDDEN_FACTOR} x encoder width",
         ),
     }
-
-
-def _room(pair: Any) -> Facts:
-    """Memory of the large pair as it is said before it is loaded, and where its parts are had."""
-    facts = {}
+    window = sizes.lengths(WINDOW, pair.config)
+    work = {
+        "encoder": flops.encoder_flops(pair.audio_tower, window.positions),
+        "projector": flops.projector_flops(pair.multi_modal_projector, window.audio_tokens),
+        "decoder": flops.decoder_flops(pair.language_model, window.audio_tokens, 1),
+    }
+    for part, operations in work.items():
+        source = f"asrscope_course.flops: the {part} on {WINDOW:g} s, until the first token"
+        facts[f"full.flops.30s.{part}_tflop"] = Fact(operations / 1e12, source, ".2f")
+        size = sizes.weight_bytes(sizes.count_parameters(_parts(pair)[part]), 16) / 1e9
+        facts[f"full.memory.{part}_gb"] = Fact(size, f"2 bytes x parameters of the {part}", ".2f")
     kinds = {"float32": (32, None), "bfloat16": (16, None), "int8": (16, 8), "int4": (16, 4)}
     for kind, (bits, decoder_bits) in kinds.items():
         need = estimate(pair, bits, decoder_bits)
-        by = f"asrscope.loading.room.estimate of full, {kind}"
-        for what in ("decoder", "weights", "clip", "total"):
-            size = getattr(need, what) / 1e9
-            facts[f"full.room.{kind}.{what}_gb"] = Fact(size, f"{by}: {what}, in GB", ".1f")
-    places = {part: PAIRS["full"][part] for part in ("encoder", "decoder")}
-    for part, name in places.items():
-        facts[f"full.{part}.repository"] = Fact(
-            name, f"asrscope.loading.presets: repository of the {part}", ""
-        )
-        facts[f"full.{part}.revision"] = Fact(
-            PINNED[name], f"asrscope.loading.pair: pinned commit of the {part}", ""
-        )
+        for what in ("weights", "total"):
+            source = f"asrscope.loading.room.estimate of full, {kind}: {what}, in GB"
+            facts[f"full.room.{kind}.{what}_gb"] = Fact(getattr(need, what) / 1e9, source, ".1f")
+    for part in ("encoder", "decoder"):
+        name = PAIRS["full"][part]
+        facts[f"full.{part}.repository"] = Fact(name, f"asrscope.loading.presets: repository of the {part}")
+        facts[f"full.{part}.revision"] = Fact(PINNED[name], f"asrscope.loading.pair: commit of the {part}")
     return facts

@@ -10,6 +10,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from sphinx.errors import ConfigError
+
 GIVEN_AWAY = ("_downloads", "notebooks")  # folders of the site
 
 COLAB = """
@@ -31,7 +33,14 @@ def write_files(app: Any, error: Exception | None) -> None:
     (outdir / "SHA256SUMS").write_text(sums, encoding="utf-8", newline="\n")
     url = app.config.html_baseurl.rstrip("/")
     sitemap = f"\nSitemap: {url}/sitemap.xml\n" if url else ""
-    (outdir / "robots.txt").write_text(f"User-agent: *\nAllow: /\n{sitemap}", encoding="utf-8", newline="\n")
+    robots = f"User-agent: *\nAllow: /\n{sitemap}"
+    (outdir / "robots.txt").write_text(robots, encoding="utf-8", newline="\n")
+
+
+def refuse_others(app: Any) -> None:
+    """Refuse builders that name pages otherwise: search, downloads and links to them know their files."""
+    if app.builder.format == "html" and app.builder.name != "html":
+        raise ConfigError(f"This site is built with the builder html, but found {app.builder.name}.")
 
 
 def script_of(app: Any, docname: str) -> Path | None:
@@ -70,6 +79,7 @@ def link_colab(app: Any, docname: str, content: list[str]) -> None:
 def setup(app: Any) -> dict[str, Any]:
     """Write the files before the pages get their policy; nothing of them stands in a page."""
     app.add_config_value("hosting_notebooks", "", "env", str)
+    app.connect("builder-inited", refuse_others)
     app.connect("source-read", link_colab)
     app.connect("html-page-context", link_source)
     app.connect("build-finished", write_files, priority=900)

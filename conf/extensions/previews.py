@@ -10,6 +10,7 @@ import re
 import tomllib
 from html import escape
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from docutils import nodes
@@ -19,21 +20,10 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 KEY = "og:description"
-GENERATED = ("404", "genindex", "py-modindex", "search")  # pages that nobody writes
+GENERATED = ("genindex", "py-modindex", "search")  # pages that nobody writes
 LONGEST = 160  # characters; what is longer is cut off in lists of results
-SHORTEST = 50  # a line that says something
 SENTENCE = re.compile(r"(?<=[.?!:])\s+")
 UNTITLED = "\ue000"  # no letter of any text
-
-
-def shortened(text: str) -> str:
-    """Cut a text that is too long behind a sentence, or else between two words."""
-    if len(text) <= LONGEST:
-        return text
-    ends = [match.end() for match in re.finditer(r"[.?!](?=\s)", text) if match.end() <= LONGEST]
-    if ends and ends[-1] >= SHORTEST:
-        return text[: ends[-1]]
-    return text[: LONGEST - 1].rsplit(" ", 1)[0].rstrip(",;:") + "…"
 
 
 def first_sentences(doctree: nodes.document) -> str:
@@ -47,7 +37,13 @@ def first_sentences(doctree: nodes.document) -> str:
         for paragraph in copy.findall(nodes.paragraph)
         if isinstance(paragraph.parent, nodes.document | nodes.section)
     ]
-    return shortened(" ".join(each for each in SENTENCE.split(" ".join(texts)) if UNTITLED not in each))
+    line = ""
+    for sentence in SENTENCE.split(" ".join(texts)):
+        if line and len(f"{line} {sentence}") > LONGEST:
+            break
+        if UNTITLED not in sentence:
+            line = f"{line} {sentence}".strip()
+    return shorten(line, LONGEST, placeholder="…")
 
 
 def table(app: Any, name: str) -> dict[str, str]:

@@ -66,11 +66,9 @@ def element(
     return html_element("", *children, tag=tag, ids=ids, classes=classes.split(), html=named)
 
 
-def pages(env: BuildEnvironment) -> dict[str, Page]:
-    """Return the pages with questions, by name."""
-    if not hasattr(env, "course_pages"):
-        env.course_pages = {}  # type: ignore[attr-defined]
-    return env.course_pages  # type: ignore[attr-defined, no-any-return]
+def page_of(env: BuildEnvironment, name: str) -> Page:
+    """Return what a page asks; Sphinx forgets and merges it with the other metadata of pages."""
+    return env.metadata[name].setdefault("course", Page())
 
 
 class _Asking(SphinxDirective):
@@ -78,7 +76,7 @@ class _Asking(SphinxDirective):
 
     @property
     def page(self) -> Page:
-        return pages(self.env).setdefault(self.env.docname, Page())
+        return page_of(self.env, self.env.docname)
 
     def text(self, markdown: str, line: int | None = None) -> list[nodes.Node]:
         """Parse Markdown as part of the page."""
@@ -200,25 +198,20 @@ class Exercise(_Asking):
         made = entry.exercise
         name = f"exercise-{entry.number.replace('.', '-')}"
         item = Item(name, "exercise", f"exercise {entry.number}", entry.objective, self.lineno)
-        content = [*self.text(made.task)]
-        if isinstance(made, Choice):
-            content += self.text(made.listed)
-        content += [
-            self._program(entry),
-            self._fold("Hint", made.hint),
-            self._fold("Solution", made.solution),
-        ]
+        task = f"{made.task}\n\n{made.listed}" if isinstance(made, Choice) else made.task
+        folded = [self._fold("Hint", made.hint), self._fold("Solution", made.solution)]
+        content = [*self.text(task), self._program(entry), *folded]
         note = f"{made.kind}, {entry.minutes} min"
         return self.box(item, f"Exercise {entry.number}: {entry.title}", note, *content)
 
     def _program(self, entry: Entry) -> nodes.Node:
         made = entry.exercise
         code = made.starter
-        imports = "from asrscope.exercises import check\n\n"
+        first, rest = "", code
         if code.startswith("import "):  # a stub with imports: they stand first
-            first, _, code = code.partition("\n")
-            imports = f"{first}\n\nfrom asrscope.exercises import check\n"
-        code = f'{imports}{code}\n\nprint(check("{entry.number}", {made.answer_name}))'
+            first, _, rest = code.partition("\n")
+        code = f"{first}\n\nfrom asrscope.exercises import check\n\n{rest}".strip()
+        code = f'{code}\n\nprint(check("{entry.number}", {made.answer_name}))'
         return nodes.literal_block(code, code, language="python")
 
     def _fold(self, title: str, markdown: str) -> nodes.Node:
@@ -245,7 +238,7 @@ class Progress(SphinxDirective):
 
 def link_objectives(app: Sphinx, doctree: nodes.document) -> None:
     """Put links behind each objective of a page that was read: to what assesses it."""
-    page = pages(app.env).get(app.env.docname, Page())
+    page = page_of(app.env, app.env.docname)
     for mark in list(doctree.findall(assessed_by)):
         links: list[nodes.Node] = []
         for item in page.items:
@@ -262,8 +255,8 @@ def fill_progress(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for node in list(doctree.findall(progress_line)):
         wanted = []
         for name in node["pages"]:
-            page = pages(app.env).get(name)
-            if page is None or not page.items:
+            page = page_of(app.env, name)
+            if not page.items:
                 logger.warning("progress: %s asks nothing", name, location=node, type="course")
                 continue
             names = {
@@ -278,7 +271,8 @@ def fill_progress(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 def check_pages(_app: Sphinx, env: BuildEnvironment) -> None:
     """Warn of objectives that nothing assesses, and of items that assess none or stand twice."""
     places: dict[str, str] = {}
-    for docname, page in sorted(pages(env).items()):
+    for docname in sorted(env.found_docs):
+        page = page_of(env, docname)
         assessed = {item.objective for item in page.items}
         for name, line in page.objectives.items():
             if name not in assessed:
@@ -293,16 +287,6 @@ def check_pages(_app: Sphinx, env: BuildEnvironment) -> None:
                 told = "%s stands already on %s"
                 logger.warning(told, item.name, places[key], location=(docname, item.line), type="course")
             places[key] = docname
-
-
-def forget(_app: Sphinx, env: BuildEnvironment, docname: str) -> None:
-    """Drop what is known of a page that is read again."""
-    pages(env).pop(docname, None)
-
-
-def merge(_app: Sphinx, env: BuildEnvironment, names: set[str], other: BuildEnvironment) -> None:
-    """Take over the pages that another process has read."""
-    pages(env).update({name: page for name, page in pages(other).items() if name in names})
 
 
 def add_assets(
@@ -341,7 +325,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-read", link_objectives)
     app.connect("doctree-resolved", fill_progress)
     app.connect("env-check-consistency", check_pages)
-    app.connect("env-purge-doc", forget)
-    app.connect("env-merge-info", merge)
     app.connect("html-page-context", add_assets)
-    return {"version": "0.1.0", "env_version": 1, "parallel_read_safe": True, "parallel_write_safe": True}
+    return {"version": "0.1.0", "env_version": 2, "parallel_read_safe": True, "parallel_write_safe": True}

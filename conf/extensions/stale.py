@@ -8,7 +8,8 @@ dropped, so that every script runs again, and every page is read again. A script
 build saw another one under its name, whatever came of it, or if something that was made of it is gone.
 
 What the gallery made of a script that is gone, or has another name now, is deleted: it would stay in the site
-and in its archives.
+and in its archives. The pages that autosummary writes into the folder ``stale_reference`` are kept, so that
+nothing is imported, until one of the sources or the page ``index`` there changes; then all are written anew.
 """
 
 import hashlib
@@ -24,23 +25,12 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 IGNORED_PARTS = {"__pycache__", ".ipynb_checkpoints"}
-RECORD = ".sources.sha256"  # beside the generated gallery pages
+RECORD = ".sources.sha256"  # beside generated pages
 PICTURE = re.compile(r"(?<=/)images/sphx_glr_[^\s,]+")  # in a generated page: what a script drew
 
 
 def hash_of(folders: list[Path]) -> str:
-    """Return one hash over the names and contents of all files below some folders.
-
-    Parameters
-    ----------
-    folders : list of pathlib.Path
-        Where to look; a folder that does not exist counts as empty.
-
-    Returns
-    -------
-    str
-        SHA-256 in hexadecimal.
-    """
+    """Return one hash over the names and contents of all files below some folders."""
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(folder.rglob("*")):
@@ -50,13 +40,30 @@ def hash_of(folders: list[Path]) -> str:
     return digest.hexdigest()
 
 
+def state_of(app: Any) -> str:
+    """Return a hash over all that results depend on."""
+    prefixes = tuple(app.config.stale_variables)
+    parts = [hash_of([Path(app.confdir, folder).resolve() for folder in app.config.stale_sources])]
+    parts += [f"{name} {version(name)}" for name in sorted(app.config.stale_packages)]
+    parts += [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(prefixes)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
 def galleries(app: Any) -> dict[Path, Path]:
     """Return the folders of scripts, and for each of them the folder of generated pages."""
     conf = app.config.sphinx_gallery_conf
-    folders = [
-        [conf[key]] if isinstance(conf[key], str) else conf[key] for key in ("examples_dirs", "gallery_dirs")
-    ]
-    return {Path(app.srcdir, one): Path(app.srcdir, other) for one, other in zip(*folders, strict=True)}
+    pairs = zip(conf["examples_dirs"], conf["gallery_dirs"], strict=True)
+    return {Path(app.srcdir, scripts): Path(app.srcdir, gallery) for scripts, gallery in pairs}
+
+
+def renew(folder: Path, state: str) -> bool:
+    """Note the state beside generated pages, and return whether it is another one than theirs."""
+    record = folder / RECORD
+    if record.is_file() and record.read_text(encoding="ascii") == state:
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    record.write_text(state, encoding="ascii")
+    return True
 
 
 def kept(script: Path, gallery: Path) -> bool:
@@ -66,59 +73,56 @@ def kept(script: Path, gallery: Path) -> bool:
         return False
     pictures = [gallery / name for name in PICTURE.findall(page.read_text("utf-8"))]
     stills = [path.with_name(path.name.replace(".bokeh.json", ".png")) for path in pictures]
-    thumbs = [*gallery.glob(f"images/thumb/sphx_glr_{script.stem}_thumb.*")]
     downloads = [page.with_suffix(suffix) for suffix in (".ipynb", ".zip")]
-    return bool(thumbs) and all(path.is_file() for path in (*pictures, *stills, *downloads))
+    thumbs = any(gallery.glob(f"images/thumb/sphx_glr_{script.stem}_thumb.*"))
+    return thumbs and all(path.is_file() for path in (*pictures, *stills, *downloads))
 
 
-def delete_orphans(app: Any) -> None:
+def delete_orphans(scripts: Path, gallery: Path) -> None:
     """Delete what the gallery made of scripts that are gone."""
-    for scripts, gallery in galleries(app).items():
-        for copy in gallery.glob("*.py"):
-            if not (scripts / copy.name).is_file():
-                logger.info("stale: %s is gone; its pages are deleted", copy.name)
-                made = [*gallery.glob(f"{copy.stem}.*"), *gallery.glob(f"images/**/sphx_glr_{copy.stem}_*")]
-                for path in made:
-                    path.unlink()
+    for copy in gallery.glob("*.py"):
+        if not (scripts / copy.name).is_file():
+            logger.info("stale: %s is gone; its pages are deleted", copy.name)
+            made = [*gallery.glob(f"{copy.stem}.*"), *gallery.glob(f"images/**/sphx_glr_{copy.stem}_*")]
+            for path in made:
+                path.unlink()
 
 
-def drop_stale_results(app: Any) -> None:
-    """Drop checksums: all if the sources are not those of the last build, or those of single scripts.
+def drop_checksums(scripts: Path, gallery: Path, everything: bool) -> None:
+    """Drop the checksums of all scripts, or of those that have to run again.
 
     A script that fails is left without a checksum of its own, but one from an earlier build would count again
     as soon as the script is what it was then. So the checksum goes before a changed script runs.
     """
-    confdir = Path(app.confdir)
-    versions = "".join(f"{name} {version(name)}\n" for name in sorted(app.config.stale_packages))
-    files = hash_of([(confdir / folder).resolve() for folder in app.config.stale_sources])
-    prefixes = tuple(app.config.stale_variables)
-    wanted = "".join(
-        f"{name}={os.environ[name]}\n" for name in sorted(os.environ) if name.startswith(prefixes)
-    )
-    now = hashlib.sha256((files + versions + wanted).encode()).hexdigest()
-    app.config.stale_state = now  # in the environment: another value means that all pages are read again
-    for scripts, gallery in galleries(app).items():
-        record = gallery / RECORD
-        fresh = record.is_file() and record.read_text(encoding="ascii") == now
-        checksums = [
-            path
-            for path in gallery.glob("*.md5")
-            if not (fresh and kept(scripts / path.stem, gallery))  # "10_one.py.md5" without its last ending
-        ]
-        for path in checksums:
-            path.unlink()
-        if checksums:
-            logger.info("stale: %d gallery pages run again", len(checksums))
-        gallery.mkdir(parents=True, exist_ok=True)
-        if not fresh:
-            record.write_text(now, encoding="ascii")
+    for checksum in gallery.glob("*.md5"):
+        script = scripts / checksum.stem  # "10_one.py.md5" without its last ending
+        if everything or not kept(script, gallery):
+            logger.info("stale: %s runs again", script.name)
+            checksum.unlink()
+
+
+def generate(app: Any, whether: bool) -> None:
+    """Let autosummary write pages, or not."""
+    app.config.autosummary_generate = whether
 
 
 def clean(app: Any, _config: Any) -> None:
-    """Prepare the folders of generated pages for sphinx-gallery."""
+    """Prepare the folders of generated pages for sphinx-gallery and autosummary."""
+    # In the environment: another value means that all pages are read again.
+    app.config.stale_state = state = state_of(app)
     try:
-        delete_orphans(app)
-        drop_stale_results(app)
+        for scripts, gallery in galleries(app).items():
+            delete_orphans(scripts, gallery)
+            drop_checksums(scripts, gallery, renew(gallery, state))
+        if app.config.stale_reference:
+            folder = Path(app.srcdir, app.config.stale_reference)
+            index = (folder / "index.md").read_bytes()
+            if renew(folder, hashlib.sha256(state.encode() + index).hexdigest()):
+                for page in folder.glob("*.rst"):
+                    page.unlink()
+            else:  # only while autosummary asks: as a changed setting, it would have all pages read again
+                app.connect("builder-inited", lambda app: generate(app, False), priority=400)
+                app.connect("builder-inited", lambda app: generate(app, True), priority=600)
     except OSError as error:
         places = ", ".join(map(str, galleries(app).values()))
         raise ConfigError(
@@ -129,9 +133,9 @@ def clean(app: Any, _config: Any) -> None:
 
 def setup(app: Any) -> dict[str, Any]:
     """Look at the sources before sphinx-gallery does its work."""
-    app.add_config_value("stale_sources", [], "", list)
-    app.add_config_value("stale_packages", [], "", list)
-    app.add_config_value("stale_variables", [], "", list)
+    for name in ("stale_sources", "stale_packages", "stale_variables"):
+        app.add_config_value(name, [], "", list)
+    app.add_config_value("stale_reference", "", "", str)
     app.add_config_value("stale_state", "", "env", str)
     app.connect("config-inited", clean, priority=100)
     return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -23,6 +23,40 @@ from scores import WANTED, scores  # noqa: E402
 
 WEIGHTS = ROOT / "src" / "asrscope" / "data" / "checkpoints" / "tiny" / "model.safetensors"
 
+# By the beginning of a name, the longest first: what it counts.
+SOURCES = {
+    "bad_audio_kinds": "kinds of bad or odd audio, and how they ended",
+    "bad_audio_memory": "loads whose memory was watched; times: most of it, divided by the samples'",
+    "bad_audio_mutations": "audio files damaged with a seed, and how loading them ended",
+    "bad_checkpoints": "ways in which a saved model was damaged",
+    "bad_configurations": "configurations with one value out of place, and how loading ended",
+    "bad_traces": "saved traces damaged with a seed, and how reading them ended",
+    "killed_trainings": "training runs killed at any moment and taken up again",
+    "axe": "pages and views that axe-core looked at, and the barriers it found",
+    "journeys": "whole visits in a browser, each in circumstances of its own",
+    "csp": "pages attacked in a browser, from a server and the disk, and attacks that their policy stopped",
+    "search": "questions that learners type, and how many led to the right page",
+    "xss": "hostile texts that were put into a report, and what they did in a browser",
+    "site.build_seconds": "seconds that a build of the site took on the machine of the record",
+    "site": "the built site",
+    "downloads.sha256": "SHA-256 of the list of SHA-256 sums of all downloads, by name",
+    "downloads": "scripts, notebooks and archives on the site",
+    "weights": "the bundled weights",
+    "wheel": "the wheel, which holds the weights",
+    "sdist": "the source distribution",
+    "lighthouse.desktop": "lowest of Lighthouse's scores, out of 100, on a desktop",
+    "lighthouse.mobile": "lowest of Lighthouse's scores, out of 100, on a simulated phone",
+    "vnu.own": "complaints of the Nu HTML checker about this project's markup",
+    "vnu.upstream": "complaints about markup of Sphinx, its theme and extensions",
+    "vnu": "messages of the Nu HTML checker over all pages",
+}
+
+
+def source_of(name: str) -> str:
+    """Return what an entry counts."""
+    starts = (start for start in SOURCES if name == start or name.startswith((f"{start}.", f"{start}_")))
+    return SOURCES[next(starts)]
+
 
 def counted(folder: Path) -> dict[str, Any]:
     """Return what tests recorded: of a name with cases, their number, sums, and the largest measure."""
@@ -108,7 +142,13 @@ def main(counts: Path, site: Path, dist: Path, record: Path, modules: Path | Non
         for reason, number in found["upstream"].items():
             print(f"{number:6}  markup of others: {reason}")
     machine = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
-    written = {"made_by": "nox -s audit", "machine": machine, "versions": versions, "entries": entries}
+    written = {
+        "made_by": "nox -s audit",
+        "machine": machine,
+        "versions": versions,
+        "entries": entries,
+        "sources": {name: source_of(name) for name in entries},
+    }
     record.write_text(json.dumps(written, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     width = max(map(len, entries))
     for name, value in sorted(entries.items()):

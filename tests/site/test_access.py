@@ -21,7 +21,9 @@ def test_no_barrier_wide_and_light(browser, server, page, audit_record):
 
 # What colors and widths decide. The pages of the API look alike: two stand for all.
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if "api/" not in page] + ["api/plots.html", "api/tracing.html"]
+    "page",
+    [page for page in PAGES if "api/" not in page]
+    + ["api/asrscope.plots.html", "api/asrscope.scope.tracing.html"],
 )
 def test_no_barrier_narrow_and_dark(browser, server, page, audit_record):
     with Visit(browser, server, width=390, theme="dark") as visit:

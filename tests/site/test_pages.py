@@ -1,4 +1,4 @@
-"""The built site, page by page in a browser: ``nox -s docs`` runs this after the build."""
+"""The built site, page by page in a browser: ``nox -s site`` runs this after the build."""
 
 import os
 import re

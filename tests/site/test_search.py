@@ -31,7 +31,7 @@ QUESTIONS = {
     "how many audio tokens per second": {"course/quick-reference", "course/class-2"},
     "background noise": {"gallery/70_robustness", "using/evaluation"},
     "why 16 khz sample rate": {"gallery/10_from_air_to_numbers"},
-    "microphone not working": {"course/troubleshooting", "using/your-recording", "api/microphone"},
+    "microphone not working": {"course/troubleshooting", "using/your-recording", "api/asrscope.audio"},
     "json format": {"using/json-format"},
     "quantize to 8 bit": {"course/class-6"},
     "audio longer than 30 seconds": {"course/class-6", "using/your-recording"},
@@ -41,7 +41,7 @@ QUESTIONS = {
     "compare Voxtral and Qwen2-Audio": {"using/systems", "gallery/92_side_by_side"},
     "trace another model": {"using/any-model", "gallery/94_any_model"},
     "load the large model": {"using/full"},
-    "load_sample": {"api/samples"},
+    "load_sample": {"api/asrscope", "api/asrscope.audio.samples"},
 }
 
 

@@ -107,6 +107,19 @@ def test_every_figure_is_drawn_and_nothing_is_fetched_elsewhere(browser, base, t
         assert visit.complaints == []
 
 
+@pytest.mark.parametrize(
+    ("builder", "path", "count"), [("dirhtml", "gallery/10_wave/index.html", 2), ("singlehtml", LECTURE, 7)]
+)
+def test_figures_are_drawn_whatever_the_names_of_pages_are(browser, build, tmp_path, builder, path, count):
+    site = build(tmp_path / "source", "-b", builder, chromium="none")
+    with Visit(browser, site.as_uri() + "/", height=TALL) as visit:
+        visit.open(path)
+        assert [figure["drawn"] for figure in visit.figures()] == ["true"] * count
+        names = visit.page.evaluate("[...document.querySelectorAll('.bokeh-figure')].map((each) => each.id)")
+        assert len(names) == len(set(names))
+        assert visit.complaints == []
+
+
 def test_a_figure_waits_until_it_is_scrolled_into_view(browser, site):
     with Visit(browser, site.as_uri() + "/", height=100) as visit:
         visit.page.goto(visit.base + LAYOUT)

@@ -146,7 +146,7 @@ class BokehFigure(SphinxDirective):
             bundles=list(figure.bundles),
             script=script,
             poster=assets.content_name(stem, poster.read_bytes(), ".png"),
-            number=self.env.new_serialno("bokeh-figure") + 1,
+            name=f"bokeh-figure-{nodes.make_id(self.env.docname)}-{self.env.new_serialno('bokeh-figure')}",
         )
         self.set_source_info(node)
         if "caption" in self.options:
@@ -192,7 +192,7 @@ def visit_html(self: Any, node: bokeh_figure) -> None:
     page = self.builder.get_target_uri(self.builder.current_docname)
     script = relative_uri(page, f"{FIGURE_FOLDER}/{node['script']}")
     poster = relative_uri(page, f"{FIGURE_FOLDER}/{node['poster']}")
-    name = f"bokeh-figure-{node['number']}"
+    name = node["name"]
     title, description = escape(node["title"]), escape(node["description"])
     self.body.append(
         f'<figure class="bokeh-figure" id="{name}" data-script="{escape(script)}"'
@@ -208,7 +208,7 @@ def visit_html(self: Any, node: bokeh_figure) -> None:
 
 def depart_html(self: Any, node: bokeh_figure) -> None:
     """Close the figure with its text alternative."""
-    name = f"bokeh-figure-{node['number']}"
+    name = node["name"]
     self.body.append(
         f'<details class="bokeh-figure-description"><summary>{escape(node["title"])}, in words</summary>\n'
         f'<p id="{name}-description">{escape(node["description"])}</p></details>\n</figcaption>\n</figure>\n'
@@ -232,7 +232,7 @@ def add_static_folder(app: Any) -> None:
 
 def add_page_files(app: Any, pagename: str, _template: str, _context: dict[str, Any], _doctree: Any) -> None:
     """Load the page script and its style sheet on pages with figures, and only there."""
-    if app.builder.format == "html" and pagename in _figures(app.env):
+    if app.builder.format == "html" and (pagename in _figures(app.env) or app.builder.name == "singlehtml"):
         app.add_css_file(f"{assets.STATIC_FOLDER}/bokeh-gallery.css")
         version = {"data-bokeh-version": bokeh.__version__}
         app.add_js_file(f"{assets.STATIC_FOLDER}/bokeh-gallery.js", loading_method="defer", **version)
