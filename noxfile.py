@@ -57,6 +57,8 @@ def install(session: nox.Session, lock: str) -> None:
     # By version alone: which build of torch it is, and so its hash, is up to the index, PyPI or PyTorch's.
     session.install("--constraint", CONSTRAINTS, *small_torch(session), TORCH)
     session.install("--no-deps", "--no-build-isolation", *(f"--editable={place}" for place in DISTRIBUTIONS))
+    if lock == "site":  # the listener and the writer of the model "small"
+        session.install("--no-deps", "--require-hashes", "--requirement", "requirements/specialists.txt")
 
 
 def small_torch(session: nox.Session) -> tuple[str, ...]:

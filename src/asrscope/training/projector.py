@@ -597,7 +597,7 @@ def write_model(
     claims: dict[str, dict[str, Any]] = {
         part.part: {"trained": part.trained, "made_with": {"source": part.source, "sha256": part.sha256}}
         for part in provenance_of(model)
-        if part.trained is not None and part.part != "projector"
+        if whole and part.trained is not None and part.part != "projector"
     }
     claims["projector"] = {"trained": True, "made_with": made}
     config, settings = model.config, made["settings"]
