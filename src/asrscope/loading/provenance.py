@@ -79,8 +79,8 @@ def describe_weights(
     """
     tensors = dict(weights.named_parameters()) if isinstance(weights, nn.Module) else weights
     counts, types = 0, set()
-    for tensor in tensors.values():
-        counts += tensor.numel() if tensor.is_floating_point() else 0  # a list of token ids is no weight
+    for tensor in filter(torch.is_floating_point, tensors.values()):  # a list of token ids is no weight
+        counts += tensor.numel()
         types.add(str(tensor.dtype).removeprefix("torch."))
     digest = sha256 or hash_tensors(tensors)
     if claim is not None and digest and claim.get("sha256") == digest:
