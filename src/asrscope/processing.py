@@ -178,7 +178,7 @@ class AsrScopeProcessor(ProcessorMixin):
         """
         if return_tensors != "pt":
             raise ValueError(f"The model takes return_tensors='pt', but found {return_tensors!r}.")
-        many = isinstance(audio, list | tuple) and len(audio) > 0 and np.ndim(audio[0]) > 0
+        many = isinstance(audio, list | tuple) and all(np.ndim(clip) > 0 for clip in audio[:1])
         clips = [_as_clip(clip, sampling_rate) for clip in (audio if many else [audio])]
         prompts = (
             [self.prompt()] * len(clips) if text is None else [text] if isinstance(text, str) else list(text)
