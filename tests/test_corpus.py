@@ -1,4 +1,4 @@
-"""Corpora of recordings: read as they are stored, whole and as a stream; no row and no letter is lost silently."""
+"""Corpora of recordings, whole and as a stream: no row and no letter is lost without a word."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Example sentences of a dictionary, and how they are spoken; a dictionary of two lines stands for WordNet."""
+"""Example sentences of a dictionary, and how they are spoken; two lines stand for WordNet."""
 
 import pytest
 

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from importlib import resources
 
-from asrscope_recipe.lexicon import IRREGULAR_PLURALS, IRREGULAR_VERBS, WORDS
-
 __all__ = ["hand_written", "make_sentence", "sentences", "split_of", "vocabulary", "written"]
 
 VOWELS = "aeiou"
@@ -25,158 +23,29 @@ CHUNKS = (
     "preposition", "name", "count",
 )  # fmt: skip
 
-# symbol -> alternatives. A symbol without rules here is a category of the lexicon; "verb.past" inflects.
-# fmt: off
-GRAMMAR: dict[str, tuple[str, ...]] = {
-    "sentence": (
-        "{subject} {verb.past} {object}",
-        "{subject} {verb.past} {object} {where}",
-        "{subject} {verb.past} {object} {when}",
-        "the {person} {verb.s} {object}",
-        "my {relative} {verb.s} {object} {when}",
-        "{name} {action.s} {where}",
-        "{subject} {action.past} {where}",
-        "{subject} {action.past} {adverb}",
-        "{subject} {action.past} {where} {when}",
-        "{pronoun} {modal} {verb} {object}",
-        "{pronoun} {modal} {verb} {object} {when}",
-        "{pronoun} {modal} not {verb} {object}",
-        "{pronoun} {modal} {action} {where}",
-        "{be} {action.ing} {where}",
-        "{be} {verb.ing} {object}",
-        "{be} {adjective} {when}",
-        "{modal} you {verb} {object} please",
-        "{modal} {pronoun} {action} {when}",
-        "please {verb} {object}",
-        "please {verb} {object} and {verb} {object}",
-        "do not {verb} {object}",
-        "let's {action} {where}",
-        "where is {noun_phrase}",
-        "where did {pronoun} {verb} {object}",
-        "when will {subject} {action}",
-        "why did {subject} {verb} {object}",
-        "how many {things} are {where}",
-        "how much does {noun_phrase} cost",
-        "who {verb.past} {object}",
-        "what did {subject} {verb} {when}",
-        "what is the {idea} of {noun_phrase}",
-        "what time does the {place} open",
-        "is {noun_phrase} {adjective}",
-        "do you {verb} {object}",
-        "did {subject} {verb} {object} {when}",
-        "have you {verb.past} {object}",
-        "{noun_phrase} is {adjective}",
-        "{noun_phrase} is very {adjective} and {adjective}",
-        "{noun_phrase} was {adjective} but {noun_phrase} was {adjective}",
-        "{noun_phrase} is {where}",
-        "the {things} were too {adjective}",
-        "the {nature} and the {idea.plural}",
-        "for {count} {idea.plural} {pronoun} {verb.past} {object}",
-        "there are {count} {things} {where}",
-        "there is a {adjective} {thing} {where}",
-        "there was no {food} {where}",
-        "i have {count} {things}",
-        "i would like {some_food} please",
-        "i want to {verb} {object}",
-        "i do not know the {idea}",
-        "we need {some_food} and {some_food}",
-        "it is {count} o'clock",
-        "it is {adjective} {where}",
-        "it will be {adjective} {when}",
-        "my {relative} is {count} years old",
-        "my {relative} {verb.past} {object}",
-        "her name is {name}",
-        "{name} and {name} {action.past} {where}",
-        "{name} said that {clause}",
-        "i think that {clause}",
-        "{clause} because {clause}",
-        "if {clause} then {clause}",
-        "when {clause} {clause}",
-        "{clause} and {clause}",
-        "{clause} but {clause}",
-        "the {ordinal} {thing} is {adjective}",
-        "the {ordinal} of {month}",
-        "on {day} {pronoun} {verb.past} {object}",
-        "in {month} {pronoun} {action.past} {where}",
-        "{pronoun} {action.past} from {country} to {country}",
-        "a {adjective} {thing} and a {adjective} {thing}",
-        "{adverb} {subject} {verb.past} {object}",
-        "the {idea} of the {thing} is a {adjective} {idea}",
-        "every {person} has a {idea}",
-        "his {body} and his {body} are {adjective}",
-        "she has {color} {things} and a {color} {thing}",
-        "the {animal} and the {animal} {action.past} {preposition} the {place}",
-        "{nature} and {nature}",
-        "the {nature.plural} and the {place.plural}",
-        "they {verb} {count} {food.plural}",
-        "the {nature} was {adjective} {when}",
-        "the {nature} {action.past} {preposition} the {place}",
-        "call {digits}",
-        "the number is {digits}",
-        "my phone number is {digits}",
-        "{digits}",
-        "it costs {count} {big} {things}",
-        "turn {direction} at the {place}",
-        "thank you for the {thing}",
-        "good {greeting} {name}",
-        "hello my name is {name}",
-        "yes {clause}",
-        "no {clause}",
-        "sorry {clause}",
-    ),
-    "clause": (
-        "{subject} {verb.past} {object}",
-        "{subject} {action.past} {where}",
-        "{noun_phrase} is {adjective}",
-        "{pronoun} {modal} {verb} {object}",
-        "{be} {action.ing}",
-        "it is {adjective}",
-    ),
-    "subject": (
-        "{noun_phrase}", "{pronoun}", "{pronoun}", "{name}", "my {relative}", "the {person}", "the {animal}",
-    ),
-    "pronoun": ("i", "you", "he", "she", "we", "they", "it"),
-    "be": (
-        "i am", "you are", "he is", "she is", "we are", "they are", "it is", "i was", "we were",
-        "the {person} is", "the {things} are", "my {relative} is",
-    ),
-    "object": (
-        "{noun_phrase}", "{noun_phrase}", "the {food}", "{some_food}", "{count} {things}", "me", "him",
-        "them", "her {thing}", "my {thing}", "the {idea}", "everything", "a {color} {thing}",
-    ),
-    "noun_phrase": (
-        "the {noun}", "the {noun}", "a {noun}", "the {adjective} {noun}", "a {adjective} {noun}",
-        "this {noun}", "that {noun}", "my {noun}", "our {noun}", "your {adjective} {noun}", "their {noun}",
-        "the {place}",
-    ),
-    "noun": ("{thing}", "{thing}", "{thing}", "{person}", "{animal}", "{food}", "{idea}", "{place}"),
-    "things": (
-        "{thing.plural}", "{thing.plural}", "{animal.plural}", "{person.plural}", "{color} {thing.plural}",
-    ),
-    "some_food": ("some {food}", "a cup of tea", "a glass of water", "a piece of {food}", "more {food}"),
-    "where": (
-        "in the {place}", "at the {place}", "near the {place}", "to the {place}", "{preposition} the {place}",
-        "{preposition} the {thing}", "on the {thing}", "under the {thing}", "at home", "here", "there",
-        "outside",
-    ),
-    "when": (
-        "{time}", "{time}", "on {day}", "in {month}", "every day", "every {day}", "last night",
-        "this morning", "this evening", "last week", "next year", "at {number} o'clock",
-        "in the {ordinal} week", "after {food}", "in {count} minutes", "for {count} days",
-    ),
-    "modal": ("can", "could", "will", "would", "should", "must", "may", "might"),
-    "count": ("{number}", "{number}", "{tens} {units}", "a hundred", "{units} hundred", "two thousand"),
-    "big": ("hundred", "thousand", "million"),
-    "tens": ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"),
-    "units": ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-    "digits": (
-        "{digit}", "{digit} {digit}", "{digit} {digit} {digit}", "{digit} {digit} {digit} {digit}",
-        "{digit} {digit} {digit} {digit} {digit} {digit}",
-    ),
-    "direction": ("left", "right", "back", "around"),
-    "greeting": ("morning", "evening", "night", "day"),
-}
-# fmt: on
+
+def _read_lines(name: str) -> tuple[str, ...]:
+    text = resources.files("asrscope_recipe").joinpath("texts", name).read_text(encoding="utf-8")
+    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def _read_sections(name: str) -> dict[str, tuple[str, ...]]:
+    """Read the lines of a file by the [section] that they stand in."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in _read_lines(name):
+        if line.startswith("["):
+            found[section := line[1:-1]] = ()
+        else:
+            found[section] += (line,)
+    return found
+
+
+GRAMMAR = _read_sections("grammar.txt")  # symbol -> alternatives
+_WORDS = _read_sections("words.txt")
+# base -> (past, -ing), and singular -> plural; all others are inflected by rule
+IRREGULAR_VERBS = {line.split()[0]: tuple(line.split()[1:]) for line in _WORDS.pop("irregular verbs")}
+IRREGULAR_PLURALS = dict(line.split() for line in _WORDS.pop("irregular plurals"))
+WORDS = {category: tuple(" ".join(lines).split()) for category, lines in _WORDS.items()}
 
 
 def _double(base: str) -> str:
@@ -188,7 +57,7 @@ def _double(base: str) -> str:
 
 
 def inflect(word: str, form: str) -> str:
-    """Give the ``past``, ``ing``, ``s`` or ``plural`` form of a word of the lexicon."""
+    """Give the ``past``, ``ing``, ``s`` or ``plural`` form of a word."""
     if form in ("plural", "s"):
         if form == "plural" and word in IRREGULAR_PLURALS:
             return IRREGULAR_PLURALS[word]
@@ -265,11 +134,6 @@ def make_sentence(rng: random.Random) -> str:
     if rng.random() < 0.6:
         return _repair(_expand("sentence", rng))
     return " ".join(rng.choices(vocabulary(), k=rng.randint(1, 9)))
-
-
-def _read_lines(name: str) -> tuple[str, ...]:
-    text = resources.files("asrscope_recipe").joinpath("texts", name).read_text(encoding="utf-8")
-    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
 @lru_cache(maxsize=2)

@@ -17,24 +17,9 @@ INSTRUCTION = "transcribe: "
 MIXED = 3  # at most so many embeddings make up one context position
 SLIPS = 0.1  # share of the tokens already written that are wrong, in half of the examples
 # Letters that are taken for each other: they share sounds.
-CONFUSED = [
-    "aeiou",
-    "ckqx",
-    "sczx",
-    "dt",
-    "bpv",
-    "fvw",
-    "gj",
-    "mn",
-    "lr",
-    "iy",
-    "uw",
-    "gk",
-    "ht",
-    "ea",
-    "ou",
-    "ie",
-]
+CONFUSED = (
+    "aeiou", "ckqx", "sczx", "dt", "bpv", "fvw", "gj", "mn", "lr", "iy", "uw", "gk", "ht", "ea", "ou", "ie",
+)  # fmt: skip
 
 
 def spelled_context(

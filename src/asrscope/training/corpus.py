@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -55,6 +55,7 @@ class Utterance:
     speaker: str | None = None
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where clips come from: a corpus of recordings, or one that is synthesized."""
 

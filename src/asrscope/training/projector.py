@@ -1,9 +1,9 @@
 """Train the projector between any frozen encoder and any frozen decoder: one loop, two stages.
 
 ``warm``: each audio token points among the decoder's token embeddings, and learns by CTC to spell the
-transcript with them. The decoder itself is not run, so this is quick. ``joint``: the audio tokens stand in the
-prompt, and the loss is how improbable the frozen decoder finds the transcript after it. The second can begin
-where the first ended, or by itself, from random weights.
+transcript with them. The decoder itself is not run, so this is quick. ``joint``: the audio tokens stand in
+the prompt, and the loss is how improbable the frozen decoder finds the transcript after it. The second can
+begin where the first ended, or by itself, from random weights.
 """
 
 import copy
@@ -60,7 +60,7 @@ class ProjectorRecipe(Recipe):
     stage : {"warm", "joint"}
         By CTC over the decoder's embeddings, or through the frozen decoder.
     stack_factor, hidden_size, norm, mlp, context, output, prompt_vectors
-        Architecture, see `asrscope.projector.AudioProjector`. A bound one is bound to the transcripts' tokens.
+        Architecture, see `asrscope.projector.AudioProjector`; bound, it is to the tokens of the transcripts.
     positions_per_batch : int
         Decoder positions (``warm``: audio tokens) in a batch, padding included.
     prompt_rate : float
@@ -321,7 +321,7 @@ class Batches:
 
     def ctc(
         self,
-        scores: Float[Tensor, "batch audio_tokens choices"],
+        scores: Float[Tensor, "batch audio_tokens blank_and_choices"],
         candidates: Int[Tensor, " choices"],
         items: Sequence[int],
     ) -> Float[Tensor, ""]:
