@@ -429,8 +429,8 @@ def _mp3(data: "_Bytes", start: int) -> _Part | None:
 
     The decoder guesses the number of frames from the first one's bit rate, and stops there.
     """
-    frame = data.at(start, 200)
-    if len(frame) < 4 or frame[0] != 0xFF or frame[1] & 0xE0 != 0xE0 or not frame[1] & 6:
+    frame = data.at(start, 200) + bytes(16)
+    if frame[0] != 0xFF or frame[1] & 0xE0 != 0xE0 or not frame[1] & 6:
         return None
     size = 0
     if (note := max(frame.find(b"Xing"), frame.find(b"Info"))) > 0 and frame[note + 7] & 1:
