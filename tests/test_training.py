@@ -92,7 +92,7 @@ def test_training_brings_each_loss_down(trained, tmp_path):
         longer = {"steps": 40, "learning_rate": rate, "dropout": 0.0, "masked": 0.0}
         train_stage(stage, trained, tmp_path / stage, **longer)
         curve = list(losses(tmp_path / stage).values())
-        assert curve[-1] < 0.8 * curve[0]
+        assert curve[-1] < 0.9 * curve[0]
 
 
 def test_what_a_stage_does_not_use_stays_as_it_was(trained):

@@ -11,7 +11,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -135,16 +135,9 @@ RECIPES = {
 
 def recipe_for(name: str, loaded: Loaded) -> ProjectorRecipe:
     """Give the recipe of a pair: its own, or one for a projector of the sizes that it comes with."""
-    config = loaded[0].config
-    return RECIPES.get(name) or ProjectorRecipe(
-        stack_factor=config.stack_factor,
-        hidden_size=config.projector_hidden_size,
-        norm=config.projector_norm,
-        mlp=config.projector_mlp,
-        context=config.projector_context,
-        output=config.projector_output,
-        prompt_vectors=config.projector_prompt_vectors,
-    )
+    settings = loaded[0].config.projector_settings
+    own = {field.name: settings[field.name] for field in fields(ProjectorRecipe) if field.name in settings}
+    return RECIPES.get(name) or ProjectorRecipe(**own)
 
 
 class Prompt:
@@ -201,10 +194,9 @@ class Translator(nn.Module):
         self.projector = projector
         self.dropout = nn.Dropout(recipe.dropout)
         projector.down.register_forward_pre_hook(lambda _layer, hidden: self.dropout(*hidden))
-        # What the stage does not use gets no gradient.
-        unused = [projector.binding.filler, projector.prompt] if recipe.stage == "warm" else []
-        for parameter in filter(lambda p: p is not None, unused):
-            parameter.requires_grad_(False)
+        if recipe.stage == "warm":  # which the decoder reads, and no one else
+            for name, parameter in projector.named_parameters():
+                parameter.requires_grad_(name not in {"binding.filler", "prompt"})
 
     def forward(
         self,
