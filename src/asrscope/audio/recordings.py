@@ -27,6 +27,7 @@ __all__ = [
     "held",
     "name_of",
     "open_recording",
+    "read_stream",
 ]
 
 MIN_RATE, MAX_RATE = 2_000, 384_000  # Hz; damaged headers show rates far outside
@@ -214,7 +215,7 @@ def open_recording(
 
 
 def held(source: Source, name: str) -> str | Path | bytes:
-    """Read an open file into memory, for the decoder seeks, which pipes and half-read files cannot."""
+    """Read what is no path into memory, for the decoder seeks, which pipes and half-read files cannot."""
     if isinstance(source, (str, Path, bytes)):
         return source
     if isinstance(source, (bytearray, memoryview)):
@@ -224,8 +225,13 @@ def held(source: Source, name: str) -> str | Path | bytes:
             f"expected a path, bytes or an open file, but found {type(source).__name__}: "
             "samples go to check_waveform()"
         )
+    return read_stream(source, name)
+
+
+def read_stream(stream: BinaryReader, name: str) -> bytes:
+    """Read an open file to its end; a `ValueError` if that is no binary one, or too far."""
     try:
-        data = source.read(_MAX_BYTES + 1)
+        data = stream.read(_MAX_BYTES + 1)
     except OSError as error:
         raise _unreadable(name, error) from error
     if not isinstance(data, bytes):
@@ -452,7 +458,8 @@ class _Bytes:
     """What a binary stream holds. Reading it never raises; a failure is kept for `raise_failure`."""
 
     def __init__(self, stream: io.BufferedIOBase) -> None:
-        self._stream, self._failure = stream, None
+        self._stream = stream
+        self._failure: OSError | None = None
         try:
             self.size = stream.seek(0, os.SEEK_END)
         except OSError:
@@ -463,7 +470,7 @@ class _Bytes:
             self._stream.seek(place)
             return self._stream.read(size)
         except OSError as error:
-            self._failure: OSError | None = error
+            self._failure = error
         except (ValueError, OverflowError):  # no such place
             pass
         return b""

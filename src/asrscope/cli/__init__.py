@@ -532,12 +532,12 @@ def _find_recording(clip: str) -> "tuple[Path | BytesIO, Sample | None]":
 
 def _standard_input() -> BytesIO:
     """Read a recording from a pipe; it has to be gone through more than once."""
-    from asrscope.audio.recordings import held
+    from asrscope.audio.recordings import read_stream
 
     if sys.stdin.isatty():
         raise ValueError("expected a recording on standard input, but found a keyboard: use '<' or '|'")
-    content = BytesIO(held(sys.stdin.buffer, "standard input"))
-    content.name = "standard input"  # type: ignore[attr-defined] # what messages call it
+    content = BytesIO(read_stream(sys.stdin.buffer, "standard input"))
+    content.name = "standard input"  # what messages call it
     return content
 
 

@@ -391,7 +391,8 @@ class _Joined:
 
     def _border(self, old: _Stretch, new: _Stretch) -> tuple[str, ...]:
         """Share the words of an overlap between its windows; returns what is to be said of it."""
-        window, notes = new.window, ()
+        window = new.window
+        notes: tuple[str, ...] = ()
         border = join_overlap(old.words, new.words, most_words(window.overlap / SAMPLE_RATE))
         if border is not None:
             old.words, new.taken = old.words[: border[0]], border[1]
