@@ -20,8 +20,9 @@ from asrscope.audio import SAMPLE_RATE
 from asrscope.features import DYNAMIC_RANGE, FRAMES_PER_SECOND, HOP_LENGTH, N_FFT
 from asrscope.loading import sizes
 from asrscope.loading.pair import PINNED
-from asrscope.loading.presets import CHECKPOINTS, PAIRS
+from asrscope.loading.presets import PAIRS
 from asrscope.loading.room import estimate
+from asrscope.loading.stored import CHECKPOINTS
 from asrscope.projector import AudioProjector
 from asrscope_course import flops
 

@@ -31,7 +31,7 @@ def first_sentences(doctree: nodes.document) -> str:
     copy = doctree.deepcopy()
     for link in list(copy.findall(pending_xref)):
         if link.get("reftype") in {"doc", "ref"} and not link.get("refexplicit"):
-            link.replace_self(nodes.Text(UNTITLED))
+            link.parent.replace(link, nodes.Text(UNTITLED))
     texts = [
         " ".join(paragraph.astext().split())
         for paragraph in copy.findall(nodes.paragraph)
