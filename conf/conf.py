@@ -144,9 +144,9 @@ autodoc_default_options = {"show-inheritance": True}
 autosummary_context = {"whole": ["asrscope", "asrscope.plots", "asrscope_course"]}
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
-# Classes of other packages: builds ask nothing of the network, so their pages are not linked.
+# Classes of other packages, since builds ask nothing of the network, and bases that are nobody's business.
 OTHERS = "abc|bokeh|collections|html|huggingface_hub|numpy|pathlib|tokenizers|torch|transformers|typing"
-nitpick_ignore_regex = [(r"py:.*", rf"({OTHERS})(\..*)?"), (r"py:class", r".*\._\w+")]  # and bases for oneself
+nitpick_ignore_regex = [(r"py:.*", rf"({OTHERS})(\..*)?"), (r"py:class", r".*\._\w+")]
 
 # -- HTML ------------------------------------------------------------------------------------------------
 
