@@ -34,7 +34,6 @@ WITH_TORCH = ("torch==", "nvidia-", "cuda-", "triton")  # what its build for CUD
 SITE = Path("build/site")
 DOCTREES = Path("build/doctrees")
 GALLERY = Path("docs/gallery")  # what the scripts printed and drew, kept from build to build
-REFERENCE = Path("docs/generated")  # the pages of the API
 DIST = Path("build/dist")
 DISTRIBUTIONS = (".", "conf/bokeh_gallery")
 AUDIT = Path("build/audit")
@@ -62,7 +61,7 @@ def install(session: nox.Session, lock: str) -> None:
 
 
 def small_torch(session: nox.Session) -> tuple[str, ...]:
-    """Return pip's option for the index of CPU builds, unless pip is told of other indexes or cannot reach it."""
+    """Return pip's option for the index of CPU builds, unless pip is told of one or cannot reach it."""
     named = str(session.run("python", "-m", "pip", "config", "list", silent=True, log=False))
     if sys.platform != "linux" or re.search(r"\.((extra-)?index-url|find-links|no-index)=", named):
         return ()
@@ -95,7 +94,8 @@ def live(session: nox.Session) -> None:
     install(session, "site")
     watched = [f"--watch={folder}" for folder in ("conf", "gallery", "src")]
     # What the build itself writes beside the sources would set off the next one.
-    ignored = [f"--ignore={Path(name).resolve()}/*" for name in (GALLERY, REFERENCE)]
+    written = (f"{GALLERY}/*", "docs/api/*.rst", "*/.sources.sha256", "*/__pycache__/*")
+    ignored = [f"--ignore={pattern}" for pattern in written]
     # Without the policy, which would stop the script that reloads the page; and a warning ends nothing.
     options = ("-b", "html", "-c", "conf", "-D", "csp=0", "-d", "build/live/doctrees")
     session.run("sphinx-autobuild", *watched, *ignored, *options, *session.posargs, "docs", "build/live/site")

@@ -144,9 +144,9 @@ autodoc_default_options = {"show-inheritance": True}
 autosummary_context = {"whole": ["asrscope", "asrscope.plots", "asrscope_course"]}
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
-# Classes of other packages: builds ask nothing of the network, so their pages are not linked.
+# Classes of other packages, since builds ask nothing of the network, and bases that are nobody's business.
 OTHERS = "abc|bokeh|collections|html|huggingface_hub|numpy|pathlib|tokenizers|torch|transformers|typing"
-nitpick_ignore_regex = [(r"py:.*", rf"({OTHERS})(\..*)?")]
+nitpick_ignore_regex = [(r"py:.*", rf"({OTHERS})(\..*)?"), (r"py:class", r".*\._\w+")]
 
 # -- HTML ------------------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ bokeh_gallery_page_files = ["clock.css", "clock.js", "steps.css", "steps.js"]
 html_favicon = "static/icon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
-templates_path = ["templates"]
+templates_path = ["../conf/templates"]  # from here and, for autosummary, from the sources
 pygments_dark_style = "github-dark"
 html_show_search_summary = False  # pages would be fetched for it; ours says what each page is about
 previews_file = "pages.toml"

@@ -17,24 +17,17 @@ import facts_asrscope  # noqa: E402
 KNOWN = {
     "full.encoder.d_model": 1280,
     "full.encoder.layers": 32,
-    "full.encoder.heads": 20,
-    "full.encoder.ffn": 5120,
     "full.encoder.n_mels": 128,
-    "full.encoder.frames": 3000,
     "full.encoder.positions": 1500,
     "full.encoder.seconds": 30,
     "full.encoder.ms_per_position": 20,
     "full.encoder.parameters": 636_968_960,
-    "full.whisper.parameters": 808_878_080,
     "full.decoder.hidden_size": 2048,
     "full.decoder.layers": 36,
     "full.decoder.heads": 16,
     "full.decoder.kv_heads": 4,
-    "full.decoder.head_dim": 128,
-    "full.decoder.ffn": 11008,
     "full.decoder.vocab_size": 128_256,
     "full.decoder.nope_count": 9,
-    "full.decoder.nope_layers": "3, 7, 11, 15, 19, 23, 27, 31, 35",
     "full.decoder.parameters": 3_075_098_624,
     "full.projector.k": 5,
     "full.projector.input_size": 5 * 1280,
@@ -59,7 +52,6 @@ def test_memory_of_the_large_pair():
     assert full["full.memory.bfloat16_gb"].text == "7.5"
     assert full["full.memory.encoder_gb"].text == "1.27"
     assert full["full.memory.decoder_gb"].text == "6.15"
-    assert full["full.memory.kv_kb_per_token"].text == "74"
 
 
 def test_facts_of_the_clip_agree_with_each_other():
@@ -71,7 +63,7 @@ def test_facts_of_the_clip_agree_with_each_other():
     parts = ("encoder", "projector", "decoder")
     assert values["tiny.parameters"] == sum(values[f"tiny.{part}.parameters"] for part in parts)
     assert values["tiny.size_mb"] <= 20
-    assert 0 <= values["tiny.wer.heldout"] < 1
+    assert 0 <= values["tiny.wer.hand-written"] < 1
 
 
 def test_every_fact_has_a_source_and_a_text():
@@ -99,16 +91,21 @@ def test_every_fact_that_a_page_or_a_picture_names_is_computed():
     for picture in docs.rglob("*.svg"):
         named |= set(re.findall(r"@([a-z0-9_.]+)@", picture.read_text(encoding="utf-8")))
     assert len(named) > 40
-    assert sorted(named - set(facts_asrscope.load_facts())) == []
+    computed = set(facts_asrscope.load_facts())
+    assert sorted(named - computed) == []
+    # And no others: what is measured of a model, a system or a set is stated of one of them.
+    stated = {name.rpartition(".")[2] for name in named}
+    idle = {name for name in computed if name.rpartition(".")[2] not in stated}
+    idle = {name for name in idle if not name.startswith("audit.")}
+    assert sorted(idle) == []
 
 
 def test_memory_and_cache_of_the_large_pair_in_fewer_bits():
     values = {name: fact.value for name, fact in facts_asrscope.full().items()}
     parameters = 636_968_960 + 3_075_098_624 + values["full.projector.parameters"]
     assert values["full.memory.int8_gb"] == parameters / 1e9
-    assert values["full.memory.int4_gb"] == parameters / 2e9
     assert values["full.kv.bytes_per_token"] == 2 * 36 * 4 * 128 * 2
-    assert values["full.kv.kb_per_second"] == pytest.approx(737.28)
+    assert values["full.kv.mb_per_minute"] == pytest.approx(60 * 10 * 2 * 36 * 4 * 128 * 2 / 1e6)
     assert values["full.kv.bytes_per_token_every_head"] == 4 * values["full.kv.bytes_per_token"]
 
 
@@ -122,26 +119,16 @@ def test_the_matrices_of_a_projector_make_up_the_projector(name):
     assert sum(matrices) == values[f"{name}.projector.parameters"]
 
 
-def test_what_stacking_makes_of_a_second_and_of_a_window():
-    facts_of_stacking = facts_asrscope.load_facts()
-    made = {k: facts_of_stacking[f"stacking.k{k}.1s"].value for k in (1, 2, 4, 5, 8)}
-    assert made == {1: 50, 2: 25, 4: 12, 5: 10, 8: 6}
-    assert facts_of_stacking["stacking.k4.30s"].value == 375
-    assert facts_of_stacking["stacking.k8.30s"].value == 187  # 1500 positions: a remainder of 4 is cut
-
-
 def test_measurements_are_those_of_the_checkpoint():
     path = EXTENSIONS.parents[1] / "src" / "asrscope" / "data" / "checkpoints" / "tiny" / "metrics.json"
     metrics = json.loads(path.read_text(encoding="utf-8"))
     values = {name: fact.value for name, fact in facts_asrscope.load_facts().items()}
     for name, result in metrics["test_sets"].items():
-        errors = sum(
-            values[f"tiny.wer.{name}.{kind}"] for kind in ("substitutions", "insertions", "deletions")
-        )
+        errors = sum(result[kind] for kind in ("substitutions", "insertions", "deletions"))
         assert values[f"tiny.wer.{name}"] == pytest.approx(errors / result["words"])
-        assert values[f"tiny.wer.{name}.low"] <= values[f"tiny.wer.{name}"] <= values[f"tiny.wer.{name}.high"]
+        assert values[f"tiny.wer.{name}.interval"] == f"{result['wer_low']:.2f} to {result['wer_high']:.2f}"
+        assert values[f"tiny.wer.{name}.words"] == result["words"]
     assert values["random.wer"] == metrics["random_projector"]["together"]["other"]["wer"]
-    assert values["random.wer.tiny"] == metrics["random_projector"]["together"]["own"]["wer"]
 
 
 def test_published_systems_add_up():

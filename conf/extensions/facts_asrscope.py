@@ -20,8 +20,9 @@ from asrscope.audio import SAMPLE_RATE
 from asrscope.features import DYNAMIC_RANGE, FRAMES_PER_SECOND, HOP_LENGTH, N_FFT
 from asrscope.loading import sizes
 from asrscope.loading.pair import PINNED
-from asrscope.loading.presets import CHECKPOINTS, PAIRS
+from asrscope.loading.presets import PAIRS
 from asrscope.loading.room import estimate
+from asrscope.loading.stored import CHECKPOINTS
 from asrscope.projector import AudioProjector
 from asrscope_course import flops
 
@@ -30,6 +31,7 @@ Facts = dict[str, Fact]
 K2_HIDDEN_FACTOR = 4  # the lecture's projector: hidden size = 4 x encoder width, at its default k
 K2 = 2
 WINDOW = 30.0  # seconds
+WEIGHTS = "model.safetensors"
 FROZEN_BYTES, TRAINED_BYTES = 2, 16  # of a parameter: bfloat16; float32 weight, gradient and two moments
 
 
@@ -177,10 +179,9 @@ def _sizes(name: str, model: Any, unit: tuple[str, float]) -> Facts:
 def _tiny() -> Facts:
     """Return what was measured of the bundled model, from the files that come with its weights."""
     folder = CHECKPOINTS / "tiny"
-    size = (folder / "model.safetensors").stat().st_size
     return {
         "tiny.trained_seconds": Fact(tiny()[0].config.trained_seconds, "configuration: trained_seconds", "g"),
-        "tiny.size_mb": Fact(size / 1e6, "size of the weights' file, in MB", ".1f"),
+        "tiny.size_mb": Fact((folder / WEIGHTS).stat().st_size / 1e6, f"size of {WEIGHTS}, in MB", ".1f"),
         **measured(folder),
     }
 

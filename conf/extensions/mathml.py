@@ -17,8 +17,7 @@ def _mathml(node: nodes.Element, display: str) -> str:
     try:
         return convert(formula, display=display)
     except Exception as error:  # the converter raises many kinds
-        cause = f"{type(error).__name__}: {error}"
-        logger.warning("formula %r: %s", formula, cause, location=node, type="mathml")
+        logger.warning("formula %r: %r", formula, error, location=node, type="mathml")
         return ""
 
 

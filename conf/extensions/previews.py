@@ -8,6 +8,7 @@ metadata of the pages, where `sphinxext.opengraph` finds them.
 import json
 import re
 import tomllib
+from functools import cache
 from html import escape
 from pathlib import Path
 from textwrap import shorten
@@ -28,15 +29,14 @@ UNTITLED = "\ue000"  # no letter of any text
 
 def first_sentences(doctree: nodes.document) -> str:
     """Return how a page begins, without notes, tables, and sentences whose links have no title yet."""
-    copy = doctree.deepcopy()
-    for link in list(copy.findall(pending_xref)):
-        if link.get("reftype") in {"doc", "ref"} and not link.get("refexplicit"):
-            link.replace_self(nodes.Text(UNTITLED))
-    texts = [
-        " ".join(paragraph.astext().split())
-        for paragraph in copy.findall(nodes.paragraph)
-        if isinstance(paragraph.parent, nodes.document | nodes.section)
-    ]
+    texts = []
+    for paragraph in doctree.findall(nodes.paragraph):
+        if isinstance(paragraph.parent, nodes.document | nodes.section):
+            copy = paragraph.deepcopy()
+            for link in list(copy.findall(pending_xref)):
+                if link.get("reftype") in {"doc", "ref"} and not link.get("refexplicit"):
+                    link.parent.replace(link, nodes.Text(UNTITLED))
+            texts += copy.astext().split()
     line = ""
     for sentence in SENTENCE.split(" ".join(texts)):
         if line and len(f"{line} {sentence}") > LONGEST:
@@ -46,12 +46,16 @@ def first_sentences(doctree: nodes.document) -> str:
     return shorten(line, LONGEST, placeholder="…")
 
 
+@cache
+def read(path: Path) -> dict[str, dict[str, str]]:
+    """Return the tables of the file."""
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
 def table(app: Any, name: str) -> dict[str, str]:
     """Return what the file says of pages, by their names."""
-    if not app.config.previews_file:
-        return {}
-    text = Path(app.confdir, app.config.previews_file).read_text(encoding="utf-8")
-    return dict(tomllib.loads(text).get(name, {}))
+    file = app.config.previews_file
+    return read(Path(app.confdir, file)).get(name, {}) if file else {}
 
 
 def remember(app: Any, doctree: nodes.document) -> None:
@@ -65,10 +69,8 @@ def describe(app: Any, pagename: str, _template: str, context: dict[str, Any], _
     lines = {name: about[KEY] for name, about in app.env.metadata.items() if KEY in about}
     lines |= table(app, "about")
     if text := escape(lines.get(pagename, ""), quote=False):
-        quoted = text.replace('"', "&quot;")
-        context["metatags"] = (
-            context.get("metatags", "") + f'\n<meta name="description" content="{quoted}" />'
-        )
+        meta = '<meta name="description" content="{}" />'.format(text.replace('"', "&quot;"))
+        context["metatags"] = f"{context.get('metatags', '')}\n{meta}"
         context["meta"] = {**(context.get("meta") or {}), KEY: text}
     if pagename == "search":
         words = table(app, "words")

@@ -27,10 +27,23 @@ In MyST and reStructuredText pages the directive ``bokeh-figure`` runs a callabl
 """
 
 from . import directive
-from .scraper import reset, scrape
 
 __all__ = ["reset", "scrape", "setup"]
 __version__ = "0.1.0"
+
+
+def scrape(block, block_vars, gallery_conf):
+    """Write the figures of one block of code and return the rST that embeds them (``image_scrapers``)."""
+    from . import scraper
+
+    return scraper.scrape(block, block_vars, gallery_conf)
+
+
+def reset(gallery_conf, fname, when):
+    """Start every script with an empty document and the same random numbers (``reset_modules``)."""
+    from . import scraper
+
+    scraper.reset(gallery_conf, fname, when)
 
 
 def _get_sg_image_scraper():

@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import bokeh
-from bokeh.models import LayoutDOM
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.osutil import relative_uri
 
-from . import assets, scraper
-from .figures import FigureRecord, record
-from .posters import draw_poster
+from . import assets
+from .records import RECORD_SUFFIX, FigureRecord
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +62,7 @@ class BokehFigure(SphinxDirective):
         gallery_conf = getattr(self.config, "sphinx_gallery_conf", {})
         if not gallery_conf.get("plot_gallery", True):
             return [*found, nodes.paragraph("", LEFT_OUT)]
-        if target.endswith(scraper.RECORD_SUFFIX):
+        if target.endswith(RECORD_SUFFIX):
             return [*found, self._stored(target)]
         try:
             shown, printed = self._execute(target, code)
@@ -88,7 +86,7 @@ class BokehFigure(SphinxDirective):
         """Return the node of a figure that the scraper wrote."""
         _relative, absolute = self.env.relfn2path(target)
         path = Path(absolute)
-        poster = path.with_name(path.name.removesuffix(scraper.RECORD_SUFFIX) + ".png")
+        poster = path.with_name(path.name.removesuffix(RECORD_SUFFIX) + ".png")
         for file in (path, poster):
             if not file.is_file():
                 raise self.error(
@@ -99,6 +97,8 @@ class BokehFigure(SphinxDirective):
 
     def _execute(self, target: str, code: str) -> tuple[list[Any], str]:
         """Run the callable or the code and return what it shows and what it prints."""
+        from . import scraper
+
         printed = io.StringIO()
         scraper.capture()
         try:
@@ -119,12 +119,17 @@ class BokehFigure(SphinxDirective):
         return data[NAMESPACE_KEY]
 
     def _node_of(self, shown: Any) -> nodes.Node:
+        from bokeh.models import LayoutDOM
+
+        from .figures import record
+        from .posters import draw_poster
+
         if isinstance(shown, LayoutDOM):
             stem = f"{self.env.docname.replace('/', '-')}-{self.env.new_serialno('bokeh-record') + 1}"
             folder = Path(self.env.doctreedir) / "bokeh-gallery"
             folder.mkdir(parents=True, exist_ok=True)
             figure = record(shown)
-            path, poster = folder / (stem + scraper.RECORD_SUFFIX), folder / f"{stem}.png"
+            path, poster = folder / (stem + RECORD_SUFFIX), folder / f"{stem}.png"
             figure.save(path)
             draw_poster(figure, shown, poster)
             return self._figure_node(figure, path, poster)
@@ -136,7 +141,7 @@ class BokehFigure(SphinxDirective):
     def _figure_node(self, figure: FigureRecord, path: Path, poster: Path) -> nodes.Node:
         if "description" in self.options:
             figure = replace(figure, description=self.options["description"])
-        stem = path.name.removesuffix(scraper.RECORD_SUFFIX)
+        stem = path.name.removesuffix(RECORD_SUFFIX)
         script = assets.content_name(stem, _script(figure, ""), ".js")
         node = bokeh_figure(
             "",

@@ -1,9 +1,8 @@
-"""A Bokeh model as a plain record: what a page needs to draw and to describe it."""
+"""Turn a Bokeh model into a record."""
 
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,43 +11,10 @@ from bokeh.embed.bundle import bundle_for_objs_and_resources
 from bokeh.models import GlyphRenderer, GridPlot, LayoutDOM, Plot, Range1d, Row, Title
 from bokeh.resources import Resources
 
+from .records import FigureRecord
+
 DEFAULT_HEIGHT = 300  # pixels, of a figure that states none
 MODEL_ID = re.compile(r"p\d+$|[0-9a-f]{8}-[0-9a-f-]{27}$")
-
-
-@dataclass(frozen=True)
-class FigureRecord:
-    """One shown Bokeh model, ready to be embedded.
-
-    Parameters
-    ----------
-    title : str
-        Name of the figure, for people who do not see it and for its poster.
-    description : str
-        Text alternative, a sentence or more.
-    height : int
-        Height that the page keeps free until the figure is drawn, in pixels.
-    bundles : tuple of str
-        Parts of BokehJS that the figure needs beside its core, such as ``"bokeh-widgets"``.
-    item : dict
-        What ``bokeh.embed.json_item`` gives, with renumbered models.
-    """
-
-    title: str
-    description: str
-    height: int
-    bundles: tuple[str, ...]
-    item: dict[str, Any]
-
-    def save(self, path: Path) -> None:
-        """Write the record as JSON; keys keep their order, because Bokeh's format depends on it."""
-        path.write_text(json.dumps(asdict(self), separators=(",", ":")), encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: Path) -> "FigureRecord":
-        """Read a record that `save` wrote."""
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{**fields, "bundles": tuple(fields["bundles"])})
 
 
 def record(model: LayoutDOM) -> FigureRecord:

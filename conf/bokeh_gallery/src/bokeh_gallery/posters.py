@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from sphinx.util import logging
 
 from .assets import bokehjs_file
-from .figures import FigureRecord
+from .records import FigureRecord
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class _Browser:
         outcome.result(timeout=TIMEOUT)
 
     def _start(self, executable: str | None) -> None:
-        from playwright.sync_api import sync_playwright  # noqa: PLC0415 - optional
+        from playwright.sync_api import sync_playwright
 
         self._playwright = sync_playwright().start()
         try:

@@ -13,9 +13,9 @@ from bokeh.io.notebook import install_notebook_hook
 
 from .figures import record
 from .posters import draw_poster
+from .records import RECORD_SUFFIX
 
 NOTEBOOK_TYPE = "sphinx-gallery"
-RECORD_SUFFIX = ".bokeh.json"
 
 _shown: list[Any] = []  # what the running script has given to show() since the last block
 
