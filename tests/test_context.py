@@ -9,8 +9,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from asrscope.audio import SAMPLE_RATE
 from asrscope.encoder import encode
 from asrscope.inside.context import change_by_distance, change_by_layer, connector_reach, layer_states
-from asrscope.loading import native
 from asrscope_course import systems
+from asrscope_course.architectures import tiny_random
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ READS = {
 
 @pytest.mark.parametrize("key", systems.SYSTEMS)
 def test_an_audio_token_reads_what_its_connector_gives_it(rng, key):
-    model, processor = native.tiny_random(key)
+    model, processor = tiny_random(key)
     measured = connector_reach(model, processor, noise(rng, 3.0), 8)
     for token, row in enumerate(measured):
         first, last = READS[key](token)
@@ -112,6 +112,6 @@ def test_the_reach_of_tinys_own_projector_is_its_stack_factor(rng, make_model):
 
 
 def test_too_many_audio_tokens_are_refused(rng):
-    model, processor = native.tiny_random("granite_speech")
+    model, processor = tiny_random("granite_speech")
     with pytest.raises(ValueError, match="at least 99 audio tokens, but found 12"):
         connector_reach(model, processor, noise(rng, 1.0), 99)

@@ -250,7 +250,7 @@ def lay_out(
     }
 
 
-def _real(windows: Float[Tensor, "windows steps dim"], lengths: list[int]) -> Float[np.ndarray, "steps dim"]:
+def _real(windows: Float[Tensor, "windows steps dim"], lengths: list[int]) -> Float[np.ndarray, "real dim"]:
     """Lay the real part of all windows in a row."""
     return torch.cat([window[:length] for window, length in zip(windows, lengths, strict=True)]).numpy()
 
