@@ -153,5 +153,5 @@ for name in ("data_trace.html", "data_trace.json"):
 # <gallery-encoder>`, :ref:`projector <gallery-projector>`, :ref:`prompt <gallery-prompt>`, :ref:`decoder
 # <gallery-decoder>`. Others ask what the pictures prove: :ref:`modality gap <gallery-gap>`, :ref:`attention
 # <gallery-attention>`, :ref:`logit lens <gallery-lens>`, :ref:`what if? <gallery-what-if>` And two count
-# errors: :ref:`robustness <gallery-robustness>`, :ref:`evaluation <gallery-evaluation>`. Next: other models
-# :ref:`side by side <gallery-systems>`. The lecture: :doc:`Class 2 </course/class-2>`.
+# errors: :ref:`robustness <gallery-robustness>`, :ref:`evaluation <gallery-evaluation>`. Next: a person's
+# sentence through :ref:`the real pair <gallery-real-pair>`. The lecture: :doc:`Class 2 </course/class-2>`.

@@ -101,12 +101,13 @@ def main() -> None:
     start(app, quiet=bool({*sys.argv[1:2]} & {"trace", "transcribe", "evaluate"}))
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         from importlib.metadata import version
 
         put(f"asrscope {version('asrscope')}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
