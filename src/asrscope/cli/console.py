@@ -50,7 +50,7 @@ def expected_errors() -> Iterator[None]:
     """Turn what a user can mend into one line on standard error and exit status 2."""
     try:
         yield
-    except (MemoryError, OSError, ValueError) as error:
+    except (ImportError, MemoryError, OSError, ValueError) as error:
         complain(f"error: {one_line(error)}")
         raise typer.Exit(FAILED) from error
 
