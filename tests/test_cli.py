@@ -305,16 +305,11 @@ def test_a_format_that_is_none_is_refused(run, clip):
 # Pipes ------------------------------------------------------------------------------------------------------
 
 
-def started(*arguments, **options):
-    command = [sys.executable, "-m", "asrscope", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=options.pop("text", True), **options)
-
-
 def test_a_recording_comes_through_a_pipe(clip, make_checkpoint):
     path, checkpoint = clip("clip.wav"), make_checkpoint()
-    command = [sys.executable, "-m", "asrscope", "transcribe", "-", "-f", "json", "-m", checkpoint]
-    done = subprocess.run(command, input=path.read_bytes(), capture_output=True, check=True)
-    record = json.loads(done.stdout)
+    arguments = ["transcribe", "-", "-f", "json", "-m", str(checkpoint)]
+    result = CliRunner().invoke(app, arguments, input=path.read_bytes(), catch_exceptions=False)
+    record = json.loads(result.stdout)
     assert (record["file"], record["seconds"]) == ("standard input", SECONDS)
 
 
@@ -383,7 +378,8 @@ def test_a_full_disk_or_a_closed_pipe_ends_a_command_in_one_line(
 def test_a_reader_that_has_seen_enough_ends_the_process(clip, make_checkpoint):
     """One whole process, as ``head`` ends it; Python says nothing at its exit either."""
     clips = [clip(f"{number}.wav") for number in range(4)]
-    process = started("transcribe", *clips, "-f", "json", "-m", make_checkpoint(), stdout=subprocess.PIPE)
+    command = [sys.executable, "-m", "asrscope", "transcribe", *clips, "-f", "json", "-m", make_checkpoint()]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     process.stdout.close()
     told = process.stderr.read()

@@ -1,6 +1,7 @@
-"""The text of a recording of any length: windows, batches, borders, silence, memory."""
+"""The text of a recording of any length: windows, their borders, batches, silence, memory."""
 
 import json
+import random
 import subprocess
 import sys
 from itertools import pairwise
@@ -8,12 +9,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from asrscope.audio import load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.recognition import transcribe as transcribing
 from asrscope.recognition.metrics import word_errors
-from asrscope.recognition.transcribe import transcribe
+from asrscope.recognition.transcribe import cut_windows, join_overlap, most_words, transcribe
 
 
 @pytest.fixture
@@ -140,6 +143,189 @@ def test_a_last_window_of_a_moment_is_heard(make_model, loud_and_quiet):
     recording = loud_and_quiet(3.01, [])
     found = transcribe(model, processor, recording)
     assert_in_order(found, 3.01)
+
+
+# Where a recording is cut -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def speech(rng):
+    """Noise that swells as syllables do, with pauses of a given length at given seconds."""
+
+    def make(seconds, pauses=(), length=0.4, background=0.0005):
+        time = np.arange(round(seconds * 16_000)) / 16_000
+        loudness = 0.2 * (0.65 + 0.35 * np.sin(2 * np.pi * 4 * time))
+        for pause in pauses:
+            loudness[np.abs(time - pause) < length / 2] = background
+        return (loudness * rng.standard_normal(time.size)).astype(np.float32).clip(-1, 1)
+
+    return make
+
+
+def in_pieces(waveform, size):
+    return [waveform[start : start + size] for start in range(0, waveform.size, size)]
+
+
+def assert_covered(windows, waveform):
+    """Every sample is in a window, in its place, and only an overlap is in two."""
+    reached = 0
+    for window in windows:
+        assert window.start == reached - window.overlap
+        np.testing.assert_array_equal(window.samples, waveform[window.start : window.stop])
+        assert window.start <= window.seam <= window.start + window.overlap
+        reached = window.stop
+    assert reached == waveform.size
+    assert [window.last for window in windows] == [False] * (len(windows) - 1) + [True]
+
+
+def test_a_recording_with_pauses_is_cut_in_them_without_overlap(speech):
+    waveform = speech(20, pauses=[3.2, 6.1, 9.3, 12.0, 15.5, 18.0])
+    windows = list(cut_windows([waveform], 4.0))
+    assert_covered(windows, waveform)
+    assert [window.overlap for window in windows] == [0] * 7
+    assert [window.start / 16_000 for window in windows[1:]] == pytest.approx(
+        [3.2, 6.1, 9.3, 12.0, 15.5, 18.0], abs=0.05
+    )
+
+
+def test_speech_without_a_pause_is_cut_with_overlap(speech):
+    waveform = speech(20)
+    windows = list(cut_windows([waveform], 8.0))
+    assert_covered(windows, waveform)
+    assert [window.overlap for window in windows] == [0, 32_000, 32_000]
+    assert all(window.samples.size == 8 * 16_000 for window in windows[:-1])
+
+
+def test_the_overlap_is_at_most_a_quarter_of_a_window_and_can_be_none(speech):
+    waveform = speech(9)
+    assert [window.overlap for window in cut_windows([waveform], 4.0)] == [0, 16_000, 16_000]
+    plain = list(cut_windows([waveform], 4.0, overlap_seconds=0.0))
+    assert_covered(plain, waveform)
+    assert [window.overlap for window in plain] == [0, 0, 0]
+
+
+def test_the_text_changes_over_in_the_quietest_place_of_the_overlap(speech):
+    waveform = speech(12)
+    waveform[round(6.9 * 16_000) : round(7.0 * 16_000)] *= 0.05  # too short for a pause
+    _, second = cut_windows([waveform], 8.0)
+    assert second.overlap == 32_000
+    assert second.seam / 16_000 == pytest.approx(6.95, abs=0.03)
+
+
+def test_the_longest_pause_counts_and_one_within_a_word_does_not(speech):
+    waveform = speech(7, pauses=[2.5], length=0.3)
+    waveform[round(3.4 * 16_000) : round(3.52 * 16_000)] = 0  # as before a "p"
+    first, *_ = cut_windows([waveform], 4.0)
+    assert first.stop / 16_000 == pytest.approx(2.5, abs=0.05)
+
+
+def test_a_pause_is_found_above_a_noisy_background(speech):
+    waveform = speech(9, pauses=[2.8, 6.0], background=0.03)  # 16 dB below the speech
+    windows = list(cut_windows([waveform], 4.0))
+    assert [window.start / 16_000 for window in windows] == pytest.approx([0, 2.8, 6.0], abs=0.06)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seconds=st.floats(0.01, 12.0),
+    longest=st.floats(0.5, 5.0),
+    overlap=st.floats(0.0, 3.0),
+    size=st.integers(100, 100_000),
+    seed=st.integers(0, 9),
+)
+def test_every_sample_is_in_a_window_however_the_recording_comes(seconds, longest, overlap, size, seed):
+    rng = np.random.default_rng(seed)
+    loudness = np.repeat(rng.choice([0.0, 0.0005, 0.2], 60), 16_000 // 5)[: max(1, int(seconds * 16_000))]
+    waveform = (loudness * rng.standard_normal(loudness.size)).astype(np.float32)
+    windows = list(cut_windows(in_pieces(waveform, size), longest, overlap_seconds=overlap))
+    assert_covered(windows, waveform)
+    assert all(window.samples.size <= longest * 16_000 for window in windows)
+    whole = list(cut_windows([waveform], longest, overlap_seconds=overlap))
+    assert [(window.start, window.stop) for window in windows] == [(w.start, w.stop) for w in whole]
+
+
+def test_windows_that_are_none_are_refused():
+    with pytest.raises(ValueError, match=r"at least 0\.1 s .* but found 0\.01 s"):
+        list(cut_windows([np.zeros(9, np.float32)], 0.01))
+    with pytest.raises(ValueError, match="not negative"):
+        list(cut_windows([np.zeros(9, np.float32)], 4.0, overlap_seconds=-1.0))
+
+
+# How the texts of windows that overlap are joined -----------------------------------------------------------
+
+SENTENCE = [
+    *("the", "old", "captain", "told", "us", "a", "story", "about", "the", "sea", "while"),
+    *("we", "walked", "along", "the", "river", "until", "the", "sun", "went", "down", "and"),
+    *("she", "learned", "to", "play", "the", "piano", "when", "she", "was", "six"),
+]
+
+
+def joined(left, right, limit=12):
+    left, right = left.split(), right.split()
+    stay, go = join_overlap(left, right, limit)
+    return " ".join(left[:stay] + right[go:])
+
+
+def test_words_that_both_windows_have_come_once():
+    assert joined("we walked along the river until", "the river until the sun went") == (
+        "we walked along the river until the sun went"
+    )
+
+
+def test_words_that_the_edges_cut_are_taken_from_the_window_that_has_them_whole():
+    assert joined("told us a story about the se", "ory about the sea we walked") == (
+        "told us a story about the sea we walked"
+    )
+
+
+def test_case_and_punctuation_do_not_hide_that_two_words_are_one():
+    assert joined("It was late. The train", "late, the train had gone.") == "It was late. The train had gone."
+
+
+def test_a_word_heard_differently_does_not_part_the_texts():
+    assert joined("do you know the way to the", "now the weigh to the museum") == (
+        "do you know the way to the museum"
+    )
+
+
+def test_a_word_that_occurs_again_outside_the_overlap_misleads_nobody():
+    left = "the cat and the dog and the bird sat on the old wall"
+    right = "on the old wall the cat and the dog slept"
+    assert joined(left, right) == f"{left} the cat and the dog slept"
+
+
+@pytest.mark.parametrize("right", ["entirely different things were heard", ""])
+def test_texts_with_nothing_in_common_are_not_joined(right):
+    assert join_overlap(["we", "walked", "along", "the", "river"], right.split(), 12) is None
+
+
+def test_only_so_many_words_as_the_overlap_can_hold_are_compared():
+    left = [*["once", "upon", "a", "time", "there", "was", "a", "king"], *["word"] * 9]
+    right = [*["other"] * 9, *["once", "upon", "a", "time"]]
+    assert join_overlap(left, right, most_words(1.0)) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_text_cut_into_overlapping_windows_with_broken_edges_comes_back(seed):
+    rng = random.Random(seed)
+    words, text, start = SENTENCE, [], 0
+    while True:
+        stop = min(len(words), start + rng.randint(8, 12))
+        heard = list(words[start:stop])
+        if start:
+            heard[0] = heard[0][rng.randint(0, 1) :] or heard[0]
+        if stop < len(words):
+            heard[-1] = heard[-1][: max(1, len(heard[-1]) - 1)]
+        if text:
+            border = join_overlap(text, heard, most_words(1.0))
+            assert border is not None
+            text = text[: border[0]] + heard[border[1] :]
+        else:
+            text = heard
+        if stop == len(words):
+            break
+        start = stop - rng.randint(4, 6)
+    assert text == words
 
 
 # Borders between windows ------------------------------------------------------------------------------------

@@ -540,7 +540,8 @@ def _open_path(source: str | Path, name: str) -> io.BufferedIOBase:
             raise IsADirectoryError(f"{name}: this is a folder: give a file in it")
         if path.exists() and not path.is_file():
             raise OSError(
-                f"{name}: this is a device or a pipe: give a regular file, or open it and give that"
+                f"{name}: this is a device or a pipe: give a regular file; 'asrscope transcribe -' reads "
+                "standard input, and Python an opened pipe"
             )
         return path.open("rb")
     except FileNotFoundError as error:
