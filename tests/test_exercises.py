@@ -544,7 +544,7 @@ def test_a_right_number_is_right_however_it_is_written(number, decimals, unit, s
 
 def test_a_number_of_an_exercise_need_not_be_a_text():
     assert find(2.3).number == "2.3"
-    with pytest.raises(ValueError, match=r"there is no exercise '2.45'; expected one such as 2\.[45]"):
+    with pytest.raises(ValueError, match=r"there is no exercise '2.45'; expected one such as .*2\.4"):
         check(2.45, 1)
 
 
