@@ -226,7 +226,8 @@ def evaluate_letters(model: EncoderWithHeads, folder: Path, limit: int = 100) ->
     device = model.letter_head.weight.device
     rates = {}
     for manifest in sorted(folder.glob("*/manifest.jsonl")):
-        lines = [json.loads(line) for line in manifest.open(encoding="utf-8")][:limit]
+        written = manifest.read_text(encoding="utf-8").strip().split("\n")
+        lines = [json.loads(line) for line in written[:limit]]
         guesses = []
         for line in lines:
             mel = torch.from_numpy(log_mel(load_audio(manifest.parent / line["file"])).T)[None]
