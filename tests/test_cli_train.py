@@ -131,9 +131,12 @@ def test_a_quick_run_tells_its_hours_with_its_data(quick):
 
 
 def test_a_stage_can_be_told_to_go_on(quick):
+    from asrscope_recipe.plan import QUICK
+
     cache, _, again = quick
     sizes = [setting.removeprefix("decoder.") for setting in SETTINGS if setting.startswith("decoder.")]
-    settings = [part for size in [*sizes, "steps=5"] for part in ("--set", size)]
+    kept = [f"{name}={getattr(QUICK.decoder, name)}" for name in ("learning_rate", "simple_steps")]
+    settings = [part for size in [*sizes, *kept, "steps=5"] for part in ("--set", size)]
     assert again("decoder", "--cache", cache, *settings).exit_code == 0
     recipe = json.loads((cache / "decoder" / "decoder" / "recipe.json").read_text(encoding="utf-8"))
     assert recipe["steps"] == 5
