@@ -67,7 +67,7 @@ def test_models_of_the_same_names_fall_out(kind, others, clip):
     handle = decoder.register_forward_pre_hook(
         lambda _, __, kwargs: read.append(kwargs["inputs_embeds"]), with_kwargs=True
     )
-    asrscope.attach(model, processor).transcribe(clip, max_new_tokens=1)
+    asrscope.attach(model, processor).trace(clip, max_new_tokens=1)
     handle.remove()
     np.testing.assert_array_equal(read[0][0][trace.prompt_is_audio], trace.audio_embeds)
 

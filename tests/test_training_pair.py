@@ -165,7 +165,7 @@ def test_a_run_without_a_usable_row_leaves_nothing_that_stands_in_the_way(tmp_pa
 
 
 def test_a_bound_projector_starts_without_the_decoder(tmp_path, corpus):
-    bound = [f"--set={one}" for one in ("output=bound", "ctc=0.2", "held_out=2")]
+    bound = [f"--set={one}" for one in ("output=bound", "ctc=0.2", "held_out=3")]
     result = train(tmp_path, "--corpus", corpus, *STEPS, *bound, "--warm-steps", 3)
     assert result.exit_code == 0, result.stderr
     assert "dev_wer" in (tmp_path / "pair" / "warm" / "log.jsonl").read_text("utf-8")
@@ -173,3 +173,9 @@ def test_a_bound_projector_starts_without_the_decoder(tmp_path, corpus):
     loaded = load(tmp_path / "pair" / "model")
     assert loaded[0].config.projector_output == "bound"
     assert isinstance(transcribe(*loaded, load_sample("milk").path).text, str)
+
+
+def test_when_all_is_held_out_there_is_nothing_to_train_on(tmp_path, corpus):
+    result = train(tmp_path, "--corpus", corpus, *STEPS, "--set", "held_out=2")
+    assert result.exit_code == 2
+    assert "is left to train on: the others are held out (held_out=2)" in result.stderr

@@ -256,7 +256,7 @@ class _Known:
 
     def __init__(self, provenance: Provenance, weights: Iterable[nn.Parameter]) -> None:
         self.provenance = provenance
-        self._marks = [(ref(parameter), parameter._version) for parameter in weights]
+        self._marks = [(ref(weight), weight._version, weight.dtype) for weight in weights]
 
     def holds_for(self, module: nn.Module) -> bool:
         """Tell whether a module has these very weights, in the state they had."""
@@ -264,8 +264,11 @@ class _Known:
 
     def _unchanged(self) -> list[nn.Parameter]:
         """Give the weights that are still there as they were."""
-        weights = [(mark(), version) for mark, version in self._marks]
-        return [weight for weight, version in weights if weight is not None and weight._version == version]
+        return [
+            weight
+            for mark, version, dtype in self._marks
+            if (weight := mark()) is not None and (weight._version, weight.dtype) == (version, dtype)
+        ]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Weak references cannot be pickled. The weights go into the pickle of the model and come out as those

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from safetensors.torch import save_file
+from safetensors.torch import save
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import (
@@ -25,7 +25,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from asrscope.files import cache_folder, write_text
+from asrscope.files import cache_folder, write_bytes, write_text
 from asrscope.loading.fetching import Place, Unreachable, fetch
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
 from asrscope.loading.provenance import hash_tensors
@@ -153,7 +153,7 @@ def _make(part: Specialist, folder: Path, cached: bool) -> str:
                 f"{file}: its tensors are not those of {part.repository} at {part.revision[:7]} (expected "
                 f"SHA-256 {part.sha256[:12]}..., but found {found[:12]}...). {_again(part)}"
             )
-        save_file(tensors, made / "model.safetensors", metadata={"format": "pt"})
+        write_bytes(made / "model.safetensors", save(tensors, metadata={"format": "pt"}))
         files = {entry.name: _sha256(entry) for entry in sorted(made.iterdir())}
         record = {**asdict(part), "came_from": came_from, "files": files}
         write_text(made / RECORD, json.dumps(record, indent=2) + "\n")

@@ -106,7 +106,10 @@ def cache_encodings(
     _claim(folder, made_of | source.identity)
     shared: dict[int, object] = {id(p): p for p in encoder.parameters() if p.dtype == torch.bfloat16}
     encoder = copy.deepcopy(encoder, shared).eval().bfloat16().to(state.device)
-    total = len(source) if hasattr(source, "__len__") else None
+    try:
+        total = len(source)  # type: ignore[arg-type]
+    except TypeError:  # a stream does not know
+        total = None
     longest = 0 if fixed_length else 2 * encoder.config.max_source_positions
     first = 0
     while _manifest(folder, first).exists():

@@ -404,6 +404,11 @@ def train_projector(
     train = Batches([clip for clip in clips if not is_held_out(clip, recipe)], prompt, recipe)
     apart = [clip for clip in clips if is_held_out(clip, recipe) and clip.copy == 0]
     test = Batches(load_encodings(held_out) if held_out else apart, prompt, recipe)
+    if not train.clips:
+        raise ValueError(
+            f"none of {len(clips)} clips is left to train on: the others are held out (held_out="
+            f"{recipe.held_out}), or have more tokens than places. Make sure to give more recordings"
+        )
     frequencies = Counter(token for ids in train.spellings for token in ids)
 
     torch.manual_seed(recipe.seed)
@@ -589,7 +594,7 @@ def write_model(
     claims: dict[str, dict[str, Any]] = {
         part.part: {"trained": part.trained, "made_with": {"source": part.source, "sha256": part.sha256}}
         for part in provenance_of(model)
-        if whole and part.trained is not None and part.part != "projector"
+        if whole and part.trained is not None
     }
     claims["projector"] = {"trained": True, "made_with": made}
     config, settings = model.config, made["settings"]
