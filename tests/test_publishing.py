@@ -100,7 +100,7 @@ def test_the_card_says_what_is_counted_and_where_the_weights_come_from(bundled):
     for part in parts:
         assert f"| {part.part} | {part.parameters:,} | {part.label} |" in card
         assert part.sha256 in card
-    assert 'model="me/speech"' in card
+    assert f'from_pretrained("{REPOSITORY}")' in card
 
 
 def test_the_card_claims_nothing_that_was_not_given(make_model):

@@ -126,7 +126,7 @@ def obtain(part: Specialist, *, cached: bool = False) -> Place:
             came_from = _kept(part, folder) or _make(part, folder, cached)
     except PermissionError as error:
         raise type(error)(
-            f"{folder.parent}: cannot be written to ({error.strerror}). Set {CACHE} to a folder that can."
+            f"{folder.parent}: cannot be written to ({error.strerror}). Set ASRSCOPE_CACHE to a folder that can."
         ) from error
     return Place(part.repository, folder, part.revision, f"{part.license}, {came_from}", part.sha256)
 
@@ -203,7 +203,8 @@ def _write_encoder(file: Path, folder: Path) -> dict[str, Tensor]:
         encoder_ffn_dim=len(tensors["layers.0.fc1.bias"]),
         max_source_positions=len(tensors["embed_positions.weight"]),
     ).save_pretrained(folder)
-    WhisperFeatureExtractor(feature_size=n_mels).save_pretrained(folder)
+    seconds = len(tensors["embed_positions.weight"]) // 50  # 20 ms a position
+    WhisperFeatureExtractor(feature_size=n_mels, chunk_length=seconds).save_pretrained(folder)
     return tensors
 
 
