@@ -117,7 +117,7 @@ def at(step, steps=100):
 
 def test_a_terminal_shows_a_bar_with_loss_throughput_and_evaluations(monkeypatch, tmp_path):
     console = Console(force_terminal=True, force_interactive=True, width=120, record=True, file=None)
-    monkeypatch.setattr(following, "Console", lambda **_: console)
+    monkeypatch.setattr("rich.console.Console", lambda **_: console)
     with following.followed(Path("run")) as watch:
         watch(at(40), None)
         watch(at(41), train_line(41, 1.0))
