@@ -279,7 +279,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         inputs_embeds: Float[Tensor, "batch positions decoder_dim"],
     ) -> Float[Tensor, "batch positions decoder_dim"]:
         """Put the learned prompt in the place of its placeholders, in each text that asks for it."""
-        is_learned = input_ids == self.config.prompt_token_id
+        is_learned = torch.eq(input_ids, int(self.config.prompt_token_id or 0))
         counts = is_learned.sum(-1)  # (batch,)
         learned = self.multi_modal_projector.prompt  # (prompt_vectors, decoder_dim)
         if not bool(((counts == 0) | (counts == len(learned))).all()):

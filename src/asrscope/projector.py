@@ -260,19 +260,21 @@ class AudioProjector(nn.Module):
         # Its weight is what sets the length of an audio token among the decoder's much shorter text
         # embeddings.
         self.norm_out = nn.Identity() if norm == "none" else nn.RMSNorm(decoder_dim, eps=eps)
-        self.binding = (
+        # Any: what reads them knows by the settings whether they are there.
+        self.binding: Any = (
             TokenBinding(decoder_dim, temperature=temperature, vocabulary=vocabulary)
             if output == "bound"
             else None
         )
-        self.prompt = nn.Parameter(torch.zeros(prompt_vectors, decoder_dim)) if prompt_vectors else None
+        learned = torch.zeros(prompt_vectors, decoder_dim)
+        self.prompt: Any = nn.Parameter(learned) if prompt_vectors else None
 
     @property
     def settings(self) -> dict[str, Any]:
         """What, beside the two widths, makes another projector of the same layers."""
         names = ("stack_factor", "hidden_size", "norm", "mlp", "bias", "remainder", "context", "output")
-        names += ("temperature", "vocabulary", "prompt_vectors")
-        return {name: getattr(self, name) for name in names}
+        more = ("temperature", "vocabulary", "prompt_vectors")
+        return {name: getattr(self, name) for name in names + more}
 
     def fit_length(self, table: Float[Tensor, "vocabulary decoder_dim"], space: int | None = None) -> None:
         """Make the vectors of a new projector as long as text embeddings, so that only directions are random.

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy import ndarray
 
-from asrscope.loading import presets
+from asrscope.loading.stored import CHECKPOINTS
 from asrscope.recognition.metrics import WordErrors, total_errors, word_errors
 from asrscope_course.engine import exercise
 from asrscope_course.kinds import Case, Function, Number
@@ -111,7 +111,7 @@ def _resampled(text: Text) -> Function:
 def _file_size(text: Text) -> Number:
     total = sum(part_parameters().values())
     config = tiny()[0].config.text_config
-    weights = presets.CHECKPOINTS / "tiny" / "model.safetensors"
+    weights = CHECKPOINTS / "tiny" / "model.safetensors"
     return Number(
         text.filled(total=total),
         weights.stat().st_size / 1e6,

@@ -11,6 +11,7 @@ from asrscope.audio import load_audio, samples
 from asrscope.audio.samples import Sample
 from asrscope.loading import presets
 from asrscope.loading.sizes import count_parameters
+from asrscope.loading.stored import CHECKPOINTS
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 
@@ -57,7 +58,7 @@ def waveform() -> ndarray:
 @cache
 def metrics() -> dict[str, Any]:
     """Read what was measured of the bundled model."""
-    path = presets.CHECKPOINTS / "tiny" / "metrics.json"
+    path = CHECKPOINTS / "tiny" / "metrics.json"
     read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return read
 

@@ -120,8 +120,8 @@ def _train(stage: str, cache: Path, recipe: Any) -> None:
         elif stage == "decoder":
             train_decoder(cache / stage, recipe, watch)
         else:
-            where = {"held_out": cache / "encodings-dev"}
-            train_projector(loaded, cache / "encodings", cache / stage, recipe, watch=watch, **where)
+            aside = cache / "encodings-dev"
+            train_projector(loaded, cache / "encodings", cache / stage, recipe, watch=watch, held_out=aside)
 
 
 @app.command()
@@ -290,8 +290,8 @@ def small(
         # What the encoder makes of a clip at its true length is as good, and takes a tenth of the time.
         model.config.pad_audio = processor.pad_audio = False
         model.config.trained_seconds = 0.0
-        how = {"style": "written", "max_seconds": max_seconds}
-        sources = {name: Corpus(name, processor.features, **how) for name in speech or []}
+        how: dict[str, Any] = {"style": "written", "max_seconds": max_seconds}
+        sources: dict[str, Any] = {name: Corpus(name, processor.features, **how) for name in speech or []}
         if sentences:
             sources["WordNet"] = Spoken(example_sentences()[:sentences], processor.features)
         recipe = changed(RECIPES["small"], settings or [])

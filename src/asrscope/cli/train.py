@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -84,7 +84,9 @@ def projector(
         from asrscope.training.projector import recipe_for
         from asrscope.training.run import changed
 
-        parts = {name: part for name, part in (("encoder", encoder_part), ("decoder", decoder_part)) if part}
+        parts: dict[str, Any] = {
+            name: part for name, part in (("encoder", encoder_part), ("decoder", decoder_part)) if part
+        }
         loaded = load(model, random_projector=True, **parts)
         recipe = changed(recipe_for(model, loaded), settings or [])
         sources = {
@@ -138,7 +140,8 @@ def train_pair(
     say(f"{len(seconds)} utterances, {sum(seconds) / 3600:.2f} h; rows that cannot be used: {bad}")
     start = None
     if recipe.output == "bound" and warm_steps != 0:
-        warm = replace(recipe, **WARM | ({"steps": warm_steps} if warm_steps else {}))
+        changes: dict[str, Any] = WARM | ({"steps": warm_steps} if warm_steps else {})
+        warm = replace(recipe, **changes)
         with followed(folder / "warm") as watch:
             start = train_projector(loaded, encodings, folder / "warm", warm, watch=watch)
     with followed(folder / "projector") as watch:

@@ -137,7 +137,8 @@ def change_tempo(waveform: Float32[ndarray, " samples"], factor: float) -> Float
     length = max(1, round(waveform.size / factor))
     padded = np.pad(waveform, (0, max(0, WINDOW - waveform.size)))
     changed = librosa.effects.time_stretch(padded, rate=factor, n_fft=WINDOW)[:length]
-    return np.clip(changed, -1.0, 1.0).astype(np.float32)
+    clipped: np.ndarray = np.clip(changed, -1.0, 1.0)
+    return clipped.astype(np.float32)
 
 
 def change_pitch(waveform: Float32[ndarray, " samples"], semitones: float) -> Float32[ndarray, " samples"]:
@@ -169,7 +170,8 @@ def change_pitch(waveform: Float32[ndarray, " samples"], semitones: float) -> Fl
     stretched = change_tempo(waveform, 1 / ratio)
     changed = soxr.resample(stretched, SAMPLE_RATE * ratio, SAMPLE_RATE)[: waveform.size]
     filled = np.pad(changed, (0, waveform.size - changed.size))
-    return np.clip(filled, -1.0, 1.0).astype(np.float32)
+    clipped: np.ndarray = np.clip(filled, -1.0, 1.0)
+    return clipped.astype(np.float32)
 
 
 def _span(waveform: Float32[ndarray, " samples"], start: float, end: float) -> tuple[int, int]:

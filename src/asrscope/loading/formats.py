@@ -189,7 +189,7 @@ def _gguf(reader: _Reader) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "attn_q": said["llama.attention.head_count"],
         "attn_k": said["llama.attention.head_count_kv"],
     }
-    places = []
+    places: list[tuple[str, list[int], Any, int]] = []
     for _ in range(tensors):
         name = reader.text("Q")
         shape = [reader.number("Q") for _ in range(reader.number("I"))][::-1]

@@ -426,7 +426,7 @@ def _processor(
     asked = bridge.user_prompt or USER_PROMPT if instruction is None else instruction
     template = bridge.config.get("chat_template")
     usual = SYSTEM_PROMPT if SYSTEM_OVERRIDE in (template or tokenizer.chat_template) else ""
-    return AsrScopeProcessor(
+    processor: AsrScopeProcessor = AsrScopeProcessor(
         extractor,
         tokenizer,
         chat_template=template,
@@ -437,6 +437,7 @@ def _processor(
         remainder=config.projector_remainder,
         system_prompt=usual if bridge.system_prompt is None else bridge.system_prompt,
     )
+    return processor
 
 
 def _devices(device_map: Any) -> tuple[torch.device, Any]:

@@ -126,7 +126,8 @@ def obtain(part: Specialist, *, cached: bool = False) -> Place:
             came_from = _kept(part, folder) or _make(part, folder, cached)
     except PermissionError as error:
         raise type(error)(
-            f"{folder.parent}: cannot be written to ({error.strerror}). Set ASRSCOPE_CACHE to a folder that can."
+            f"{folder.parent}: cannot be written to ({error.strerror}). "
+            "Set ASRSCOPE_CACHE to a folder that can."
         ) from error
     return Place(part.repository, folder, part.revision, f"{part.license}, {came_from}", part.sha256)
 

@@ -176,7 +176,7 @@ def load_encodings(*folders: Path) -> list[Clip]:
             raise ValueError(f"{folder}: no row of the corpus can be used; {bad} cannot")
         for path, shard in shards.items():
             start = 0
-            array = np.load(path.with_suffix(".npy"), mmap_mode="r") if shard["clips"] else None
+            array: Any = np.load(path.with_suffix(".npy"), mmap_mode="r") if shard["clips"] else None
             for clip in shard["clips"]:
                 stop = start + clip.pop("positions")
                 clips.append(Clip(**clip, hidden=array[start:stop]))

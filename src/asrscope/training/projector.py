@@ -183,7 +183,8 @@ class Prompt:
 
     def spelling(self, text: str) -> list[int]:
         """Token ids of a transcript as CTC is to spell it: each word as it stands within a sentence."""
-        return self.tokenizer.encode(f" {text}", add_special_tokens=False)
+        spelled: list[int] = self.tokenizer.encode(f" {text}", add_special_tokens=False)
+        return spelled
 
 
 class Translator(nn.Module):
@@ -208,7 +209,7 @@ class Translator(nn.Module):
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Return audio tokens, scores of blank and candidates, the learned prompt, as far as asked for."""
         vectors = self.projector.point(hidden)
-        binding: TokenBinding | None = self.projector.binding
+        binding = self.projector.binding
         scores = None
         if candidates is not None:
             choices = torch.cat([binding.blank[None], table[candidates]])
@@ -339,15 +340,16 @@ def put_together(
 ) -> Float[Tensor, "batch length decoder_dim"]:
     """Embed prompts, with audio tokens and learned vectors in the places of their placeholders."""
     embeds = decoder.get_input_embeddings()(ids)
-    is_audio = ids == prompt.audio_id
+    is_audio = torch.eq(ids, prompt.audio_id)
     is_clip: Bool[Tensor, "batch audio_tokens"] = torch.arange(
         audio.shape[1], device=ids.device
     ) < is_audio.sum(1, keepdim=True)
     embeds = embeds.masked_scatter(is_audio[..., None], audio[is_clip].to(embeds.dtype))
     if learned is not None:
         vectors = learned.repeat(len(ids), 1).to(embeds.dtype)
-        embeds = embeds.masked_scatter((ids == prompt.learned_id)[..., None], vectors)
-    return embeds
+        embeds = embeds.masked_scatter(torch.eq(ids, int(prompt.learned_id or 0))[..., None], vectors)
+    placed: Tensor = embeds
+    return placed
 
 
 def answer_logits(
@@ -421,7 +423,7 @@ def train_projector(
     if start is not None:
         projector.load_state_dict(load_file(start / "model.safetensors"))
     translator = Translator(projector, recipe)
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in translator.parameters() if p.requires_grad and p is not projector.prompt]}
     ]
     if projector.prompt is not None and projector.prompt.requires_grad:
@@ -449,7 +451,7 @@ def train_projector(
             with accelerator.accumulate(run.model), accelerator.autocast():
                 audio, scores, learned = run.model(hidden, table, candidates, bind=not warm)
                 loss = torch.zeros((), device=device)
-                if scores is not None:
+                if scores is not None and candidates is not None:
                     loss = loss + (1.0 if warm else recipe.ctc) * train.ctc(scores, candidates, items)
                 if audio is not None:
                     embeds = put_together(decoder, ids, audio, learned, prompt)
