@@ -59,7 +59,7 @@ class ProjectorRecipe(Recipe):
     ----------
     stage : {"warm", "joint"}
         By CTC over the decoder's embeddings, or through the frozen decoder.
-    stack_factor, hidden_size, norm, mlp, context, output, prompt_vectors
+    stack_factor, hidden_size, norm, mlp, context, output, prompt_vectors : int or str
         Architecture, see `asrscope.projector.AudioProjector`; bound, it is to the tokens of the transcripts.
     positions_per_batch : int
         Decoder positions (``warm``: audio tokens) in a batch, padding included.
