@@ -64,7 +64,7 @@ long
 """,
     "long.md": f"# Long\n\n{'word ' * 50}\n",
     "deep/er/page.md": "# Deep\n\nWhat stands deep below.\n",
-    "gallery/10_script.md": "# Script\n\nMade of a script.\n",
+    "gallery/10_script.rst": "Script\n======\n\nMade of a script.\n",
     "bad.md": """# Bad
 
 A page that wants too much.
@@ -140,7 +140,7 @@ def test_scripts_are_found_as_they_stand_without_data_and_files():
         "<script>if (1 < 2 && '<b>') {}\n</script></head><body><p>none</p>"
         '<script type="module">import "./y.js"</script></body>'
     )
-    assert csp.Programs(page).scripts == ["if (1 < 2 && '<b>') {}\n", 'import "./y.js"']
+    assert csp.SCRIPT.findall(page) == ["if (1 < 2 && '<b>') {}\n", 'import "./y.js"']
 
 
 def test_a_page_that_needs_what_the_policy_forbids_is_a_warning(built):
@@ -259,7 +259,7 @@ def test_each_page_leads_to_what_it_is_written_in(site):
     for page, source in sources.items():
         text = (site / f"{page}.html").read_text(encoding="utf-8")
         assert f'href="https://github.com/owner/name/edit/main/{source}"' in text
-        assert f'href="https://github.com/owner/name/blob/main/{source}"' in text
+        assert f'href="https://github.com/owner/name/blob/main/{source}' in text
     assert "/edit/main/" not in (site / "search.html").read_text(encoding="utf-8")
 
 
