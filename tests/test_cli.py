@@ -351,7 +351,7 @@ COMMANDS = {
         *((name, "closed") for name in COMMANDS if name != "help"),  # which click ends without a word
     ],
 )
-def test_a_full_disk_or_a_closed_pipe_ends_a_command_in_one_line(
+def test_a_full_disk_or_a_closed_pipe_ends_a_command_in_one_line(  # noqa: PLR0917
     name, target, clip, tmp_path, monkeypatch, capfd
 ):
     """At once: it does not go on to recognize what nobody reads."""

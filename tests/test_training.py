@@ -116,7 +116,7 @@ def test_the_nearest_tokens_of_a_trained_start_spell_what_it_was_trained_on(trai
     one = tmp_path / "one"
     cache_encodings(
         model.audio_tower,
-        Clips([(clip.id, clip.text, lambda: Clips.of_shards(load_shards(trained["shards"])).clips[0][2]())]),
+        Clips([(clip.id, clip.text, lambda: Clips.of_shards(load_shards(trained["shards"])).clips[0][2]())]),  # noqa: PLW0108
         one,
     )
     finished = train_projector(trained["loaded"], one, tmp_path / "run", recipe)

@@ -153,7 +153,7 @@ def _grouped(facts: Mapping[str, Fact]) -> list[nodes.row]:
         lines = nodes.line_block()
         parts = [name.split(".") for name in group]
         # Of a name by itself, what follows the thing it is about is its unit.
-        shared = len(os.path.commonprefix(parts)) if len(parts) > 1 else 2
+        shared = len(os.path.commonprefix(parts)) if len(parts) > 1 else 2  # noqa: RUF071
         for (name, fact), words in zip(group.items(), parts, strict=True):
             label = " ".join(words[shared:]).replace("_", " ")
             text = nodes.Text(f"{label}: {fact.text}" if label else fact.text)

@@ -61,7 +61,7 @@ class AsrScopeProcessor(ProcessorMixin):
     system_prompt: str
 
     @no_type_check  # from_pretrained reads the names of the arguments from the code object: no wrapper here
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         feature_extractor: WhisperFeatureExtractor,
         tokenizer: PreTrainedTokenizerBase,

@@ -32,8 +32,8 @@ def _nearest(text: Text) -> Function:
         ],
         mistakes={
             "dot_product": lambda audio, table: (audio @ table.T).argmax(axis=1),
-            "distance": lambda audio, table: (
-                np.linalg.norm(audio[:, None] - table[None], axis=2).argmin(axis=1)
+            "distance": lambda audio, table: np.linalg.norm(audio[:, None] - table[None], axis=2).argmin(
+                axis=1
             ),
             "cosines": lambda audio, table: cosines(audio, table).max(axis=1),
             "opposite": lambda audio, table: cosines(audio, table).argmin(axis=1),

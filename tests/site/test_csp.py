@@ -114,7 +114,7 @@ def test_the_policy_stops_every_attack(browser, server, page, place, audit_recor
     with Visit(browser, server if place == "server" else DISK) as visit:
         visit.context.add_init_script(WATCH)
         asked = []
-        visit.page.on("request", lambda request: asked.append(request))
+        visit.page.on("request", lambda request: asked.append(request))  # noqa: PLW0108
         visit.open(page)
         assert visit.complaints == []
         assert visit.page.evaluate("window.stopped") == []  # the page itself does nothing that is forbidden

@@ -110,7 +110,7 @@ def test_every_figure_is_drawn_and_nothing_is_fetched_elsewhere(browser, base, t
 @pytest.mark.parametrize(
     ("builder", "path", "count"), [("dirhtml", "gallery/10_wave/index.html", 2), ("singlehtml", LECTURE, 7)]
 )
-def test_figures_are_drawn_whatever_the_names_of_pages_are(browser, build, tmp_path, builder, path, count):
+def test_figures_are_drawn_whatever_the_names_of_pages_are(browser, build, tmp_path, builder, path, count):  # noqa: PLR0917
     site = build(tmp_path / "source", "-b", builder, chromium="none")
     with Visit(browser, site.as_uri() + "/", height=TALL) as visit:
         visit.open(path)

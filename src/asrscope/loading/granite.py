@@ -43,7 +43,7 @@ class GraniteFeatures(GraniteSpeechFeatureExtractor):
         Passed on to the base class.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         sampling_rate: int = 16_000,
         n_fft: int = 512,

@@ -460,7 +460,7 @@ def _values(text_map: Any) -> list[Any]:
     return list(text_map.values()) if isinstance(text_map, Mapping) else []
 
 
-def _attach(
+def _attach(  # noqa: PLR0917
     model: AsrScopeForConditionalGeneration,
     stored: Mapping[str, StoredTensors],
     digests: Mapping[str, str],

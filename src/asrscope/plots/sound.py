@@ -165,7 +165,7 @@ def time_chart(
     return fig
 
 
-def add_image(
+def add_image(  # noqa: PLR0917
     fig: figure,
     values: Float[np.ndarray, "rows columns"],
     seconds_per_column: float,
@@ -319,7 +319,7 @@ def _vectors(trace: Trace, key: str, unit: str) -> figure:
     return _picture(trace, key, vectors.T, size, ("dimension", "activation"), "dimension")
 
 
-def _picture(
+def _picture(  # noqa: PLR0917
     trace: Trace,
     key: str,
     values: Float32[np.ndarray, "rows columns"],

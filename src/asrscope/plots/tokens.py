@@ -317,7 +317,7 @@ def distance_table(
     return fig
 
 
-def _token_cells(
+def _token_cells(  # noqa: PLR0917
     fig: figure,
     written: Sequence[Sequence[tuple[str, float]]],
     rows: Sequence[str],
