@@ -267,7 +267,9 @@ class _Known:
         return [
             weight
             for mark, version, dtype in self._marks
-            if (weight := mark()) is not None and (weight._version, weight.dtype) == (version, dtype)
+            if (weight := mark()) is not None
+            and weight._version == version
+            and torch.promote_types(dtype, weight.dtype) == weight.dtype  # a wider type loses nothing
         ]
 
     def __reduce__(self) -> tuple[Any, ...]:
