@@ -266,12 +266,11 @@ def trained(tmp_path_factory):
 def browser():
     """A headless Chromium. Where there is none, tests that ask for it are left out (see below)."""
     from pages import find_chromium
-    from playwright.sync_api import sync_playwright
+    from visit import driver
 
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=find_chromium())
-        yield chromium
-        chromium.close()
+    chromium = driver().chromium.launch(executable_path=find_chromium())
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture(scope="session")

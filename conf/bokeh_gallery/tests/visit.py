@@ -1,12 +1,13 @@
 """Open built pages in a browser and keep an account of what they ask for and complain about."""
 
+import atexit
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -44,14 +45,21 @@ FIGURES = f"""() => [...document.querySelectorAll(".bokeh-figure")].map((figure)
 PAINTED = f"({FIGURES})().every((figure) => figure.colors > 4)"
 
 
+@cache
+def driver():
+    """Start what drives browsers; a process can have one, however many test suites share it."""
+    from playwright.sync_api import sync_playwright
+
+    playwright = sync_playwright().start()
+    atexit.register(playwright.stop)
+    return playwright
+
+
 def find_chromium(variable: str = "BOKEH_GALLERY_CHROMIUM") -> str | None:
     """Return the path of a browser, or None; a variable of the environment may name it."""
     found = os.environ.get(variable) or next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        from playwright.sync_api import sync_playwright
-
-        with sync_playwright() as playwright:
-            own = playwright.chromium.executable_path
+        own = driver().chromium.executable_path
         found = own if Path(own).is_file() else None
     return found
 
