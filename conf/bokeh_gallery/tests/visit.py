@@ -122,6 +122,11 @@ class Visit:
         """Return what `FIGURES` finds."""
         return self.page.evaluate(FIGURES)
 
+    def narrow(self, width: int) -> None:
+        """Make the window so wide."""
+        self.width = width
+        self.page.set_viewport_size({"width": width, "height": 900})
+
     def overflow(self) -> int:
         """Return by how many pixels the page is wider than the window."""
         return self.page.evaluate("document.documentElement.scrollWidth") - self.width
