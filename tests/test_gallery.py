@@ -1,4 +1,4 @@
-"""Gallery scripts run by themselves too; the build runs each, and ``tests/site`` each notebook it gives away."""
+"""Gallery scripts run by themselves too; the build runs each, and ``tests/site`` each notebook of it."""
 
 import ast
 import json
