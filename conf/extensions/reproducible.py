@@ -1,5 +1,6 @@
 """Make two builds of the same sources the same bytes: archives of sphinx-gallery hold the times of files."""
 
+import io
 import os
 import time
 import zipfile
@@ -10,16 +11,22 @@ EARLIEST = "315532800"  # 1980, the first year that an archive can state
 
 
 def repack(path: Path) -> None:
-    """Write an archive again, with its files in order of name and with the time that the build states."""
+    """Write an archive again, with its files in order of name and with the time that the build states.
+
+    One that is so already stays untouched: Sphinx would read the pages again that give it away.
+    """
     moment = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", EARLIEST)))[:6]
     with zipfile.ZipFile(path) as archive:
         contents = {name: archive.read(name) for name in sorted(archive.namelist())}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in contents.items():
             info = zipfile.ZipInfo(name, moment)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
+    if path.read_bytes() != packed.getvalue():
+        path.write_bytes(packed.getvalue())
 
 
 def repack_gallery(app: Any) -> None:
