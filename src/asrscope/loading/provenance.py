@@ -256,7 +256,8 @@ class _Known:
 
     def __init__(self, provenance: Provenance, weights: Iterable[nn.Parameter]) -> None:
         self.provenance = provenance
-        self._marks = [(ref(weight), weight._version, weight.dtype) for weight in weights]
+        stored = [getattr(torch, name, None) for name in provenance.dtype.split(", ")]
+        self._marks = [(ref(weight), weight._version, _least(weight.dtype, stored)) for weight in weights]
 
     def holds_for(self, module: nn.Module) -> bool:
         """Tell whether a module has these very weights, in the state they had."""
@@ -269,10 +270,21 @@ class _Known:
             for mark, version, dtype in self._marks
             if (weight := mark()) is not None
             and weight._version == version
-            and torch.promote_types(dtype, weight.dtype) == weight.dtype  # a wider type loses nothing
+            and _holds(weight.dtype, dtype)
         ]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Weak references cannot be pickled. The weights go into the pickle of the model and come out as those
         # of its copy; without those that were changed since, the copy counts as changed as well.
         return _Known, (self.provenance, self._unchanged())
+
+
+def _holds(wide: torch.dtype, narrow: torch.dtype) -> bool:
+    """Tell whether every number of one type is one of the other as well."""
+    return torch.promote_types(narrow, wide) == wide
+
+
+def _least(now: torch.dtype, stored: list[Any]) -> torch.dtype:
+    """Say which type the weights of this type fit in: the one they were stored in, where that is narrower."""
+    found = stored[0] if len(stored) == 1 else None  # several: which is whose is not known
+    return found if isinstance(found, torch.dtype) and _holds(now, found) else now
