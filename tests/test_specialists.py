@@ -374,7 +374,7 @@ def test_tiny_needs_nothing_of_the_pairs():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "asrscope.loading.presets" in found
-    for module in ("pair", "specialists", "formats", "fetching", "quantizing", "adapters", "published"):
+    for module in ("pair", "specialists", "formats", "fetching", "projectors", "room"):
         assert f"asrscope.loading.{module}" not in found
 
 

@@ -24,6 +24,7 @@ from asrscope.cli.train import app as train_app
 if TYPE_CHECKING:
     from asrscope.audio import AudioStream
     from asrscope.audio.samples import Sample
+    from asrscope.loading.presets import Loaded
     from asrscope.recognition.transcripts import Segment, Transcript
     from asrscope.scope.traces import Provenance
 
@@ -47,7 +48,7 @@ Color = StrEnum("Color", "white pink")  # of the noise that is added
 Format = StrEnum("Format", "text json jsonl srt vtt")  # of transcripts
 Channel = StrEnum("Channel", "left right each")  # of a recording with two
 
-MODEL_HELP = "'tiny' (bundled), 'full', or a folder with a saved model."
+MODEL_HELP = "'tiny' (bundled), 'small', 'full', or a folder with a saved model."
 Model = Annotated[str, typer.Option("--model", "-m", envvar="ASRSCOPE_MODEL", help=MODEL_HELP)]
 TracedModel = Annotated[
     str,
@@ -149,7 +150,7 @@ def trace(
             "reference": reference or (sample.text if sample else None),
             "reference_words": sample.words if sample and reference is None else None,
         }
-        parts = {"projector": projector, "quantize": quantize}
+        parts: dict[str, Any] = {"projector": projector, "quantize": quantize}
         native = is_native(model)
         if native:
             asked = {"random projector": random_projector, "control": control}
@@ -380,11 +381,11 @@ def doctor(
 # Models -----------------------------------------------------------------------------------------------------
 
 
-def _load(model: str, *, random_projector: bool = False, **options: str | None) -> Any:
+def _load(model: str, *, random_projector: bool = False, **options: str | None) -> "Loaded":
     """Load a model of this package, with the options that were given."""
     from asrscope.loading.presets import load
 
-    given = {name: value for name, value in options.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     return load(model, random_projector=random_projector, **given)
 
 

@@ -46,7 +46,7 @@ SETTINGS = (  # that a saved model may have
 LARGEST_FILE = 2**28  # bytes of settings; tokenizers of large vocabularies have some 2**24
 MOST_LAYERS = 1_000  # the largest models have some hundred
 MOST_UNITS = 2**24  # of any other size in a configuration
-AGAIN = "Copy or download all files of the model again, from one place and one revision."
+AGAIN = "Copy or download all files of the model, from one place and one revision."
 
 
 def name_of(path: Path) -> str:
@@ -84,7 +84,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError("expected a JSON object")
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{file} is missing. Copy or download all files of the model.") from error
+        raise FileNotFoundError(f"{file} is missing. {AGAIN}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged: expected JSON ({error}). Copy or download it again.") from error
     return found
@@ -134,6 +134,8 @@ class StoredTensors(Mapping[str, Tensor]):
         if path.is_dir() and (path / INDEX).is_file():
             places = _read_index(path / INDEX)
             for shard in sorted({places[name] for name in places if wanted(name)}):
+                if not (path / shard).is_file():
+                    raise FileNotFoundError(f"{path / shard} is missing, which {INDEX} names. {AGAIN}")
                 promised = {name for name in places if places[name] == shard and wanted(name)}
                 if lacking := sorted(promised - found._add(path / shard, promised)):
                     raise ValueError(
@@ -198,10 +200,7 @@ class StoredTensors(Mapping[str, Tensor]):
             try:
                 self._open[file] = safe_open(file, framework="pt")
             except FileNotFoundError as error:
-                beside = f", which {INDEX} names" if (file.parent / INDEX).is_file() else ""
-                raise FileNotFoundError(
-                    f"{file} is missing{beside}. Copy or download all files of the model."
-                ) from error
+                raise FileNotFoundError(f"{file} is missing. {AGAIN}") from error
             except (SafetensorError, OSError) as error:
                 raise ValueError(
                     f"{file} is cut short, damaged or no safetensors file ({error}). "

@@ -5,7 +5,6 @@ are found there. Only safetensors are read of folders and repositories, and no c
 """
 
 import sys
-from collections import ChainMap
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,7 +14,6 @@ from typing import Any
 
 import torch
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled
-from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, BitsAndBytesConfig, WhisperConfig, WhisperFeatureExtractor
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -51,7 +49,6 @@ FILES = {  # of each part, beside its weights
     "encoder": (*SETTINGS, "preprocessor_config.json"),
     "decoder": (*SETTINGS, "generation_config.json", *TOKENIZER),
     "projector": (*SETTINGS, "processor_config.json", "provenance.json"),
-    "adapter": ("adapter_config.json", "adapter_model.safetensors"),
 }
 MADE_FOR = {"encoder": "audio_model", "decoder": "text_model"}  # as a projector's config.json calls them
 LARGE = 2 * GB  # of memory: what takes less is loaded before a line about it has been read
@@ -70,8 +67,6 @@ def load_pair(
     encoder_revision: str | None = None,
     decoder: str | Path | None = None,
     decoder_revision: str | None = None,
-    adapter: str | Path | None = None,
-    adapter_revision: str | None = None,
     instruction: str | None = None,
     dtype: torch.dtype = torch.float32,
     device_map: Any = None,
@@ -97,10 +92,6 @@ def load_pair(
         The same for a causal language model of transformers, with a tokenizer that has a chat template.
     decoder_revision : str, optional
         The same for the decoder.
-    adapter : str or Path, optional
-        Folder or repository with a PEFT adapter (LoRA, for example) of the decoder.
-    adapter_revision : str, optional
-        Commit, tag or branch of its repository.
     instruction : str, optional
         What the prompt asks for, before the clip; default: as the projector's configuration says.
     dtype : torch.dtype
@@ -134,7 +125,6 @@ def load_pair(
             "projector": (projector, projector_revision),
             "encoder": (encoder, encoder_revision),
             "decoder": (decoder, decoder_revision),
-            "adapter": (adapter, adapter_revision),
         },
         name,
     )
@@ -171,7 +161,7 @@ def load_pair(
 
     _get_weights(found, name)
     tied = text_config.tie_word_embeddings  # then counted once, in whichever files
-    stored: dict[str, Mapping[str, Tensor]] = {
+    stored = {
         "encoder": _stored(found["encoder"], model.audio_tower.state_dict(), _of_encoder, ENCODER_PREFIXES),
         "decoder": _stored(
             found["decoder"],
@@ -192,10 +182,6 @@ def load_pair(
             use_safetensors=True,
             local_files_only=True,
         )
-    if adapter is not None:
-        lora = _add_adapter(language_model, found["adapter"])
-        stored["decoder"] = ChainMap(dict(lora), stored["decoder"])  # type: ignore[arg-type] # is only read
-        digests["decoder"] = ""
     _make_room(language_model, len(tokenizer))
     model.language_model, model.generation_config = language_model, language_model.generation_config
     model.config.text_config = language_model.config
@@ -210,7 +196,7 @@ def _find(wanted: Mapping[str, tuple[str | Path | None, str | None]], name: str)
     found: dict[str, Place] = {}
     missing: dict[str, Unreachable] = {}
     said: Mapping[str, Any] = {}
-    for part in ("projector", "encoder", "decoder", "adapter"):
+    for part in ("projector", "encoder", "decoder"):
         source, revision = wanted[part]
         if source is None and part in MADE_FOR:  # the projector's configuration may say it
             source, revision = (
@@ -388,29 +374,6 @@ def _fewer(wanted: Any, dtype: torch.dtype) -> tuple[Any, int | None, str]:
     return config, BITS[wanted], f"{wanted} by bitsandbytes"
 
 
-def _add_adapter(language_model: Any, place: Place) -> StoredTensors:
-    """Put what PEFT saved into a decoder's layers; the decoder's own weights stay as they are."""
-    if find_spec("peft") is None:
-        raise OSError("an adapter needs PEFT: pip install peft")
-    config = read_settings(place.folder / "adapter_config.json")
-    weights = place.folder / "adapter_model.safetensors"
-    if not weights.is_file():
-        raise FileNotFoundError(
-            f"{weights} is missing. Save the adapter with save_pretrained, which writes safetensors; "
-            "adapter_model.bin is never loaded."
-        )
-    stored = StoredTensors.of(weights)
-    try:
-        language_model.load_adapter(str(place.folder))
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{place.name}: this adapter, made for {config.get('base_model_name_or_path')}, does not fit the "
-            f"decoder ({reason}). Give the decoder that it was trained with."
-        ) from error
-    return stored
-
-
 def _make_room(language_model: Any, tokens: int) -> None:
     """Give placeholders rows of the embedding table, if the table ends before them."""
     old = language_model.config.vocab_size
@@ -462,7 +425,7 @@ def _devices(device_map: Any) -> tuple[torch.device, Any]:
 
 def _attach(  # noqa: PLR0917
     model: AsrScopeForConditionalGeneration,
-    stored: Mapping[str, Mapping[str, Tensor]],
+    stored: Mapping[str, StoredTensors],
     digests: Mapping[str, str],
     bridge: FoundProjector,
     found: Mapping[str, Place],
@@ -475,10 +438,6 @@ def _attach(  # noqa: PLR0917
         place = found[part]
         trained = True if PINNED.get(place.name) == place.revision is not None else None
         source = f"{place.name} ({place.note})" if place.note else place.name
-        if part == "decoder" and "adapter" in found:
-            other, trained = found["adapter"], None
-            at = f" at {other.revision}" if other.revision else ""
-            source = f"{source} with adapter {other.name}{at}"
         known = {"revision": place.revision, "trained": trained, "sha256": digests[part]}
         described.append(describe_weights(part, stored[part], source, **known))
     described[-1] = replace(described[-1], dtype=described[-1].dtype + loaded_as)

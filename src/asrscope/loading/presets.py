@@ -44,7 +44,6 @@ ENVIRONMENT = {  # options of a pair that are not given come from here
     "projector": "ASRSCOPE_PROJECTOR",
     "encoder": "ASRSCOPE_ENCODER",
     "decoder": "ASRSCOPE_DECODER",
-    "adapter": "ASRSCOPE_ADAPTER",
     "quantize": "ASRSCOPE_QUANTIZE",
     "device_map": "ASRSCOPE_DEVICE_MAP",
 }
