@@ -86,7 +86,7 @@ facts_files = ["../docs/audit.json"]
 stale_sources = ["../src", "bokeh_gallery/src", "extensions", "templates"]
 stale_reference = "api"
 stale_packages = ["bokeh", "librosa", "numpy", "scipy", "torch", "transformers"]
-MODEL = ("MODEL", "PROJECTOR", "ENCODER", "DECODER", "ADAPTER", "QUANTIZE", "DEVICE_MAP")
+MODEL = ("MODEL", "PROJECTOR", "ENCODER", "DECODER", "QUANTIZE", "DEVICE_MAP")
 SITE = ("REPOSITORY", "SITE_BRANCH")  # links to them stand in the generated pages
 stale_variables = [f"ASRSCOPE_{name}" for name in (*MODEL, *SITE)]
 

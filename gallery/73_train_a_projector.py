@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 
 import asrscope
 from asrscope import plots
-from asrscope.loading.provenance import PARTS, describe_weights
+from asrscope.provenance import PARTS, describe_weights
 from asrscope.recognition.metrics import bootstrap_interval, total_errors
 from asrscope.training.encodings import cache_encodings, load_encodings
 from asrscope.training.projector import make_projector, recipe_for, train_projector

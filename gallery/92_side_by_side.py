@@ -22,9 +22,8 @@ import numpy as np
 
 import asrscope
 from asrscope import plots
-from asrscope.loading import sizes
 from asrscope.scope.anatomy import parts_of
-from asrscope_course import flops, systems
+from asrscope_course import flops, sizes, systems
 
 pair, ours = sizes.full_pair(), "large pair"
 known = {key: systems.load_system(key) for key in systems.SYSTEMS}

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from asrscope_course.architectures import ARCHITECTURES, tiny_random
 
-__all__ = ["ARCHITECTURES", "save_tiny", "tiny_random"]
+__all__ = ["ARCHITECTURES", "NEEDS_TORCHAUDIO", "save_tiny", "tiny_random"]
+
+NEEDS_TORCHAUDIO = "granite_speech"  # to be read from a folder: its processor in transformers does
 
 
 def save_tiny(architecture: str, folder: Path, *, seed: int = 0) -> Path:

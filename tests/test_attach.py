@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from native_kit import ARCHITECTURES, save_tiny
+from native_kit import ARCHITECTURES, NEEDS_TORCHAUDIO, save_tiny
 
 import asrscope
 from asrscope import plots
@@ -54,7 +54,10 @@ def clip():
 def loaded(tmp_path_factory):
     """Each architecture, from a directory in the Hub's layout."""
     folder = tmp_path_factory.mktemp("native")
-    return {name: load_native(save_tiny(name, folder)) for name in ARCHITECTURES}
+    return {
+        name: tiny_random(name) if name == NEEDS_TORCHAUDIO else load_native(save_tiny(name, folder))
+        for name in ARCHITECTURES
+    }
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +272,7 @@ def test_the_command_line_takes_a_directory_of_transformers(tmp_path):
 
     from asrscope.cli import app
 
-    path = save_tiny("granite_speech", tmp_path)
+    path = save_tiny("glmasr", tmp_path)
     command = [
         "trace",
         "captain",
@@ -286,9 +289,9 @@ def test_the_command_line_takes_a_directory_of_transformers(tmp_path):
     assert done.exit_code == 0, done.stderr
     record = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
     validate_json(record)
-    assert record["architecture"] == "GraniteSpeechForConditionalGeneration"
+    assert record["architecture"] == "GlmAsrForConditionalGeneration"
     assert "Repeat it." in "".join(record["prompt_texts"])
-    assert "GraniteSpeechForConditionalGeneration" in (tmp_path / "t.html").read_text(encoding="utf-8")
+    assert "GlmAsrForConditionalGeneration" in (tmp_path / "t.html").read_text(encoding="utf-8")
     refused = CliRunner().invoke(app, [*command, "--random-projector"])
     assert refused.exit_code == 2
     assert "an untrained projector is for models of this package" in refused.stderr

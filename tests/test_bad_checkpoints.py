@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from asrscope.loading import checking
+from asrscope.loading import checkpoints
 from asrscope.loading.presets import load
-from asrscope.loading.provenance import provenance_of
+from asrscope.provenance import provenance_of
 
 
 @pytest.fixture(scope="module")
@@ -249,13 +249,13 @@ def test_what_is_missing_is_random_and_called_so(folder):
 
 
 def test_a_model_larger_than_the_memory_is_refused_before_it_is_made(folder, monkeypatch):
-    monkeypatch.setattr(checking, "free_memory", lambda: 1000)
+    monkeypatch.setattr(checkpoints, "free_memory", lambda: 1000)
     with pytest.raises(ValueError, match=r"model needs .* GB of memory, but 0\.0 GB are free"):
         load(folder)
 
 
 def test_an_untrusted_file_of_settings_is_not_read_at_any_length(folder, monkeypatch):
-    monkeypatch.setattr(checking, "LARGEST_FILE", 100)
+    monkeypatch.setattr(checkpoints, "LARGEST_FILE", 100)
     with pytest.raises(ValueError, match="far too large for settings"):
         load(folder)
 

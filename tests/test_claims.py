@@ -13,9 +13,9 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import SECONDS_PER_POSITION, encode
 from asrscope.features import HOP_LENGTH, log_mel
-from asrscope.loading.sizes import count_parameters, published_config
 from asrscope.projector import AudioProjector
 from asrscope_course import systems
+from asrscope_course.sizes import count_parameters, published_config
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "corrections.md"

@@ -85,9 +85,9 @@ def test_starting_takes_next_to_nothing(arguments):
         used = getrusage(RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime
 
-    least = 9.0
-    for _ in range(7):
-        before = seconds()
+    least, tries = 9.0, 7
+    while least >= 0.15 and tries:
+        before, tries = seconds(), tries - 1
         subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
         least = min(least, seconds() - before)
     assert least < 0.15

@@ -55,7 +55,7 @@ def works(findings):
 def test_here_everything_that_is_needed_works():
     findings = doctor.examine(hub=False)
     assert [one.name for one in findings] == [
-        *("python", "packages", "torch", "sound", "model", "memory", "full", "disk")
+        *("python", "packages", "torch", "sound", "model", "memory", "disk")
     ]
     assert works(findings)
     assert "tiny wrote: " in named(findings, "model").found
@@ -158,12 +158,14 @@ print(*_disk(), sep="\\n")
 """
 
 
-@pytest.mark.parametrize("cache", ["", "below/that/is/not/there"])
-def test_a_home_that_cannot_be_written_is_noticed(cache):
+def test_a_home_that_cannot_be_written_is_noticed():
     """It is not the space on the disk: that alone would be called fine."""
     with tempfile.TemporaryDirectory() as home:  # the folders of pytest are closed to others
         Path(home).chmod(0o555)
-        variables = {"XDG_CACHE_HOME": str(Path(home) / cache), "PYTHONPATH": os.pathsep.join(sys.path)}
+        variables = {
+            "XDG_CACHE_HOME": str(Path(home) / "below" / "it"),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
         done = subprocess.run(
             [sys.executable, "-c", WRITES],
             capture_output=True,
@@ -248,7 +250,7 @@ def test_the_json_says_the_same(quick, without):
     assert sound["ok"] is False
 
 
-@pytest.mark.parametrize("missing", ["numpy", "soundfile", "torch", "transformers"])
+@pytest.mark.parametrize("missing", ["numpy", "torch"])
 def test_the_command_comes_up_where_a_large_package_is_broken(missing):
     code = (
         f"import sys; sys.modules[{missing!r}] = None\n"
@@ -260,21 +262,3 @@ def test_the_command_comes_up_where_a_large_package_is_broken(missing):
     record = json.loads(run.stdout)
     assert record["works"] is False
     assert any(missing in one["found"] for one in record["findings"] if not one["ok"])
-
-
-@pytest.mark.parametrize(
-    ("free", "ok", "told"),
-    [
-        (20e9, True, "room for the large pair in bfloat16: "),
-        (7e9, True, "GB on cpu, with --quantize int8"),
-        (5e9, True, "GB on cpu, with --quantize int4"),
-        (2e9, False, "on cpu even in int4, 2.0 are free"),
-        (None, True, "room for the large pair in bfloat16: "),
-    ],
-)
-def test_the_room_for_the_large_pair_is_told(monkeypatch, free, ok, told):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("asrscope.loading.room.free_bytes", lambda device: free)
-    found, remedy = doctor._full()
-    assert told in found
-    assert bool(remedy) != ok

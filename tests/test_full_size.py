@@ -10,7 +10,7 @@ from hub_kit import WIDTHS, projector_shapes, random_tensors, write_decoder, wri
 from safetensors.torch import save_file
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from asrscope.loading import sizes
+from asrscope_course import sizes
 
 LIMIT = 3_300_000_000  # bytes: the mapped file, the encoder in bfloat16, and what the clip takes
 
@@ -19,7 +19,7 @@ import json, resource, sys, time
 import torch
 torch.set_num_threads(1)
 import asrscope
-from asrscope.loading.provenance import provenance_of
+from asrscope.provenance import provenance_of
 def data():
     status = dict(line.split(":", 1) for line in open("/proc/self/status"))
     return 1024 * int(status["VmData"].split()[0])

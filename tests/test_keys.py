@@ -12,10 +12,9 @@ import asrscope
 from asrscope.features import log_mel
 from asrscope.inside.forcing import force, transcript_ids
 from asrscope.inside.gap import centroid_distance
-from asrscope.loading import sizes
 from asrscope.loading.presets import untrained
-from asrscope.loading.provenance import provenance_of
 from asrscope.projector import AudioProjector, count_audio_tokens
+from asrscope.provenance import provenance_of
 from asrscope.recognition.metrics import (
     WordErrors,
     bootstrap_interval,
@@ -24,7 +23,7 @@ from asrscope.recognition.metrics import (
     word_errors,
 )
 from asrscope.scope.stages import STAGES
-from asrscope_course import flops
+from asrscope_course import flops, sizes
 
 COURSE = Path(__file__).parents[1] / "docs" / "course"
 PARTS = ("audio_tower", "multi_modal_projector", "language_model")

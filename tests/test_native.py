@@ -1,14 +1,16 @@
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
-from native_kit import ARCHITECTURES, save_tiny, tiny_random
+from native_kit import ARCHITECTURES, NEEDS_TORCHAUDIO, save_tiny, tiny_random
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from asrscope.loading.granite import GraniteFeatures
 from asrscope.loading.native import load_native
+from asrscope_course.granite import GraniteFeatures
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != NEEDS_TORCHAUDIO])
 def test_a_tiny_model_survives_the_hubs_layout(architecture, tmp_path):
     model, processor = tiny_random(architecture)
     again, its_processor = load_native(save_tiny(architecture, tmp_path))
@@ -18,6 +20,12 @@ def test_a_tiny_model_survives_the_hubs_layout(architecture, tmp_path):
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
     assert its_processor.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+
+
+@pytest.mark.skipif(find_spec("torchaudio") is not None, reason="it is installed")
+def test_a_processor_that_needs_torchaudio_says_so(tmp_path):
+    with pytest.raises(ImportError, match="torchaudio"):
+        load_native(save_tiny(NEEDS_TORCHAUDIO, tmp_path))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

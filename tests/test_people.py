@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from asrscope.audio.samples import load_samples
 from asrscope.loading.presets import load
-from asrscope.loading.provenance import write_provenance
+from asrscope.provenance import write_provenance
 from asrscope.recognition.metrics import total_errors, word_errors
 from asrscope.recognition.transcribe import transcribe
 from asrscope_recipe.people import measure_people, read_rows, systems_beside, write_card

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from asrscope.loading.presets import load, untrained
-from asrscope.loading.provenance import provenance_of
+from asrscope.provenance import provenance_of
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_a_saved_model_is_loaded_in_float32_and_ready_to_run(make_model, make_ch
 
 def test_the_bundled_weights_are_named_the_same_on_every_machine(make_checkpoint, monkeypatch):
     path = make_checkpoint()
-    monkeypatch.setattr("asrscope.loading.stored.CHECKPOINTS", path.parent)
+    monkeypatch.setattr("asrscope.loading.checkpoints.CHECKPOINTS", path.parent)
     model, _ = load(path)
     assert {part.source for part in provenance_of(model)} == {f"asrscope/data/checkpoints/{path.name}"}
 

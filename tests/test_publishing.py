@@ -7,11 +7,10 @@ import pytest
 import torch
 import yaml
 from hub_server import Hub, point_to, serve
-from typer.testing import CliRunner
 
 from asrscope import load
-from asrscope.loading.provenance import provenance_of
-from asrscope.loading.publishing import MARK, model_card, publish, save_projector, write_folder
+from asrscope.provenance import provenance_of
+from asrscope.publishing import MARK, model_card, publish, save_projector, write_folder
 
 REPOSITORY = "me/speech"
 
@@ -153,7 +152,7 @@ def test_no_folder_of_a_machine_is_published(make_checkpoint, tmp_path):
 def test_the_program_in_the_card_of_a_projector_names_the_commits(bundled):
     from dataclasses import replace
 
-    from asrscope.loading.provenance import attach_provenance
+    from asrscope.provenance import attach_provenance
 
     model, _ = load("tiny")
     sources = {"encoder": "openai/whisper-large-v3-turbo", "decoder": "HuggingFaceTB/SmolLM3-3B"}
@@ -249,22 +248,3 @@ def test_a_refusal_is_one_clear_error(hub, make_model):
 def test_a_name_that_is_none_is_refused_before_the_work(make_model, name):
     with pytest.raises(ValueError, match="Expected a repository of the form owner/name"):
         publish(make_model()[0], name)
-
-
-def test_the_command_line_publishes_or_shows_what_it_would(hub, make_checkpoint, tmp_path):
-    from asrscope.cli import app
-
-    def run(*arguments):
-        return CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
-
-    checkpoint, folder = make_checkpoint(), tmp_path / "look"
-    shown = run("publish", REPOSITORY, "--model", checkpoint, "--folder", folder, "--license", "mit")
-    assert shown.exit_code == 0
-    assert (folder / "README.md").exists()
-    assert not hub.requests
-    again = run("publish", REPOSITORY, "--model", checkpoint, "--folder", folder)
-    assert again.exit_code == 2
-    assert "expected a new or empty folder" in again.stderr
-    done = run("publish", REPOSITORY, "--model", checkpoint, "--only-projector")
-    assert done.exit_code == 0
-    assert done.stdout.startswith(f"{hub.endpoint}/{REPOSITORY}/commit/")

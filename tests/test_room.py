@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from asrscope.decoder import max_new_tokens
-from asrscope.loading import room, sizes
+from asrscope.loading import room
 from asrscope.loading.room import Need, check_room, estimate, free_bytes, places
+from asrscope_course import sizes
 
 NEED = Need(encoder=1_000, projector=100, decoder=6_000, clip=500)
 
@@ -29,7 +30,7 @@ def test_quantized_weights_take_what_is_estimated(make_model, wanted, bits, tmp_
     pytest.importorskip("bitsandbytes")
     from transformers import SmolLM3ForCausalLM
 
-    from asrscope.loading.quantizing import quantization
+    from asrscope.loading.pair import _fewer
 
     model, _ = make_model(
         text_config={
@@ -44,9 +45,9 @@ def test_quantized_weights_take_what_is_estimated(make_model, wanted, bits, tmp_
         }
     )
     model.language_model.bfloat16().save_pretrained(tmp_path)
-    chosen = quantization(wanted, torch.bfloat16, gpu=False)
+    config, _, _ = _fewer(wanted, torch.bfloat16)
     made = SmolLM3ForCausalLM.from_pretrained(
-        tmp_path, dtype=torch.bfloat16, device_map="cpu", quantization_config=chosen.config
+        tmp_path, dtype=torch.bfloat16, device_map="cpu", quantization_config=config
     )
     weights = sum(weight.numel() * weight.element_size() for weight in made.parameters())
     expected = estimate(model, 16, bits).decoder

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer
 from asrscope.loading import specialists
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
 from asrscope.loading.presets import PAIRS, load
-from asrscope.loading.provenance import hash_tensors, provenance_of
 from asrscope.loading.specialists import SMOLLM2, SPECIALISTS, WHISPER, cache_folder, obtain
+from asrscope.provenance import hash_tensors, provenance_of
 
 
 @pytest.fixture
@@ -196,14 +196,14 @@ class TestErrors:
     def test_a_projector_for_other_weights_is_refused(self, small, tmp_path, part):
         projector = write_small_projector(tmp_path / "p", small[0], **{f"{part}_model_sha256": "0" * 64})
         with pytest.raises(
-            ValueError, match=r"its weights are not those of the (en|de)coder that the projector"
+            ValueError, match=r"the weights of the (en|de)coder: not what the projector was trained with"
         ):
             load("small", projector=projector)
 
     def test_another_vocabulary_is_refused(self, small, tmp_path):
         projector = write_small_projector(tmp_path / "p", small[0], text_model_vocabulary="0" * 64)
         with pytest.raises(
-            ValueError, match="the tokenizer's vocabulary is not the one that the projector was"
+            ValueError, match="the tokenizer's vocabulary: not what the projector was trained with"
         ):
             load("small", projector=projector)
 
@@ -307,7 +307,7 @@ class TestSmall:
         assert torch.equal(again(**inputs).logits, model(**inputs).logits)
 
     def test_its_projector_is_saved_and_put_in_again(self, loaded, clip, tmp_path):
-        from asrscope.loading.publishing import save_projector
+        from asrscope.publishing import save_projector
 
         model, processor = loaded
         model.multi_modal_projector.half()
@@ -374,7 +374,7 @@ def test_tiny_needs_nothing_of_the_pairs():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "asrscope.loading.presets" in found
-    for module in ("pair", "specialists", "formats", "fetching", "quantizing", "adapters", "published"):
+    for module in ("pair", "specialists", "formats", "fetching", "projectors", "room"):
         assert f"asrscope.loading.{module}" not in found
 
 

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from asrscope.audio import load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.loading.presets import load
-from asrscope.loading.provenance import provenance_of
 from asrscope.projector import AudioProjector
+from asrscope.provenance import provenance_of
 from asrscope.recognition.metrics import word_errors
 from asrscope.training.projector import ProjectorRecipe
 from asrscope_recipe.bundle import bundle

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from asrscope.loading import sizes
 from asrscope.scope.anatomy import parts_of
-from asrscope_course import flops, systems
+from asrscope_course import flops, sizes, systems
 from asrscope_course.architectures import tiny_random
 
 SAMPLE_RATE = 16_000

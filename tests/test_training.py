@@ -13,7 +13,7 @@ from training_kit import DECODER, ENCODER, JOINT, PROJECTOR, PROJECTORS, WARM, b
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.loading.presets import load
-from asrscope.loading.provenance import describe_weights, provenance_of
+from asrscope.provenance import describe_weights, provenance_of
 from asrscope.training import encodings as encodings_module
 from asrscope.training.corpus import Utterance
 from asrscope.training.encodings import cache_encodings, count_bad, load_encodings

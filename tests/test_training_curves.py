@@ -5,9 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
 
-from asrscope.cli import following
+from asrscope.cli import console
 from asrscope.training.curves import compact, read_log, read_runs, read_stages, scores_of
 
 
@@ -115,28 +114,14 @@ def at(step, steps=100):
     return SimpleNamespace(step=step, steps=steps, loss=1.25, utterances=30 * step, seconds=2.0 * step)
 
 
-def test_a_terminal_shows_a_bar_with_loss_throughput_and_evaluations(monkeypatch, tmp_path):
-    console = Console(force_terminal=True, force_interactive=True, width=120, record=True, file=None)
-    monkeypatch.setattr("rich.console.Console", lambda **_: console)
-    with following.followed(Path("run")) as watch:
-        watch(at(40), None)
-        watch(at(41), train_line(41, 1.0))
-        watch(at(50), line(50, wer_dev=0.5))
-    text = console.export_text()
-    assert "wer_dev 0.5" in text
-    assert "50/100" in text
-    assert "loss 1.250  15 utterances/s" in text
-    assert "learning_rate" not in text  # lines of the log would push the bar away
-
-
-def test_elsewhere_every_line_of_the_log_is_shown_with_the_time_left(monkeypatch, capsys):
+def test_every_line_of_the_log_is_shown_with_the_time_left(monkeypatch, capsys):
     now = iter([0.0, 0.0, 60.0, 60.0])
-    monkeypatch.setattr(following.time, "perf_counter", lambda: next(now))
-    with following.followed(Path("run")) as watch:
-        watch(at(1), None)
-        watch(at(11), None)
-        watch(at(11), train_line(11, 1.0))
-        watch(at(11), line(11, wer_dev=0.5))
+    monkeypatch.setattr(console.time, "perf_counter", lambda: next(now))
+    watch = console.followed(Path("run"))
+    watch(at(1), None)
+    watch(at(11), None)
+    watch(at(11), train_line(11, 1.0))
+    watch(at(11), line(11, wer_dev=0.5))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("asrscope: checkpoint and log are in run")
     assert lines[1] == (
@@ -151,4 +136,4 @@ def test_elsewhere_every_line_of_the_log_is_shown_with_the_time_left(monkeypatch
     ("seconds", "text"), [(20.0, "20 s"), (59 * 60.0, "59 min"), (100 * 60.0, "1 h 40 min")]
 )
 def test_durations_are_rounded_to_what_a_person_wants_to_know(seconds, text):
-    assert following._duration(seconds) == text
+    assert console._duration(seconds) == text

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from asrscope.audio.samples import load_sample, load_samples
 from asrscope.cli import app
 from asrscope.loading.presets import load
-from asrscope.loading.provenance import provenance_of, read_tensors, select_part
+from asrscope.provenance import provenance_of, read_tensors, select_part
 from asrscope.recognition.transcribe import transcribe
 from asrscope.training.encodings import load_encodings
 

@@ -18,13 +18,12 @@ from facts_systems import native, published
 import asrscope
 from asrscope.audio import SAMPLE_RATE
 from asrscope.features import DYNAMIC_RANGE, FRAMES_PER_SECOND, HOP_LENGTH, N_FFT
-from asrscope.loading import sizes
+from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.loading.pair import PINNED
 from asrscope.loading.presets import PAIRS
 from asrscope.loading.room import estimate
-from asrscope.loading.stored import CHECKPOINTS
 from asrscope.projector import AudioProjector
-from asrscope_course import flops
+from asrscope_course import flops, sizes
 
 Facts = dict[str, Fact]
 

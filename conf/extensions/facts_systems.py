@@ -15,8 +15,7 @@ from transformers import (
 
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import SECONDS_PER_FRAME
-from asrscope.loading import sizes
-from asrscope_course import systems
+from asrscope_course import sizes, systems
 
 Facts = dict[str, Fact]
 

@@ -31,8 +31,9 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import can_return_tuple
 
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
-from asrscope.loading.publishing import publish, save_claims
 from asrscope.projector import AudioProjector, count_audio_tokens
+from asrscope.provenance import save_claims
+from asrscope.publishing import publish
 
 __all__ = ["AsrScopeConfig", "AsrScopeForConditionalGeneration"]
 
@@ -188,7 +189,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             Repository, ``owner/name``.
         **kwargs
             ``processor``, which should go with the model; ``only_projector``, ``license``, ``language``,
-            ``private``, ``token`` and more: see `asrscope.loading.publishing.publish`.
+            ``private``, ``token`` and more: see `asrscope.publishing.publish`.
 
         Returns
         -------

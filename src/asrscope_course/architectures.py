@@ -29,10 +29,10 @@ from transformers import (
 )
 
 from asrscope.audio.samples import load_samples
-from asrscope.loading.granite import GraniteFeatures
 from asrscope.loading.native import Native
-from asrscope.loading.provenance import attach_provenance, describe_weights
+from asrscope.provenance import attach_provenance, describe_weights
 from asrscope.scope.anatomy import parts_of
+from asrscope_course.granite import GraniteFeatures
 
 __all__ = ["ARCHITECTURES", "tiny_random"]
 

@@ -5,12 +5,12 @@ import torch
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.loading.sizes import lengths
 from asrscope.projector import count_audio_tokens
 from asrscope_course.arrays import grouped, stacked
 from asrscope_course.engine import exercise
 from asrscope_course.kinds import Case, Choice, Function, Number
 from asrscope_course.material import random_array, tiny
+from asrscope_course.sizes import lengths
 from asrscope_course.texts import Text
 
 __all__: list[str] = []

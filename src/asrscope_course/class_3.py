@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from asrscope.loading.sizes import count_parameters, full_pair
 from asrscope_course.arrays import IGNORED, losses, real_loss, real_swiglu, sigmoid, silu
 from asrscope_course.engine import exercise
 from asrscope_course.kinds import Case, Choice, Function, Number
 from asrscope_course.material import random_array, tiny
+from asrscope_course.sizes import count_parameters, full_pair
 from asrscope_course.texts import Text
 
 __all__: list[str] = []

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy import ndarray
 
-from asrscope.loading.stored import CHECKPOINTS
+from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.recognition.metrics import WordErrors, total_errors, word_errors
 from asrscope_course.engine import exercise
 from asrscope_course.kinds import Case, Function, Number

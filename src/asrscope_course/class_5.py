@@ -8,11 +8,11 @@ from asrscope.encoder import SECONDS_PER_POSITION, encode
 from asrscope.features import log_mel
 from asrscope.inside.attention import word_mask
 from asrscope.inside.counterfactual import mask_span
-from asrscope.loading.sizes import lengths
 from asrscope_course.arrays import EPS, cosines, normed, real_lens, softmax
 from asrscope_course.engine import exercise
 from asrscope_course.kinds import Choice, Function, Number
 from asrscope_course.material import clip, random_array, tiny, waveform
+from asrscope_course.sizes import lengths
 from asrscope_course.texts import Text
 
 __all__: list[str] = []

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy import ndarray
 
-from asrscope.loading.sizes import cache_bytes_per_token, count_parameters, full_pair, lengths, weight_bytes
 from asrscope_course.engine import exercise
 from asrscope_course.flops import encoder_flops
 from asrscope_course.kinds import Case, Function, Number
 from asrscope_course.material import random_array
+from asrscope_course.sizes import cache_bytes_per_token, count_parameters, full_pair, lengths, weight_bytes
 from asrscope_course.texts import Text
 
 __all__: list[str] = []

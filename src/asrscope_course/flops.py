@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from asrscope.loading.sizes import STRIDE, head_dim, linear_weights
+from asrscope_course.sizes import STRIDE, head_dim, linear_weights
 
 __all__ = ["decoder_flops", "encoder_flops", "projector_flops"]
 

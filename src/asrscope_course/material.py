@@ -10,10 +10,10 @@ from numpy import ndarray
 from asrscope.audio import load_audio, samples
 from asrscope.audio.samples import Sample
 from asrscope.loading import presets
-from asrscope.loading.sizes import count_parameters
-from asrscope.loading.stored import CHECKPOINTS
+from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
+from asrscope_course.sizes import count_parameters
 
 __all__ = ["clip", "metrics", "part_parameters", "random_array", "sentence", "tiny", "waveform"]
 

@@ -20,9 +20,9 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from asrscope.audio import SAMPLE_RATE
 from asrscope.features import HOP_LENGTH
-from asrscope.loading.granite import GraniteFeatures
-from asrscope.loading.sizes import CONFIGS, count_parameters
 from asrscope.scope.anatomy import parts_of
+from asrscope_course.granite import GraniteFeatures
+from asrscope_course.sizes import CONFIGS, count_parameters
 
 __all__ = [
     "SYSTEMS",

@@ -10,9 +10,9 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from asrscope.audio import SAMPLE_RATE
 from asrscope.files import write_text
 from asrscope.loading.presets import Loaded
-from asrscope.loading.provenance import write_provenance
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
+from asrscope.provenance import write_provenance
 from asrscope.training.curves import read_stages
 from asrscope.training.projector import write_model
 from asrscope_recipe.corpus import MAX_SECONDS

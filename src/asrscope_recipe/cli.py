@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrscope.cli.console import complain, expected_errors, progress, start
-from asrscope.cli.following import counted, followed, say
+from asrscope.cli.console import complain, counted, expected_errors, followed, progress, say, start
 from asrscope.cli.train import DEFAULT_CACHE, Cache, Settings, Threads, curves, processes, train_pair
 
 if TYPE_CHECKING:
@@ -114,14 +113,14 @@ def _train(stage: str, cache: Path, recipe: Any) -> None:
             cache_encodings(encoder, clips, cache / "encodings", copies=recipe.copies, progress=count, **how)
             held_out = read_held_out(cache / "dev", encoder.config.num_mel_bins)
             cache_encodings(encoder, held_out, cache / "encodings-dev")
-    with followed(cache / stage) as watch:
-        if stage == "encoder":
-            train_encoder(cache, cache / stage, recipe, watch)
-        elif stage == "decoder":
-            train_decoder(cache / stage, recipe, watch)
-        else:
-            aside = cache / "encodings-dev"
-            train_projector(loaded, cache / "encodings", cache / stage, recipe, watch=watch, held_out=aside)
+    watch = followed(cache / stage)
+    if stage == "encoder":
+        train_encoder(cache, cache / stage, recipe, watch)
+    elif stage == "decoder":
+        train_decoder(cache / stage, recipe, watch)
+    else:
+        aside = cache / "encodings-dev"
+        train_projector(loaded, cache / "encodings", cache / stage, recipe, watch=watch, held_out=aside)
 
 
 @app.command()
@@ -226,8 +225,7 @@ def studies(
             study.encode(progress=count)
         for variant in study.variants:
             complain(f"variant: {variant}")
-            with followed(study.folder_of(variant)) as watch:
-                study.train(variant, watch=watch)
+            study.train(variant, watch=followed(study.folder_of(variant)))
         with counted("measuring", None) as count:
             for path in study.write(out or study.folder, progress=count):
                 complain(f"wrote {path}")
@@ -320,8 +318,8 @@ def people(
 ) -> None:
     """Measure a pair on recordings of people, beside others that hear the same, and write its model card."""
     with expected_errors(), processes(threads):
+        from asrscope.loading.checkpoints import CHECKPOINTS
         from asrscope.loading.presets import load
-        from asrscope.loading.stored import CHECKPOINTS
         from asrscope_recipe.people import measure_people, systems_beside, write_card
 
         loaded = load(model)

@@ -18,8 +18,8 @@ from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import encode
 from asrscope.files import write_text
 from asrscope.loading.presets import Loaded, load, untrained
-from asrscope.loading.provenance import provenance_of, read_claims
 from asrscope.projector import AudioProjector
+from asrscope.provenance import provenance_of, read_claims
 from asrscope.recognition.evaluate import Recognize
 from asrscope.recognition.metrics import (
     NORMALIZER,

@@ -23,8 +23,8 @@ from asrscope.audio.samples import load_samples
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.files import write_text
 from asrscope.loading.presets import load
-from asrscope.loading.provenance import provenance_of
 from asrscope.projector import AudioProjector
+from asrscope.provenance import provenance_of
 from asrscope.recognition.metrics import WordErrors, bootstrap_interval, total_errors
 from asrscope.scope.tracing import trace
 from asrscope.training.curves import read_log

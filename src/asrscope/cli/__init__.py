@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from enum import StrEnum
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ from asrscope.cli.train import app as train_app
 if TYPE_CHECKING:
     from asrscope.audio import AudioStream
     from asrscope.audio.samples import Sample
+    from asrscope.loading.presets import Loaded
     from asrscope.recognition.transcripts import Segment, Transcript
     from asrscope.scope.traces import Provenance
 
@@ -42,32 +44,11 @@ SMALL = 100_000_000  # parameters of a model that runs a second time for a contr
 MOST_WARNINGS = 10  # of one recording, on standard error
 
 
-class Color(StrEnum):
-    """Noise that ``evaluate`` adds."""
+Color = StrEnum("Color", "white pink")  # of the noise that is added
+Format = StrEnum("Format", "text json jsonl srt vtt")  # of transcripts
+Channel = StrEnum("Channel", "left right each")  # of a recording with two
 
-    white = "white"
-    pink = "pink"
-
-
-class Format(StrEnum):
-    """What ``transcribe`` writes."""
-
-    text = "text"
-    json = "json"
-    jsonl = "jsonl"
-    srt = "srt"
-    vtt = "vtt"
-
-
-class Channel(StrEnum):
-    """What ``transcribe`` reads of a recording with two channels."""
-
-    left = "left"
-    right = "right"
-    each = "each"
-
-
-MODEL_HELP = "'tiny' (bundled), 'full', or a folder with a saved model."
+MODEL_HELP = "'tiny' (bundled), 'small', 'full', or a folder with a saved model."
 Model = Annotated[str, typer.Option("--model", "-m", envvar="ASRSCOPE_MODEL", help=MODEL_HELP)]
 TracedModel = Annotated[
     str,
@@ -157,7 +138,7 @@ def trace(
 
         from asrscope.audio.recordings import name_of
         from asrscope.loading.native import is_native
-        from asrscope.loading.presets import load, untrained
+        from asrscope.loading.presets import untrained
         from asrscope.scope.tracing import trace as run
 
         source, sample = _find_recording(clip)
@@ -169,14 +150,14 @@ def trace(
             "reference": reference or (sample.text if sample else None),
             "reference_words": sample.words if sample and reference is None else None,
         }
-        parts = _given(projector=projector, quantize=quantize, device_map=device_map)
+        parts: dict[str, Any] = {"projector": projector, "quantize": quantize}
         native = is_native(model)
-        if native and (random_projector or control):
-            raise ValueError(f"an untrained projector is for models of this package, but {model} is none")
         if native:
-            loaded, processor = _load_native(model, **parts)
+            asked = {"random projector": random_projector, "control": control}
+            loaded, processor = _load_native(model, device_map, **parts, **asked)
         else:
-            loaded, processor = load(model, random_projector=random_projector, **parts)
+            parts["device_map"] = device_map
+            loaded, processor = _load(model, random_projector=random_projector, **parts)
         traced = run(loaded, processor, source, **options)
         for warning in traced.warnings:
             complain(f"warning: {_named(name_of(source), warning)}")
@@ -190,7 +171,7 @@ def trace(
         parameters = sum(part.parameters for part in traced.provenance)
         if html is not None and not native and (parameters < SMALL if control is None else control):
             # The other projector: random beside the model's own, or the other way round.
-            other = load(model, **parts)[0] if random_projector else untrained(loaded)
+            other = _load(model, **parts)[0] if random_projector else untrained(loaded)
             beside = run(other, processor, traced.waveform, **options)
         writers = (
             (npz, traced.save),
@@ -241,10 +222,9 @@ def transcribe(
             raise typer.Exit(FAILED)
 
         from asrscope.audio.recordings import name_of
-        from asrscope.loading.presets import load
         from asrscope.recognition.transcribe import transcribe as run
 
-        loaded = load(model, **_given(projector=projector, quantize=quantize, device_map=device_map))
+        loaded = _load(model, projector=projector, quantize=quantize, device_map=device_map)
     with progress(len(recordings)) as report:
         writer = _Writer(form, report, several=len(recordings) > 1)
         for source in recordings:
@@ -306,10 +286,9 @@ def evaluate(
             utterances = read_utterances(collection)
         utterances = utterances[:limit]
 
-        from asrscope.loading.presets import load
         from asrscope.recognition.transcribe import transcribe as recognize
 
-        loaded = load(model, **_given(projector=projector, quantize=quantize, device_map=device_map))
+        loaded = _load(model, projector=projector, quantize=quantize, device_map=device_map)
         with progress(len(utterances) * (1 + len(noises))) as report:
             evaluation = run(
                 utterances,
@@ -335,10 +314,9 @@ def info(
 ) -> None:
     """Say what a model is made of, how large it is and where its weights come from."""
     with expected_errors():
-        from asrscope.loading.presets import load
-        from asrscope.loading.provenance import provenance_of
+        from asrscope.provenance import provenance_of
 
-        loaded, _ = load(model, **_given(projector=projector, quantize=quantize, device_map=device_map))
+        loaded, _ = _load(model, projector=projector, quantize=quantize, device_map=device_map)
         record = _describe(model, loaded.config, {part.part: part for part in provenance_of(loaded)})
     if as_json:
         put(json.dumps(record, indent=2))
@@ -375,49 +353,6 @@ def record(
 
 
 @app.command()
-def publish(
-    repository: Annotated[str, typer.Argument(help="Where to publish: OWNER/NAME.")],
-    model: Model = "tiny",
-    projector: Projector = None,
-    only_projector: Annotated[
-        bool,
-        typer.Option("--only-projector", help="Without encoder and decoder, which are named instead."),
-    ] = False,
-    license_name: Annotated[
-        str | None, typer.Option("--license", help="As the Hub names it: mit, apache-2.0, ...")
-    ] = None,
-    language: Annotated[
-        list[str] | None, typer.Option(help="en, for example. May be given several times.")
-    ] = None,
-    private: Annotated[bool | None, typer.Option("--private/--public", help="Of a new repository.")] = None,
-    folder: Annotated[
-        Path | None, typer.Option(help="Only write what would be published into this folder.")
-    ] = None,
-) -> None:
-    """Publish a model on the Hugging Face Hub, with a card written from it; first: hf auth login."""
-    with expected_errors():
-        if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise FileExistsError(f"{folder}: expected a new or empty folder, but found files in it")
-
-        from asrscope.loading.presets import load
-
-        loaded, processor = load(model, **_given(projector=projector))
-        options: dict[str, Any] = {
-            "processor": processor,
-            "only_projector": only_projector,
-            "license": license_name,
-            "language": language,
-        }
-        if folder is not None:
-            from asrscope.loading.publishing import write_folder
-
-            write_folder(loaded, folder, repository=repository, **options)
-            complain(f"wrote {folder}")
-        else:
-            put(loaded.push_to_hub(repository, private=private, **options))
-
-
-@app.command()
 def doctor(
     as_json: AsJson = False,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask whether the Hub answers.")] = False,
@@ -446,69 +381,59 @@ def doctor(
 # Models -----------------------------------------------------------------------------------------------------
 
 
-def _given(**options: str | None) -> dict[str, Any]:
-    """Keep the options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
+def _load(model: str, *, random_projector: bool = False, **options: str | None) -> "Loaded":
+    """Load a model of this package, with the options that were given."""
+    from asrscope.loading.presets import load
+
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    return load(model, random_projector=random_projector, **given)
 
 
-def _load_native(model: str, **parts: str) -> Any:
+def _load_native(model: str, device_map: str | None, **others: object) -> Any:
     """Load a model of transformers, onto the accelerators if there are any."""
     import torch
 
     from asrscope.loading.native import load_native
 
-    if others := parts.keys() - {"device_map"}:
-        raise ValueError(
-            f"only the preset 'full' has a {' and a '.join(sorted(others))}, but {model} is none"
-        )
-    if not parts and torch.cuda.is_available():
-        parts = {"device_map": "auto"}
-    return load_native(model, **parts)
+    if given := [name for name, value in others.items() if value]:
+        raise ValueError(f"{' and '.join(given)}: for models of this package, but {model} is none")
+    return load_native(model, device_map=device_map or ("auto" if torch.cuda.is_available() else None))
+
+
+SIZES = {  # of each part that info tells, and where its configuration has them
+    "encoder": {
+        "dimension": "audio_config.d_model",
+        "layers": "audio_config.encoder_layers",
+        "heads": "audio_config.encoder_attention_heads",
+        "mel_bands": "audio_config.num_mel_bins",
+    },
+    "projector": {"stack_factor": "stack_factor", "hidden_dimension": "projector_hidden_size"},
+    "decoder": {
+        "dimension": "text_config.hidden_size",
+        "layers": "text_config.num_hidden_layers",
+        "heads": "text_config.num_attention_heads",
+        "kv_heads": "text_config.num_key_value_heads",
+        "vocabulary": "text_config.vocab_size",
+    },
+}
 
 
 def _describe(name: str, config: Any, parts: "dict[str, Provenance]") -> dict[str, Any]:
     """Collect what ``info`` shows, in the order in which it shows it."""
     from importlib.metadata import version
 
-    audio, text = config.audio_config, config.text_config
-    sizes = {
-        "encoder": {
-            "dimension": audio.d_model,
-            "layers": audio.encoder_layers,
-            "heads": audio.encoder_attention_heads,
-            "mel_bands": audio.num_mel_bins,
-        },
-        "projector": {
-            "stack_factor": config.stack_factor,
-            "hidden_dimension": config.projector_hidden_size,
-        },
-        "decoder": {
-            "dimension": text.hidden_size,
-            "layers": text.num_hidden_layers,
-            "heads": text.num_attention_heads,
-            "kv_heads": text.num_key_value_heads,
-            "vocabulary": text.vocab_size,
-        },
-    }
-    origins = {
-        part: {
-            "parameters": found.parameters,
-            "weights": found.label,
-            "stored_as": found.dtype,
-            "source": found.source,
-            "revision": found.revision,
-            "sha256": found.sha256,
-        }
-        for part, found in parts.items()
-    }
-    return {
+    record: dict[str, Any] = {
         "model": name,
         "version": version("asrscope"),
         "parameters": sum(part.parameters for part in parts.values()),
         "window_seconds": config.trained_seconds,
         "padded_to_30_s": config.pad_audio,
-        **{part: size | origins[part] for part, size in sizes.items()},
     }
+    for part, found in parts.items():
+        record[part] = {size: attrgetter(where)(config) for size, where in SIZES[part].items()}
+        record[part] |= {"parameters": found.parameters, "weights": found.label, "stored_as": found.dtype}
+        record[part] |= {"source": found.source, "revision": found.revision, "sha256": found.sha256}
+    return record
 
 
 # Recordings and files ---------------------------------------------------------------------------------------

@@ -19,11 +19,6 @@ __all__ = ["Finding", "examine"]
 GB = 1e9
 LEAST_DISK = 1 * GB  # below it, results and caches have no room
 LEAST_MEMORY = 1 * GB  # below it, torch and the bundled model have none
-FULL_KINDS = (  # bits of the decoder's weights, in words, and how to ask for it
-    (None, "bfloat16", ""),
-    (8, "int8", ", with --quantize int8"),
-    (4, "int4", ", with --quantize int4"),
-)
 HUB = "https://huggingface.co"
 HUB_SECONDS = 3.0  # to wait for an answer
 CPU_TORCH = "python -m pip install torch --index-url https://download.pytorch.org/whl/cpu"
@@ -62,7 +57,7 @@ def examine(*, hub: bool = True) -> tuple[Finding, ...]:
     """
     needed = [_python, _packages, _torch, _sound, _model]
     findings = []
-    for look in [*needed, _memory, _full, _disk, *([_hub] if hub else [])]:
+    for look in [*needed, _memory, _disk, *([_hub] if hub else [])]:
         try:
             found, remedy = look()
         except Exception as error:  # a broken installation raises anything: that is what is to be told
@@ -133,20 +128,6 @@ def _model() -> tuple[str, str]:
 def _memory() -> tuple[str, str]:
     free = import_module("asrscope.audio.memory").free_memory()
     return f"{free / GB:.1f} GB free", "" if free >= LEAST_MEMORY else "close other programs"
-
-
-def _full() -> tuple[str, str]:
-    """Say whether the large pair has room here, computed from its configuration; nothing of it is loaded."""
-    room, sizes = import_module("asrscope.loading.room"), import_module("asrscope.loading.sizes")
-    torch, pair = import_module("torch"), sizes.full_pair()
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    for bits, kind, option in FULL_KINDS:
-        need, free = room.estimate(pair, decoder_bits=bits).total, room.free_bytes(device)
-        if free is None or free >= need:
-            return f"room for the large pair in {kind}: {need / GB:.1f} GB on {device}{option}", ""
-    found = f"no room for the large pair: {need / GB:.1f} GB on {device} even in {kind}"
-    remedy = "close other programs, or take a larger machine; tiny works"
-    return f"{found}, {free / GB:.1f} are free", remedy
 
 
 def _disk() -> tuple[str, str]:

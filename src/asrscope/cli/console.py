@@ -1,14 +1,32 @@
-"""What the commands share: results on standard output, words on standard error, a bar, expected errors."""
+"""How the commands speak: results on standard output, words on standard error, a bar, expected errors."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-__all__ = ["FAILED", "complain", "expected_errors", "one_line", "progress", "put", "quiet_libraries", "start"]
+if TYPE_CHECKING:
+    from asrscope.training.run import Run
+
+__all__ = [
+    "FAILED",
+    "complain",
+    "counted",
+    "expected_errors",
+    "followed",
+    "is_first",
+    "one_line",
+    "progress",
+    "put",
+    "quiet_libraries",
+    "say",
+    "start",
+]
 
 FAILED = 2  # exit status when something expected went wrong
 
@@ -126,3 +144,64 @@ def complain(message: str) -> None:
 def one_line(message: object) -> str:
     """Join the lines of a message."""
     return " ".join(str(message).split())
+
+
+# Of long work, in several processes perhaps ----------------------------------------------------------------
+
+
+def is_first() -> bool:
+    """Tell whether this is the process that speaks: the only one, or the first that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(message: str) -> None:
+    """Write one line to standard error, once however many processes run."""
+    if is_first():
+        complain(message)
+
+
+@contextmanager
+def counted(what: str, total: int | None) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar for a function that reports how many of how many are done."""
+    if not is_first():
+        yield lambda _done, _total: None
+        return
+    complain(f"{what} ...")
+    seen = 0
+    with progress(total or 1) as report:
+
+        def count(done: int, total: int | None) -> None:
+            nonlocal seen
+            report(None, advance=done - seen, total=total)
+            seen = done
+
+        yield count
+
+
+def followed(folder: Path) -> Callable[["Run", Mapping[str, Any] | None], None]:
+    """Show a stage of training while it runs: each line of its log, with the time that is left.
+
+    Returns the function that `asrscope.training.run.Run` calls: after each step, and with each line.
+    """
+    say(f"checkpoint and log are in {folder}; press Ctrl+C to stop, run the command again to go on")
+    begun: tuple[float, int] | None = None
+
+    def watch(run: "Run", line: Mapping[str, Any] | None) -> None:
+        nonlocal begun
+        now = time.perf_counter()
+        begin, first = begun = begun or (now, run.step)
+        if line is None:
+            return
+        done = run.step - first
+        left = f"  {_duration((now - begin) / done * (run.steps - run.step))} left" if done else ""
+        values = "  ".join(f"{key} {value}" for key, value in line.items() if key != "step")
+        complain(f"step {line['step']}/{run.steps}  {values}{left}")
+
+    return watch
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

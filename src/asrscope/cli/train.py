@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrscope.cli.console import complain, expected_errors
-from asrscope.cli.following import counted, followed, is_first, say
+from asrscope.cli.console import complain, counted, expected_errors, followed, is_first, say
 
 if TYPE_CHECKING:
     from asrscope.loading.presets import Loaded
@@ -142,10 +141,10 @@ def train_pair(
     if recipe.output == "bound" and warm_steps != 0:
         changes: dict[str, Any] = WARM | ({"steps": warm_steps} if warm_steps else {})
         warm = replace(recipe, **changes)
-        with followed(folder / "warm") as watch:
-            start = train_projector(loaded, encodings, folder / "warm", warm, watch=watch)
-    with followed(folder / "projector") as watch:
-        done = train_projector(loaded, encodings, folder / "projector", recipe, start=start, watch=watch)
+        place = folder / "warm"
+        start = train_projector(loaded, encodings, place, warm, watch=followed(place))
+    place = folder / "projector"
+    done = train_projector(loaded, encodings, place, recipe, start=start, watch=followed(place))
     target = folder / "model"
     if is_first():
         write_model(loaded, done, target, seconds=max(seconds), whole=whole)

@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from asrscope.loading.stored import INDEX
+from asrscope.loading.checkpoints import INDEX
 
 __all__ = ["Place", "Unreachable", "fetch", "fetch_weights", "in_words"]
 

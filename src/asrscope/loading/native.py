@@ -2,23 +2,12 @@
 
 import json
 import re
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import (
-    AutoConfig,
-    AutoProcessor,
-    AutoTokenizer,
-    GraniteSpeechProcessor,
-    PreTrainedConfig,
-    PreTrainedModel,
-    ProcessorMixin,
-)
+from transformers import AutoConfig, AutoProcessor, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 from transformers.utils.hub import cached_file, extract_commit_hash
-
-from asrscope.loading.granite import GraniteFeatures
 
 __all__ = ["is_native", "load_native"]
 
@@ -45,6 +34,8 @@ def load_native(name_or_path: str | Path, *, revision: str | None = None, **opti
 
     Raises
     ------
+    ImportError
+        If the processor needs a package that is not installed: Granite's needs torchaudio.
     OSError
         If there is no such directory or repository, or it is not complete.
     ValueError
@@ -63,13 +54,7 @@ def load_native(name_or_path: str | Path, *, revision: str | None = None, **opti
     if not Path(name_or_path).exists():  # transformers forgets which commit it took; the cache knows it
         where = cached_file(str(name_or_path), "config.json", revision=revision, local_files_only=True)
         model.config._commit_hash = extract_commit_hash(where, None)
-    if config.model_type.startswith("granite_speech") and find_spec("torchaudio") is None:
-        # The checkpoint's own extractor asks for torchaudio.
-        features = GraniteFeatures.from_pretrained(name_or_path, revision=revision)
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision)
-        processor = GraniteSpeechProcessor(features, tokenizer, chat_template=tokenizer.chat_template)
-    else:
-        processor = AutoProcessor.from_pretrained(name_or_path, revision=revision)
+    processor = AutoProcessor.from_pretrained(name_or_path, revision=revision)
     return model.eval(), processor
 
 

@@ -8,29 +8,27 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled
 from tqdm.auto import tqdm
-from transformers import AutoTokenizer, PreTrainedConfig, WhisperConfig, WhisperFeatureExtractor
+from transformers import AutoTokenizer, BitsAndBytesConfig, WhisperConfig, WhisperFeatureExtractor
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from asrscope.encoder import SECONDS_PER_POSITION
-from asrscope.loading.adapters import add_adapter
+from asrscope.loading.checkpoints import StoredTensors, agree, name_of, no_progress_bars, read_settings
 from asrscope.loading.fetching import Place, Unreachable, fetch, fetch_weights, in_words
-from asrscope.loading.provenance import attach_provenance, describe_weights, hash_tensors, hash_vocabulary
-from asrscope.loading.published import AUDIO, FoundProjector, is_projector, read_projector
-from asrscope.loading.quantizing import Quantization, quantization
+from asrscope.loading.projectors import AUDIO, FoundProjector, is_projector, read_projector
 from asrscope.loading.room import GB, check_room, estimate
-from asrscope.loading.sizes import published_config
 from asrscope.loading.specialists import SPECIALISTS, obtain
-from asrscope.loading.stored import StoredTensors, name_of, no_progress_bars, read_settings
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
 from asrscope.projector import AudioProjector
+from asrscope.provenance import attach_provenance, describe_weights, hash_tensors, hash_vocabulary
 
 __all__ = ["PINNED", "load_pair"]
 
@@ -46,21 +44,17 @@ USER_PROMPT = f"Transcribe: {AUDIO}"
 SYSTEM_OVERRIDE = "/system_override"
 SYSTEM_PROMPT = f"/no_think {SYSTEM_OVERRIDE}"
 SETTINGS = ("config.json", "model.safetensors.index.json")
+TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*")
 FILES = {  # of each part, beside its weights
     "encoder": (*SETTINGS, "preprocessor_config.json"),
-    "decoder": (
-        *SETTINGS,
-        "generation_config.json",
-        "tokenizer*",
-        "special_tokens_map.json",
-        "chat_template*",
-    ),
+    "decoder": (*SETTINGS, "generation_config.json", *TOKENIZER),
     "projector": (*SETTINGS, "processor_config.json", "provenance.json"),
-    "adapter": ("adapter_config.json", "adapter_model.safetensors"),
 }
 MADE_FOR = {"encoder": "audio_model", "decoder": "text_model"}  # as a projector's config.json calls them
 LARGE = 2 * GB  # of memory: what takes less is loaded before a line about it has been read
 ENCODER_PREFIXES = ("model.encoder.", "encoder.", "")
+BITS = {"int8": 8, "int4": 4}  # of a weight in the decoder's layers
+ONE_REVISION = "Take both files from one revision."
 
 Loaded = tuple[AsrScopeForConditionalGeneration, AsrScopeProcessor]
 
@@ -73,14 +67,12 @@ def load_pair(
     encoder_revision: str | None = None,
     decoder: str | Path | None = None,
     decoder_revision: str | None = None,
-    adapter: str | Path | None = None,
-    adapter_revision: str | None = None,
     instruction: str | None = None,
     dtype: torch.dtype = torch.float32,
     device_map: Any = None,
     quantize: Any = None,
+    untrained: Mapping[str, Any] | None = None,
     name: str = "the pair",
-    tell: Callable[[str], None] | None = None,
 ) -> Loaded:
     """Put together an encoder, a decoder, and a projector between them.
 
@@ -88,7 +80,7 @@ def load_pair(
     ----------
     projector : str, Path or None
         A safetensors file, a folder or a repository with a projector: one that ``asrscope train projector``
-        made, a model saved by this package, or one of the layouts of `asrscope.loading.published`. None: an
+        made, a model saved by this package, or one of the layouts of `asrscope.loading.projectors`. None: an
         untrained one.
     projector_revision : str, optional
         Commit, tag or branch of the projector's repository.
@@ -100,10 +92,6 @@ def load_pair(
         The same for a causal language model of transformers, with a tokenizer that has a chat template.
     decoder_revision : str, optional
         The same for the decoder.
-    adapter : str or Path, optional
-        Folder or repository with a PEFT adapter (LoRA, for example) of the decoder.
-    adapter_revision : str, optional
-        Commit, tag or branch of its repository.
     instruction : str, optional
         What the prompt asks for, before the clip; default: as the projector's configuration says.
     dtype : torch.dtype
@@ -112,12 +100,11 @@ def load_pair(
         Where the weights go, as in transformers: ``"cuda"``, ``"auto"``, or a device for each of
         ``audio_tower``, ``multi_modal_projector`` and ``language_model``; default: the processor's memory.
     quantize : str or quantization config of transformers, optional
-        Fewer bits for the decoder, see `asrscope.loading.quantizing.quantization`.
+        Fewer bits for the linear layers of the decoder: ``"int8"`` or ``"int4"``, by bitsandbytes.
+    untrained : mapping, optional
+        Stack factor and hidden size of an untrained projector, named as in the model's configuration.
     name : str
         What to call the model in messages.
-    tell : callable, optional
-        Gets one line on the memory needed, before the weights are fetched and loaded; default: of a large
-        model, standard error, where the Hub's progress bars are drawn too.
 
     Returns
     -------
@@ -138,26 +125,22 @@ def load_pair(
             "projector": (projector, projector_revision),
             "encoder": (encoder, encoder_revision),
             "decoder": (decoder, decoder_revision),
-            "adapter": (adapter, adapter_revision),
         },
         name,
     )
-    audio_config = _encoder_config(found["encoder"])
-    text_config = _decoder_config(found["decoder"])
-    extractor = _feature_extractor(found["encoder"], audio_config)
-    tokenizer = _tokenizer(found["decoder"], text_config)
-    bridge = _bridge(found.get("projector"), audio_config.d_model, text_config.hidden_size, name)
-    said, learned = bridge.config, bridge.module.prompt is not None
+    audio_config, extractor = _read_encoder(found["encoder"])
+    text_config, tokenizer = _read_decoder(found["decoder"])
+    bridge = _bridge(found.get("projector"), audio_config.d_model, text_config.hidden_size, name, untrained)
+    said, settings = bridge.config, dict(bridge.module.settings)
     audio_token_id = _token(tokenizer, AUDIO_TOKEN)
-    prompt_token_id = _token(tokenizer, PROMPT_TOKEN) if learned else None
-    _compare_vocabulary(found["decoder"], said, tokenizer)
+    prompt_token_id = None if bridge.module.prompt is None else _token(tokenizer, PROMPT_TOKEN)
+    if (vocabulary := said.get("text_model_vocabulary")) is not None:
+        _agree_on(found["decoder"], "the tokenizer's vocabulary", vocabulary, hash_vocabulary(tokenizer))
     config = AsrScopeConfig(
         audio_config=audio_config,
         text_config=text_config,
-        **{
-            key if key == "stack_factor" else f"projector_{key}": value
-            for key, value in bridge.module.settings.items()
-        },
+        stack_factor=settings.pop("stack_factor"),
+        **{f"projector_{key}": value for key, value in settings.items()},
         audio_token_id=audio_token_id,
         prompt_token_id=prompt_token_id,
         pad_audio=bool(said.get("pad_audio", True)),
@@ -169,27 +152,23 @@ def load_pair(
         model = AsrScopeForConditionalGeneration(config)
     model.language_model.tie_weights()
     audio_device, text_map = _devices(device_map)
-    gpu = any(str(device).startswith("cuda") or isinstance(device, int) for device in _values(text_map))
-    fewer = quantization(quantize, dtype, gpu=gpu or (text_map == "auto" and torch.cuda.is_available()))
-    need = estimate(model, 8 * dtype.itemsize, fewer.bits if fewer else None)
+    fewer, bits, label = _fewer(quantize, dtype)
+    need = estimate(model, 8 * dtype.itemsize, bits)
     told = check_room(need, device_map, name)
     large = need.total > LARGE
-    if tell is not None:
-        tell(told)
-    elif large and not are_progress_bars_disabled():
+    if large and not are_progress_bars_disabled():
         tqdm.write(told, file=sys.stderr)
 
     _get_weights(found, name)
+    tied = text_config.tie_word_embeddings  # then counted once, in whichever files
     stored = {
-        "encoder": StoredTensors.of(found["encoder"].folder, _of_encoder).part(*ENCODER_PREFIXES),
-        "decoder": StoredTensors.of(found["decoder"].folder),
+        "encoder": _stored(found["encoder"], model.audio_tower.state_dict(), _of_encoder, ENCODER_PREFIXES),
+        "decoder": _stored(
+            found["decoder"],
+            dict(model.language_model.named_parameters()),
+            lambda tensor: not tied or tensor != "lm_head.weight",
+        ),
     }
-    _check_shapes(stored["encoder"], model.audio_tower.state_dict(), found["encoder"], "encoder")
-    _check_shapes(
-        stored["decoder"], dict(model.language_model.named_parameters()), found["decoder"], "decoder"
-    )
-    if text_config.tie_word_embeddings:  # counted once, in whichever files
-        stored["decoder"] = stored["decoder"].without("lm_head.weight")
     digests = {part: _digest(part, stored[part], found[part], said) for part in stored}
     weights = {key: stored["encoder"][key].to(audio_device, dtype) for key in model.audio_tower.state_dict()}
     model.audio_tower.load_state_dict(weights, assign=True)
@@ -199,20 +178,16 @@ def load_pair(
             found["decoder"].folder,
             dtype=dtype,
             device_map=text_map,
-            quantization_config=fewer.config if fewer else None,
+            quantization_config=fewer,
             use_safetensors=True,
             local_files_only=True,
         )
-    if adapter is not None:
-        lora = add_adapter(language_model, found["adapter"].folder, str(adapter))
-        stored["decoder"] = stored["decoder"].joined("adapter.", lora)
-        digests["decoder"] = ""
     _make_room(language_model, len(tokenizer))
     model.language_model, model.generation_config = language_model, language_model.generation_config
     model.config.text_config = language_model.config
     if model.generation_config.eos_token_id is None:
         model.generation_config.eos_token_id = tokenizer.eos_token_id
-    _attach(model, stored, digests, bridge, found, fewer)
+    _attach(model, stored, digests, bridge, found, f", loaded as {label}" if fewer else "")
     return model.eval(), _processor(model.config, bridge, extractor, tokenizer, instruction)
 
 
@@ -221,7 +196,7 @@ def _find(wanted: Mapping[str, tuple[str | Path | None, str | None]], name: str)
     found: dict[str, Place] = {}
     missing: dict[str, Unreachable] = {}
     said: Mapping[str, Any] = {}
-    for part in ("projector", "encoder", "decoder", "adapter"):
+    for part in ("projector", "encoder", "decoder"):
         source, revision = wanted[part]
         if source is None and part in MADE_FOR:  # the projector's configuration may say it
             source, revision = (
@@ -279,52 +254,36 @@ def _beside(place: Place, file: str) -> dict[str, Any]:
     return read_settings(folder / file) if (folder / file).is_file() else {}
 
 
-def _encoder_config(place: Place) -> WhisperConfig:
-    file = place.folder / "config.json"
-    settings = read_settings(file)
+def _read_encoder(place: Place) -> tuple[WhisperConfig, WhisperFeatureExtractor]:
+    """Read the sizes of the encoder, and how it wants its spectrogram."""
+    settings, file = read_settings(place.folder / "config.json"), place.folder / "preprocessor_config.json"
     if settings.get("model_type") != WhisperConfig.model_type:
         raise ValueError(
-            f"{file}: expected model_type 'whisper' for the encoder, but found "
+            f"{place.folder / 'config.json'}: expected model_type 'whisper' for the encoder, but found "
             f"{settings.get('model_type')!r}. Give another encoder."
         )
-    return WhisperConfig.from_dict(settings)
+    config = WhisperConfig.from_dict(settings)
+    bands = read_settings(file).get("feature_size", 80)  # Whisper's own default
+    agree(file, "mel bands", config.num_mel_bins, bands, ONE_REVISION)
+    return config, WhisperFeatureExtractor.from_pretrained(place.folder)
 
 
-def _decoder_config(place: Place) -> PreTrainedConfig:
-    file = place.folder / "config.json"
-    settings = read_settings(file)
+def _read_decoder(place: Place) -> tuple[Any, Any]:
+    """Read the sizes of the decoder, and its tokenizer."""
+    settings = read_settings(place.folder / "config.json")
     kind = settings.get("model_type")
     known = kind in CONFIG_MAPPING and CONFIG_MAPPING[kind] in MODEL_FOR_CAUSAL_LM_MAPPING
     if not known or settings.get("is_encoder_decoder"):  # Whisper's own decoder reads no prompt
         raise ValueError(
-            f"{file}: expected a causal language model of transformers (smollm3, llama, qwen3, ...) for the "
-            f"decoder, but found model_type {kind!r}. Give another decoder."
+            f"{place.folder / 'config.json'}: expected a causal language model of transformers (smollm3, "
+            f"llama, qwen3, ...) for the decoder, but found model_type {kind!r}. Give another decoder."
         )
-    return CONFIG_MAPPING[kind].from_dict(settings)
-
-
-def _feature_extractor(place: Place, config: WhisperConfig) -> WhisperFeatureExtractor:
-    """Read how the encoder wants its spectrogram."""
-    file = place.folder / "preprocessor_config.json"
-    bands = read_settings(file).get("feature_size", 80)  # Whisper's own default
-    if bands != config.num_mel_bins:
-        raise ValueError(
-            f"{file}: makes {bands} mel bands, but the encoder's config.json says {config.num_mel_bins}. "
-            "Take both files from one revision."
-        )
-    return WhisperFeatureExtractor.from_pretrained(place.folder)
-
-
-def _tokenizer(place: Place, config: Any) -> Any:
-    """Read the decoder's tokenizer."""
-    read_settings(place.folder / "tokenizer_config.json")
-    read_settings(place.folder / "tokenizer.json")
+    config = CONFIG_MAPPING[kind].from_dict(settings)
+    file = place.folder / "tokenizer.json"
+    for needed in (file.with_name("tokenizer_config.json"), file):
+        read_settings(needed)
     tokenizer = AutoTokenizer.from_pretrained(place.folder, local_files_only=True)
-    if len(tokenizer) > config.vocab_size:
-        raise ValueError(
-            f"{place.folder / 'tokenizer.json'}: has {len(tokenizer)} tokens, but the decoder's config.json "
-            f"says {config.vocab_size}. Take both files from one revision."
-        )
+    agree(file, "tokens", range(config.vocab_size + 1), len(tokenizer), ONE_REVISION)
     if not tokenizer.chat_template:
         raise ValueError(
             f"{place.folder}: its tokenizer has no chat template, which the prompt is written with. Copy or "
@@ -332,7 +291,7 @@ def _tokenizer(place: Place, config: Any) -> Any:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return config, tokenizer
 
 
 def _token(tokenizer: Any, token: str) -> int:
@@ -344,23 +303,22 @@ def _token(tokenizer: Any, token: str) -> int:
     return int(tokenizer.convert_tokens_to_ids(token))
 
 
-def _bridge(place: Place | None, encoder_dim: int, decoder_dim: int, name: str) -> FoundProjector:
-    """Read the projector, or make a random one of the sizes that this package chose for the large pair."""
+def _bridge(
+    place: Place | None, encoder_dim: int, decoder_dim: int, name: str, sizes: Mapping[str, Any] | None
+) -> FoundProjector:
+    """Read the projector, or make a random one of the sizes that are given."""
     if place is None:
-        made = published_config("full-pair")
+        config = AsrScopeConfig(**(sizes or {}))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            module = AudioProjector(
-                encoder_dim, decoder_dim, made["stack_factor"], hidden_size=made["projector_hidden_size"]
-            )
-        return FoundProjector(module, "asrscope", module.state_dict())
+            module = AudioProjector(encoder_dim, decoder_dim, **config.projector_settings)
+        return FoundProjector(module, module.state_dict())
     try:
         place = fetch_weights(place, is_projector)
     except Unreachable as error:
         raise OSError(in_words([error], name)) from error
     stored = StoredTensors.of(place.folder, is_projector)
-    config = _beside(place, "config.json")
-    found = read_projector(stored, config, encoder_dim, decoder_dim, place.name)
+    found = read_projector(stored, _beside(place, "config.json"), encoder_dim, decoder_dim, place.name)
     said = _beside(place, "processor_config.json")  # saved by this package, with its prompt
     return replace(
         found,
@@ -369,42 +327,51 @@ def _bridge(place: Place | None, encoder_dim: int, decoder_dim: int, name: str) 
     )
 
 
-def _compare_vocabulary(place: Place, said: Mapping[str, Any], tokenizer: Any) -> None:
-    """Refuse a tokenizer with other tokens than the projector was trained with."""
-    expected = said.get("text_model_vocabulary")
-    if expected is not None and (found := hash_vocabulary(tokenizer)) != expected:
-        raise ValueError(
-            f"{place.name}: the tokenizer's vocabulary is not the one that the projector was trained with "
-            f"(expected SHA-256 {expected[:12]}..., but found {found[:12]}...). Give the decoder that it was "
-            "trained with."
-        )
-
-
-def _check_shapes(stored: StoredTensors, expected: Mapping[str, Any], place: Place, part: str) -> None:
-    """Hold weights against the sizes that the configuration gives, before anything is allocated."""
-    found = stored.shapes()
-    for tensor, weight in sorted(expected.items()):
-        if found.get(tensor) != tuple(weight.shape):
-            raise ValueError(
-                f"{place.name}: the {part}'s {tensor} should have shape {tuple(weight.shape)}, but found "
-                f"{found.get(tensor, 'no such tensor')}. Take weights and config.json from one revision."
-            )
+def _stored(
+    place: Place,
+    expected: Mapping[str, Any],
+    wanted: Callable[[str], bool],
+    prefixes: tuple[str, ...] = ("",),
+) -> StoredTensors:
+    """Find the weights of a part, and hold them against the sizes that its configuration gives."""
+    stored = StoredTensors.of(place.folder, wanted).part(*prefixes)
+    shapes = stored.shapes()
+    for name, weight in sorted(expected.items()):
+        agree(place.name, name, tuple(weight.shape), shapes.get(name, "no such tensor"), ONE_REVISION)
+    return stored
 
 
 def _digest(part: str, stored: Mapping[str, Any], place: Place, said: Mapping[str, Any]) -> str:
     """Hash the weights of a part, and refuse others than the projector was trained with."""
     found = place.sha256 or hash_tensors(stored)
     expected = said.get(f"{MADE_FOR[part]}_sha256")
-    if expected in (None, "", found):
-        return found
-    halved = hash_tensors({name: tensor.half() for name, tensor in stored.items()})
-    if expected != halved:
-        raise ValueError(
-            f"{place.name}: its weights are not those of the {part} that the projector was trained with "
-            f"(expected SHA-256 {expected[:12]}..., but found {halved[:12]}...). Give that {part}, "
-            f"{said.get(f'{MADE_FOR[part]}_id')}, or another projector."
-        )
+    if expected not in (None, "", found):
+        halved = hash_tensors({name: tensor.half() for name, tensor in stored.items()})
+        _agree_on(place, f"the weights of the {part}", expected, halved)
     return found
+
+
+def _agree_on(place: Place, what: str, expected: str, found: str) -> None:
+    """Refuse a part that is not the one that the projector was trained with, by its hash."""
+    if expected != found:
+        raise ValueError(
+            f"{place.name}: {what}: not what the projector was trained with (expected SHA-256 "
+            f"{expected[:12]}..., but found {found[:12]}...). Give the encoder and the decoder that it was "
+            "trained between, or another projector."
+        )
+
+
+def _fewer(wanted: Any, dtype: torch.dtype) -> tuple[Any, int | None, str]:
+    """Configure fewer bits for the decoder: for the library, bits of a weight if known, and in words."""
+    if wanted is None or not isinstance(wanted, str):
+        return wanted, None, type(wanted).__name__
+    if wanted not in BITS:
+        raise ValueError(f"Expected quantize to be one of {', '.join(BITS)}, but found {wanted!r}.")
+    if find_spec("bitsandbytes") is None:
+        raise OSError(f"quantize={wanted!r} needs bitsandbytes: pip install bitsandbytes")
+    four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
+    config = BitsAndBytesConfig(**({"load_in_8bit": True} if wanted == "int8" else four))
+    return config, BITS[wanted], f"{wanted} by bitsandbytes"
 
 
 def _make_room(language_model: Any, tokens: int) -> None:
@@ -456,48 +423,31 @@ def _devices(device_map: Any) -> tuple[torch.device, Any]:
     return device, {"": device}
 
 
-def _values(text_map: Any) -> list[Any]:
-    return list(text_map.values()) if isinstance(text_map, Mapping) else []
-
-
 def _attach(  # noqa: PLR0917
     model: AsrScopeForConditionalGeneration,
     stored: Mapping[str, StoredTensors],
     digests: Mapping[str, str],
     bridge: FoundProjector,
     found: Mapping[str, Place],
-    fewer: Quantization | None,
+    loaded_as: str,
 ) -> None:
     """Say where the weights come from. Only those at the pinned commits are known to be trained."""
     described = []
+    known: dict[str, Any]
     for part in ("encoder", "decoder"):
         place = found[part]
         trained = True if PINNED.get(place.name) == place.revision is not None else None
         source = f"{place.name} ({place.note})" if place.note else place.name
-        if part == "decoder" and "adapter" in found:
-            other = found["adapter"]
-            source = f"{source} with adapter {other.name}" + (
-                f" at {other.revision}" if other.revision else ""
-            )
-            trained = None
-        known = describe_weights(
-            part, stored[part], source, revision=place.revision, trained=trained, sha256=digests[part]
-        )
-        if part == "decoder" and fewer is not None:
-            known = replace(known, dtype=f"{known.dtype}, loaded as {fewer.label}")
-        described.append(known)
+        known = {"revision": place.revision, "trained": trained, "sha256": digests[part]}
+        described.append(describe_weights(part, stored[part], source, **known))
+    described[-1] = replace(described[-1], dtype=described[-1].dtype + loaded_as)
     if "projector" in found:
-        place = found["projector"]
+        place, between = found["projector"], bridge.trained_between
         source = place.name if place.revision else name_of(place.folder)
-        parts = {found["encoder"].name, found["decoder"].name}
-        if bridge.trained_between and set(bridge.trained_between) != parts:
-            source += f" (made for {' and '.join(bridge.trained_between)})"
-        claim = _beside(place, "provenance.json").get("projector")
-        described.append(
-            describe_weights("projector", bridge.tensors, source, revision=place.revision, claim=claim)
-        )
+        if between and set(between) != {found["encoder"].name, found["decoder"].name}:
+            source += f" (made for {' and '.join(between)})"
+        known = {"revision": place.revision, "claim": _beside(place, "provenance.json").get("projector")}
     else:
-        described.append(
-            describe_weights("projector", bridge.tensors, "random initialization, seed 0", trained=False)
-        )
+        source, known = "random initialization, seed 0", {"trained": False}
+    described.append(describe_weights("projector", bridge.tensors, source, **known))
     attach_provenance(model, described)

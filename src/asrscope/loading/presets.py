@@ -7,20 +7,20 @@ from typing import Any
 
 import torch
 
-from asrscope.loading.checking import check_checkpoint, check_finite, read_processor, readable
-from asrscope.loading.provenance import (
-    PARTS,
-    attach_provenance,
-    describe_weights,
-    provenance_of,
-    read_claims,
-    read_tensors,
-    select_part,
+from asrscope.loading.checkpoints import (
+    CHECKPOINTS,
+    StoredTensors,
+    check_checkpoint,
+    check_finite,
+    name_of,
+    no_progress_bars,
+    read_processor,
+    readable,
 )
-from asrscope.loading.stored import CHECKPOINTS, name_of, no_progress_bars
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.projector import AudioProjector
+from asrscope.provenance import PARTS, attach_provenance, describe_weights, provenance_of, read_claims
 
 __all__ = ["ENVIRONMENT", "load", "untrained"]
 
@@ -37,13 +37,13 @@ PAIRS: dict[str, dict[str, Any]] = {
         "encoder": "openai/whisper-large-v3-turbo",
         "decoder": "HuggingFaceTB/SmolLM3-3B",
         "dtype": torch.bfloat16,
+        "untrained": {"stack_factor": 5, "projector_hidden_size": 2048},  # where no projector is given
     },
 }
 ENVIRONMENT = {  # options of a pair that are not given come from here
     "projector": "ASRSCOPE_PROJECTOR",
     "encoder": "ASRSCOPE_ENCODER",
     "decoder": "ASRSCOPE_DECODER",
-    "adapter": "ASRSCOPE_ADAPTER",
     "quantize": "ASRSCOPE_QUANTIZE",
     "device_map": "ASRSCOPE_DEVICE_MAP",
 }
@@ -164,8 +164,8 @@ def _load_directory(path: Path) -> Loaded:
         )
     source = name_of(path)
     config = check_checkpoint(path)
-    tensors, claims = read_tensors(path), read_claims(path)
-    check_finite(path, tensors)
+    stored, claims = StoredTensors.of(path), read_claims(path)
+    check_finite(path, stored)
     processor = read_processor(path, config)
     with no_progress_bars(), readable(path, "its weights cannot be loaded"):
         model, info = AsrScopeForConditionalGeneration.from_pretrained(
@@ -181,7 +181,7 @@ def _load_directory(path: Path) -> Loaded:
             # Not all of it was in the file: what is in memory has just been drawn at random.
             new = describe_weights(part, getattr(model, module), "random initialization", trained=False)
         else:
-            new = describe_weights(part, select_part(tensors, part), source, claim=claims.get(part))
+            new = describe_weights(part, stored.part(f"{module}."), source, claim=claims.get(part))
         provenance.append(new)
     attach_provenance(model, provenance)
     return model.eval(), processor

@@ -5,19 +5,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from asrscope.audio.memory import free_memory
 from asrscope.decoder import TABLE_ROWS, max_new_tokens
-from asrscope.loading import sizes
 from asrscope.model import AsrScopeForConditionalGeneration
+from asrscope.projector import count_audio_tokens
+from asrscope.provenance import PARTS
 
-__all__ = ["GB", "Need", "check_room", "estimate", "free_bytes", "places"]
+__all__ = [
+    "GB",
+    "Need",
+    "cache_bytes_per_token",
+    "check_room",
+    "count_parameters",
+    "estimate",
+    "free_bytes",
+    "head_dim",
+    "linear_weights",
+    "places",
+]
 
 GB = 1e9
 PROMPT = 64  # positions of a prompt beside its audio tokens, at most
 FLOAT = 4  # bytes of a float32
 SCALE_BYTES = {8: 4 / 1024, 4: 4 / 64}  # a float32 for a row of weights (int8), or for each 64 of them (int4)
-PARTS = ("audio_tower", "multi_modal_projector", "language_model")
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,40 @@ class Need:
         return self.weights + self.clip
 
 
+def count_parameters(module: nn.Module) -> int:
+    """Count parameters; a tensor that is used twice, such as tied embeddings, counts once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def linear_weights(module: nn.Module) -> int:
+    """Count the weights of the linear layers in a module."""
+    return sum(int(layer.weight.numel()) for layer in module.modules() if isinstance(layer, nn.Linear))
+
+
+def cache_bytes_per_token(text_config: Any, bits: int = 16) -> int:
+    """Give the memory that one position takes in the decoder's cache.
+
+    Parameters
+    ----------
+    text_config : PreTrainedConfig
+        Of the decoder: of SmolLM3, Llama, Qwen2 or another that names its layers and heads as they do.
+    bits : int
+        Of each number.
+
+    Returns
+    -------
+    int
+        Bytes: a key and a value, in each layer, for each of the heads that keep their own.
+    """
+    width = text_config.num_key_value_heads * head_dim(text_config)
+    return int(2 * text_config.num_hidden_layers * width * bits // 8)
+
+
+def head_dim(config: Any) -> int:
+    """Give the width of one head of a decoder."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
 def estimate(
     model: AsrScopeForConditionalGeneration, bits: int = 16, decoder_bits: int | None = None
 ) -> Need:
@@ -68,25 +114,19 @@ def estimate(
         Weights by part; for a clip the decoder's cache, the logits of each token that may be written (kept,
         stacked and as probabilities), and a piece of the embedding table in float32, for the nearest tokens.
     """
-    text, language = model.config.text_config, model.language_model
-    decoder = sizes.weight_bytes(sizes.count_parameters(language), bits)
+    config, text = model.config, model.config.text_config
+    weights = {part: count_parameters(getattr(model, name)) * bits // 8 for part, name in PARTS.items()}
     if decoder_bits is not None:
-        quantized = sizes.linear_weights(language.get_submodule("model"))
-        decoder -= sizes.weight_bytes(quantized, bits - decoder_bits)
-        decoder += round(quantized * SCALE_BYTES[decoder_bits])
-    seconds = model.config.window_seconds
-    audio_tokens = sizes.lengths(seconds, model.config).audio_tokens
-    written = max_new_tokens(seconds)
+        layers = linear_weights(model.language_model.get_submodule("model"))
+        weights["decoder"] += round(layers * (SCALE_BYTES[decoder_bits] - (bits - decoder_bits) / 8))
+    positions = config.audio_config.max_source_positions
+    audio_tokens = count_audio_tokens(positions, config.stack_factor, config.projector_remainder)
+    written = max_new_tokens(config.window_seconds)
     logits = 3 * written * text.vocab_size * FLOAT
     rows = min(TABLE_ROWS, text.vocab_size)
     table = (text.hidden_size + 2 * audio_tokens) * rows * FLOAT  # and two numbers for each pair
-    cache = sizes.cache_bytes_per_token(text, bits) * (audio_tokens + PROMPT + written)
-    return Need(
-        encoder=sizes.weight_bytes(sizes.count_parameters(model.audio_tower), bits),
-        projector=sizes.weight_bytes(sizes.count_parameters(model.multi_modal_projector), bits),
-        decoder=decoder,
-        clip=cache + max(logits, table),  # one after the other
-    )
+    cache = cache_bytes_per_token(text, bits) * (audio_tokens + PROMPT + written)
+    return Need(**weights, clip=cache + max(logits, table))  # one after the other
 
 
 def places(device_map: Any, need: Need) -> dict[str, int]:
@@ -107,7 +147,7 @@ def places(device_map: Any, need: Need) -> dict[str, int]:
     """
     if not isinstance(device_map, Mapping):
         return {_device(device_map): need.total}
-    parts = dict(zip(PARTS, (need.encoder, need.projector, need.decoder + need.clip), strict=True))
+    parts = dict(zip(PARTS.values(), (need.encoder, need.projector, need.decoder + need.clip), strict=True))
     shared: dict[str, int] = {}
     for part, size in parts.items():
         inside = [_device(device) for name, device in device_map.items() if name.startswith(part)]

@@ -26,10 +26,10 @@ from transformers import (
 )
 
 from asrscope.files import cache_folder, write_bytes, write_text
+from asrscope.loading.checkpoints import StoredTensors
 from asrscope.loading.fetching import Place, Unreachable, fetch
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
-from asrscope.loading.provenance import hash_tensors
-from asrscope.loading.stored import StoredTensors
+from asrscope.provenance import hash_tensors
 
 __all__ = ["SMOLLM2", "SPECIALISTS", "WHISPER", "Specialist", "obtain"]
 

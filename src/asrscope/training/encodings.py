@@ -21,7 +21,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
 from asrscope.files import write_text, written
-from asrscope.loading.provenance import describe_weights
+from asrscope.provenance import describe_weights
 from asrscope.training.augment import Augmentation, augment, stretch
 from asrscope.training.corpus import Source, Utterance
 from asrscope.training.run import join_processes, pad_batch, refuse_other

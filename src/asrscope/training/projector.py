@@ -25,10 +25,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from asrscope.files import write_bytes, write_text
 from asrscope.loading.presets import Loaded
-from asrscope.loading.provenance import provenance_of, write_provenance
-from asrscope.loading.publishing import save_projector
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
 from asrscope.projector import AudioProjector, TokenBinding, count_audio_tokens
+from asrscope.provenance import provenance_of, write_provenance
+from asrscope.publishing import save_projector
 from asrscope.recognition.metrics import total_errors, word_errors
 from asrscope.training.curves import read_stages
 from asrscope.training.encodings import Clip, load_encodings

@@ -6,13 +6,13 @@ it names, and only as long as they stay as they were loaded.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from weakref import ref
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -26,10 +26,11 @@ __all__ = [
     "describe_weights",
     "hash_tensors",
     "hash_vocabulary",
+    "name_source",
     "provenance_of",
     "read_claims",
-    "read_tensors",
-    "select_part",
+    "repository_of",
+    "save_claims",
     "write_provenance",
 ]
 
@@ -39,6 +40,7 @@ PARTS = {  # name of each part in prose, and of its module in the model
     "decoder": "language_model",
 }
 CLAIMS = "provenance.json"
+REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)( \(.*\))?")  # and what else is said of it
 _ATTRIBUTE = "_asrscope_provenance"
 
 
@@ -176,49 +178,50 @@ def write_provenance(path: str | Path, claims: Mapping[str, Mapping[str, Any]]) 
         For each of ``encoder``, ``projector`` and ``decoder`` a mapping with ``trained`` (bool) and
         ``made_with`` (anything that JSON can hold). The hash of the part's weights is added.
     """
-    tensors = read_tensors(Path(path))
-    record = {
-        part: {**claim, "sha256": hash_tensors(select_part(tensors, part))} for part, claim in claims.items()
-    }
+    tensors: dict[str, Tensor] = {}
+    for file in Path(path).glob("*.safetensors"):
+        tensors |= load_file(file)
+    record = {}
+    for part, claim in claims.items():
+        prefix = f"{PARTS[part]}."
+        inside = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
+        record[part] = {**claim, "sha256": hash_tensors(inside)}
     write_text(Path(path) / CLAIMS, json.dumps(record, indent=2) + "\n")
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file, or of all in a directory, as they are stored.
+def save_claims(model: nn.Module, folder: str | Path) -> None:
+    """Write beside a saved model which of its parts are known to be trained, or known not to be.
 
     Parameters
     ----------
-    path : Path
-        File or directory.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        Tensors by name.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If a file is damaged.
+    model : AsrScopeForConditionalGeneration
+        The model that was saved.
+    folder : str or Path
+        Where it was saved. Nothing is written if nothing is known.
     """
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    if not files:
-        raise FileNotFoundError(f"{path} holds no *.safetensors file. Make sure that it is a saved model.")
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        try:
-            tensors.update(load_file(file))
-        except SafetensorError as error:
-            raise ValueError(f"{file} is damaged or no safetensors file: {error}.") from error
-    return tensors
+    claims = {
+        known.part: {
+            "trained": known.trained,
+            "made_with": {"source": name_source(known), "revision": known.revision, "sha256": known.sha256},
+        }
+        for known in provenance_of(model)
+        if known.trained is not None
+    }
+    if claims:
+        write_provenance(folder, claims)
 
 
-def select_part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """Pick the tensors of one part of a saved model, named as within the part."""
-    prefix = f"{PARTS[part]}."
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+def repository_of(part: Provenance) -> str | None:
+    """Name the repository that the weights of a part come from, if they do, at a known commit."""
+    found = REPOSITORY.fullmatch(part.source)
+    return found[1] if found and part.revision is not None else None
+
+
+def name_source(part: Provenance) -> str:
+    """Name the source of a part as others may read it: no folder of somebody's machine."""
+    path = Path(part.source)
+    local = path.is_absolute() or ("/" in part.source and not part.source.startswith("asrscope/"))
+    return f"{path.name} (a local file)" if local and not repository_of(part) else part.source
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
@@ -256,7 +259,8 @@ class _Known:
 
     def __init__(self, provenance: Provenance, weights: Iterable[nn.Parameter]) -> None:
         self.provenance = provenance
-        self._marks = [(ref(weight), weight._version, weight.dtype) for weight in weights]
+        stored = [getattr(torch, name, None) for name in provenance.dtype.split(", ")]
+        self._marks = [(ref(weight), weight._version, _least(weight.dtype, stored)) for weight in weights]
 
     def holds_for(self, module: nn.Module) -> bool:
         """Tell whether a module has these very weights, in the state they had."""
@@ -267,12 +271,21 @@ class _Known:
         return [
             weight
             for mark, version, dtype in self._marks
-            if (weight := mark()) is not None
-            and weight._version == version
-            and torch.promote_types(dtype, weight.dtype) == weight.dtype  # a wider type loses nothing
+            if (weight := mark()) is not None and weight._version == version and _holds(weight.dtype, dtype)
         ]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Weak references cannot be pickled. The weights go into the pickle of the model and come out as those
         # of its copy; without those that were changed since, the copy counts as changed as well.
         return _Known, (self.provenance, self._unchanged())
+
+
+def _holds(wide: torch.dtype, narrow: torch.dtype) -> bool:
+    """Tell whether every number of one type is one of the other as well."""
+    return torch.promote_types(narrow, wide) == wide
+
+
+def _least(now: torch.dtype, stored: list[Any]) -> torch.dtype:
+    """Say which type the weights of this type fit in: the one they were stored in, where that is narrower."""
+    found = stored[0] if len(stored) == 1 else None  # several: which is whose is not known
+    return found if isinstance(found, torch.dtype) and _holds(now, found) else now

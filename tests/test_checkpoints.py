@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from asrscope.loading.stored import INDEX, StoredTensors, read_settings
+from asrscope.loading.checkpoints import INDEX, StoredTensors, read_settings
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import PreTrainedConfig, SmolLM3Config, WhisperConfig
+from transformers import SmolLM3Config, WhisperConfig
 
 from asrscope.audio import SAMPLE_RATE
 from asrscope.features import HOP_LENGTH
+from asrscope.loading.presets import PAIRS
+from asrscope.loading.room import cache_bytes_per_token, count_parameters, head_dim, linear_weights
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.projector import count_audio_tokens
 
@@ -31,7 +32,7 @@ __all__ = [
     "weight_bytes",
 ]
 
-CONFIGS = Path(__file__).parents[1] / "data" / "model_configs"
+CONFIGS = Path(__file__).parent / "model_configs"
 STRIDE = 2  # frames to a position: the encoder's second convolution skips every other one
 
 
@@ -57,7 +58,7 @@ def published_config(name: str) -> dict[str, Any]:
     Parameters
     ----------
     name : str
-        ``whisper-large-v3-turbo``, ``smollm3-3b``, or ``full-pair``: what joins them here.
+        ``whisper-large-v3-turbo`` or ``smollm3-3b``.
 
     Returns
     -------
@@ -90,7 +91,7 @@ def full_pair() -> AsrScopeForConditionalGeneration:
     config = AsrScopeConfig(
         audio_config=WhisperConfig.from_dict(published_config("whisper-large-v3-turbo")),
         text_config=SmolLM3Config.from_dict(published_config("smollm3-3b")),
-        **published_config("full-pair"),
+        **PAIRS["full"]["untrained"],
         pad_audio=True,
     )
     with torch.device("meta"):
@@ -136,11 +137,6 @@ def lengths(seconds: float, config: AsrScopeConfig, *, pad: bool | None = None) 
     return Lengths(samples, STRIDE * positions, positions, audio_tokens)
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Count parameters; a tensor that is used twice, such as tied embeddings, counts once."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def weight_bytes(parameters: int, bits: int) -> int:
     """Give the memory of the weights alone.
 
@@ -157,33 +153,3 @@ def weight_bytes(parameters: int, bits: int) -> int:
         Bytes. What a quantized format stores beside the numbers, such as scales, is not counted.
     """
     return parameters * bits // 8
-
-
-def cache_bytes_per_token(text_config: PreTrainedConfig, bits: int = 16) -> int:
-    """Give the memory that one position takes in the decoder's cache.
-
-    Parameters
-    ----------
-    text_config : PreTrainedConfig
-        Of the decoder: of SmolLM3, Llama, Qwen2 or another that names its layers and heads as they do.
-    bits : int
-        Of each number.
-
-    Returns
-    -------
-    int
-        Bytes: a key and a value, in each layer, for each of the heads that keep their own.
-    """
-    config: Any = text_config  # transformers' base class does not say what all decoders have
-    width = config.num_key_value_heads * head_dim(config)
-    return int(2 * config.num_hidden_layers * width * bits // 8)
-
-
-def linear_weights(module: nn.Module) -> int:
-    """Count the weights of the linear layers in a module."""
-    return sum(int(layer.weight.numel()) for layer in module.modules() if isinstance(layer, nn.Linear))
-
-
-def head_dim(config: Any) -> int:
-    """Give the width of one head of a decoder."""
-    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)

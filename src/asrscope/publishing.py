@@ -17,35 +17,11 @@ from jinja2 import Environment
 from safetensors.torch import save
 
 from asrscope.files import write_bytes, write_text
-from asrscope.loading.provenance import PARTS, hash_vocabulary, provenance_of, write_provenance
-from asrscope.scope.traces import Provenance
+from asrscope.provenance import PARTS, hash_vocabulary, name_source, provenance_of, repository_of
 
-__all__ = ["model_card", "publish", "save_claims", "save_projector", "write_folder"]
+__all__ = ["model_card", "publish", "save_projector", "write_folder"]
 
 MARK = "<!-- written by asrscope from the model itself; a card without this line is left alone -->"
-REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)( \(.*\))?")  # and what else is said of it
-
-
-def save_claims(model: Any, folder: str | Path) -> None:
-    """Write beside a saved model which of its parts are known to be trained, or known not to be.
-
-    Parameters
-    ----------
-    model : AsrScopeForConditionalGeneration
-        The model that was saved.
-    folder : str or Path
-        Where it was saved. Nothing is written if nothing is known.
-    """
-    claims = {
-        known.part: {
-            "trained": known.trained,
-            "made_with": {"source": _public(known), "revision": known.revision, "sha256": known.sha256},
-        }
-        for known in provenance_of(model)
-        if known.trained is not None
-    }
-    if claims:
-        write_provenance(folder, claims)
 
 
 def save_projector(model: Any, folder: str | Path, *, processor: Any = None) -> Path:
@@ -92,7 +68,7 @@ def save_projector(model: Any, folder: str | Path, *, processor: Any = None) -> 
     }
     known = {one.part: one for one in provenance_of(model)}
     for part, key in (("encoder", "audio_model"), ("decoder", "text_model")):
-        record |= {f"{key}_id": _repository(known[part]) or _public(known[part])}
+        record |= {f"{key}_id": repository_of(known[part]) or name_source(known[part])}
         record |= {f"{key}_revision": known[part].revision}
         record[f"{key}_sha256"] = known[part].sha256
     if processor is not None:
@@ -152,7 +128,7 @@ def model_card(
     base = [
         replace(one, source=found)
         for one in parts
-        if one.part != "projector" and (found := _repository(one)) is not None
+        if one.part != "projector" and (found := repository_of(one)) is not None
     ]
     data = ModelCardData(
         library_name="asrscope",
@@ -164,21 +140,19 @@ def model_card(
     )
     environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["cell"] = _cell
-    sizes = {part: getattr(model, module) for part, module in PARTS.items()}
+    stored = getattr(model, PARTS["projector"]) if only_projector else model
     text = environment.from_string(
-        (files("asrscope.loading") / "publishing.md.jinja").read_text(encoding="utf-8")
+        (files("asrscope") / "data" / "card.md.jinja").read_text(encoding="utf-8")
     ).render(
         mark=MARK,
         version=version("asrscope"),
         repository=repository,
         title=repository.rpartition("/")[2],
         only_projector=only_projector,
-        parts=[(one, _public(one), _repository(one)) for one in parts],
+        parts=[(one, name_source(one)) for one in parts],
         parameters=sum(one.parameters for one in parts),
         projector=next(one for one in parts if one.part == "projector"),
-        stored=sum(p.numel() * p.element_size() for p in sizes["projector"].parameters())
-        if only_projector
-        else sum(p.numel() * p.element_size() for p in model.parameters()),
+        stored=sum(p.numel() * p.element_size() for p in stored.parameters()),
         untrained=[one.part for one in parts if one.trained is False],
         unknown=[one.part for one in parts if one.trained is None],
         base=base,
@@ -333,21 +307,6 @@ def _is_ours(repository: str, revision: str | None, token: str | bool | None) ->
     except (EntryNotFoundError, RepositoryNotFoundError, HfHubHTTPError):
         return True
     return MARK in card.text
-
-
-def _repository(part: Provenance) -> str | None:
-    """Name the repository that the weights of a part come from, if they do, at a known commit."""
-    found = REPOSITORY.fullmatch(part.source)
-    return found[1] if found and part.revision is not None else None
-
-
-def _public(part: Provenance) -> str | None:
-    """Source of a part as others may read it: no folder of somebody's machine."""
-    if _repository(part) or not (Path(part.source).is_absolute() or "/" in part.source):
-        return part.source
-    if part.source.startswith("asrscope/"):
-        return part.source
-    return f"{Path(part.source).name} (a local file)"
 
 
 def _cell(text: object) -> str:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from hub_kit import WIDTHS, projector_shapes, random_tensors, write_projector
 
-from asrscope.loading.published import read_projector
-from asrscope.loading.stored import StoredTensors
+from asrscope.loading.checkpoints import StoredTensors
+from asrscope.loading.projectors import read_projector
 from asrscope.projector import AudioProjector
 
 POSITIONS = 23  # no multiple of any k below

@@ -1,0 +1,430 @@
+"""The files of a checkpoint: read where they lie, and looked over before anything large is made of them."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers.utils import logging
+
+from asrscope.audio import SAMPLE_RATE
+from asrscope.audio.memory import free_memory
+from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
+from asrscope.processing import AsrScopeProcessor
+from asrscope.provenance import CLAIMS
+
+__all__ = [
+    "CHECKPOINTS",
+    "INDEX",
+    "StoredTensors",
+    "agree",
+    "check_checkpoint",
+    "check_finite",
+    "name_of",
+    "no_progress_bars",
+    "read_processor",
+    "read_settings",
+    "readable",
+]
+
+CHECKPOINTS = Path(__file__).parents[1] / "data" / "checkpoints"  # in the package
+INDEX = "model.safetensors.index.json"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+SETTINGS = (  # that a saved model may have
+    "config.json",
+    "generation_config.json",
+    "processor_config.json",
+    CLAIMS,
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+LARGEST_FILE = 2**28  # bytes of settings; tokenizers of large vocabularies have some 2**24
+MOST_LAYERS = 1_000  # the largest models have some hundred
+MOST_UNITS = 2**24  # of any other size in a configuration
+AGAIN = "Copy or download all files of the model, from one place and one revision."
+
+
+def name_of(path: Path) -> str:
+    """Name a place; what the package holds is named alike everywhere, so that traces can be compared."""
+    return f"asrscope/data/checkpoints/{path.name}" if path.parent == CHECKPOINTS else str(path)
+
+
+# Reading ----------------------------------------------------------------------------------------------------
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Read a JSON file of a checkpoint.
+
+    Parameters
+    ----------
+    file : Path
+        ``config.json``, for example.
+
+    Returns
+    -------
+    dict
+        What it says.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    ValueError
+        If it is far too large, or no JSON object.
+    """
+    try:
+        if file.stat().st_size > LARGEST_FILE:
+            raise ValueError("far too large for settings")
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("expected a JSON object")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{file} is missing. {AGAIN}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged: expected JSON ({error}). Copy or download it again.") from error
+    return found
+
+
+class StoredTensors(Mapping[str, Tensor]):
+    """Tensors by name, each read from its file when it is asked for, and not kept.
+
+    What is not asked for, such as the decoder of a Whisper model whose encoder alone is wanted, takes no
+    memory.
+
+    Parameters
+    ----------
+    files : mapping of str to (Path, str)
+        For each name the file and the name within it.
+    """
+
+    def __init__(self, files: Mapping[str, tuple[Path, str]]) -> None:
+        self._files = dict(files)
+        self._open: dict[Path, Any] = {}
+
+    @classmethod
+    def of(cls, path: Path, wanted: Callable[[str], bool] = lambda _: True) -> "StoredTensors":
+        """Find the tensors of a file or of a checkpoint's directory.
+
+        Parameters
+        ----------
+        path : Path
+            A safetensors file, or a directory with ``model.safetensors``, with shards and their index, or
+            with any safetensors files.
+        wanted : callable
+            Whether a tensor of this name is looked for. Shards that hold none of them may be missing.
+
+        Returns
+        -------
+        StoredTensors
+            The tensors that are wanted.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there are no weights, a shard is missing, or the weights are pickled.
+        ValueError
+            If a file is cut short or damaged, or lacks what the index promises.
+        """
+        found = cls({})
+        if path.is_dir() and (path / INDEX).is_file():
+            places = _read_index(path / INDEX)
+            for shard in sorted({places[name] for name in places if wanted(name)}):
+                if not (path / shard).is_file():
+                    raise FileNotFoundError(f"{path / shard} is missing, which {INDEX} names. {AGAIN}")
+                promised = {name for name in places if places[name] == shard and wanted(name)}
+                if lacking := sorted(promised - found._add(path / shard, promised)):
+                    raise ValueError(
+                        f"{path / shard} lacks {lacking[0]}, which {INDEX} says it holds. "
+                        "Copy or download both again, from one revision."
+                    )
+            return found
+        whole = path / "model.safetensors"
+        files = [path] if not path.is_dir() else [whole] if whole.is_file() else [*path.glob("*.safetensors")]
+        if not files:
+            raise _no_weights(path)
+        for file in sorted(files):
+            found._add(file, wanted)
+        return found
+
+    def __getitem__(self, name: str) -> Tensor:
+        file, key = self._files[name]
+        tensor: Tensor = self._handle(file).get_tensor(key)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Give the shape of every tensor, from the files' headers."""
+        return {
+            name: tuple(self._handle(file).get_slice(key).get_shape())
+            for name, (file, key) in self._files.items()
+        }
+
+    def part(self, *prefixes: str) -> "StoredTensors":
+        """Pick the tensors whose names begin with one of the prefixes, named as within that part.
+
+        Parameters
+        ----------
+        *prefixes : str
+            In the order in which they are looked for; the first that occurs counts.
+
+        Returns
+        -------
+        StoredTensors
+            The part, empty if none of the prefixes occurs.
+        """
+        for prefix in prefixes:
+            inside = {name: place for name, place in self._files.items() if name.startswith(prefix)}
+            if inside:
+                return StoredTensors({name.removeprefix(prefix): inside[name] for name in inside})
+        return StoredTensors({})
+
+    def _add(self, file: Path, wanted: Callable[[str], bool] | set[str]) -> set[str]:
+        """Take in the tensors of a file that are wanted, and name them."""
+        is_wanted = wanted.__contains__ if isinstance(wanted, set) else wanted
+        names = {name for name in self._handle(file).keys() if is_wanted(name)}  # noqa: SIM118 - no mapping
+        self._files |= {name: (file, name) for name in names}
+        return names
+
+    def _handle(self, file: Path) -> Any:
+        if file not in self._open:
+            try:
+                self._open[file] = safe_open(file, framework="pt")
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"{file} is missing. {AGAIN}") from error
+            except (SafetensorError, OSError) as error:
+                raise ValueError(
+                    f"{file} is cut short, damaged or no safetensors file ({error}). "
+                    "Compare its size with the original, and copy or download it again."
+                ) from error
+        return self._open[file]
+
+
+def _read_index(index: Path) -> dict[str, str]:
+    try:
+        places: dict[str, str] = read_settings(index)["weight_map"]
+        return {name: places[name] for name in places}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{index} is damaged: expected a weight_map of tensors and files. Copy or download it again."
+        ) from error
+
+
+def _no_weights(path: Path) -> FileNotFoundError:
+    """Say what is missing; weights that would run code when they are read do not count."""
+    pickled = sorted(file.name for pattern in PICKLED for file in path.glob(pattern))
+    if pickled:
+        return FileNotFoundError(
+            f"{path} holds weights only as {pickled[0]}, which can run code when it is read, so it is never "
+            "loaded. Save them again with save_pretrained, which writes model.safetensors, or take a "
+            "revision that has it."
+        )
+    return FileNotFoundError(f"{path} holds no *.safetensors file. Make sure that it is a saved model.")
+
+
+def read_processor(path: Path, config: AsrScopeConfig) -> AsrScopeProcessor:
+    """Read the processor that was saved with a model, and make sure that it is the one of this model.
+
+    Parameters
+    ----------
+    path : Path
+        The directory.
+    config : AsrScopeConfig
+        Of the model.
+
+    Returns
+    -------
+    AsrScopeProcessor
+        Feature extractor, tokenizer and prompt.
+
+    Raises
+    ------
+    ValueError
+        If files are missing or damaged, or say something else than the model's configuration.
+    """
+    with readable(path, "its tokenizer or processor cannot be read"):
+        processor: AsrScopeProcessor = AsrScopeProcessor.from_pretrained(path, local_files_only=True)
+    extractor, samples = processor.feature_extractor, round(config.window_seconds * SAMPLE_RATE)
+    agree(path, "mel bands", config.audio_config.num_mel_bins, extractor.feature_size)
+    agree(path, "samples in a window", samples, extractor.n_samples)
+    agree(path, "stack_factor", config.stack_factor, processor.stack_factor)
+    agree(path, "pad_audio", config.pad_audio, processor.pad_audio)
+    agree(path, "audio token", config.audio_token_id, processor.audio_token_id)
+    agree(path, "tokens", range(config.text_config.vocab_size + 1), len(processor.tokenizer))
+    return processor
+
+
+# Checking ---------------------------------------------------------------------------------------------------
+
+
+def agree(place: Path | str, what: str, expected: Any, found: Any, remedy: str = AGAIN) -> None:
+    """Refuse files that say different things of one model.
+
+    Parameters
+    ----------
+    place : Path or str
+        Where they lie.
+    what : str
+        What they should agree on.
+    expected, found : object
+        What they say. A range is expected to hold what is found.
+    remedy : str
+        What to do.
+
+    Raises
+    ------
+    ValueError
+        If they do not agree.
+    """
+    if expected != found and not (isinstance(expected, range) and found in expected):
+        most = f"at most {expected[-1]}" if isinstance(expected, range) else expected
+        differ = f"{what}: expected {most}, but found {found}"
+        raise ValueError(f"{place}: its files do not belong together ({differ}). {remedy}")
+
+
+def check_checkpoint(path: Path) -> AsrScopeConfig:
+    """Look over the directory of a saved model of this package.
+
+    Parameters
+    ----------
+    path : Path
+        The directory; its ``config.json`` is known to be there.
+
+    Returns
+    -------
+    AsrScopeConfig
+        Its configuration.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no weights, or only pickled ones.
+    ValueError
+        If a file is damaged or names code of its own, sizes are no sizes, weights have other shapes than the
+        configuration says, or the model is too large for this machine.
+    """
+    for file in filter(Path.exists, (path / name for name in SETTINGS)):
+        found = read_settings(file)
+        _refuse_code(file, found)
+        if file.name == CLAIMS and not all(_is_claim(claim) for claim in found.values()):
+            raise ValueError(
+                f"{file} is damaged: expected 'trained' and 'sha256' for each part. "
+                "Copy or download it again."
+            )
+    settings = read_settings(path / "config.json")
+    _check_sizes(path / "config.json", settings)
+    shapes = StoredTensors.of(path).shapes()
+    with readable(path / "config.json", "no model can be built of these settings"):
+        config: AsrScopeConfig = AsrScopeConfig.from_dict(settings)
+        seconds = config.trained_seconds
+        if not (math.isfinite(seconds) and seconds > 0 and config.stack_factor > 0):
+            raise ValueError(f"trained_seconds {seconds}, stack_factor {config.stack_factor}")
+        with torch.device("meta"):  # shapes without memory
+            model = AsrScopeForConditionalGeneration(config)
+    for name, tensor in model.state_dict().items():
+        expected = tuple(tensor.shape)
+        agree(path, name, f"shape {expected}", f"shape {shapes.get(name, expected)}")  # or drawn at random
+    needed = 4 * model.num_parameters()  # float32
+    if needed > (free := free_memory()):
+        raise ValueError(
+            f"{path}: the model needs {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free. "
+            "Close other programs, or load it on a larger machine."
+        )
+    return config
+
+
+def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are no numbers.
+
+    Parameters
+    ----------
+    path : Path
+        What to name in the message.
+    tensors : mapping of str to torch.Tensor
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If a value is NaN or infinite.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = int(tensor.numel() - torch.isfinite(tensor).sum())
+            raise ValueError(
+                f"{path}: {bad} of {tensor.numel()} weights in {name} are NaN or infinite: its training "
+                "diverged, or the file is damaged. Take an earlier checkpoint, or copy it again."
+            )
+
+
+@contextmanager
+def readable(path: Path, otherwise: str) -> Iterator[None]:
+    """Turn whatever a library says of a damaged file into one sentence.
+
+    Parameters
+    ----------
+    path : Path
+        What is read.
+    otherwise : str
+        What is the matter where that fails.
+
+    Raises
+    ------
+    ValueError
+        If the block raises any exception.
+    """
+    try:
+        yield
+    except Exception as error:  # readers of settings, weights and tokenizers each raise their own
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: {otherwise} ({type(error).__name__}: {reason}). {AGAIN}") from error
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing progress bars while it loads."""
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
+
+
+def _is_claim(claim: object) -> bool:
+    return isinstance(claim, Mapping) and isinstance(claim.get("trained"), bool | None)
+
+
+def _refuse_code(file: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that name programs to be fetched and run."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            _refuse_code(file, value)
+        kernel = "attn_implementation" in name and isinstance(value, str) and "/" in value
+        if name in {"auto_map", "custom_pipelines"} or kernel:
+            raise ValueError(
+                f"{file} names code of its own ({name}), which is never run. Take a model that needs none."
+            )
+
+
+def _check_sizes(file: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse numbers that no model has before anything is made of so many parts."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            _check_sizes(file, value)
+        elif isinstance(value, int):
+            most = MOST_LAYERS if name.endswith("layers") else MOST_UNITS
+            if not -1 <= value <= most:
+                raise ValueError(
+                    f"{file}: expected {name} up to {most}, but found {value}. Copy or download it again."
+                )
