@@ -171,9 +171,7 @@ def read_projector(
     ours = {layout.names[key]: tensors[key] for key in tensors}
     shapes = {key: tuple(tensor.shape) for key, tensor in ours.items()}
     stacked = shapes["up.weight"][1]
-    context = config.get("projector_context", 0) if layout is OWN else 0
-    window, rest = divmod(stacked, encoder_dim)
-    stack_factor = window - 2 * context
+    stack_factor, rest = divmod(stacked, encoder_dim)
     settings: dict[str, Any] = {
         "stack_factor": stack_factor,
         "hidden_size": shapes["up.weight"][0],
@@ -191,7 +189,6 @@ def read_projector(
             else "none",
             "mlp": "swiglu" if "gate.weight" in ours else "gelu",
             "remainder": config.get("projector_remainder", "cut"),
-            "context": context,
             "output": "bound" if "binding.blank" in ours else "free",
             "temperature": config.get("projector_temperature", 0.5),
             "vocabulary": len(ours.get("binding.vocabulary", ())),
