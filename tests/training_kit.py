@@ -127,10 +127,10 @@ def broken_off(train, after):
     """Run a training until its process would have been killed."""
     whole = Run.update
 
-    def update(self, utterances):
+    def update(self, *arguments):
         if self.step == after:
             raise Stopped
-        whole(self, utterances)
+        whole(self, *arguments)
 
     with patch.object(Run, "update", update):
         try:

@@ -282,13 +282,17 @@ class Trace:
             return f"{self.projection}."
         return stage.description
 
+    def doubts(self, stage: Stage) -> tuple[str, ...]:
+        """Tell which weights behind a stage are not known to be trained: ``random weights: projector``."""
+        found: dict[str, list[str]] = {}
+        for origin in self.provenance:
+            if origin.part in stage.parts and not origin.trained:
+                found.setdefault(origin.label, []).append(origin.part)
+        return tuple(f"{label}: {', '.join(parts)}" for label, parts in found.items())
+
     def title(self, stage: Stage) -> str:
-        """Title of a stage; it says so if weights behind it are random or unverified."""
-        doubts: dict[str, list[str]] = {}
-        for p in self.provenance:
-            if p.part in stage.parts and not p.trained:
-                doubts.setdefault(p.label, []).append(p.part)
-        notes = [f"{label}: {', '.join(parts)}" for label, parts in doubts.items()]
+        """Title of a stage, with what there is to doubt about it."""
+        notes = self.doubts(stage)
         return f"{stage.title} ({'; '.join(notes)})" if notes else stage.title
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

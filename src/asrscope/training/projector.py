@@ -489,12 +489,8 @@ def train_projector(
                         *answer_logits(decoder, embeds, labels), reduction="sum"
                     )
                 run.backward(loss / wanted, weight)
-        run.update(len(batch))
+        run.update(len(batch), lambda: evaluate(projector, decoder, test))
         keep_projector(run, projector, keep)
-        if run.due(recipe.save_every):
-            run.save()
-        if run.due(recipe.evaluate_every):
-            run.evaluate(lambda: evaluate(projector, decoder, test))
 
     def write(target: Path) -> None:
         write_weights(projector, target / "model.safetensors")

@@ -290,8 +290,16 @@ class Run:
         self._shares += part.detach() * (weight > 0)
         self.accelerator.backward(part * weight)
 
-    def update(self, utterances: int) -> None:
-        """Take the step, count and log it; ``utterances`` are those of the whole batch."""
+    def update(self, utterances: int, measure: Callable[[], dict[str, float]] | None = None) -> None:
+        """Take the step, count and log it; save and measure where it is time.
+
+        Parameters
+        ----------
+        utterances : int
+            Those of the whole batch.
+        measure : callable, optional
+            Measures the model on what was held out, in the first process; what it finds is logged.
+        """
         self.loss = float(self.accelerator.reduce(self._shares, "sum"))
         self._shares = torch.zeros_like(self._shares)
         norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0))
@@ -318,6 +326,12 @@ class Run:
                 values["gradient_norm"] = round(norm, 3)
             self.log(**values, learning_rate=self.optimizer.param_groups[0]["lr"])
             self._window, self._skipped = [], 0
+        if self.due(self.recipe.save_every):
+            self.save()
+        if measure is not None and self.due(self.recipe.evaluate_every):
+            if self.is_main and (found := measure()):
+                self.log(**found)
+            self._since = time.perf_counter()  # time spent on evaluation is not training time
 
     def due(self, every: int) -> bool:
         """Tell whether it is time for what is done every so many steps, and at the end."""
@@ -337,13 +351,6 @@ class Run:
                 file.write(json.dumps(line) + "\n")
             if self._watch is not None:
                 self._watch(self, line)
-        self._since = time.perf_counter()  # time spent on evaluation is not training time
-
-    def evaluate(self, measure: Callable[[], dict[str, float]]) -> None:
-        """Let the first process measure the model, and log what it finds."""
-        if self.is_main and (found := measure()):
-            self.log(**found)
-        self._since = time.perf_counter()
 
     def finish(self, part: str, write: Callable[[Path], None], **measured: Any) -> Path:
         """Save the trained part with its curve; ``recipe.json`` comes last and marks it finished.
