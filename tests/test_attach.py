@@ -17,7 +17,8 @@ from native_kit import ARCHITECTURES, NEEDS_TORCHAUDIO, save_tiny
 import asrscope
 from asrscope import plots
 from asrscope.loading.native import load_native
-from asrscope.plots.report import validate_json, write_html, write_json
+from asrscope.plots.report import write_html, write_json
+from asrscope.scope.schema import validate_json
 from asrscope.scope.stages import STAGES
 from asrscope.scope.traces import ARRAY_AXES, Trace
 from asrscope_course.architectures import tiny_random

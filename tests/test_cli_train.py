@@ -155,7 +155,7 @@ def test_a_stage_can_be_told_to_go_on(quick):
         (["all", "--quick", "--set", "listener.steps=3"], "expected a stage of encoder, decoder, projector"),
         (
             ["decoder", "--set", "precision=int8"],
-            "expected a precision of bf16, fp32, fp16, but found 'int8'",
+            "expected a precision of auto, bf16, fp32, fp16, but found 'int8'",
         ),
         (["curves"], "no training has begun"),
     ],
@@ -166,6 +166,13 @@ def test_what_is_missing_or_wrong_is_said_in_one_line(tmp_path, arguments, messa
     last = result.stderr.strip().splitlines()[-1]
     assert re.search(message, last)
     assert last.startswith("asrscope: error: ")
+
+
+def test_all_stages_at_once_are_not_for_a_launcher(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = run("all", "--cache", tmp_path)
+    assert result.exit_code != 0
+    assert "'all' runs in one process" in result.stderr
 
 
 def test_the_shipped_clips_can_be_made_again(synthesizers, tmp_path):

@@ -125,7 +125,7 @@ def test_a_script_run_by_itself_saves_its_figures_as_pages_that_need_no_network(
 
 def test_the_workshops_script_writes_a_report_and_valid_json(tmp_path):
     from asrscope.audio.samples import load_samples
-    from asrscope.plots.report import validate_json
+    from asrscope.scope.schema import validate_json
 
     printed = run(TRACE_DATA, tmp_path)
     sample = load_samples()[0]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import shutil
 
@@ -173,6 +174,12 @@ def test_a_bound_projector_starts_without_the_decoder(tmp_path, corpus):
     loaded = load(tmp_path / "pair" / "model")
     assert loaded[0].config.projector_output == "bound"
     assert isinstance(transcribe(*loaded, load_sample("milk").path).text, str)
+    again = tmp_path / "again"
+    result = train(again, "--corpus", corpus, *STEPS, *bound, "--start", tmp_path / "pair" / "model")
+    assert result.exit_code == 0, result.stderr
+    assert not (again / "pair" / "warm").exists()
+    made = json.loads((again / "pair" / "projector" / "projector" / "recipe.json").read_text("utf-8"))
+    assert made["started_from"]["started_from"]["stage"] == "warm"
 
 
 def test_when_all_is_held_out_there_is_nothing_to_train_on(tmp_path, corpus):

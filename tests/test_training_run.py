@@ -18,6 +18,7 @@ from asrscope.training.run import (
     fill_batches,
     learning_rate_factor,
     pad_batch,
+    quick_precision,
 )
 
 FP32 = Recipe(steps=10, learning_rate=0.05, precision="fp32")
@@ -56,6 +57,15 @@ def test_a_batch_in_turns_gives_the_same_steps(tmp_path, turns):
     assert more == pytest.approx(one)
     for a, b in zip(weights, others, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(
+    ("able", "precision"),
+    [({"avx512_bf16": True}, "bf16"), ({"avx512_bf16": False, "avx512_f": True}, "fp32"), ({}, "fp32")],
+)
+def test_short_numbers_are_chosen_where_the_machine_multiplies_them(monkeypatch, able, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    assert quick_precision(torch.device("cpu")) == precision
 
 
 def test_every_item_of_a_batch_is_in_one_share(tmp_path):
@@ -164,7 +174,7 @@ def test_the_learning_rate_warms_up_holds_and_falls_to_zero():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"precision": "tf32"}, "expected a precision of bf16, fp32, fp16, but found 'tf32'"),
+        ({"precision": "tf32"}, "expected a precision of auto, bf16, fp32, fp16, but found 'tf32'"),
         ({"accumulate": 0}, "1 turn or more, but found 0"),
     ],
 )

@@ -1,17 +1,20 @@
 """Very small trainings that several tests share, and that two processes of their own can run."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import torch
+from torch import nn
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.training.encodings import cache_encodings
 from asrscope.training.projector import ProjectorRecipe, train_projector
-from asrscope.training.run import Run
+from asrscope.training.run import Recipe, Run
 from asrscope_recipe import corpus
 from asrscope_recipe.bundle import join
 from asrscope_recipe.corpus import Clips, load_shards
@@ -39,6 +42,7 @@ BOUND = {"output": "bound", "prompt_vectors": 4, "dropout": 0.1, "masked": 0.1, 
 WARM = replace(PROJECTOR, stage="warm", positions_per_batch=300, **BOUND)
 JOINT = replace(PROJECTOR, ctc=0.2, **BOUND)
 PROJECTORS = {"projector": PROJECTOR, "warm": WARM, "joint": JOINT}
+LOOPS = ("encoder", "decoder", "joint")  # each has all that its program can do
 QUIET = {"dropout": 0.0, "masked": 0.0}  # what is drawn for a layer is drawn in each process by itself
 
 
@@ -85,14 +89,28 @@ def train_all(shards, root, **changes):
     """Train the parts one after the other."""
     done = {"shards": shards}
     for stage in ("encoder", "decoder"):
-        done[stage] = train_stage(stage, done, root / stage, **changes)
-    done["loaded"] = model, processor = join(done["encoder"], done["decoder"])
-    processor.tokenizer.add_special_tokens({"additional_special_tokens": ["<|audio|>", "<|prompt|>"]})
-    model.language_model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
-    done["encodings"] = encode(done["encoder"], shards, root / "encodings")
+        train_stage(stage, done, root / stage, **changes)
+    encode(root / "encoder" / "encoder", shards, root / "encodings")
+    done = finished(shards, root)
     for stage in PROJECTORS:
         done[stage] = train_stage(stage, done, root / stage, **changes)
     return done
+
+
+def finished(shards, root):
+    """What `train_all` left in a folder."""
+    done = {"shards": shards, "encodings": root / "encodings", "warm": root / "warm" / "projector"}
+    done |= {stage: root / stage / stage for stage in ("encoder", "decoder")}
+    return done | {"loaded": join_parts(root)}
+
+
+def join_parts(root):
+    """A model of the encoder and the decoder in a folder, with a place for a learned prompt."""
+    model, processor = join(root / "encoder" / "encoder", root / "decoder" / "decoder")
+    processor.tokenizer.add_special_tokens({"additional_special_tokens": ["<|audio|>", "<|prompt|>"]})
+    torch.manual_seed(0)  # of the new row, which the decoder scores as well
+    model.language_model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
+    return model, processor
 
 
 def losses(folder):
@@ -109,10 +127,10 @@ def broken_off(train, after):
     """Run a training until its process would have been killed."""
     whole = Run.update
 
-    def update(self, utterances):
+    def update(self, *arguments):
         if self.step == after:
             raise Stopped
-        whole(self, utterances)
+        whole(self, *arguments)
 
     with patch.object(Run, "update", update):
         try:
@@ -123,8 +141,16 @@ def broken_off(train, after):
 
 
 if __name__ == "__main__":  # one of several processes: see test_training_processes.py
-    cache, out = map(Path, sys.argv[1:])
-    done = train_all(cache / "shards", out / "whole", **QUIET)
+    cache, root, out = map(Path, sys.argv[1:])
+    done = finished(cache / "shards", root)
+    for stage in LOOPS:
+        train_stage(stage, done, out / stage, **QUIET)
     where = out / "resumed" / "joint"
     broken_off(lambda: train_stage("joint", done, where, **QUIET), after=5)
     train_stage("joint", done, where, **QUIET)
+    model, number = nn.Linear(2, 1), int(os.environ["RANK"])
+    run = Run(out / "other", model, torch.optim.AdamW(model.parameters()), Recipe(precision="fp32"))
+    try:
+        run.begin([3, 4 + number])  # of which each sees another
+    except ValueError as error:
+        (out / f"refused-{number}").write_text(str(error), encoding="utf-8")

@@ -58,8 +58,8 @@ class AsrScopeConfig(PreTrainedConfig):
         Its layers, and what it does with a remainder of positions, see `asrscope.projector.AudioProjector`.
     projector_bias : bool
         Whether its linear layers add one.
-    projector_context, projector_output, projector_temperature, projector_vocabulary : int, str, float, int
-        What it sees beside its own positions, and whether its output is bound to the decoder's embeddings.
+    projector_output, projector_temperature, projector_vocabulary : str, float, int
+        Whether its output is bound to the decoder's embeddings, how narrowly, and to how many of them.
     projector_prompt_vectors : int
         Length of the learned prompt.
     audio_token_id : int
@@ -88,7 +88,6 @@ class AsrScopeConfig(PreTrainedConfig):
     projector_mlp: str = "swiglu"
     projector_bias: bool = False
     projector_remainder: str = "cut"
-    projector_context: int = 0
     projector_output: str = "free"
     projector_temperature: float | int = 0.5
     projector_vocabulary: int = 0
@@ -232,8 +231,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             is_position = position_mask(frame_mask.to(hidden.device))  # (batch, positions)
             k, remainder = self.config.stack_factor, self.config.projector_remainder
             # Beyond a clip's end are zeros, not what a longer clip of the batch left there.
-            beyond = remainder == "pad" or self.config.projector_context > 0
-            inside = hidden * is_position[..., None] if beyond else hidden
+            inside = hidden * is_position[..., None] if remainder == "pad" else hidden
             embeds = self.multi_modal_projector(inside, table)  # (batch, audio_tokens, decoder_dim)
             tokens = count_audio_tokens(is_position.sum(-1), k, remainder)  # (batch,)
             is_clip = torch.arange(embeds.shape[1], device=embeds.device) < tokens[:, None]

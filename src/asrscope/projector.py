@@ -58,7 +58,7 @@ def count_audio_tokens(positions: Count, k: int, remainder: str = "cut") -> Coun
 
 
 def stack_frames(
-    hidden: Float[Tensor, "batch positions encoder_dim"], k: int, remainder: str = "cut", context: int = 0
+    hidden: Float[Tensor, "batch positions encoder_dim"], k: int, remainder: str = "cut"
 ) -> Float[Tensor, "batch audio_tokens stacked_dim"]:
     """Lay ``k`` neighboring positions side by side in one longer vector.
 
@@ -70,13 +70,10 @@ def stack_frames(
         Positions per audio token.
     remainder : {"cut", "pad"}
         Whether a remainder of fewer than ``k`` positions is cut, or filled up with zeros.
-    context : int
-        Neighbors on each side that an audio token sees beside its own ``k`` positions; zeros stand beyond the
-        ends.
 
     Returns
     -------
-    torch.Tensor, shape (batch, audio_tokens, (context + k + context) * encoder_dim)
+    torch.Tensor, shape (batch, audio_tokens, k * encoder_dim)
         The stacked vectors; nothing is averaged or lost but a remainder that is cut.
 
     Raises
@@ -91,10 +88,8 @@ def stack_frames(
             f"but found {positions}. Make sure to pass a longer clip"
         )
     audio_tokens = count_audio_tokens(positions, k, remainder)
-    window = context + k + context
-    hidden = nn.functional.pad(hidden, (0, 0, context, context + k))[:, : (audio_tokens - 1) * k + window]
-    stacked = hidden.unfold(1, window, k)  # (batch, audio_tokens, encoder_dim, window)
-    return stacked.transpose(2, 3).reshape(batch, audio_tokens, window * encoder_dim)
+    filled = nn.functional.pad(hidden, (0, 0, 0, k))[:, : audio_tokens * k]
+    return filled.reshape(batch, audio_tokens, k * encoder_dim)
 
 
 class TokenBinding(nn.Module):
@@ -202,8 +197,6 @@ class AudioProjector(nn.Module):
         Whether the linear layers add one.
     remainder : {"cut", "pad"}
         What happens to fewer than ``k`` positions at the end of a clip, see `stack_frames`.
-    context : int
-        Neighbors that each stack holds on either side, see `stack_frames`.
     output : {"free", "bound"}
         Whether audio tokens are what the layers give, or bound to the decoder's embeddings by `TokenBinding`.
     temperature, vocabulary : float, int
@@ -229,7 +222,6 @@ class AudioProjector(nn.Module):
         mlp: str = "swiglu",
         bias: bool = False,
         remainder: str = "cut",
-        context: int = 0,
         output: str = "free",
         temperature: float = 0.5,
         vocabulary: int = 0,
@@ -248,9 +240,9 @@ class AudioProjector(nn.Module):
                     f"expected a projector with {what} {' or '.join(known)}, but found {found!r}"
                 )
         self.stack_factor, self.hidden_size, self.norm, self.mlp = stack_factor, hidden_size, norm, mlp
-        self.bias, self.remainder, self.context, self.output = bias, remainder, context, output
+        self.bias, self.remainder, self.output = bias, remainder, output
         self.temperature, self.vocabulary, self.prompt_vectors = temperature, vocabulary, prompt_vectors
-        stacked_dim = (context + stack_factor + context) * encoder_dim
+        stacked_dim = stack_factor * encoder_dim
         self.norm_in = nn.RMSNorm(stacked_dim, eps=eps) if norm == "rms" else nn.Identity()
         if mlp == "swiglu":
             self.gate = nn.Linear(stacked_dim, hidden_size, bias=bias)
@@ -272,7 +264,7 @@ class AudioProjector(nn.Module):
     @property
     def settings(self) -> dict[str, Any]:
         """What, beside the two widths, makes another projector of the same layers."""
-        names = ("stack_factor", "hidden_size", "norm", "mlp", "bias", "remainder", "context", "output")
+        names = ("stack_factor", "hidden_size", "norm", "mlp", "bias", "remainder", "output")
         more = ("temperature", "vocabulary", "prompt_vectors")
         return {name: getattr(self, name) for name in names + more}
 
@@ -332,8 +324,7 @@ class AudioProjector(nn.Module):
         self, hidden: Float[Tensor, "batch positions encoder_dim"]
     ) -> Float[Tensor, "batch audio_tokens decoder_dim"]:
         """Apply the layers alone: the output that is free, or not yet bound."""
-        # (batch, audio_tokens, (context + k + context) * encoder_dim)
-        x = stack_frames(hidden, self.stack_factor, self.remainder, self.context)
+        x = stack_frames(hidden, self.stack_factor, self.remainder)  # (batch, audio_tokens, k * encoder_dim)
         x = self.norm_in(x)
         if self.mlp == "swiglu":
             x = nn.functional.silu(self.norm_hidden(self.gate(x))) * self.up(x)

@@ -101,24 +101,8 @@ def model_card(metrics: Mapping[str, Any], provenance: Mapping[str, Any], name: 
     rows = aims(metrics, provenance)
     made = {part: provenance[part]["made_with"] for part in PARTS}
     verdicts = [row for row in rows if row.verdict != REPORTED]
-    template = Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")
-    environment = Environment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-        finalize=_plain,
-    )
-    environment.globals.update(
-        percent=_percent,
-        interval=_interval,
-        count=_count,
-        measured=_measured,
-        recorded=_recorded,
-        pairs=_pairs_table,
-        which_clips=_which_clips,
-    )
-    return environment.from_string(template).render(
+    return fill_card(
+        "card.md.jinja",
         name=name,
         m=metrics,
         machine=metrics["machine"],
@@ -154,11 +138,36 @@ def write_model_card(target: Path, metrics: Mapping[str, Any]) -> Path:
         If there is no ``provenance.json``.
     """
     provenance = json.loads((target / "provenance.json").read_text(encoding="utf-8"))
-    card = model_card(metrics, provenance, target.resolve().name)
+    return put_card(target, model_card(metrics, provenance, target.resolve().name), metrics)
+
+
+def fill_card(template: str, **values: Any) -> str:
+    """Fill a template of this package; no name or note in it becomes markup."""
+    environment = Environment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+        finalize=_plain,
+    )
+    environment.globals.update(
+        percent=_percent,
+        interval=_interval,
+        count=_count,
+        measured=_measured,
+        recorded=_recorded,
+        pairs=_pairs_table,
+        which_clips=_which_clips,
+    )
+    text = Path(__file__).with_name(template).read_text(encoding="utf-8")
+    return environment.from_string(text).render(**values)
+
+
+def put_card(target: Path, card: str, metrics: Mapping[str, Any]) -> Path:
+    """Write a card, ``README.md``, and ``metrics.json``, which it was made of; returns the card."""
     write_text(target / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    path = target / "README.md"
-    write_text(path, card)
-    return path
+    write_text(target / "README.md", card)
+    return target / "README.md"
 
 
 def _plain(value: object) -> object:

@@ -273,6 +273,9 @@ def small(
     sentences: Annotated[int, typer.Option(min=0, help="So many are synthesized, of WordNet's.")] = 100_000,
     max_seconds: Annotated[float, typer.Option(help="Leave longer recordings out.")] = 12.0,
     warm_steps: Annotated[int | None, typer.Option(min=0, help="Steps without the decoder.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder of a finished projector to begin with; no warm start.")
+    ] = None,
     settings: Settings = None,
     threads: Threads = None,
 ) -> None:
@@ -293,7 +296,8 @@ def small(
         if sentences:
             sources["WordNet"] = Spoken(example_sentences()[:sentences], processor.features)
         recipe = changed(RECIPES["small"], settings or [])
-        made = train_pair((model, processor), sources, cache / "small", recipe, warm_steps, whole=False)
+        pair, folder = (model, processor), cache / "small"
+        made = train_pair(pair, sources, folder, recipe, warm_steps, start=start, whole=False)
         say(f"the projector is in {made}: asrscope.load('{made}')")
 
 

@@ -3,18 +3,16 @@
 The list was fixed before any model was trained, and is not chosen by what the model gets right.
 """
 
-import hashlib
-import io
 import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.files import write_bytes, write_text
+from asrscope.files import write_text
+from asrscope_recipe.codecs import FLAC, write_sound
 from asrscope_recipe.sentences import split_of
 from asrscope_recipe.synthesis import HELD_OUT_VOICES, Voice, synthesize
 
@@ -60,9 +58,7 @@ def make_clips(folder: Path) -> Path:
         shift = 0.0 if own_edges else EDGE_SECONDS
         waveform = 0.8 * waveform / np.abs(waveform).max()
         path = folder / f"{name}.flac"
-        sound = io.BytesIO()
-        soundfile.write(sound, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-        write_bytes(path, sound.getvalue())
+        digest = write_sound(path, waveform, **FLAC)
         clips.append(
             {
                 "file": path.name,
@@ -70,7 +66,7 @@ def make_clips(folder: Path) -> Path:
                 "voice": f"{voice.synthesizer} {voice.name}",
                 "synthesizer": voice.synthesizer,
                 "seconds": round(waveform.size / SAMPLE_RATE, 4),
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "sha256": digest,
                 "words": [
                     [word, round(start + shift, 3), round(end + shift, 3)]
                     for word, start, end in speech.words

@@ -1,7 +1,10 @@
-"""Send speech through the lossy codecs that recordings of real life have been through."""
+"""Write sound: to files, and through the lossy codecs that recordings of real life have been through."""
 
+import hashlib
 import io
 import random
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -10,8 +13,11 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
+from asrscope.files import write_bytes
 
-__all__ = ["CODECS", "compress", "random_codec"]
+__all__ = ["CODECS", "FLAC", "compress", "random_codec", "write_sound"]
+
+FLAC = {"format": "FLAC", "subtype": "PCM_16"}
 
 # name -> (container, subtype, sample rate, lowest and highest compression level)
 CODECS: dict[str, tuple[str, str, int, tuple[float, float] | None]] = {
@@ -58,3 +64,11 @@ def compress(
 def random_codec(rng: random.Random, share: float = 0.15) -> tuple[str, float] | None:
     """Draw a codec and its strength, or, for all but a ``share`` of the clips, none."""
     return (rng.choice(list(CODECS)), rng.random()) if rng.random() < share else None
+
+
+def write_sound(path: Path, waveform: Float32[ndarray, " samples"], **form: Any) -> str:
+    """Write a waveform at 16 kHz in a form that soundfile knows; returns the SHA-256 of the file."""
+    sound = io.BytesIO()
+    soundfile.write(sound, waveform, SAMPLE_RATE, **form)
+    write_bytes(path, sound.getvalue())
+    return hashlib.sha256(sound.getvalue()).hexdigest()

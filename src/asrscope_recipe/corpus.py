@@ -5,7 +5,6 @@ processes can make different ones, and an interrupted run goes on where it stopp
 """
 
 import hashlib
-import io
 import itertools
 import json
 import multiprocessing
@@ -18,15 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import log_mel
-from asrscope.files import write_bytes, write_text, written
+from asrscope.files import write_text, written
 from asrscope.training.corpus import Utterance
-from asrscope_recipe.codecs import compress, random_codec
+from asrscope_recipe.codecs import FLAC, compress, random_codec, write_sound
 from asrscope_recipe.sentences import hand_written, sentences
 from asrscope_recipe.synthesis import (
     HELD_OUT_VOICES,
@@ -313,9 +311,7 @@ def make_test_set(folder: str, split: str, utterances: int, name: str) -> None:
         own = {kind: voices[kind]}
         voice, speech = draw_utterance(rng, text, partial(random_voice, voices=own))
         file = target / f"{number:03d}.flac"
-        sound = io.BytesIO()
-        soundfile.write(sound, speech.waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-        write_bytes(file, sound.getvalue())
+        write_sound(file, speech.waveform, **FLAC)
         line = {
             "file": file.name,
             "text": " ".join(word for word, _, _ in speech.words),

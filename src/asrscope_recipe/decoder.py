@@ -235,11 +235,7 @@ def train_decoder(folder: Path, recipe: DecoderRecipe, watch: Watch | None = Non
                     logits[asked].float(), labels[:, 1:][asked], reduction="sum"
                 )
                 run.backward(loss / wanted, weight)
-        run.update(len(batch))
-        if run.due(recipe.save_every):
-            run.save()
-        if run.due(recipe.evaluate_every):
-            run.evaluate(lambda: evaluate_spelling(model, examples))
+        run.update(len(batch), lambda: evaluate_spelling(model, examples))
 
     def write(target: Path) -> None:
         model.save_pretrained(target)

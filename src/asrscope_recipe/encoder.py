@@ -175,11 +175,7 @@ def train_encoder(cache: Path, folder: Path, recipe: EncoderRecipe, watch: Watch
                 else:
                     loss = loss + 0.0 * spelling  # every parameter has a gradient, as processes expect it
                 run.backward(loss, weight)
-        run.update(len(batch))
-        if run.due(recipe.save_every):
-            run.save()
-        if run.due(recipe.evaluate_every):
-            run.evaluate(lambda: evaluate_letters(model, cache / "dev"))
+        run.update(len(batch), lambda: evaluate_letters(model, cache / "dev"))
     return run.finish("encoder", model.encoder.save_pretrained)
 
 

@@ -4,8 +4,6 @@ All clips of a set lie end to end in one Opus file. Those to train on say senten
 training voices. Those to test on say sentences that no training has heard, in the same kind of voices.
 """
 
-import hashlib
-import io
 import itertools
 import json
 import random
@@ -21,8 +19,9 @@ from jaxtyping import Float32
 import asrscope
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.features import log_mel
-from asrscope.files import write_bytes, write_text
+from asrscope.files import write_text
 from asrscope_recipe.clips import synthesizer_versions
+from asrscope_recipe.codecs import write_sound
 from asrscope_recipe.corpus import Clips, draw_utterance
 from asrscope_recipe.sentences import sentences
 from asrscope_recipe.synthesis import training_voice
@@ -149,19 +148,10 @@ def _make_set(folder: Path, name: str, split: str, count: int) -> dict[str, Any]
         parts += [waveform, np.zeros(GAP, np.float32)]
         first += samples + GAP
     path = folder / f"{name}.ogg"
-    sound = io.BytesIO()
-    soundfile.write(
-        sound,
-        np.concatenate(parts),
-        SAMPLE_RATE,
-        format="OGG",
-        subtype="OPUS",
-        compression_level=COMPRESSION,
-    )
-    write_bytes(path, sound.getvalue())
+    form = {"format": "OGG", "subtype": "OPUS", "compression_level": COMPRESSION}
     return {
         "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": write_sound(path, np.concatenate(parts), **form),
         "seconds": round(sum(clip["samples"] for clip in clips) / SAMPLE_RATE, 2),
         "clips": clips,
     }

@@ -159,14 +159,14 @@ def measure(
         },
         "recordings": {
             "clips": len(digits),
-            "sha256": _sha256_of([utterance.audio for utterance in digits]),
+            "sha256": sha256_of([utterance.audio for utterance in digits]),
             **{f"{who}_right": number for who, number in right.items()},
         }
         if digits
         else None,
         "speed": speed,
         "corpus": counted and {key: value for key, value in counted.items() if key not in NOT_STATED},
-        "weights": {"bytes": weights.stat().st_size, "sha256": _sha256_of([weights])},
+        "weights": {"bytes": weights.stat().st_size, "sha256": sha256_of([weights])},
         "held_out_voices": {
             synthesizer: sorted({_speaker(f"{synthesizer} {name}").partition(" ")[2] for name in names})
             for synthesizer, names in HELD_OUT_VOICES.items()
@@ -218,7 +218,7 @@ def count_corpus(folders: Sequence[Path]) -> dict[str, Any] | None:
         "hours": frames / FRAMES_PER_SECOND / 3600,
         "vocabulary": len(words),
         "voices": {synthesizer: len(names) for synthesizer, names in sorted(voices.items())},
-        "sha256": _sha256_of(manifests),
+        "sha256": sha256_of(manifests),
         "texts": texts,
         "words": words,
         "speakers": {_speaker(f"{kind} {name}") for kind, names in voices.items() for name in names},
@@ -327,8 +327,8 @@ def _describe_set(
         "voices_in_corpus": counted and sum(_speaker(voice) in counted["speakers"] for voice in spoken),
         "sentences_in_corpus": counted and len(counted["texts"] & {u.text for u in utterances}),
         "words_in_corpus": counted and sum(word in counted["words"] for word in words) / len(words),
-        "manifest_sha256": _sha256_of([manifest]),
-        "audio_sha256": _sha256_of([utterance.audio for utterance in utterances]),
+        "manifest_sha256": sha256_of([manifest]),
+        "audio_sha256": sha256_of([utterance.audio for utterance in utterances]),
     }
 
 
@@ -379,7 +379,7 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _sha256_of(paths: Sequence[Path]) -> str:
+def sha256_of(paths: Sequence[Path]) -> str:
     """Hash the bytes of files, one after the other."""
     digest = hashlib.sha256()
     for path in paths:

@@ -1,6 +1,5 @@
 """Measure a pair on recordings of people, beside others that hear the same, and write its model card."""
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -9,16 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import ModelCard, ModelCardData
 from jaxtyping import Float32
-from safetensors.torch import load_file
 from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import encode
-from asrscope.files import write_text
 from asrscope.loading.presets import Loaded, load, untrained
-from asrscope.projector import AudioProjector
 from asrscope.provenance import provenance_of, read_claims
 from asrscope.recognition.evaluate import Recognize
 from asrscope.recognition.metrics import (
@@ -30,8 +25,9 @@ from asrscope.recognition.metrics import (
     word_errors,
 )
 from asrscope.recognition.transcribe import transcribe
-from asrscope.training.projector import read_nearest
+from asrscope.training.projector import read_nearest, read_projector
 from asrscope.training.run import machine
+from asrscope_recipe.card import fill_card, put_card
 from asrscope_recipe.comparison import load_peer, spoken_digits
 
 __all__ = ["measure_people", "read_rows", "systems_beside", "write_card"]
@@ -100,10 +96,8 @@ def systems_beside(
 
 def _warm_start(loaded: Loaded, folder: Path) -> Recognize:
     model, processor = loaded
-    made = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     table = model.get_input_embeddings().get_parameter("weight")
-    projector = AudioProjector(model.config.audio_config.d_model, table.shape[1], **made["settings"]).eval()
-    projector.load_state_dict(load_file(folder / "model.safetensors"))
+    projector = read_projector(folder, model)
 
     @torch.inference_mode()
     def recognize(waveform: Waveform) -> str:
@@ -217,9 +211,8 @@ def write_card(target: Path, loaded: Loaded, metrics: Mapping[str, Any]) -> Path
     made = read_claims(target)["projector"]["made_with"]
     stages = [stage for stage in (made.get("started_from"), made) if stage]
     weights = target / "model.safetensors"
-    card = ModelCard.from_template(
-        ModelCardData(language="en", library_name="asrscope", pipeline_tag="automatic-speech-recognition"),
-        template_path=str(Path(__file__).with_name("people.md.jinja")),
+    card = fill_card(
+        "people.md.jinja",
         name=target.resolve().name,
         m=metrics,
         made=made,
@@ -227,6 +220,4 @@ def write_card(target: Path, loaded: Loaded, metrics: Mapping[str, Any]) -> Path
         megabytes=weights.stat().st_size / 1e6,
         parts=provenance_of(loaded[0]),
     )
-    write_text(target / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    write_text(target / "README.md", str(card))
-    return target / "README.md"
+    return put_card(target, card, metrics)

@@ -29,9 +29,10 @@ from asrscope.recognition.metrics import WordErrors, bootstrap_interval, total_e
 from asrscope.scope.tracing import trace
 from asrscope.training.curves import read_log
 from asrscope.training.encodings import cache_encodings, load_encodings
-from asrscope.training.projector import ProjectorRecipe, recipe_for, train_projector
+from asrscope.training.projector import ProjectorRecipe, read_projector, recipe_for, train_projector
 from asrscope.training.run import Watch, machine
 from asrscope_recipe.corpus import Clips, load_shards, read_held_out
+from asrscope_recipe.measuring import sha256_of
 from asrscope_recipe.writing import count_errors
 
 __all__ = ["STUDIES", "Study", "StudyPlan", "load_study", "variants"]
@@ -69,7 +70,7 @@ class StudyPlan:
     positions_per_batch: int = 1_500
     learning_rate: float = 1.5e-3
     seed: int = 0
-    precision: str = "bf16"
+    precision: str = "auto"
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -220,7 +221,7 @@ class Study:
             "corpus": {
                 "clips": len(trained_on),
                 "hours": round(sum(clip.seconds for clip in trained_on) / 3600, 2),
-                "sha256": _digest(manifests),
+                "sha256": sha256_of(manifests),
             },
             "held_out": dict(sets),
             "made_with": {
@@ -236,11 +237,7 @@ class Study:
         """Measure a finished variant; the figures are kept beside it."""
         folder, recipe = self.folder_of(variant), self.variants[variant]
         made = json.loads((folder / "projector" / "recipe.json").read_text(encoding="utf-8"))
-        config = self.model.config
-        projector = AudioProjector(
-            config.audio_config.d_model, config.text_config.hidden_size, **made["settings"]
-        )
-        projector.load_state_dict(load_file(folder / "projector" / "model.safetensors"))
+        projector = read_projector(folder / "projector", self.model)
         log = read_log(folder / "log.jsonl")
         curve = [line for line in log if "loss" in line]
         return {
@@ -317,10 +314,3 @@ def load_study(name: str, folder: Path = STUDIES) -> dict[str, Any]:
         )
     study: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return study
-
-
-def _digest(paths: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -50,6 +50,10 @@ def projector(
             min=0, help="Steps without the decoder, ahead of the others, where the pair needs them."
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a finished projector of the same sizes to begin with; no warm start."),
+    ] = None,
     corpus_config: Annotated[
         str | None, typer.Option("--config", help="Part of the corpus, 'clean' for example.")
     ] = None,
@@ -102,7 +106,8 @@ def projector(
             )
             for source in corpus
         }
-        made = train_pair(loaded, sources, cache / "pair", recipe, warm_steps, whole=model not in PAIRS)
+        whole = model not in PAIRS
+        made = train_pair(loaded, sources, cache / "pair", recipe, warm_steps, start=start, whole=whole)
         say(f"what was made is in {made}: asrscope.load('{made}')")
 
 
@@ -113,6 +118,7 @@ def train_pair(
     recipe: "ProjectorRecipe",
     warm_steps: int | None,
     *,
+    start: Path | None,
     whole: bool,
 ) -> Path:
     """Encode each source, train the stages that the recipe asks for, and write the result; say all of it."""
@@ -137,12 +143,11 @@ def train_pair(
     seconds = [clip.seconds for clip in load_encodings(*encodings) if clip.copy == 0]
     bad = sum(map(count_bad, encodings))
     say(f"{len(seconds)} utterances, {sum(seconds) / 3600:.2f} h; rows that cannot be used: {bad}")
-    start = None
-    if recipe.output == "bound" and warm_steps != 0:
+    if recipe.output == "bound" and (warm_steps or (warm_steps is None and start is None)):
         changes: dict[str, Any] = WARM | ({"steps": warm_steps} if warm_steps else {})
         warm = replace(recipe, **changes)
         place = folder / "warm"
-        start = train_projector(loaded, encodings, place, warm, watch=followed(place))
+        start = train_projector(loaded, encodings, place, warm, start=start, watch=followed(place))
     place = folder / "projector"
     done = train_projector(loaded, encodings, place, recipe, start=start, watch=followed(place))
     target = folder / "model"

@@ -53,7 +53,7 @@ class Layout:
 LINEAR = ("norm_in", "gate", "up", "norm_hidden", "down", "norm_out")
 OTHERS = ("prompt", "binding.blank", "binding.filler", "binding.scale", "binding.vocabulary")
 SETTINGS = (
-    *("hidden_size", "norm", "mlp", "bias", "remainder", "context", "output", "temperature", "vocabulary"),
+    *("hidden_size", "norm", "mlp", "bias", "remainder", "output", "temperature", "vocabulary"),
     "prompt_vectors",
 )
 STRIDED = {
@@ -190,7 +190,7 @@ def read_projector(
         "hidden_size": hidden_size,
         "bias": any(key.endswith(".bias") for key in ours),
     }
-    settings["stack_factor"] = stacked // encoder_dim - 2 * settings.get("context", 0)
+    settings["stack_factor"] = stacked // encoder_dim
     widths = {"encoder_dim": encoder_dim, "decoder_dim": decoder_dim, "stacked": stacked}
     for key, of in layout.says.items() if config else ():
         outer, _, inner = key.rpartition(".")
@@ -231,7 +231,6 @@ def _own_layers(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
         "norm": next((norm for key, norm in norms.items() if key in weights), "none"),
         "mlp": "swiglu" if "gate.weight" in weights else "gelu",
         "remainder": config.get("projector_remainder", "cut"),
-        "context": config.get("projector_context", 0),
         "output": "bound" if "binding.blank" in weights else "free",
         "temperature": config.get("projector_temperature", 0.5),
         "vocabulary": len(weights.get("binding.vocabulary", ())),

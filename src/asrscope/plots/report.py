@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import zlib
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +25,7 @@ from asrscope.plots.words import VIEWS, counted
 from asrscope.scope.stages import STAGES
 from asrscope.scope.traces import ARRAY_AXES, Provenance, Trace
 
-__all__ = ["validate_json", "write_html", "write_json"]
+__all__ = ["write_html", "write_json"]
 
 COMPARED = ("audio_embeds", "nearest_tokens")  # figures that are drawn of the control, too
 HINTS = {
@@ -70,7 +69,7 @@ def write_html(trace: Trace, path: str | Path, *, control: Trace | None = None) 
 
 
 def write_json(trace: Trace, path: str | Path) -> None:
-    """Write a trace as JSON; the package's ``trace.schema.json`` says what each field means.
+    """Write a trace as JSON; `asrscope.scope.schema.trace_schema` says what each field means.
 
     Parameters
     ----------
@@ -86,43 +85,6 @@ def write_json(trace: Trace, path: str | Path) -> None:
     """
     text = json.dumps(trace.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     write_text(path, text + "\n")
-
-
-def validate_json(obj: Any) -> None:
-    """Check an object read from a JSON trace against the schema, and its arrays against the shapes it states.
-
-    Parameters
-    ----------
-    obj : object
-        What ``json.load`` returned.
-
-    Raises
-    ------
-    ValueError
-        If the object is no valid trace: the message names the place.
-    ImportError
-        If the package jsonschema is not installed.
-    """
-    try:
-        import jsonschema  # noqa: PLC0415 - only those who validate need it
-    except ImportError as error:
-        raise ImportError("validate_json needs jsonschema: pip install jsonschema") from error
-    validator = jsonschema.Draft202012Validator(schema())
-    if problem := jsonschema.exceptions.best_match(validator.iter_errors(obj)):
-        raise ValueError(f"not a valid trace at {problem.json_path}: {problem.message[:300]}")
-    for field, names in ARRAY_AXES.items():
-        for depth, (name, size) in enumerate(zip(names, obj["shapes"][field], strict=True)):
-            level = [obj[field]]
-            for _ in range(depth):
-                level = [item for part in level for item in part]
-            if any(len(part) != size for part in level):
-                raise ValueError(f"not a valid trace at $.{field}: expected {size} {name}, as $.shapes says")
-
-
-def schema() -> dict[str, Any]:
-    """Read the JSON Schema (draft 2020-12) of the files that `write_json` writes."""
-    text = (files("asrscope.scope") / "trace.schema.json").read_text(encoding="utf-8")
-    return cast(dict[str, Any], json.loads(text))
 
 
 def _page(trace: Trace, control: Trace | None) -> str:

@@ -76,15 +76,6 @@ def step_of(trace: Trace, key: str) -> tuple[str, float]:
     return axis.unit, float(axis.seconds_per_step or 0.0)
 
 
-def doubts(trace: Trace, key: str) -> list[str]:
-    """Tell which weights behind a picture are not known to be trained: ``random weights: projector``."""
-    found: dict[str, list[str]] = {}
-    for origin in trace.provenance:
-        if origin.part in VIEWS[key].parts and origin.trained is not True:
-            found.setdefault(origin.label, []).append(origin.part)
-    return [f"{label}: {', '.join(parts)}" for label, parts in found.items()]
-
-
 class Heading(TypedDict):
     """What a figure of a stage is called, and what it says to readers who do not see it."""
 
@@ -95,7 +86,7 @@ class Heading(TypedDict):
 
 def heading(trace: Trace, key: str) -> Heading:
     """Name the figure of a stage; doubts about the weights behind it stand below its title."""
-    title = "\n".join([VIEWS[key].title, *doubts(trace, key)])
+    title = "\n".join([VIEWS[key].title, *trace.doubts(VIEWS[key])])
     return {"name": key, "title": title, "description": describe(trace, key)}
 
 
@@ -238,7 +229,7 @@ def describe(trace: Trace, key: str) -> str:
     """
     describe_, _ = _texts(key)
     text = describe_(trace)
-    notes = doubts(trace, key)
+    notes = trace.doubts(VIEWS[key])
     return f"{text} Drawn with {'; '.join(notes)}." if notes else text
 
 

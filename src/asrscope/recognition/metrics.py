@@ -253,18 +253,8 @@ def bootstrap_interval(
     .. [1] M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation",
        ICASSP 2004.
     """
-    errors = np.array([one.errors for one in each])
-    words = np.array([one.words for one in each])
-    if words.sum() == 0:
-        raise ValueError("expected utterances with words in their references, but found none")
-    rng = np.random.default_rng(seed)
-    rates = np.empty(resamples)
-    for index in range(resamples):
-        drawn = rng.integers(len(errors), size=len(errors))
-        rates[index] = errors[drawn].sum() / max(words[drawn].sum(), 1)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(rates, [tail, 1 - tail])
-    return float(low), float(high)
+    errors = [one.errors for one in each]
+    return _resampled(errors, [one.words for one in each], confidence, resamples, seed)
 
 
 def paired_difference(
@@ -306,17 +296,29 @@ def paired_difference(
     .. [1] M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation",
        ICASSP 2004.
     """
-    words = np.array([one.words for one in first])
-    if [one.words for one in second] != words.tolist():
+    words = [one.words for one in first]
+    if [one.words for one in second] != words:
         raise ValueError(
             f"expected two models on the same utterances, but found {len(first)} and {len(second)} with "
             "other numbers of words. Score both on one list of clips, in one order"
         )
-    if words.sum() == 0:
+    more = [two.errors - one.errors for one, two in zip(first, second, strict=True)]
+    interval = _resampled(more, words, confidence, resamples, seed)
+    return sum(more) / sum(words), *interval
+
+
+def _resampled(
+    errors: Sequence[int], words: Sequence[int], confidence: float, resamples: int, seed: int
+) -> tuple[float, float]:
+    """Draw utterances with replacement again and again: the interval of their errors per word."""
+    if not sum(words):
         raise ValueError("expected utterances with words in their references, but found none")
-    more = np.array([two.errors - one.errors for one, two in zip(first, second, strict=True)])
-    drawn = np.random.default_rng(seed).integers(len(words), size=(resamples, len(words)))
-    differences = more[drawn].sum(axis=1) / np.maximum(words[drawn].sum(axis=1), 1)
+    counts = np.array([errors, words])
+    rng = np.random.default_rng(seed)
+    rates = np.empty(resamples)
+    for index in range(resamples):  # one by one: all at once would fill the memory
+        wrong, said = counts[:, rng.integers(len(words), size=len(words))].sum(axis=1)
+        rates[index] = wrong / max(said, 1)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(differences, [tail, 1 - tail])
-    return float(more.sum() / words.sum()), float(low), float(high)
+    low, high = np.quantile(rates, [tail, 1 - tail])
+    return float(low), float(high)

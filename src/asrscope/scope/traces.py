@@ -136,13 +136,16 @@ class Trace:
     waveform : np.ndarray [shape=(samples,)]
         Mono, 16 kHz, in [-1, 1].
     log_mel : np.ndarray [shape=(n_mels, frames)]
-        What the encoder read, the lowest band first; one frame is ``seconds_per_frame``.
+        What the encoder read, (log10(power) + 4) / 4, the lowest band first; one frame is
+        ``seconds_per_frame``.
     encoder_hidden_states : np.ndarray [shape=(positions, encoder_dim)]
         Encoder output; one position is ``seconds_per_position``.
     audio_embeds : np.ndarray [shape=(audio_tokens, decoder_dim)]
         Projector output, as the decoder read it; one audio token is ``seconds_per_audio_token``.
-    nearest_ids, nearest_cosines : np.ndarray [shape=(audio_tokens, n_nearest)]
+    nearest_ids : np.ndarray [shape=(audio_tokens, n_nearest)]
         Text tokens nearest to each audio token by cosine in the decoder's embedding table, best first.
+    nearest_cosines : np.ndarray [shape=(audio_tokens, n_nearest)]
+        Their cosines, falling along each row.
     nearest_texts : tuple of tuple of str
         The same tokens as text.
     prompt_ids : np.ndarray [shape=(prompt_positions,)]
@@ -279,13 +282,17 @@ class Trace:
             return f"{self.projection}."
         return stage.description
 
+    def doubts(self, stage: Stage) -> tuple[str, ...]:
+        """Tell which weights behind a stage are not known to be trained: ``random weights: projector``."""
+        found: dict[str, list[str]] = {}
+        for origin in self.provenance:
+            if origin.part in stage.parts and not origin.trained:
+                found.setdefault(origin.label, []).append(origin.part)
+        return tuple(f"{label}: {', '.join(parts)}" for label, parts in found.items())
+
     def title(self, stage: Stage) -> str:
-        """Title of a stage; it says so if weights behind it are random or unverified."""
-        doubts: dict[str, list[str]] = {}
-        for p in self.provenance:
-            if p.part in stage.parts and not p.trained:
-                doubts.setdefault(p.label, []).append(p.part)
-        notes = [f"{label}: {', '.join(parts)}" for label, parts in doubts.items()]
+        """Title of a stage, with what there is to doubt about it."""
+        notes = self.doubts(stage)
         return f"{stage.title} ({'; '.join(notes)})" if notes else stage.title
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -24,7 +24,7 @@ from asrscope.files import write_text, written
 from asrscope.provenance import describe_weights
 from asrscope.training.augment import Augmentation, augment, stretch
 from asrscope.training.corpus import Source, Utterance
-from asrscope.training.run import join_processes, pad_batch, refuse_other
+from asrscope.training.run import join_processes, pad_batch, quick_precision, refuse_other
 
 __all__ = ["Clip", "cache_encodings", "load_encodings"]
 
@@ -79,7 +79,7 @@ def cache_encodings(
     Parameters
     ----------
     encoder : WhisperEncoder
-        The encoder; a copy in bfloat16 is used.
+        The encoder; a copy in numbers that the machine is quick with is used.
     source : Source
         The clips.
     folder : Path
@@ -104,8 +104,9 @@ def cache_encodings(
     state = join_processes()
     made_of = {"encoder": describe_weights("encoder", encoder, "").sha256, "copies": copies, "seed": seed}
     _claim(folder, made_of | source.identity)
-    shared: dict[int, object] = {id(p): p for p in encoder.parameters() if p.dtype == torch.bfloat16}
-    encoder = copy.deepcopy(encoder, shared).eval().bfloat16().to(state.device)
+    dtype = torch.bfloat16 if quick_precision(state.device) == "bf16" else torch.float32
+    shared: dict[int, object] = {id(p): p for p in encoder.parameters() if p.dtype == dtype}
+    encoder = copy.deepcopy(encoder, shared).eval().to(state.device, dtype)
     try:
         total = len(source)  # type: ignore[arg-type]
     except TypeError:  # a stream does not know

@@ -25,9 +25,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from asrscope.files import write_bytes, write_text
 from asrscope.loading.presets import Loaded
+from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
 from asrscope.projector import AudioProjector, TokenBinding, count_audio_tokens
-from asrscope.provenance import provenance_of, write_provenance
+from asrscope.provenance import PARTS, provenance_of, read_claims, write_provenance
 from asrscope.publishing import save_projector
 from asrscope.recognition.metrics import total_errors, word_errors
 from asrscope.training.curves import read_stages
@@ -41,6 +42,7 @@ __all__ = [
     "Prompt",
     "put_together",
     "read_nearest",
+    "read_projector",
     "recipe_for",
     "train_projector",
     "write_model",
@@ -59,7 +61,7 @@ class ProjectorRecipe(Recipe):
     ----------
     stage : {"warm", "joint"}
         By CTC over the decoder's embeddings, or through the frozen decoder.
-    stack_factor, hidden_size, norm, mlp, context, output, prompt_vectors : int or str
+    stack_factor, hidden_size, norm, mlp, output, prompt_vectors : int or str
         Architecture, see `asrscope.projector.AudioProjector`; bound, it is to the tokens of the transcripts.
     positions_per_batch : int
         Decoder positions (``warm``: audio tokens) in a batch, padding included.
@@ -85,7 +87,6 @@ class ProjectorRecipe(Recipe):
     hidden_size: int = 768
     norm: str = "rms"
     mlp: str = "swiglu"
-    context: int = 0
     output: str = "free"
     prompt_vectors: int = 0
     positions_per_batch: int = 3_500
@@ -222,7 +223,7 @@ def make_projector(
     encoder_dim: int, table: Tensor, recipe: ProjectorRecipe, vocabulary: Sequence[int] = (), space: int = 0
 ) -> AudioProjector:
     """Build the projector with random weights and outputs as long as the decoder's embeddings."""
-    names = ("norm", "mlp", "context", "output", "prompt_vectors")
+    names = ("norm", "mlp", "output", "prompt_vectors")
     projector = AudioProjector(
         encoder_dim,
         table.shape[1],
@@ -238,6 +239,35 @@ def make_projector(
         if recipe.prompt_vectors:  # at first, some words or other
             projector.prompt.copy_(table[torch.randint(len(table), (recipe.prompt_vectors,))])
     return projector
+
+
+def begin_with(projector: AudioProjector, folder: Path) -> dict[str, Any]:
+    """Load a finished projector, but for the list of tokens it was bound to; returns how it was made.
+
+    Raises
+    ------
+    ValueError
+        If the folder has no projector of these sizes.
+    """
+    module = f"{PARTS['projector']}."
+    stored = load_file(folder / "model.safetensors")
+    saved = {name.removeprefix(module): stored[name] for name in stored if name.startswith(module)} or stored
+    if "binding.vocabulary" in saved and projector.vocabulary:
+        saved["binding.vocabulary"] = projector.binding.vocabulary
+    try:
+        projector.load_state_dict(saved)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{folder}: expected a projector of the sizes that are to be trained, but found another: make "
+            f"sure that the recipes agree ({' '.join(str(error).split())[:300]})"
+        ) from error
+    recipe = folder / "recipe.json"
+    made: dict[str, Any] = (
+        json.loads(recipe.read_text(encoding="utf-8"))
+        if recipe.is_file()
+        else read_claims(folder).get("projector", {}).get("made_with", {})
+    )
+    return made
 
 
 class Batches:
@@ -389,7 +419,8 @@ def train_projector(
     held_out : Path, optional
         Encodings to measure on, in the place of a part of those to train on.
     start : Path, optional
-        A finished projector to begin with, of the same sizes: that of the other stage.
+        Folder of a finished projector of the same sizes to begin with: that of the other stage, or one that
+        `write_model` saved. It may come from another corpus: the tokens of a bound output are those of this.
     keep : sequence of int
         Steps after which the projector is kept in ``kept/STEP.safetensors``; 0 is before the first.
     watch : callable, optional
@@ -414,14 +445,10 @@ def train_projector(
     frequencies = Counter(token for ids in train.spellings for token in ids)
 
     torch.manual_seed(recipe.seed)
-    decoder = frozen_copy(
-        model.language_model, torch.bfloat16 if recipe.precision == "bf16" else torch.float32
-    )
-    table = decoder.get_input_embeddings().weight
+    table = model.get_input_embeddings().weight
     space = prompt.tokenizer.encode(" ", add_special_tokens=False)[0]
     projector = make_projector(clips[0].hidden.shape[1], table, recipe, sorted(frequencies), space)
-    if start is not None:
-        projector.load_state_dict(load_file(start / "model.safetensors"))
+    started_from = None if start is None else begin_with(projector, start)
     translator = Translator(projector, recipe)
     groups: list[dict[str, Any]] = [
         {"params": [p for p in translator.parameters() if p.requires_grad and p is not projector.prompt]}
@@ -434,7 +461,10 @@ def train_projector(
     made_of = {part: parts[part] for part in ("encoder", "decoder")}
     run = Run(folder, translator, optimizer, recipe, made_of=made_of, watch=watch)
     accelerator, device = run.accelerator, run.accelerator.device
-    decoder, table = decoder.to(device), table.to(device)
+    decoder = frozen_copy(
+        model.language_model, torch.bfloat16 if run.precision == "bf16" else torch.float32
+    ).to(device)
+    table = decoder.get_input_embeddings().weight
     warm, lengths = recipe.stage == "warm", train.lengths()
     run.begin(lengths)
 
@@ -459,12 +489,8 @@ def train_projector(
                         *answer_logits(decoder, embeds, labels), reduction="sum"
                     )
                 run.backward(loss / wanted, weight)
-        run.update(len(batch))
+        run.update(len(batch), lambda: evaluate(projector, decoder, test))
         keep_projector(run, projector, keep)
-        if run.due(recipe.save_every):
-            run.save()
-        if run.due(recipe.evaluate_every):
-            run.evaluate(lambda: evaluate(projector, decoder, test))
 
     def write(target: Path) -> None:
         write_weights(projector, target / "model.safetensors")
@@ -475,7 +501,7 @@ def train_projector(
         settings=projector.settings,
         instruction=prompt.instruction,
         trained_on={"clips": len(train.clips), "hours": round(sum(c.seconds for c in train.clips) / 3600, 2)},
-        started_from=None if start is None else json.loads((start / "recipe.json").read_text("utf-8")),
+        started_from=started_from,
     )
 
 
@@ -568,6 +594,17 @@ def read_nearest(
     return str(tokenizer.decode(tokens.tolist())).strip()
 
 
+def read_projector(folder: Path, model: AsrScopeForConditionalGeneration) -> AudioProjector:
+    """Load the projector that `train_projector` left in a folder, trained between the parts of a model."""
+    made = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    # Earlier ones say that they see no neighbors, as none does now.
+    settings = {name: value for name, value in made["settings"].items() if name != "context"}
+    config = model.config
+    projector = AudioProjector(config.audio_config.d_model, config.text_config.hidden_size, **settings)
+    projector.load_state_dict(load_file(folder / "model.safetensors"))
+    return projector.eval()
+
+
 def write_model(
     loaded: Loaded, projector: Path, target: Path, *, seconds: float = 0.0, whole: bool = True
 ) -> Path:
@@ -599,14 +636,12 @@ def write_model(
         if whole and part.trained is not None
     }
     claims["projector"] = {"trained": True, "made_with": made}
-    config, settings = model.config, made["settings"]
-    bridge = AudioProjector(config.audio_config.d_model, config.text_config.hidden_size, **settings)
-    bridge.load_state_dict(load_file(projector / "model.safetensors"))
-    model.multi_modal_projector = bridge
-    for name, value in settings.items():
+    config = model.config
+    model.multi_modal_projector = bridge = read_projector(projector, model)
+    for name, value in bridge.settings.items():
         setattr(config, name if name == "stack_factor" else f"projector_{name}", value)
-    processor.stack_factor, processor.instruction = settings["stack_factor"], made["instruction"]
-    if settings["prompt_vectors"]:
+    processor.stack_factor, processor.instruction = bridge.stack_factor, made["instruction"]
+    if bridge.prompt_vectors:
         config.prompt_token_id = processor.tokenizer.convert_tokens_to_ids(PROMPT_TOKEN)
     config.trained_seconds = max(float(config.trained_seconds), seconds)
     if whole:

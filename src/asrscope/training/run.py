@@ -26,12 +26,22 @@ from torch import Tensor, nn
 from asrscope.files import alone_in, write_text
 from asrscope.training.curves import compact, end_last_line, read_log
 
-__all__ = ["Recipe", "Run", "Watch", "changed", "even_batches", "fill_batches", "join_processes", "pad_batch"]
+__all__ = [
+    "Recipe",
+    "Run",
+    "Watch",
+    "changed",
+    "even_batches",
+    "fill_batches",
+    "join_processes",
+    "pad_batch",
+    "quick_precision",
+]
 
 STRETCH = 2000  # items that are sorted by length together
 WARMUP = 500  # steps over which the learning rate rises, in a run of at least twenty times as many
 LOG_EVERY = 50  # steps between two lines of the log, in a run of at least twenty times as many
-PRECISIONS = {"bf16": "bf16", "fp32": "no", "fp16": "fp16"}  # as accelerate calls them
+PRECISIONS = ("auto", "bf16", "fp32", "fp16")
 # What may differ from one start of a run to the next: how far it goes, and how it is computed.
 FREE = ("steps", "precision", "accumulate", "save_every", "evaluate_every")
 
@@ -52,8 +62,9 @@ class Recipe:
         Its highest value.
     seed : int
         Of everything.
-    precision : {"bf16", "fp32", "fp16"}
+    precision : {"auto", "bf16", "fp32", "fp16"}
         Numbers of the forward and backward passes; weights and optimizer keep 32 bits. ``fp16`` needs a GPU.
+        ``auto``: see `quick_precision`.
     accumulate : int
         Turns in which each process works through its share of a batch: more turns, less memory.
     save_every, evaluate_every : int
@@ -68,7 +79,7 @@ class Recipe:
     steps: int = 2_000
     learning_rate: float = 1e-3
     seed: int = 0
-    precision: str = "bf16"
+    precision: str = "auto"
     accumulate: int = 1
     save_every: int = 500
     evaluate_every: int = 500
@@ -116,6 +127,19 @@ def changed(recipe: AnyRecipe, settings: Iterable[str]) -> AnyRecipe:
     return type(recipe)(**values)
 
 
+def quick_precision(device: torch.device) -> str:
+    """Choose ``bf16`` where the hardware itself multiplies such numbers, else ``fp32``.
+
+    Elsewhere each is converted before it is used, which makes an encoder about a hundred times slower.
+    """
+    if device.type == "cuda":
+        own = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:  # of AMX, AVX-512 or ARM; a torch that cannot tell is too old to make use of them everywhere
+        able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        own = any(able[name] for name in able if name.endswith("bf16"))
+    return "bf16" if own else "fp32"
+
+
 def join_processes() -> PartialState:
     """Meet the other processes that a launcher started, on GPUs where there are any."""
     # The others wait while the first evaluates or reads a corpus, perhaps for hours.
@@ -158,10 +182,11 @@ class Run:
         made_of: Mapping[str, Any] | None = None,
         watch: Watch | None = None,
     ) -> None:
-        join_processes()
+        device = join_processes().device
+        self.precision = quick_precision(device) if recipe.precision == "auto" else recipe.precision
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
-            mixed_precision=PRECISIONS[recipe.precision],
+            mixed_precision="no" if self.precision == "fp32" else self.precision,
             gradient_accumulation_steps=recipe.accumulate,
         )
         self.folder, self.recipe, self.steps = folder, recipe, recipe.steps
@@ -265,8 +290,16 @@ class Run:
         self._shares += part.detach() * (weight > 0)
         self.accelerator.backward(part * weight)
 
-    def update(self, utterances: int) -> None:
-        """Take the step, count and log it; ``utterances`` are those of the whole batch."""
+    def update(self, utterances: int, measure: Callable[[], dict[str, float]] | None = None) -> None:
+        """Take the step, count and log it; save and measure where it is time.
+
+        Parameters
+        ----------
+        utterances : int
+            Those of the whole batch.
+        measure : callable, optional
+            Measures the model on what was held out, in the first process; what it finds is logged.
+        """
         self.loss = float(self.accelerator.reduce(self._shares, "sum"))
         self._shares = torch.zeros_like(self._shares)
         norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), 1.0))
@@ -293,6 +326,12 @@ class Run:
                 values["gradient_norm"] = round(norm, 3)
             self.log(**values, learning_rate=self.optimizer.param_groups[0]["lr"])
             self._window, self._skipped = [], 0
+        if self.due(self.recipe.save_every):
+            self.save()
+        if measure is not None and self.due(self.recipe.evaluate_every):
+            if self.is_main and (found := measure()):
+                self.log(**found)
+            self._since = time.perf_counter()  # time spent on evaluation is not training time
 
     def due(self, every: int) -> bool:
         """Tell whether it is time for what is done every so many steps, and at the end."""
@@ -312,13 +351,6 @@ class Run:
                 file.write(json.dumps(line) + "\n")
             if self._watch is not None:
                 self._watch(self, line)
-        self._since = time.perf_counter()  # time spent on evaluation is not training time
-
-    def evaluate(self, measure: Callable[[], dict[str, float]]) -> None:
-        """Let the first process measure the model, and log what it finds."""
-        if self.is_main and (found := measure()):
-            self.log(**found)
-        self._since = time.perf_counter()
 
     def finish(self, part: str, write: Callable[[Path], None], **measured: Any) -> Path:
         """Save the trained part with its curve; ``recipe.json`` comes last and marks it finished.
@@ -345,6 +377,7 @@ class Run:
             write_text(target / "training.json", json.dumps(curve) + "\n")
             made = {
                 **asdict(self.recipe),
+                "precision": self.precision,
                 "hours": round(self.seconds / 3600, 2),
                 "utterances": self.utterances,
                 "processes": self.accelerator.num_processes,
