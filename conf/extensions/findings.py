@@ -28,11 +28,15 @@ def named(expression: str, facts: Mapping[str, Fact]) -> tuple[str, dict[str, An
     values: dict[str, Any] = {}
 
     def replace(match: re.Match[str]) -> str:
-        if match[0] not in facts:
-            return match[0]
-        name = f"fact_{len(values)}"
-        values[name] = facts[match[0]].value
-        return name
+        name, rest = match[0], ""
+        while name not in facts:  # what follows a fact's name may be a method of its value
+            name, dot, last = name.rpartition(".")
+            if not dot:
+                return match[0]
+            rest = f".{last}{rest}"
+        short = f"fact_{len(values)}"
+        values[short] = facts[name].value
+        return short + rest
 
     return re.sub(r"[a-z]\w*(?:[.-]\w+)+", replace, expression), values
 
