@@ -53,6 +53,7 @@ extensions = [
     "reproducible",
     "bokeh_gallery",
     "facts",
+    "findings",
     "diagrams",
     "questions",
     "mathml",

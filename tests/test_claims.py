@@ -322,3 +322,26 @@ def test_glm_asr_nano_is_larger_than_its_decoder():
     counts = systems.parameters_of(systems.build("glmasr"))
     assert counts["decoder"] == pytest.approx(1.5e9, rel=0.02)
     assert counts["all"] > 1.4 * counts["decoder"]
+
+
+def test_the_decoder_reads_more_than_the_nearest_tokens():
+    import asrscope
+    from asrscope.recognition.metrics import total_errors, word_errors
+
+    model, processor = asrscope.load("tiny")
+    table = model.get_input_embeddings().weight.detach()
+    unit = table / table.norm(dim=1, keepdim=True)
+
+    def snap(_module, _given, audio):
+        return table[(audio / audio.norm(dim=-1, keepdim=True) @ unit.T).argmax(dim=-1)]
+
+    def wrong() -> float:
+        texts = [asrscope.trace(model, processor, clip.path).text for clip in asrscope.load_samples()]
+        said = [clip.text for clip in asrscope.load_samples()]
+        return total_errors([word_errors(*pair) for pair in zip(said, texts, strict=True)]).rate
+
+    usual = wrong()
+    hook = model.multi_modal_projector.register_forward_hook(snap)
+    snapped = wrong()
+    hook.remove()
+    assert snapped > 1.3 * usual

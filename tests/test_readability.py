@@ -32,6 +32,7 @@ def paragraphs(text: str) -> list[list[str]]:
             lines.append(line)
     text = "\n".join(lines)
     text = re.sub(r"\$\$.*?\$\$", "", text, flags=re.DOTALL)
+    text = re.sub(r"\{holds\}`[^`]*`", "", text)  # a mark behind a sentence, no word of it
     text = re.sub(r"^\s*(\||#|:|\().*$", "\n", text, flags=re.MULTILINE)
     text = re.sub(r"^\s*- \[[ x]\] (.*)$", r"\n\n\1\n\n", text, flags=re.MULTILINE)  # a choice, its reason
     text = re.sub(r"^\s*([-*]|\d+\.)\s+", "\n\n", text, flags=re.MULTILINE)

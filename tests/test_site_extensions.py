@@ -347,3 +347,40 @@ def test_headings_of_the_navigation_state_their_level():
     accessible.mend(None, "page", "page.html", context, None)
     assert context["furo_navigation_tree"] == '<p class="caption" role="heading" aria-level="2">Course</p>'
     assert context["body"] == '<div role="list"><div role="listitem">Source</div></div>'
+
+
+FINDINGS = CONF.replace('"mathml", ', '"mathml", "bokeh_gallery", "findings", ')
+
+
+def test_a_sentence_is_held_by_what_the_page_computes(tmp_path):
+    page = (
+        "# Page\n\n```{bokeh-figure}\nrate = 0.163\n```\n\n"
+        'It is {found}`f"{rate:.0%}"`.{holds}`0 < rate < 1 and chain.stages.bit_length() == 3` So.\n'
+    )
+    html, warnings = build(tmp_path, page, FINDINGS)
+    assert warnings == ""
+    assert '>16%</abbr>.<sup><abbr class="holds" title="checked when this page was built' in html
+
+
+@pytest.mark.parametrize(
+    "said, told",
+    [
+        ("{holds}`rate > 1`", "the page says what no longer holds: rate > 1 (rate = 0.163)"),
+        ("{holds}`chain.stages > 6`", "the page says what no longer holds: chain.stages > 6 (fact_0 = 5)"),
+        ("{holds}`other > 1`", "holds: NameError: name 'other' is not defined, in: other > 1"),
+        ("{found}`rate +`", "found: SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_sentence_that_no_longer_holds_is_a_warning(tmp_path, said, told):
+    _html, warnings = build(
+        tmp_path, f"# Page\n\n```{{bokeh-figure}}\nrate = 0.163\n```\n\nTrue. {said}\n", FINDINGS
+    )
+    assert told in warnings
+
+
+def test_without_figures_no_sentence_is_judged(tmp_path):
+    conf = FINDINGS + 'sphinx_gallery_conf = {{"plot_gallery": False}}\n'
+    conf += 'def setup(app):\n    app.add_config_value("sphinx_gallery_conf", {{}}, "")\n'
+    html, warnings = build(tmp_path, "# Page\n\nIt is {found}`rate`. {holds}`rate > 1`\n", conf)
+    assert warnings == ""
+    assert "It is …." in html

@@ -1,9 +1,10 @@
 """Every number that the pages state about models, clip and measurements, computed from its origin.
 
 ``full.*`` describes the large pair: its published configurations come with the package, and its parameters
-are counted in models that are built from them without weights. ``tiny.*`` describes the bundled model, and
-``clip.*`` the first sample clip, which the lectures follow. What was measured is in ``facts_measured``, the
-systems of others are in ``facts_systems``. A fact that no page states has no place here.
+are counted in models that are built from them without weights. ``tiny.*`` describes the bundled model,
+``small.*`` the pair that understands people; ``clip.*`` is what tiny makes of the first shipped clip, and
+``person.*`` what small makes of a person's sentence. What was measured is in ``facts_measured``, the systems
+of others are in ``facts_systems``. A fact that no page states has no place here.
 """
 
 from functools import cache
@@ -12,17 +13,19 @@ from typing import Any
 import soundfile
 import torch
 from facts import Fact
-from facts_measured import audited, measured
+from facts_measured import audited, heard_people, measured
 from facts_systems import native, published
 
 import asrscope
 from asrscope.audio import SAMPLE_RATE
+from asrscope.audio.samples import load_person
 from asrscope.features import DYNAMIC_RANGE, FRAMES_PER_SECOND, HOP_LENGTH, N_FFT
 from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.loading.pair import PINNED
 from asrscope.loading.presets import PAIRS
 from asrscope.loading.room import estimate
 from asrscope.projector import AudioProjector
+from asrscope.recognition.metrics import word_errors
 from asrscope_course import flops, sizes
 
 Facts = dict[str, Fact]
@@ -40,8 +43,11 @@ def load_facts() -> Facts:
     return {
         **_audio(),
         **_clip(),
+        **_person(),
         **_sizes("tiny", tiny()[0], ("mb", 1e6)),
         **_tiny(),
+        **_sizes("small", small()[0], ("mb", 1e6)),
+        **heard_people(CHECKPOINTS / "small"),
         **full(),
         **published(),
         **native(),
@@ -53,6 +59,12 @@ def load_facts() -> Facts:
 def tiny() -> tuple[Any, Any]:
     """Return the bundled model and its processor."""
     return asrscope.load("tiny")
+
+
+@cache
+def small() -> tuple[Any, Any]:
+    """Return the pair of published parts and its processor."""
+    return asrscope.load("small")
 
 
 def _audio() -> Facts:
@@ -84,17 +96,7 @@ def _clip() -> Facts:
     origin = next(part.source for part in random.provenance if part.part == "projector")
     cosines = [float(each.nearest_cosines[:, 0].mean()) for each in (trace, random)]
     name = f"trace of {trace.name}"
-    return {
-        "clip.seconds": Fact(trace.duration, f"{name}: samples / sampling rate", ".2f"),
-        "clip.samples": Fact(trace.waveform.size, f"{name}: length of waveform"),
-        "clip.frames": Fact(trace.log_mel.shape[1], f"{name}: columns of log_mel"),
-        "clip.positions": Fact(len(trace.encoder_hidden_states), f"{name}: rows of encoder_hidden_states"),
-        "clip.audio_tokens": Fact(len(trace.audio_embeds), f"{name}: rows of audio_embeds"),
-        "clip.prompt_positions": Fact(len(trace.prompt_ids), f"{name}: length of prompt_ids"),
-        "clip.tokens": Fact(len(trace.tokens), f"{name}: written tokens"),
-        "clip.words": Fact(len(trace.words), f"{name}: written words"),
-        "clip.text": Fact(trace.text, f"{name}: what the decoder wrote"),
-        "clip.reference": Fact(sample.text, f"transcript of {sample.name}"),
+    return _stages("clip", trace, sample.text) | {
         "clip.nearest_cosine.trained": Fact(
             cosines[0], f"{name}: mean cosine to the nearest text token", ".2f"
         ),
@@ -102,6 +104,38 @@ def _clip() -> Facts:
             cosines[1], f"the same with an untrained projector ({origin})", ".2f"
         ),
     }
+
+
+def _person() -> Facts:
+    """Return what the two models make of a person's sentence."""
+    person = load_person()
+    traces = [asrscope.trace(*pair(), person.path, name=person.name) for pair in (small, tiny)]
+    wrong = [word_errors(person.text, trace.text).errors for trace in traces]
+    return _stages("person", traces[0], person.text) | {
+        "person.errors": Fact(wrong[0], f"words of {person.name} that small has wrong"),
+        "person.tiny.text": Fact(traces[1].text, f"trace of {person.name} by tiny: what it wrote"),
+        "person.tiny.errors": Fact(wrong[1], f"words of {person.name} that tiny has wrong"),
+        "person.confidence": Fact(traces[0].confidence, f"how sure small was of {person.name}", ".2f"),
+        "person.tiny.confidence": Fact(traces[1].confidence, f"how sure tiny was of {person.name}", ".2f"),
+    }
+
+
+def _stages(prefix: str, trace: Any, reference: str) -> Facts:
+    """Return the sizes of a trace's stages, and its texts."""
+    name = f"trace of {trace.name}"
+    facts = {
+        "seconds": Fact(trace.duration, f"{name}: samples / sampling rate", ".2f"),
+        "samples": Fact(trace.waveform.size, f"{name}: length of waveform"),
+        "frames": Fact(trace.log_mel.shape[1], f"{name}: columns of log_mel"),
+        "positions": Fact(len(trace.encoder_hidden_states), f"{name}: rows of encoder_hidden_states"),
+        "audio_tokens": Fact(len(trace.audio_embeds), f"{name}: rows of audio_embeds"),
+        "prompt_positions": Fact(len(trace.prompt_ids), f"{name}: length of prompt_ids"),
+        "tokens": Fact(len(trace.tokens), f"{name}: written tokens"),
+        "words": Fact(len(trace.words), f"{name}: written words"),
+        "text": Fact(trace.text, f"{name}: what the decoder wrote"),
+        "reference": Fact(reference, f"transcript of {trace.name}"),
+    }
+    return {f"{prefix}.{key}": fact for key, fact in facts.items()}
 
 
 def _parts(model: Any) -> dict[str, torch.nn.Module]:
@@ -119,7 +153,7 @@ def _sizes(name: str, model: Any, unit: tuple[str, float]) -> Facts:
     stride = encoder.conv1.stride[0] * encoder.conv2.stride[0]
     position_ms = 1000 * stride * HOP_LENGTH / SAMPLE_RATE
     k = projector.stack_factor
-    nope = sum(not rope for rope in text.no_rope_layers)
+    nope = sum(not rope for rope in getattr(text, "no_rope_layers", ()))  # of SmolLM3 alone
     counts = {part: sizes.count_parameters(module) for part, module in _parts(model).items()}
     total, trained = sum(counts.values()), counts["projector"]
     cache_bytes = sizes.cache_bytes_per_token(text)

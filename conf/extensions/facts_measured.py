@@ -66,6 +66,20 @@ def _rates(name: str, result: dict[str, Any], source: str) -> Facts:
     }
 
 
+def heard_people(folder: Path) -> Facts:
+    """Return how many words each system has wrong in what people said, all sources together."""
+    sources = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["sources"]
+    systems = {"small": "small", "tiny": "tiny", "whisper": "Whisper's own decoder"}
+    facts = {}
+    for name, system in systems.items():
+        result = sources["together"][system]
+        told = f"metrics.json of small: {system} on {result['clips']} recordings of people"
+        facts[f"{name}.wer.people"] = Fact(result["wer"], told, ".2f")
+        interval = f"{result['low']:.2f} to {result['high']:.2f}"
+        facts[f"{name}.wer.people.interval"] = Fact(interval, f"{told}: 95 % bootstrap interval of the WER")
+    return facts
+
+
 def audited(record: Path = RECORD) -> Facts:
     """Return what ``nox -s audit`` tried, found and weighed, each with what the record says it counts."""
     found = json.loads(record.read_text(encoding="utf-8"))
