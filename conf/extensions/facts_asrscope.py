@@ -3,7 +3,8 @@
 ``full.*`` describes the large pair: its published configurations come with the package, and its parameters
 are counted in models that are built from them without weights. ``tiny.*`` describes the bundled model, and
 ``clip.*`` the first sample clip, which the lectures follow. What was measured is in ``facts_measured``, the
-systems of others are in ``facts_systems``. A fact that no page states has no place here.
+case that the classes follow in ``facts_case``, the systems of others are in ``facts_systems``. A fact that no
+page states has no place here.
 """
 
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Any
 import soundfile
 import torch
 from facts import Fact
+from facts_case import case
 from facts_measured import audited, measured
 from facts_systems import native, published
 
@@ -41,6 +43,7 @@ def load_facts() -> Facts:
     return {
         **_audio(),
         **_clip(),
+        **case(),
         **_sizes("tiny", tiny()[0], ("mb", 1e6)),
         **_tiny(),
         **full(),
