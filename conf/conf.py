@@ -54,6 +54,7 @@ extensions = [
     "bokeh_gallery",
     "facts",
     "diagrams",
+    "landing",
     "questions",
     "mathml",
     "myst_parser",

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -32,7 +32,7 @@ from markupsafe import Markup
 from asrscope.audio import SAMPLE_RATE, wav_bytes
 from asrscope.files import write_text
 from asrscope.plots.theme import theme_css
-from asrscope.plots.words import chance, number, spoken_words, visible
+from asrscope.plots.words import chance, number, spoken_words, unmatched, visible
 from asrscope.scope.traces import Trace
 
 _templates = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
@@ -93,6 +93,8 @@ class Player(_Piece):
         A complete WAV file.
     words : tuple of (str, float, float)
         Words in it, with start and end in seconds.
+    missed : tuple of bool
+        Which of them were not written as they were said.
     """
 
     assets: ClassVar[str] = "clock/clock"
@@ -101,11 +103,13 @@ class Player(_Piece):
     seconds: float
     wav: bytes = field(repr=False)  # thousands of characters in every notebook
     words: tuple[tuple[str, float, float], ...] = ()
+    missed: tuple[bool, ...] = ()
 
     def to_html(self) -> str:
         """Write it as one ``<figure>`` element; its words are hidden until the clock's script comes."""
         data = base64.b64encode(self.wav).decode("ascii")
-        return render("player.html", name=self.name, seconds=self.seconds, words=self.words, data=data)
+        words = zip(self.words, self.missed or (False,) * len(self.words), strict=True)
+        return render("player.html", name=self.name, seconds=self.seconds, words=list(words), data=data)
 
 
 def player(trace: Trace) -> Player:
@@ -126,7 +130,9 @@ def player(trace: Trace) -> Player:
     ValueError
         If the trace has no samples.
     """
-    return listen(trace.waveform, trace.name, words=spoken_words(trace))
+    words = spoken_words(trace)
+    missed = unmatched([text for text, *_ in words], [word.text for word in trace.words])
+    return replace(listen(trace.waveform, trace.name, words=words), missed=missed)
 
 
 def listen(

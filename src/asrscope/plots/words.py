@@ -6,6 +6,7 @@ stand in HTML.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from functools import partial
 from typing import TypedDict
 
@@ -105,6 +106,22 @@ def spoken_words(trace: Trace) -> tuple[tuple[str, float, float], ...]:
         return trace.reference_words
     timed = zip(trace.words, word_times(trace), strict=True)
     return tuple((word.text, *time) for word, time in timed if time is not None)
+
+
+def unmatched(words: Sequence[str], others: Sequence[str]) -> tuple[bool, ...]:
+    """Tell of each word whether it has no twin in another text; case and punctuation do not count."""
+    first, second = ([word.casefold().strip(".,;:!?\"'()") for word in text] for text in (words, others))
+    alone = [True] * len(words)
+    for block in SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks():
+        alone[block.a : block.a + block.size] = [False] * block.size
+    return tuple(alone)
+
+
+def wrong_words(trace: Trace) -> tuple[bool, ...]:
+    """Tell of each written word whether it was not said; of none where what was said is not known."""
+    if trace.reference is None:
+        return (False,) * len(trace.words)
+    return unmatched([word.text for word in trace.words], trace.reference.split())
 
 
 def word_times(trace: Trace) -> Times:
