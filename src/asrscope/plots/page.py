@@ -32,7 +32,7 @@ from markupsafe import Markup
 from asrscope.audio import SAMPLE_RATE, wav_bytes
 from asrscope.files import write_text
 from asrscope.plots.theme import theme_css
-from asrscope.plots.words import chance, number, spoken_words, unmatched, visible
+from asrscope.plots.words import chance, number, spelling, spoken_words, unmatched, visible
 from asrscope.scope.traces import Trace
 
 _templates = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
@@ -95,6 +95,8 @@ class Player(_Piece):
         Words in it, with start and end in seconds.
     missed : tuple of bool
         Which of them were not written as they were said.
+    spelled : tuple of str
+        What the projector makes of each of them, to be read below it.
     """
 
     assets: ClassVar[str] = "clock/clock"
@@ -104,21 +106,25 @@ class Player(_Piece):
     wav: bytes = field(repr=False)  # thousands of characters in every notebook
     words: tuple[tuple[str, float, float], ...] = ()
     missed: tuple[bool, ...] = ()
+    spelled: tuple[str, ...] = ()
 
     def to_html(self) -> str:
         """Write it as one ``<figure>`` element; its words are hidden until the clock's script comes."""
         data = base64.b64encode(self.wav).decode("ascii")
-        words = zip(self.words, self.missed or (False,) * len(self.words), strict=True)
-        return render("player.html", name=self.name, seconds=self.seconds, words=list(words), data=data)
+        nothing = ("",) * len(self.words)
+        words = list(zip(self.words, self.missed or nothing, self.spelled or nothing, strict=True))
+        return render("player.html", name=self.name, seconds=self.seconds, words=words, data=data)
 
 
-def player(trace: Trace) -> Player:
+def player(trace: Trace, *, spelled: bool = False) -> Player:
     """Make a player for the waveform of a trace, with its words where their times are known.
 
     Parameters
     ----------
     trace : Trace
         Its waveform is played, its name is shown.
+    spelled : bool
+        Show below each word the nearest text tokens of its sound.
 
     Returns
     -------
@@ -132,7 +138,8 @@ def player(trace: Trace) -> Player:
     """
     words = spoken_words(trace)
     missed = unmatched([text for text, *_ in words], [word.text for word in trace.words])
-    return replace(listen(trace.waveform, trace.name, words=words), missed=missed)
+    letters = spelling(trace) if spelled and words else ()
+    return replace(listen(trace.waveform, trace.name, words=words), missed=missed, spelled=letters)
 
 
 def listen(

@@ -22,7 +22,7 @@ from asrscope import plots
 from asrscope.audio import wav_bytes
 from asrscope.files import write_text
 from asrscope.plots.page import make_page, render, resource
-from asrscope.plots.words import VIEWS, counted, wrong_words
+from asrscope.plots.words import VIEWS, counted, spelling, wrong_words
 from asrscope.scope.stages import STAGES
 from asrscope.scope.traces import ARRAY_AXES, Provenance, Trace
 
@@ -132,6 +132,7 @@ def _page(trace: Trace, control: Trace | None) -> str:
         "report.html",
         trace=trace,
         wrong=wrong_words(trace),
+        spelled=spelling(trace),
         audio=base64.b64encode(wav_bytes(trace.waveform)).decode("ascii"),
         rivals=[_rival(each) for each in (trace, control) if each is not None],
         sections=[_section(trace, control, key) for key in plots.PLOTS],

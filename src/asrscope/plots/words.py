@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import partial
+from itertools import pairwise
 from typing import TypedDict
 
 import numpy as np
@@ -106,6 +107,15 @@ def spoken_words(trace: Trace) -> tuple[tuple[str, float, float], ...]:
         return trace.reference_words
     timed = zip(trace.words, word_times(trace), strict=True)
     return tuple((word.text, *time) for word, time in timed if time is not None)
+
+
+def spelling(trace: Trace) -> tuple[str, ...]:
+    """Write the nearest text tokens of the sound of each spoken word, up to where the next word begins."""
+    starts = [start for _, start, _ in spoken_words(trace)]
+    tokens = [visible(text.strip() or text) for texts in trace.nearest_texts for text in texts[:1]]
+    edges = [0, *(round(start / trace.seconds_per_audio_token) for start in starts[1:]), len(tokens)]
+    space = "" if all(len(token) == 1 for token in tokens) else " "  # letters stand close, pieces apart
+    return tuple(space.join(tokens[first:last]) for first, last in pairwise(edges))
 
 
 def unmatched(words: Sequence[str], others: Sequence[str]) -> tuple[bool, ...]:
