@@ -55,6 +55,7 @@ extensions = [
     "facts",
     "findings",
     "diagrams",
+    "landing",
     "questions",
     "mathml",
     "myst_parser",

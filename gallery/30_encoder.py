@@ -6,15 +6,16 @@ The encoder
 
 **What happens to time, and what does one position know?**
 
-The encoder turns spectrogram frames into vectors. It makes them fewer, and it lets each of them take in
-the whole clip. This page measures both, layer by layer.
+The encoder turns spectrogram frames into vectors. It makes them fewer, and it lets each
+of them take in the whole clip. This page measures both, layer by layer.
 """
 
 # %%
 # Time is halved
 # --------------
-# Two convolutions stand at the entrance. **Predict:** the clip has an even number of frames. How many
-# vectors come out of the first convolution, and how many out of the second?
+# Two convolutions stand at the entrance. **Predict:** the clip has an even number of
+# frames. How many vectors come out of the first convolution, and how many out of the
+# second?
 
 # sphinx_gallery_thumbnail_number = 2
 import numpy as np
@@ -24,7 +25,12 @@ import asrscope
 from asrscope import plots
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import SECONDS_PER_FRAME
-from asrscope.inside.context import STRETCH, change_by_distance, change_by_layer, layer_states
+from asrscope.inside.context import (
+    STRETCH,
+    change_by_distance,
+    change_by_layer,
+    layer_states,
+)
 
 model, processor = asrscope.load("tiny")
 encoder = model.audio_tower
@@ -37,52 +43,69 @@ with torch.no_grad():
     after_first = encoder.conv1(features)
     after_second = encoder.conv2(torch.nn.functional.gelu(after_first))
 print(f"log-mel:            {tuple(features.shape[1:])}  bands x frames")
-print(f"first convolution:  {tuple(after_first.shape[1:])}  stride {encoder.conv1.stride[0]}")
-print(f"second convolution: {tuple(after_second.shape[1:])}  stride {encoder.conv2.stride[0]}")
+print(
+    f"first convolution:  {tuple(after_first.shape[1:])}  stride"
+    f" {encoder.conv1.stride[0]}"
+)
+print(
+    f"second convolution: {tuple(after_second.shape[1:])}  stride"
+    f" {encoder.conv2.stride[0]}"
+)
 print(f"one position each {1000 * SECONDS_PER_POSITION:g} ms")
 
 # %%
 # The output
 # ----------
-# After the convolutions come the transformer layers. They keep the shape and change the content.
-# **Predict:** will the words be visible in the picture?
+# After the convolutions come the transformer layers. They keep the shape and change the
+# content. **Predict:** will the words be visible in the picture?
 
-print(f"{len(encoder.layers)} layers; output {trace.encoder_hidden_states.shape}, positions x dimensions")
+print(
+    f"{len(encoder.layers)} layers; output {trace.encoder_hidden_states.shape},"
+    " positions x dimensions"
+)
 plots.show(plots.encoder_output(trace))
 plots.player(trace)
 
 # %%
-# The vertical axis has no order: dimension 7 is no neighbor of dimension 8. So look for columns that
-# change together. To learn more we have to compare vectors.
+# The vertical axis has no order: dimension 7 is no neighbor of dimension 8. So look for
+# columns that change together. To learn more we have to compare vectors.
 #
 # Which moments are alike?
 # ------------------------
-# The cosine between every two positions, at the entrance and after some of the layers. The mean vector is
-# subtracted first; otherwise all cosines are high. **Predict:** where will the first picture have bright
-# squares, and what will the layers do to them?
+# The cosine between every two positions, at the entrance and after some of the layers.
+# The mean vector is subtracted first; otherwise all cosines are high. **Predict:**
+# where will the first picture have bright squares, and what will the layers do to them?
 
 states = layer_states(encoder, trace.log_mel)  # (levels, positions, encoder_dim)
 last, step = len(encoder.layers), SECONDS_PER_POSITION
-titles = {0: "Before the layers", 1: "After layer 1", last // 2: f"After layer {last // 2}"}
+titles = {
+    0: "Before the layers",
+    1: "After layer 1",
+    last // 2: f"After layer {last // 2}",
+}
 titles[last] = f"After layer {last}, the last"
 panels = {title: states[level] for level, title in titles.items()}
 plots.show(plots.similarity(panels, step, name="similarity", trace=trace))
 
 # %%
-# Play the clip: the lines cross at the moment that you hear. A bright square on the diagonal is a stretch
-# of sound that the encoder treats as one. A bright spot elsewhere means that two moments are alike although
-# they are far apart: the same sound spoken twice, say, or two silences.
+# Play the clip: the lines cross at the moment that you hear. A bright square on the
+# diagonal is a stretch of sound that the encoder treats as one. A bright spot elsewhere
+# means that two moments are alike although they are far apart: the same sound spoken
+# twice, say, or two silences.
 #
 # How far does a position look?
 # -----------------------------
-# We silence a tenth of a second of the *picture* in the middle of the clip and see which vectors move, and
-# how far, compared with their length. **Predict:** how many positions move before the first layer, and how
-# many after it?
+# We silence a tenth of a second of the *picture* in the middle of the clip and see
+# which vectors move, and how far, compared with their length. **Predict:** how many
+# positions move before the first layer, and how many after it?
 
 start = features.shape[2] // 4 * 2
 change = change_by_layer(encoder, trace.log_mel, start, start + STRETCH)
 names = ["convolutions", *[f"layer {number}" for number in range(1, last + 1)]]
-counts = [f"{name}: {(row > 0).sum()} of {row.size} move" for name, row in zip(names, change, strict=True)]
+counts = [
+    f"{name}: {(row > 0).sum()} of {row.size} move"
+    for name, row in zip(names, change, strict=True)
+]
 print(*counts, sep="\n")
 span = (start * SECONDS_PER_FRAME, (start + STRETCH) * SECONDS_PER_FRAME)
 reach = plots.time_map(
@@ -100,53 +123,85 @@ reach = plots.time_map(
 plots.show(reach)
 
 # %%
-# Before the layers only the neighbors move: that is how far two convolutions see. Attention carries
-# information from anywhere to anywhere in one step, so after the first layer nothing stands still. How much
-# it moves is another matter. **Predict:** how far away do vectors still move by a tenth of their length? We
-# silence stretches all over the clip, one at a time, and average by distance.
+# Before the layers only the neighbors move: that is how far two convolutions see.
+# Attention carries information from anywhere to anywhere in one step, so after the
+# first layer nothing stands still. How much it moves is another matter. **Predict:**
+# how far away do vectors still move by a tenth of their length? We silence stretches
+# all over the clip, one at a time, and average by distance.
 
 by_distance = change_by_distance(encoder, trace.log_mel)
 milliseconds = 1000 * step * np.arange(by_distance.shape[1])
 far = []
 for name, row in zip(names, by_distance, strict=True):
-    tenth, hundredth = (milliseconds[np.flatnonzero(row > least)[-1]] for least in (0.1, 0.01))
-    far.append(f"{name:12} a tenth of the length up to {tenth:.0f} ms, a hundredth up to {hundredth:.0f} ms")
+    tenth, hundredth = (
+        milliseconds[np.flatnonzero(row > least)[-1]] for least in (0.1, 0.01)
+    )
+    far.append(
+        f"{name:12} a tenth of the length up to {tenth:.0f} ms, a hundredth up to"
+        f" {hundredth:.0f} ms"
+    )
 print(*far, sep="\n")
-decay = plots.chart("decay", "Change by distance from the silenced stretch", description="; ".join(far))
+decay = plots.chart(
+    "decay", "Change by distance from the silenced stretch", description="; ".join(far)
+)
 colors = ("#7b8794", "#d9822b", "#9a6fc4", "#3fa66b", "#3b82c4")
 for name, row, color in zip(names, by_distance, colors, strict=True):
-    decay.line(milliseconds[:31], 100 * row[:31], line_width=2, color=color, legend_label=name)
-decay.xaxis.axis_label, decay.yaxis.axis_label = "distance (ms)", "change (% of the vector's length)"
+    decay.line(
+        milliseconds[:31], 100 * row[:31], line_width=2, color=color, legend_label=name
+    )
+decay.xaxis.axis_label, decay.yaxis.axis_label = (
+    "distance (ms)",
+    "change (% of the vector's length)",
+)
 plots.legend(decay)
 plots.show(decay)
 
 # %%
-# Each layer takes in what the ones before it have gathered, so reach can add up with depth.
+# Each layer takes in what the ones before it have gathered, so reach can add up with
+# depth.
 #
 # True length or the full window?
 # -------------------------------
-# Whisper pads every clip with silence up to its window. This model was trained at true length.
-# **Predict:** if we pad all the same, do the vectors of the clip stay as they were? And the text?
+# Whisper pads every clip with silence up to its window. This model was trained at true
+# length. **Predict:** if we pad all the same, do the vectors of the clip stay as they
+# were? And the text?
 
 processor.pad_audio = True
-padded = asrscope.trace(model, processor, sample.path, name=f"{sample.name}, padded", **words)
+padded = asrscope.trace(
+    model, processor, sample.path, name=f"{sample.name}, padded", **words
+)
 processor.pad_audio = False
 short, long = trace.encoder_hidden_states, padded.encoder_hidden_states
-moved = np.linalg.norm(long[: len(short)] - short, axis=1) / np.linalg.norm(short, axis=1)
-print(f"positions: {len(short)} and {len(long)}, {len(long) / len(short):.1f} times as many to compute")
+moved = np.linalg.norm(long[: len(short)] - short, axis=1) / np.linalg.norm(
+    short, axis=1
+)
+print(
+    f"positions: {len(short)} and {len(long)}, {len(long) / len(short):.1f} times as"
+    " many to compute"
+)
 print(f"pairs that attend: {(len(long) / len(short)) ** 2:.0f} times as many")
-print(f"audio tokens for the decoder: {len(trace.audio_embeds)} and {len(padded.audio_embeds)}")
-print(f"the clip's own positions moved by {100 * np.median(moved):.0f} % of their length (median)")
-print(f"spoken:      {sample.text}\ntrue length: {trace.text}\npadded:      {padded.text}")
+print(
+    f"audio tokens for the decoder: {len(trace.audio_embeds)} and"
+    f" {len(padded.audio_embeds)}"
+)
+print(
+    f"the clip's own positions moved by {100 * np.median(moved):.0f} % of their length"
+    " (median)"
+)
+print(
+    f"spoken:      {sample.text}\ntrue length: {trace.text}\npadded:      {padded.text}"
+)
 
 # %%
-# They move, because the silence takes part in the attention, and the rest of the model has never seen such
-# vectors. So a projector must be trained on the kind of input that it will get in use.
+# They move, because the silence takes part in the attention, and the rest of the model
+# has never seen such vectors. So a projector must be trained on the kind of input that
+# it will get in use.
 #
 # Summary
 # -------
-# The encoder halves the number of columns, keeps that length through its layers, and gives each position a
-# view of the whole clip: sharp nearby, faint far away. Running at true length costs less.
+# The encoder halves the number of columns, keeps that length through its layers, and
+# gives each position a view of the whole clip: sharp nearby, faint far away. Running at
+# true length costs less.
 #
-# Before: :ref:`the log-mel spectrogram <gallery-log-mel>`. Next: :ref:`the projector <gallery-projector>`.
-# The lecture: :doc:`Class 2, section 4 </course/class-2>`.
+# Before: :ref:`the log-mel spectrogram <gallery-log-mel>`. Next: :ref:`the projector
+# <gallery-projector>`. The lecture: :doc:`Class 2, section 4 </course/class-2>`.

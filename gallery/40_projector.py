@@ -6,16 +6,17 @@ The projector, trained and random
 
 **What does training the projector change, and what was there without it?**
 
-The projector turns encoder positions into vectors that stand among the decoder's text embeddings. Pictures
-of its output look impressive. To know what they are worth, this page draws each of them twice: once for
-the trained projector, and once for a projector with random weights.
+The projector turns encoder positions into vectors that stand among the decoder's text
+embeddings. Pictures of its output look impressive. To know what they are worth, this
+page draws each of them twice: once for the trained projector, and once for a projector
+with random weights.
 """
 
 # %%
 # Stacking
 # --------
-# **Predict:** the encoder gives the number of positions printed first. With the printed *k*, how many
-# audio tokens are there, and how many positions are cut at the end?
+# **Predict:** the encoder gives the number of positions printed first. With the printed
+# *k*, how many audio tokens are there, and how many positions are cut at the end?
 
 # sphinx_gallery_thumbnail_number = 5
 import numpy as np
@@ -29,14 +30,24 @@ from asrscope_recipe.studies import load_study
 model, processor = asrscope.load("tiny")
 sample = asrscope.load_samples()[0]
 trace = asrscope.trace(
-    model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words
+    model,
+    processor,
+    sample.path,
+    name=sample.name,
+    reference=sample.text,
+    reference_words=sample.words,
 )
 
 k = trace.stack_factor
-hidden = torch.from_numpy(trace.encoder_hidden_states)[None]  # (1, positions, encoder_dim)
+hidden = torch.from_numpy(trace.encoder_hidden_states)[
+    None
+]  # (1, positions, encoder_dim)
 stacked = stack_frames(hidden, k)
 print(f"encoder positions: {hidden.shape[1]}, k = {k}")
-print(f"stacked: {tuple(stacked.shape[1:])}, positions cut: {hidden.shape[1] - k * stacked.shape[1]}")
+print(
+    f"stacked: {tuple(stacked.shape[1:])}, positions cut:"
+    f" {hidden.shape[1] - k * stacked.shape[1]}"
+)
 plots.player(trace)
 
 # %%
@@ -52,72 +63,117 @@ print(f"{'in all':31} {sum(weight.numel() for weight in projector.parameters()):
 # %%
 # A control
 # ---------
-# The same network, the same encoder, the same decoder, but the projector's weights are drawn at random, as
-# before the first step of its training. The trace knows: it records where the weights of each part come
-# from.
+# The same network, the same encoder, the same decoder, but the projector's weights are
+# drawn at random, as before the first step of its training. The trace knows: it records
+# where the weights of each part come from.
 
 control, _ = asrscope.load("tiny", random_projector=True)
-random_trace = asrscope.trace(control, processor, sample.path, name=f"{sample.name}, random projector")
+random_trace = asrscope.trace(
+    control,
+    processor,
+    sample.path,
+    name="random projector",
+    reference_words=sample.words,
+)
 
+said = set(sample.text.split())
+heard = [len(said & set(result.text.split())) for result in (trace, random_trace)]
+assert heard[0] > 3 * heard[1], "the page says that training changed the text"
 for result in (trace, random_trace):
     part = next(part for part in result.provenance if part.part == "projector")
     print(f"{part.label}: {result.text!r}")
 
 # %%
-# The first line is the trained chain, the second the same chain with the random projector. Training
-# changed this, beyond doubt. Now look at the pictures. **Predict:** can you tell them apart?
+# The first line is the trained chain, the second the same chain with the random
+# projector. Training changed this, beyond doubt. Now look at the pictures. **Predict:**
+# can you tell them apart?
 
 plots.show(plots.audio_embeds(trace))
 plots.show(plots.audio_embeds(random_trace))
 
 # %%
-# Both have the rhythm of the sentence, because both get it from the encoder. A picture like this proves
-# nothing about the projector.
+# Both have the rhythm of the sentence, because both get it from the encoder. A picture
+# like this proves nothing about the projector.
 #
 # Nearest text tokens
 # -------------------
-# For each audio token we look up the text token whose embedding points most nearly the same way. The
-# decoder learned to read sentences spelled by letters. **Predict:** will the trained projector's nearest
-# tokens be words, letters or something else? And the random projector's?
+# For each audio token we look up the text token whose embedding points most nearly the
+# same way. The decoder learned to read sentences spelled by letters. **Predict:** will
+# the trained projector's nearest tokens be words, letters or something else? And the
+# random projector's?
+
+plots.player(trace, spelled=True)
+
+# %%
+# Press a word to hear it. And the same from the random projector, with its own pieces
+# of text:
+
+plots.player(random_trace, spelled=True)
+
+# %%
+# The trained projector spells: a letter stays while its sound lasts, ``␣`` is the
+# space, and ``-`` says that nothing new is heard. The random projector names pieces at
+# random. The underlined word was not written as it was said, and yet it is spelled: the
+# lectures follow this case. How near the nearest token is, the figures show:
 
 plots.show(plots.nearest_tokens(trace))
 plots.show(plots.nearest_tokens(random_trace))
+letters = [texts[0].strip() for texts in trace.nearest_texts]
+assert all(len(letter) <= 1 for letter in letters), (
+    "the page says that the projector spells"
+)
+assert any(len(texts[0].strip()) > 1 for texts in random_trace.nearest_texts)
 
 # %%
-# The trained projector spells: a letter stays while its sound lasts, ``␣`` is the space, and ``-`` says
-# that nothing new is heard. The random projector names pieces at random.
-#
 # From random to trained
 # ----------------------
-# A projector was trained anew from random weights (:ref:`here is one in the making <gallery-training>`), and
-# kept as it was after some of its steps. Move the slider, with the mouse or the arrow keys. **Predict:**
-# does the decoder write real words before the projector spells, or only after?
+# A projector was trained anew from random weights (:ref:`here is one in the making
+# <gallery-training>`), and kept as it was after some of its steps. Move the slider,
+# with the mouse or the arrow keys. **Predict:** does the decoder write real words
+# before the projector spells, or only after?
 
 study = load_study("milestones")
 moments = []
 for each in study["milestones"]:
-    seen, rate = each["clips"][sample.name], plots.Rate(each["wer"], tuple(each["interval"]))
+    seen, rate = (
+        each["clips"][sample.name],
+        plots.Rate(each["wer"], tuple(each["interval"])),
+    )
     label = f"step {each['step']}" if each["step"] else "random"
     looks = (seen["text"], tuple(seen["nearest"]), tuple(seen["cosines"]))
     moments.append(plots.Moment(label, *looks, note=f"held-out WER {rate}"))
 nearest = tuple(texts[0] for texts in trace.nearest_texts)
-moments.append(plots.Moment("bundled", trace.text, nearest, tuple(trace.nearest_cosines[:, 0].tolist())))
-print(f"trained on {study['corpus']['clips']} clips, tested on {sum(study['held_out'].values())} others,")
-print("by {command!r} on {machine}, {date}; last: this package's own".format(**study["made_with"]))
-title, seconds = f"Training, seen on the clip {sample.name!r}", trace.seconds_per_audio_token
+moments.append(
+    plots.Moment(
+        "bundled", trace.text, nearest, tuple(trace.nearest_cosines[:, 0].tolist())
+    )
+)
+print(
+    f"trained on {study['corpus']['clips']} clips, tested on"
+    f" {sum(study['held_out'].values())} others,"
+)
+print(
+    "by {command!r} on {machine}, {date}; last: this package's own".format(
+        **study["made_with"]
+    )
+)
+title, seconds = (
+    f"Training, seen on the clip {sample.name!r}",
+    trace.seconds_per_audio_token,
+)
 plots.show(plots.step_slider(moments, "steps", title, seconds_per_token=seconds))
 
 # %%
-# Do not conclude that projectors spell. *This* decoder was trained to read sentences that are spelled with
-# its own letter embeddings, ``-`` for a pause. So vectors near letters are what it understands, and
-# training found them. A large language model had no such lessons, and audio tokens made for it need not
-# come near any word.
+# Do not conclude that projectors spell. *This* decoder was trained to read sentences
+# that are spelled with its own letter embeddings, ``-`` for a pause. So vectors near
+# letters are what it understands, and training found them. A large language model had
+# no such lessons, and audio tokens made for it need not come near any word.
 #
 # How near is near?
 # -----------------
-# A cosine needs a yardstick. Two *different text tokens* have cosines too: we take every text token's
-# nearest other. The histogram shows three crowds. **Predict:** will the trained audio tokens lie with the
-# text or with the random ones?
+# A cosine needs a yardstick. Two *different text tokens* have cosines too: we take
+# every text token's nearest other. The histogram shows three crowds. **Predict:** will
+# the trained audio tokens lie with the text or with the random ones?
 
 table = model.get_input_embeddings().weight.detach().numpy()
 unit = table / np.linalg.norm(table, axis=1, keepdims=True)
@@ -127,29 +183,49 @@ np.fill_diagonal(between, -1)
 crowds = {
     "text to nearest other text": (between.max(axis=1), "#7b8794"),
     "trained audio token to nearest text": (trace.nearest_cosines[:, 0], "#3b82c4"),
-    "random audio token to nearest text": (random_trace.nearest_cosines[:, 0], "#d9822b"),
+    "random audio token to nearest text": (
+        random_trace.nearest_cosines[:, 0],
+        "#d9822b",
+    ),
 }
 bins = np.linspace(-0.1, 1, 45)
-medians = [f"{label}: median {np.median(values):.2f}" for label, (values, _) in crowds.items()]
+medians = [
+    f"{label}: median {np.median(values):.2f}" for label, (values, _) in crowds.items()
+]
 axes = {"x_label": "cosine", "y_label": "density"}
-cosines = plots.chart("cosines", "Cosine to the nearest text", description="; ".join(medians), **axes)
+cosines = plots.chart(
+    "cosines", "Cosine to the nearest text", description="; ".join(medians), **axes
+)
 for label, (values, color) in crowds.items():
     density, _ = np.histogram(values, bins=bins, density=True)
-    cosines.step(bins[:-1], density, mode="after", color=color, line_width=2, legend_label=label)
-print(*medians, f"{(between.max(axis=1) > 0.95).sum()} text tokens have a near twin", sep="\n")
+    cosines.step(
+        bins[:-1], density, mode="after", color=color, line_width=2, legend_label=label
+    )
+print(
+    *medians,
+    f"{(between.max(axis=1) > 0.95).sum()} text tokens have a near twin",
+    sep="\n",
+)
 plots.legend(cosines, "below", columns=1)
 plots.show(cosines)
+middle = [np.median(values) for values, _ in crowds.values()]
+assert middle[1] > middle[0] > middle[2], (
+    "the page says that trained is nearer than text"
+)
 
 # %%
-# The spike at the right is text that training never showed, capitals and digits for example. All of it was
-# only ever pushed away, in one direction. Among the rest the trained audio tokens are at home.
+# The trained audio tokens are nearer to a text token than text tokens are to each
+# other, and the random ones are near to none. The spike at the right is text that
+# training never showed, capitals and digits for example. All of it was only ever pushed
+# away, in one direction. Among the rest the trained audio tokens are at home.
 #
 # Summary
 # -------
-# Width and number of the audio tokens follow from the projector's shape, trained or not. So do much of the
-# pictures and a nearest token for each vector: those were there without training. What training brought is
-# the sentence at the end of the chain. Whether the trained vectors also moved *towards* the text
-# embeddings is what the medians above say. Here they did, because the decoder was taught to read letters.
+# Width and number of the audio tokens follow from the projector's shape, trained or
+# not. So do much of the pictures and a nearest token for each vector: those were there
+# without training. What training brought is the sentence at the end of the chain. The
+# trained vectors also moved *towards* the text embeddings, as the medians say, because
+# this decoder was taught to read letters.
 #
-# Before: :ref:`the encoder <gallery-encoder>`. Next: :ref:`the modality gap <gallery-gap>`. The
-# lecture: :doc:`Class 2, section 5 </course/class-2>`.
+# Before: :ref:`the encoder <gallery-encoder>`. Next: :ref:`the modality gap
+# <gallery-gap>`. The lecture: :doc:`Class 2, section 5 </course/class-2>`.

@@ -6,17 +6,18 @@ Does it listen?
 
 **When the decoder writes a word, does it look at the place where the word was spoken?**
 
-A decoder could write a likely sentence and hardly listen. Its attention says where it looks. The shipped
-clips carry the synthesizer's own word times, so looking can be scored, and compared with controls that
-cannot be listening.
+A decoder could write a likely sentence and hardly listen. Its attention says where it
+looks. The shipped clips carry the synthesizer's own word times, so looking can be
+scored, and compared with controls that cannot be listening.
 """
 
 # %%
 # Where each head looks
 # ---------------------
-# We let the decoder read the clip and the transcript that it wrote, in one run, and keep the attention of
-# every head in every layer. The same is done with a random projector between the same frozen parts, and
-# with the *same* transcript: only what the audio tokens say is different.
+# We let the decoder read the clip and the transcript that it wrote, in one run, and
+# keep the attention of every head in every layer. The same is done with a random
+# projector between the same frozen parts, and with the *same* transcript: only what the
+# audio tokens say is different.
 
 # sphinx_gallery_thumbnail_number = 3
 import numpy as np
@@ -31,61 +32,94 @@ control, _ = asrscope.load("tiny", random_projector=True)
 networks = {"trained": model, "random": control}
 sample = asrscope.load_samples()[0]
 trace = asrscope.trace(
-    model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words
+    model,
+    processor,
+    sample.path,
+    name=sample.name,
+    reference=sample.text,
+    reference_words=sample.words,
 )
 seconds = trace.seconds_per_audio_token
 ids = [token.id for token in trace.tokens]
-attentions = {label: attend(network, processor, trace.waveform, ids) for label, network in networks.items()}
+attentions = {
+    label: attend(network, processor, trace.waveform, ids)
+    for label, network in networks.items()
+}
 layers, heads, tokens, positions = attentions["trained"].weights.shape
-print(f"{layers} layers x {heads} heads x {tokens} written tokens x {positions} prompt positions")
+print(
+    f"{layers} layers x {heads} heads x {tokens} written tokens x {positions} prompt"
+    " positions"
+)
 plots.player(trace)
 
 # %%
-# Some attention goes to text: the prompt's own, and the transcript so far. **Predict:** how much is left
-# for the sound? Does that alone tell the trained projector from the random one?
+# Some attention goes to text: the prompt's own, and the transcript so far. **Predict:**
+# how much is left for the sound? Does that alone tell the trained projector from the
+# random one?
 
 for label, attention in attentions.items():
     by_layer = ", ".join(f"{share:.0%}" for share in attention.on_audio.mean(axis=1))
     print(f"{label}: part of the attention on the sound, layer by layer: {by_layer}")
 
 # %%
-# A large part proves nothing: weights add up to 1 and must go somewhere. The question is *where*.
+# A large part proves nothing: weights add up to 1 and must go somewhere. The question
+# is *where*.
 #
 # The average of all heads
 # ------------------------
-# Each row is a word that was written as it was spoken. Its color shows where its attention on the sound
-# falls, averaged over all heads of all layers; the outline is where the word was spoken. **Predict:** will
-# the average of so many heads show anything? And with the random projector?
+# Each row is a word that was written as it was spoken. Its color shows where its
+# attention on the sound falls, averaged over all heads of all layers; the outline is
+# where the word was spoken. **Predict:** will the average of so many heads show
+# anything? And with the random projector?
 
 spoken = [word for word in trace.words if word.start is not None]
 names = [word.text for word in spoken]
 times = [(word.text, word.start, word.end) for word in spoken]
 inside = word_mask(times, len(trace.audio_embeds), seconds)
 outlines = [(row, word.start, word.end) for row, word in enumerate(spoken)]
-shared = {"rows": names, "spans": outlines, "value": "part of the word's attention on the sound"}
+shared = {
+    "rows": names,
+    "spans": outlines,
+    "value": "part of the word's attention on the sound",
+}
 by_head = {label: attention.of_words(spoken) for label, attention in attentions.items()}
 averages = {label: attention.mean(axis=(0, 1)) for label, attention in by_head.items()}
 maps = {}
 for label, average in averages.items():
-    shares, title = share_inside(average, inside), f"Mean of all heads, {label} projector"
+    shares, title = (
+        share_inside(average, inside),
+        f"Mean of all heads, {label} projector",
+    )
     finding = f"{shares.mean():.1%} within the word; spread evenly: {inside.mean():.1%}"
     each = ", ".join(map("{} {:.0%}".format, names, shares))
-    text = {"title": title, "subtitles": [finding], "description": f"{title}: {finding}. By word: {each}."}
+    text = {
+        "title": title,
+        "subtitles": [finding],
+        "description": f"{title}: {finding}. By word: {each}.",
+    }
     limits = (0.0, float(averages["trained"].max()))
-    maps[label] = plots.time_map(trace, average, name=f"attention_{label}", limits=limits, **text, **shared)
+    maps[label] = plots.time_map(
+        trace, average, name=f"attention_{label}", limits=limits, **text, **shared
+    )
 plots.show(maps["trained"])
 plots.show(maps["random"])
 
 # %%
 # Every head by itself
 # --------------------
-# An average hides who does the work. We score each head on all clips: the part of a word's attention that
-# falls within the word. Three controls stand beside it. *Evenly spread* looks everywhere; attention
-# shuffled in time scores the same on average. *Clockwork* knows the order of the words, gives each an
-# equal share of the clip, and hears nothing. The *random projector* leaves the same decoder with nothing
-# it can read. **Predict:** which layers listen, the first or the last?
+# An average hides who does the work. We score each head on all clips: the part of a
+# word's attention that falls within the word. Three controls stand beside it. *Evenly
+# spread* looks everywhere; attention shuffled in time scores the same on average.
+# *Clockwork* knows the order of the words, gives each an equal share of the clip, and
+# hears nothing. The *random projector* leaves the same decoder with nothing it can
+# read. **Predict:** which layers listen, the first or the last?
 
-scores = {"trained": [], "random": [], "evenly spread": [], "clockwork": []}  # one entry a clip
+scores = {
+    "trained": [],
+    "random": [],
+    "evenly spread": [],
+    "clockwork": [],
+}  # one entry a clip
 for clip in asrscope.load_samples():
     written = asrscope.trace(model, processor, clip.path, reference_words=clip.words)
     rows = [row for row, word in enumerate(written.words) if word.start is not None]
@@ -93,19 +127,30 @@ for clip in asrscope.load_samples():
     times = [(word.text, word.start, word.end) for word in heard]
     mask = word_mask(times, len(written.audio_embeds), seconds)
     for label, network in networks.items():
-        attention = attend(network, processor, written.waveform, [token.id for token in written.tokens])
-        scores[label].append(share_inside(attention.of_words(heard), mask).mean(axis=-1))
+        attention = attend(
+            network, processor, written.waveform, [token.id for token in written.tokens]
+        )
+        scores[label].append(
+            share_inside(attention.of_words(heard), mask).mean(axis=-1)
+        )
     order = clockwork(len(written.words), mask.shape[1])[rows]
     scores["clockwork"].append(share_inside(order, mask).mean())
     scores["evenly spread"].append(mask.mean())
 
 means = {label: np.mean(values, axis=0) for label, values in scores.items()}
 findings = [f"{label} {mean.max():.2f}" for label, mean in means.items()]
-print("share within the word, of the best head or of the control:", *findings, sep="\n    ")
+print(
+    "share within the word, of the best head or of the control:",
+    *findings,
+    sep="\n    ",
+)
 dots = plots.chart(
     "attention_heads",
     "Attention within the word, head by head",
-    description=f"{heads} heads in each of {layers} layers, trained and random. Best: {', '.join(findings)}.",
+    description=(
+        f"{heads} heads in each of {layers} layers, trained and random. Best:"
+        f" {', '.join(findings)}."
+    ),
     x_label="share of the word's attention on the sound",
     y_label="layer",
     height=60 + 45 * layers,
@@ -113,10 +158,20 @@ dots = plots.chart(
 numbers = np.repeat(np.arange(1, layers + 1), heads)
 for label, color in (("trained", "#3b82c4"), ("random", "#d9822b")):
     marker, by = ("circle", -0.1) if label == "trained" else ("diamond", 0.1)
-    look = {"marker": marker, "color": color, "size": 10, "legend_label": f"{label} projector"}
+    look = {
+        "marker": marker,
+        "color": color,
+        "size": 10,
+        "legend_label": f"{label} projector",
+    }
     dots.scatter(means[label].ravel(), numbers + by, **look)
 for label, dash in (("evenly spread", "solid"), ("clockwork", "dashed")):
-    look = {"color": "#8c8c8c", "line_width": 2, "line_dash": dash, "legend_label": label}
+    look = {
+        "color": "#8c8c8c",
+        "line_width": 2,
+        "line_dash": dash,
+        "legend_label": label,
+    }
     dots.line([means[label]] * 2, [0.5, layers + 0.5], **look)
 dots.x_range.start, dots.x_range.end, dots.y_range.flipped = 0, 1, True
 dots.yaxis.ticker = FixedTicker(ticks=list(range(1, layers + 1)))
@@ -126,28 +181,37 @@ plots.show(dots)
 # %%
 # The best head
 # -------------
-# The best of many heads is good by luck, too. So this head is chosen on the other clips, and looked at on
-# the first. **Predict:** where will it stray from the words, to what comes before, or after?
+# The best of many heads is good by luck, too. So this head is chosen on the other
+# clips, and looked at on the first. **Predict:** where will it stray from the words, to
+# what comes before, or after?
 
-layer, head = np.unravel_index(np.mean(scores["trained"][1:], axis=0).argmax(), (layers, heads))
+layer, head = np.unravel_index(
+    np.mean(scores["trained"][1:], axis=0).argmax(), (layers, heads)
+)
 one = by_head["trained"][layer, head]
 middles = (inside * np.arange(inside.shape[1])).sum(axis=1) / inside.sum(axis=1)
 late = float(np.mean(one @ np.arange(one.shape[1]) - middles)) * seconds * 1000
 shares = share_inside(one, inside)
-finding = f"{shares.mean():.0%} within the word; on average {late:+.0f} ms from its middle"
+finding = (
+    f"{shares.mean():.0%} within the word; on average {late:+.0f} ms from its middle"
+)
 text = {"title": f"Layer {layer + 1}, head {head + 1}", "subtitles": [finding]}
-text["description"] = f"One head: {finding}. By word: {', '.join(map('{} {:.0%}'.format, names, shares))}."
+text["description"] = (
+    f"One head: {finding}. By word:"
+    f" {', '.join(map('{} {:.0%}'.format, names, shares))}."
+)
 best = plots.time_map(trace, one, name="attention_best", **text, **shared)
 plots.show(best)
 
 # %%
 # Summary
 # -------
-# Compare the best head with the controls. Beyond *clockwork*, a head knows more than the order of the
-# words; beyond the *random projector*, it gets that from what the audio tokens say. Two things the score
-# cannot tell. The encoder has spread every sound over its neighbors, so an audio token within a word is not
-# that word alone. And to look is not to need. What the decoder needs, :ref:`what if?
-# <gallery-what-if>` finds out.
+# Compare the best head with the controls. Beyond *clockwork*, a head knows more than
+# the order of the words; beyond the *random projector*, it gets that from what the
+# audio tokens say. Two things the score cannot tell. The encoder has spread every sound
+# over its neighbors, so an audio token within a word is not that word alone. And to
+# look is not to need. What the decoder needs, :ref:`what if? <gallery-what-if>` finds
+# out.
 #
-# Before: :ref:`the decoder <gallery-decoder>`. Next: :ref:`the logit lens <gallery-lens>`. The lecture:
-# :doc:`Class 5, section 3 </course/class-5>`.
+# Before: :ref:`the decoder <gallery-decoder>`. Next: :ref:`the logit lens
+# <gallery-lens>`. The lecture: :doc:`Class 5, section 3 </course/class-5>`.

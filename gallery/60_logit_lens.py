@@ -6,16 +6,18 @@ The logit lens
 
 **What would the decoder write if it stopped after its first layer, or its second?**
 
-Each layer of the decoder adds something to the vector of each position. After the last one, a norm and the
-table of tokens turn the vector into probabilities. The logit lens does this with the vectors in between.
-We look through it at two places: where the decoder writes, and where it has read the sound.
+Each layer of the decoder adds something to the vector of each position. After the last
+one, a norm and the table of tokens turn the vector into probabilities. The logit lens
+does this with the vectors in between. We look through it at two places: where the
+decoder writes, and where it has read the sound.
 """
 
 # %%
 # The lens
 # --------
-# The decoder reads the prompt with the clip and the transcript that it wrote. After each layer we keep the
-# vectors. **Predict:** what does the lens show after the last layer?
+# The decoder reads the prompt with the clip and the transcript that it wrote. After
+# each layer we keep the vectors. **Predict:** what does the lens show after the last
+# layer?
 
 import textwrap
 
@@ -31,14 +33,25 @@ control, _ = asrscope.load("tiny", random_projector=True)
 networks = {"trained": model, "random": control}
 sample = asrscope.load_samples()[0]
 trace = asrscope.trace(
-    model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words
+    model,
+    processor,
+    sample.path,
+    name=sample.name,
+    reference=sample.text,
+    reference_words=sample.words,
 )
 ids = [token.id for token in trace.tokens]
-lenses = {label: logit_lens(network, processor, trace.waveform, ids) for label, network in networks.items()}
+lenses = {
+    label: logit_lens(network, processor, trace.waveform, ids)
+    for label, network in networks.items()
+}
 lens = lenses["trained"]
 layers, positions = lens.entropy.shape
 rows = ["input", *(f"layer {layer}" for layer in range(1, layers))]
-print(f"{positions} positions, seen {layers} times: as the decoder reads them, and after each of its layers")
+print(
+    f"{positions} positions, seen {layers} times: as the decoder reads them, and after"
+    " each of its layers"
+)
 plots.player(trace)
 
 # %%
@@ -46,49 +59,80 @@ plots.player(trace)
 #
 # Where it writes
 # ---------------
-# Each row is a token that was written, each column what the lens shows at the position *before* it, where
-# it was chosen. **Predict:** does a word appear early and grow, or only at the end?
+# Each row is a token that was written, each column what the lens shows at the position
+# *before* it, where it was chosen. **Predict:** does a word appear early and grow, or
+# only at the end?
 
 places = np.arange(positions - len(ids) - 1, positions - 1)
-tops = [[lens.top_texts[layer][place][0] for layer in range(layers)] for place in places]
-said = [f"{token.text!r}: {', '.join(top)}" for token, top in zip(trace.tokens, tops, strict=True)]
+tops = [
+    [lens.top_texts[layer][place][0] for layer in range(layers)] for place in places
+]
+said = [
+    f"{token.text!r}: {', '.join(top)}"
+    for token, top in zip(trace.tokens, tops, strict=True)
+]
 grid = plots.token_grid(
-    *(tops, lens.top_probabilities[:, places, 0].T, [token.text.strip() for token in trace.tokens], rows),
+    *(
+        tops,
+        lens.top_probabilities[:, places, 0].T,
+        [token.text.strip() for token in trace.tokens],
+        rows,
+    ),
     name="lens_written",
     title="The most probable next token, by layer",
-    subtitles=["one row for each token written", "yellow: probability near 1 · dark blue: near 0"],
-    description=f"For each token written, what comes first, layer by layer: {'; '.join(said)}.",
+    subtitles=[
+        "one row for each token written",
+        "yellow: probability near 1 · dark blue: near 0",
+    ],
+    description=(
+        f"For each token written, what comes first, layer by layer: {'; '.join(said)}."
+    ),
     corner=("written", "after"),
     clip=(trace, plots.token_times(trace)),
 )
 plots.show(grid)
 
 # %%
-# **Predict:** with a random projector and the same transcript, how far does it come without the sound?
+# **Predict:** with a random projector and the same transcript, how far does it come
+# without the sound?
 
 for label, result in lenses.items():
     logs = result.of_transcript[:, places, np.arange(len(ids))].mean(axis=1)
     first = (result.top_ids[:, places, 0] == ids).mean(axis=1)
-    line = [f"{row} {log:.1f} ({share:.0%})" for row, log, share in zip(rows, logs, first, strict=True)]
+    line = [
+        f"{row} {log:.1f} ({share:.0%})"
+        for row, log, share in zip(rows, logs, first, strict=True)
+    ]
     print(f"{label}:", *line, sep="\n    ")
 
 # %%
-# That is: the mean logarithm of the probability of the token written, and how often it came first. What the
-# random projector reaches is grammar, learned from text. The rest is the sound.
+# That is: the mean logarithm of the probability of the token written, and how often it
+# came first. What the random projector reaches is grammar, learned from text. The rest
+# is the sound.
 #
 # Where it has heard
 # ------------------
-# Now the same lens at the audio tokens. Each line is what comes first after one layer; ``#`` is the end of
-# the text, ``_`` a space. **Predict:** the trained audio tokens enter as letters. Do they leave as words?
+# Now the same lens at the audio tokens. Each line is what comes first after one layer;
+# ``#`` is the end of the text, ``_`` a space. **Predict:** the trained audio tokens
+# enter as letters. Do they leave as words?
 
 heard = np.flatnonzero(lens.is_audio)
 for row, texts in zip(rows, lens.top_texts, strict=True):
-    firsts = [texts[place][0].replace("<|im_end|>", "#").strip(" ") or "_" for place in heard]
-    line = " ".join(first if first.isascii() and first.isprintable() else "·" for first in firsts)
-    print(f"{row}:", textwrap.fill(line, width=76, initial_indent="    ", subsequent_indent="    "), sep="\n")
+    firsts = [
+        texts[place][0].replace("<|im_end|>", "#").strip(" ") or "_" for place in heard
+    ]
+    line = " ".join(
+        first if first.isascii() and first.isprintable() else "·" for first in firsts
+    )
+    print(
+        f"{row}:",
+        textwrap.fill(line, width=76, initial_indent="    ", subsequent_indent="    "),
+        sep="\n",
+    )
 
 # %%
-# As a picture, with the runners-up in the hover, and below it the same with the random projector:
+# As a picture, with the runners-up in the hover, and below it the same with the random
+# projector:
 
 maps = {}
 for label, result in lenses.items():
@@ -98,9 +142,14 @@ for label, result in lenses.items():
         name=f"lens_{label}",
         title=f"Lens at the audio tokens, {label} projector",
         value="probability of what comes first",
-        description=f"Lens at the audio tokens, {label} projector. Entropy by layer, in bits: {bits}.",
+        description=(
+            f"Lens at the audio tokens, {label} projector. Entropy by layer, in bits:"
+            f" {bits}."
+        ),
         limits=(0.0, 1.0),
-        texts=[[", ".join(texts[place]) for place in heard] for texts in result.top_texts],
+        texts=[
+            [", ".join(texts[place]) for place in heard] for texts in result.top_texts
+        ],
     )
 plots.show(maps["trained"])
 plots.show(maps["random"])
@@ -108,48 +157,100 @@ plots.show(maps["random"])
 # %%
 # Is the word there?
 # ------------------
-# Words can be read *into* such lines. So we measure, on all clips. For each piece of a word written as
-# spoken, take one audio token within the word and one outside: how often is the piece more probable
-# *within*? Chance is one half. **Predict:** after which layer are the words most readable?
+# Words can be read *into* such lines. So we measure, on all clips. For each piece of a
+# word written as spoken, take one audio token within the word and one outside: how
+# often is the piece more probable *within*? Chance is one half. **Predict:** after
+# which layer are the words most readable?
 
 shares = {label: [] for label in networks}  # one entry a clip: (layers, pieces)
+before = []  # the same, trained, for the three audio tokens before each word
 for clip in asrscope.load_samples():
     written = asrscope.trace(model, processor, clip.path, reference_words=clip.words)
     words = [word for word in written.words if word.start is not None]
     times = [(word.text, word.start, word.end) for word in words]
-    inside = word_mask(times, len(written.audio_embeds), written.seconds_per_audio_token)
+    inside = word_mask(
+        times, len(written.audio_embeds), written.seconds_per_audio_token
+    )
     for label, network in networks.items():
-        result = logit_lens(network, processor, written.waveform, [token.id for token in written.tokens])
+        result = logit_lens(
+            network, processor, written.waveform, [token.id for token in written.tokens]
+        )
         shares[label].append(more_within(result, words, inside))
+        if label == "trained":
+            first = inside.argmax(axis=1)[:, None]
+            place = np.arange(inside.shape[1])
+            just_before = (place < np.maximum(first, 1)) & (
+                place >= np.maximum(first, 1) - 3
+            )
+            before.append(more_within(result, words, just_before))
 
 means, findings = {}, []
 for label, values in shares.items():
     together = np.concatenate(values, axis=1)
-    means[label], error = together.mean(axis=1), together.std(axis=1).max() / together.shape[1] ** 0.5
-    findings.append(f"{label}: {', '.join(f'{mean:.2f}' for mean in means[label])} (each ±{error:.2f})")
+    means[label], error = (
+        together.mean(axis=1),
+        together.std(axis=1).max() / together.shape[1] ** 0.5,
+    )
+    findings.append(
+        f"{label}: {', '.join(f'{mean:.2f}' for mean in means[label])} (each"
+        f" ±{error:.2f})"
+    )
 print(*findings, sep="\n")
 lines = plots.chart(
     "lens_words",
     "Pieces of the spoken word, within it and outside",
-    description=f"How often a piece is more probable within its word, by layer. {'; '.join(findings)}.",
+    description=(
+        "How often a piece is more probable within its word, by layer."
+        f" {'; '.join(findings)}."
+    ),
     x_label="after layer (0: the input)",
     y_label="more probable within",
 )
-for label, marker, color in (("trained", "circle", "#3b82c4"), ("random", "diamond", "#d9822b")):
+for label, marker, color in (
+    ("trained", "circle", "#3b82c4"),
+    ("random", "diamond", "#d9822b"),
+):
     look = {"color": color, "legend_label": f"{label} projector"}
     lines.line(np.arange(layers), means[label], line_width=2, **look)
     lines.scatter(np.arange(layers), means[label], size=9, marker=marker, **look)
-lines.line([0, layers - 1], [0.5, 0.5], color="#8c8c8c", line_dash="dashed", legend_label="chance")
+lines.line(
+    [0, layers - 1],
+    [0.5, 0.5],
+    color="#8c8c8c",
+    line_dash="dashed",
+    legend_label="chance",
+)
 lines.xaxis.ticker, lines.y_range.start, lines.y_range.end = list(range(layers)), 0, 1
 plots.legend(lines, "below")
 plots.show(lines)
 
 # %%
+# The trained line does not lie on one half but below it: within its own sound a word is
+# *less* probable than elsewhere. The lens asks each position what comes **next**, and
+# the next token is not the one that is being heard. So we look just before each word as
+# well:
+
+early = np.concatenate(before, axis=1)
+error = early.std(axis=1) / early.shape[1] ** 0.5
+print("before the word:", ", ".join(f"{mean:.2f}" for mean in early.mean(axis=1)))
+inner = np.concatenate(shares["trained"], axis=1).mean(axis=1)
+assert (inner[1:] < 0.5 - 2 * error[1:]).all(), "the page says: below one half"
+assert early.mean(axis=1)[1] > 0.5 + 2 * error[1], "the page says: announced before"
+assert early.mean(axis=1)[-1] < 0.5, "the page says: not after the last layer"
+
+# %%
+# After the first layer the word is announced: its pieces are more probable before it
+# than elsewhere, and less within it. A decoder that was raised to name the next token
+# does so, a little, even at positions where nobody asked it. After the last layer
+# nothing of that is left, and why the line stays below one half there is open.
+#
 # Summary
 # -------
-# A line near one half in the last figure says that the lens finds no words there, not that there are none.
-# At an audio token this decoder was never asked for the next token, so nothing trained its vectors to be
-# read this way. They only hold what later positions fetch by :ref:`attention <gallery-attention>`.
+# At an audio token this decoder was never asked for the next token, so nothing trained
+# its vectors to be read this way. What the lens finds there is little, and it is not
+# the word that is heard. The audio tokens hold what later positions fetch by
+# :ref:`attention <gallery-attention>`; that the lens does not read it does not mean
+# that it is not there.
 #
-# Before: :ref:`does it listen? <gallery-attention>` Next: :ref:`what if? <gallery-what-if>` The lecture:
-# :doc:`Class 5, section 4 </course/class-5>`.
+# Before: :ref:`does it listen? <gallery-attention>` Next: :ref:`what if?
+# <gallery-what-if>` The lecture: :doc:`Class 5, section 4 </course/class-5>`.

@@ -6,8 +6,9 @@ What if?
 
 **If one thing about the sound were different, what would change, and where?**
 
-To look at a clip shows what goes together. To change it shows what depends on what: this page silences a
-word, cuts it out, adds noise, moves the clip, and asks every stage for its answer.
+To look at a clip shows what goes together. To change it shows what depends on what:
+this page silences a word, cuts it out, adds noise, moves the clip, and asks every stage
+for its answer.
 """
 
 # %%
@@ -29,7 +30,12 @@ from asrscope.recognition.evaluate import Noise, add_noise
 model, processor = asrscope.load("tiny")
 sample = asrscope.load_samples()[0]
 trace = asrscope.trace(
-    model, processor, sample.path, name=sample.name, reference=sample.text, reference_words=sample.words
+    model,
+    processor,
+    sample.path,
+    name=sample.name,
+    reference=sample.text,
+    reference_words=sample.words,
 )
 sound, words = trace.waveform, trace.words
 spoken = [word for word in words if word.start is not None]
@@ -38,10 +44,16 @@ clips = {
     "as it is": sound,
     "masked": mask_span(sound, word.start, word.end),
     "cut": cut(sound, word.start, word.end),
-    **{f"{snr:g} dB": add_noise(sound, Noise("white", snr), sample.name) for snr in (10.0, 0.0)},
+    **{
+        f"{snr:g} dB": add_noise(sound, Noise("white", snr), sample.name)
+        for snr in (10.0, 0.0)
+    },
     "later": shift(sound, 0.5),
 }
-traces = {label: asrscope.trace(model, processor, clip, name=label) for label, clip in clips.items()}
+traces = {
+    label: asrscope.trace(model, processor, clip, name=label)
+    for label, clip in clips.items()
+}
 print(f"the word is {word.text!r}, from {word.start:.2f} to {word.end:.2f} s")
 plots.player(trace)
 
@@ -52,8 +64,9 @@ plots.player(traces["masked"])
 # %%
 # How far a silence reaches
 # -------------------------
-# We compare the masked clip with the original, moment by moment and stage by stage. **Predict:** the
-# silence ends sharply. Does its effect, in the spectrogram, in the encoder, in the audio tokens?
+# We compare the masked clip with the original, moment by moment and stage by stage.
+# **Predict:** the silence ends sharply. Does its effect, in the spectrogram, in the
+# encoder, in the audio tokens?
 
 stages = {
     "log-mel spectrogram": (SECONDS_PER_FRAME, lambda trace: trace.log_mel.T),
@@ -66,35 +79,53 @@ for label, (step, read) in stages.items():
     time = (np.arange(difference.size) + 0.5) * step
     outside = (time < word.start) | (time > word.end)
     lines[label] = time, difference / np.median(np.linalg.norm(read(trace), axis=1))
-    findings.append(f"{label}: {difference[outside].sum() / difference.sum():.0%} of the change lies outside")
+    findings.append(
+        f"{label}: {difference[outside].sum() / difference.sum():.0%} of the change"
+        " lies outside"
+    )
 print(*findings, sep="\n")
 reach = plots.time_chart(
     *(trace, "what_if_reach", f"What changes when {word.text!r} is silent"),
-    description=f"Silence from {word.start:.2f} to {word.end:.2f} s. {'; '.join(findings)}.",
+    description=(
+        f"Silence from {word.start:.2f} to {word.end:.2f} s. {'; '.join(findings)}."
+    ),
     y_label="change (vector lengths)",
     height=240,
 )
-for (label, (x, y)), color in zip(lines.items(), ("#7b8794", "#d9822b", "#3b82c4"), strict=True):
+for (label, (x, y)), color in zip(
+    lines.items(), ("#7b8794", "#d9822b", "#3b82c4"), strict=True
+):
     reach.line(x, y, color=color, line_width=2, legend_label=label)
 plots.legend(reach, "below", columns=3)
 plots.show(reach)
 
 # %%
-# The spectrogram changes where the sound does, give or take a window and a floor that depends on the loudest
-# sound. The encoder's positions have all looked at each other.
+# The spectrogram changes where the sound does, give or take a window and a floor that
+# depends on the loudest sound. The encoder's positions have all looked at each other.
 #
 # What becomes of each word
 # -------------------------
-# The transcript of the unchanged clip is now read with each clip. How probable is each of its words?
-# **Predict:** which words does *cut* hurt? And *later*, half a second of silence before the clip?
+# The transcript of the unchanged clip is now read with each clip. How probable is each
+# of its words? **Predict:** which words does *cut* hurt? And *later*, half a second of
+# silence before the clip?
 
 ids = [token.id for token in trace.tokens]
 forced = [force(model, processor, clip, ids) for clip in clips.values()]
-table = np.exp([word_log_probabilities(each, words) for each in forced]).T  # (words, clips)
+table = np.exp(
+    [word_log_probabilities(each, words) for each in forced]
+).T  # (words, clips)
 names = [word.text for word in words]
-said = [f"{label}: {', '.join(map('{:.2f}'.format, row))}" for label, row in zip(clips, table.T, strict=True)]
+said = [
+    f"{label}: {', '.join(map('{:.2f}'.format, row))}"
+    for label, row in zip(clips, table.T, strict=True)
+]
 grid = plots.token_grid(
-    *([[f"{chance:.2f}" for chance in row] for row in table], table, names, list(clips)),
+    *(
+        [[f"{chance:.2f}" for chance in row] for row in table],
+        table,
+        names,
+        list(clips),
+    ),
     name="what_if_words",
     title="Probability of each word of the transcript",
     subtitles=[f"masked and cut: {word.text!r} · dB: speech over noise"],
@@ -113,31 +144,49 @@ for label, result in traces.items():
 # %%
 # Every word in turn
 # ------------------
-# Does the decoder need the sound of a word to write that word, or another's? Each row below masks one word;
-# each column is a word of the transcript, with its probability relative to that of the unchanged clip.
-# **Predict:** will only the diagonal be dark?
+# Does the decoder need the sound of a word to write that word, or another's? Each row
+# below masks one word; each column is a word of the transcript, with its probability
+# relative to that of the unchanged clip. **Predict:** will only the diagonal be dark?
 
 control, _ = asrscope.load("tiny", random_projector=True)
-masked_clips, logs = [sound, *(mask_span(sound, word.start, word.end) for word in spoken)], {}
+masked_clips, logs = (
+    [sound, *(mask_span(sound, word.start, word.end) for word in spoken)],
+    {},
+)
 for label, network in (("trained", model), ("random", control)):
     forced = [force(network, processor, clip, ids) for clip in masked_clips]
     sums = np.array([word_log_probabilities(each, words) for each in forced])
     logs[label] = sums[1:] - sums[0]  # (masked words, words)
-place = np.arange(len(words)) - np.array([words.index(word) for word in spoken])[:, None]
-where = {"the word": place == 0, "words before it": place < 0, "words after it": place > 0}
+place = (
+    np.arange(len(words)) - np.array([words.index(word) for word in spoken])[:, None]
+)
+where = {
+    "the word": place == 0,
+    "words before it": place < 0,
+    "words after it": place > 0,
+}
 for label, change in logs.items():
     means = [f"{name} {change[chosen].mean():+.2f}" for name, chosen in where.items()]
     print(f"{label} projector, mean change of log-probability:", *means, sep="\n    ")
 
 ratios = np.exp(logs["trained"])
-least = [f"{word.text} masked: least {names[row.argmin()]}" for word, row in zip(spoken, ratios, strict=True)]
+least = [
+    f"{word.text} masked: least {names[row.argmin()]}"
+    for word, row in zip(spoken, ratios, strict=True)
+]
 shown = [[f"{ratio:.1f}" for ratio in row] for row in ratios]
 matrix = plots.token_grid(
     *(shown, ratios.clip(0, 1), [word.text for word in spoken], names),
     name="what_if_each",
     title="Each word, while another is masked",
-    subtitles=["rows: the word that is masked · columns: the words", "1: as probable as before · 0: lost"],
-    description=f"Words by their probability relative to the unchanged clip. {'; '.join(least)}.",
+    subtitles=[
+        "rows: the word that is masked · columns: the words",
+        "1: as probable as before · 0: lost",
+    ],
+    description=(
+        "Words by their probability relative to the unchanged clip."
+        f" {'; '.join(least)}."
+    ),
     corner=("masked", "word"),
     clip=(trace, [(word.start, word.end) for word in spoken]),
 )
@@ -147,9 +196,10 @@ plots.show(matrix)
 # %%
 # Summary
 # -------
-# :ref:`Attention <gallery-attention>` shows what the decoder looks at; a change shows what it needs. A word
-# needs its own sound, and the words after it need *it*. With a random projector nothing was understood, so
-# nothing is needed. And no change is only the one that was meant: a silence is a sound, too.
+# :ref:`Attention <gallery-attention>` shows what the decoder looks at; a change shows
+# what it needs. A word needs its own sound, and the words after it need *it*. With a
+# random projector nothing was understood, so nothing is needed. And no change is only
+# the one that was meant: a silence is a sound, too.
 #
-# Before: :ref:`the logit lens <gallery-lens>`. Next: :ref:`robustness <gallery-robustness>`. The lecture:
-# :doc:`Class 5, section 5 </course/class-5>`.
+# Before: :ref:`the logit lens <gallery-lens>`. Next: :ref:`robustness
+# <gallery-robustness>`. The lecture: :doc:`Class 5, section 5 </course/class-5>`.

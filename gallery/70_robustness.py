@@ -6,46 +6,67 @@ Robustness
 
 **How much noise, hurry and pitch does it take to break the model?**
 
-The clips of the package are clean and spoken at one pace. This page makes them noisy, fast, slow, high and
-low, and counts the errors. There are few clips, so it also says how little a count of theirs proves.
+The clips of the package are clean and spoken at one pace. This page makes them noisy,
+fast, slow, high and low, and counts the errors. There are few clips, so it also says
+how little a count of theirs proves.
 """
 
 # %%
 # The clips as they are
 # ---------------------
-# Each clip is recognized and its words are compared with what was said. The interval comes from drawing
-# the clips again a thousand times, with replacement. **Predict:** how wide is it, with so few?
+# Each clip is recognized and its words are compared with what was said. The interval
+# comes from drawing the clips again a thousand times, with replacement. **Predict:**
+# how wide is it, with so few?
 
 import numpy as np
 
 import asrscope
 from asrscope import plots
 from asrscope.inside.counterfactual import change_pitch, change_tempo
-from asrscope.recognition.evaluate import COLORS, Group, Noise, Utterance, add_noise, evaluate
+from asrscope.recognition.evaluate import (
+    COLORS,
+    Group,
+    Noise,
+    Utterance,
+    add_noise,
+    evaluate,
+)
 
 model, processor = asrscope.load("tiny")
 samples = asrscope.load_samples()
-utterances = [Utterance(sample.name, sample.path, sample.text, sample.voice) for sample in samples]
+utterances = [
+    Utterance(sample.name, sample.path, sample.text, sample.voice) for sample in samples
+]
 noises = [Noise(color, snr) for color in COLORS for snr in (30.0, 20.0, 10.0, 5.0, 0.0)]
 evaluation = evaluate(
-    utterances, lambda waveform: asrscope.transcribe(model, processor, waveform).text, noises=noises
+    utterances,
+    lambda waveform: asrscope.transcribe(model, processor, waveform).text,
+    noises=noises,
 )
 clean = Group(evaluation.scored)
 rate = plots.Rate(clean.errors.rate, clean.interval)
-print(f"{len(utterances)} clips, {clean.errors.words} words, {clean.errors.errors} errors: WER {rate}")
+print(
+    f"{len(utterances)} clips, {clean.errors.words} words, {clean.errors.errors}"
+    f" errors: WER {rate}"
+)
 
 # %%
 # Noise
 # -----
-# White noise has equal power in each hertz, as hiss has. Pink noise has equal power in each octave, as many
-# rooms and streets have. The scale is the ratio of the powers of speech and noise: at 0 dB they are equal.
-# **Predict:** which of the two does more harm at the same ratio?
+# White noise has equal power in each hertz, as hiss has. Pink noise has equal power in
+# each octave, as many rooms and streets have. The scale is the ratio of the powers of
+# speech and noise: at 0 dB they are equal. **Predict:** which of the two does more harm
+# at the same ratio?
 
 curves = {color: {} for color in COLORS}
 for noise, group in evaluation.by_noise.items():
     curves[noise.color][noise.snr] = plots.Rate(group.errors.rate, group.interval)
 for color, points in curves.items():
-    print(f"{color}:", *[f"{snr:g} dB {each}" for snr, each in points.items()], sep="\n    ")
+    print(
+        f"{color}:",
+        *[f"{snr:g} dB {each}" for snr, each in points.items()],
+        sep="\n    ",
+    )
 scale = {"x_label": "signal-to-noise ratio (dB)", "falling": True}
 plots.show(plots.rates_over(curves, "noise", "Errors under noise", **scale))
 
@@ -53,81 +74,122 @@ plots.show(plots.rates_over(curves, "noise", "Errors under noise", **scale))
 # The bars are the intervals. Hear for yourself what 10 dB are:
 
 waveform = asrscope.load_audio(samples[0].path)
-plots.listen(add_noise(waveform, Noise("white", 10.0), samples[0].name), "white noise at 10 dB")
+plots.listen(
+    add_noise(waveform, Noise("white", 10.0), samples[0].name), "white noise at 10 dB"
+)
 
 # %%
 
-plots.listen(add_noise(waveform, Noise("pink", 10.0), samples[0].name), "pink noise at 10 dB")
+plots.listen(
+    add_noise(waveform, Noise("pink", 10.0), samples[0].name), "pink noise at 10 dB"
+)
 
 # %%
 # Hurry
 # -----
-# The same words at another pace and at the same pitch. **Predict:** does it hurt more to speak faster or
-# slower? Think of how long a sound lasts, compared with an audio token.
+# The same words at another pace and at the same pitch. **Predict:** does it hurt more
+# to speak faster or slower? Think of how long a sound lasts, compared with an audio
+# token.
 
 by_tempo = {1.0: clean}
 for tempo in (0.6, 0.8, 1.25, 1.6):
     result = evaluate(
         utterances,
-        lambda wave, tempo=tempo: asrscope.transcribe(model, processor, change_tempo(wave, tempo)).text,
+        lambda wave, tempo=tempo: (
+            asrscope.transcribe(model, processor, change_tempo(wave, tempo)).text
+        ),
     )
     by_tempo[tempo] = Group(result.scored)
-pace = {tempo: plots.Rate(group.errors.rate, group.interval) for tempo, group in sorted(by_tempo.items())}
+pace = {
+    tempo: plots.Rate(group.errors.rate, group.interval)
+    for tempo, group in sorted(by_tempo.items())
+}
 print(*[f"pace {tempo:<4g} {each}" for tempo, each in pace.items()], sep="\n")
-plots.show(plots.rates_over({"tempo": pace}, "tempo", "Errors by pace", x_label="pace, as spoken = 1"))
+plots.show(
+    plots.rates_over(
+        {"tempo": pace}, "tempo", "Errors by pace", x_label="pace, as spoken = 1"
+    )
+)
 plots.listen(change_tempo(waveform, tempo), f"{tempo:g} times as fast")
 
 # %%
 # Pitch
 # -----
-# Now higher and lower at the same pace. The resonances of the mouth move along, so the speaker grows
-# smaller or larger; twelve semitones are a factor of two. **Predict:** which direction leaves the model
-# more to go by?
+# Now higher and lower at the same pace. The resonances of the mouth move along, so the
+# speaker grows smaller or larger; twelve semitones are a factor of two. **Predict:**
+# which direction leaves the model more to go by?
 
 by_shift = {0.0: clean}
 for shift in (-8.0, -4.0, 4.0, 8.0):
     result = evaluate(
         utterances,
-        lambda wave, shift=shift: asrscope.transcribe(model, processor, change_pitch(wave, shift)).text,
+        lambda wave, shift=shift: (
+            asrscope.transcribe(model, processor, change_pitch(wave, shift)).text
+        ),
     )
     by_shift[shift] = Group(result.scored)
-pitch = {shift: plots.Rate(group.errors.rate, group.interval) for shift, group in sorted(by_shift.items())}
+pitch = {
+    shift: plots.Rate(group.errors.rate, group.interval)
+    for shift, group in sorted(by_shift.items())
+}
 print(*[f"{shift:+g} semitones {each}" for shift, each in pitch.items()], sep="\n")
-plots.show(plots.rates_over({"pitch": pitch}, "pitch", "Errors by pitch", x_label="shift (semitones)"))
+plots.show(
+    plots.rates_over(
+        {"pitch": pitch}, "pitch", "Errors by pitch", x_label="shift (semitones)"
+    )
+)
 plots.listen(change_pitch(waveform, shift), f"{shift:g} semitones higher")
 
 # %%
 # What do so few clips prove?
 # ---------------------------
-# Where bars overlap, little is shown. But the clips are the same each time, so each can be compared with
-# itself: draw the clips again, and count how many more errors they have than as they are. **Predict:** will
-# these intervals be narrower or wider than the bars?
+# Where bars overlap, little is shown. But the clips are the same each time, so each can
+# be compared with itself: draw the clips again, and count how many more errors they
+# have than as they are. **Predict:** will these intervals be narrower or wider than the
+# bars?
 
 drawn = np.random.default_rng(0).integers(len(samples), size=(1000, len(samples)))
 words = np.array([result.errors.words for result in clean.results])[drawn].sum(axis=1)
 before = np.array([result.errors.errors for result in clean.results])[drawn].sum(axis=1)
 changed = {str(noise): group for noise, group in evaluation.by_noise.items()}
-changed |= {f"pace {tempo:g}": group for tempo, group in by_tempo.items() if group is not clean}
-changed |= {f"{shift:+g} semitones": group for shift, group in by_shift.items() if group is not clean}
+changed |= {
+    f"pace {tempo:g}": group for tempo, group in by_tempo.items() if group is not clean
+}
+changed |= {
+    f"{shift:+g} semitones": group
+    for shift, group in by_shift.items()
+    if group is not clean
+}
 worse = 0
 for name, group in changed.items():
-    after = np.array([result.errors.errors for result in group.results])[drawn].sum(axis=1)
+    after = np.array([result.errors.errors for result in group.results])[drawn].sum(
+        axis=1
+    )
     low, high = np.quantile((after - before) / words, (0.025, 0.975))
     worse += low > 0
     more = group.errors.rate - clean.errors.rate
-    print(f"{name:13} {100 * more:+4.0f} points of WER, {100 * low:+4.0f} to {100 * high:+4.0f}")
-print(f"{worse} of {len(changed)} changes make it worse, as far as {len(samples)} clips can tell")
+    print(
+        f"{name:13} {100 * more:+4.0f} points of WER, {100 * low:+4.0f} to"
+        f" {100 * high:+4.0f}"
+    )
+print(
+    f"{worse} of {len(changed)} changes make it worse, as far as {len(samples)} clips"
+    " can tell"
+)
 
 # %%
-# Where an interval includes zero, nothing has been shown: neither that the change does harm nor that it does
-# none. And of many intervals of 95 %, one in twenty misses the truth by chance. The way out is more clips:
-# ``asrscope evaluate`` does all this for any collection, ``--noise`` included.
+# Where an interval includes zero, nothing has been shown: neither that the change does
+# harm nor that it does none. And of many intervals of 95 %, one in twenty misses the
+# truth by chance. The way out is more clips: ``asrscope evaluate`` does all this for
+# any collection, ``--noise`` included.
 #
 # Summary
 # -------
-# A word error rate belongs to the conditions in which it was measured, and a small test set shows only the
-# large effects. `One study <https://arxiv.org/abs/2411.03866>`_ of a much larger model of this design found
-# it weak on other kinds of recordings, under noise and at other speeds.
+# A word error rate belongs to the conditions in which it was measured, and a small test
+# set shows only the large effects. `One study <https://arxiv.org/abs/2411.03866>`_ of a
+# much larger model of this design found it weak on other kinds of recordings, under
+# noise and at other speeds.
 #
-# Before: :ref:`what if? <gallery-what-if>` Next: :ref:`train a projector <gallery-training>`, and see the
-# errors fall. The lecture: :doc:`Class 6, section 6 </course/class-6>`.
+# Before: :ref:`what if? <gallery-what-if>` Next: :ref:`train a projector
+# <gallery-training>`, and see the errors fall. The lecture: :doc:`Class 6, section 6
+# </course/class-6>`.

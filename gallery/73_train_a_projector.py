@@ -6,15 +6,17 @@ Train a projector here and now
 
 **How much training does a projector need before the decoder understands it?**
 
-Large models take days. A projector between two parts that are trained already takes so little that this
-page trains one while it is built, on one core, from random weights. Run the script and you train yours.
+Large models take days. A projector between two parts that are trained already takes so
+little that this page trains one while it is built, on one core, from random weights.
+Run the script and you train yours.
 """
 
 # %%
 # The material
 # ------------
-# The package brings a few hundred short clips to train on, and others to test on: the same kind of voices,
-# but sentences that nothing here was trained on. **Predict:** how many minutes of speech will it take?
+# The package brings a few hundred short clips to train on, and others to test on: the
+# same kind of voices, but sentences that nothing here was trained on. **Predict:** how
+# many minutes of speech will it take?
 
 from dataclasses import replace
 from itertools import pairwise
@@ -38,64 +40,90 @@ torch.set_num_threads(1)  # so that every run on one machine gives the same numb
 model, processor = asrscope.load("tiny")
 lesson = load_lesson(n_mels=model.config.audio_config.num_mel_bins)
 for name, clips in lesson.items():
-    print(f"{name}: {len(clips.texts)} clips, {clips.seconds / 60:.1f} min. First: {clips.texts[0]!r}")
-print(f"sentences in both: {len(set(lesson['train'].texts) & set(lesson['held-out'].texts))}")
+    print(
+        f"{name}: {len(clips.texts)} clips, {clips.seconds / 60:.1f} min. First:"
+        f" {clips.texts[0]!r}"
+    )
+print(
+    "sentences in both:"
+    f" {len(set(lesson['train'].texts) & set(lesson['held-out'].texts))}"
+)
 
 sample = asrscope.load_samples()[0]
-plots.player(asrscope.trace(model, processor, sample.path, name=sample.name, reference_words=sample.words))
+plots.player(
+    asrscope.trace(
+        model, processor, sample.path, name=sample.name, reference_words=sample.words
+    )
+)
 
 # %%
 # This is the clip that we shall follow; it is in neither set.
 #
 # The frozen parts
 # ----------------
-# What the encoder makes of a clip never changes, so it is computed once and kept. The decoder has to run in
-# each step, because the loss is its own: how improbable it finds the right text. But it is not changed. We
-# take a fingerprint of all three parts, to be sure.
+# What the encoder makes of a clip never changes, so it is computed once and kept. The
+# decoder has to run in each step, because the loss is its own: how improbable it finds
+# the right text. But it is not changed. We take a fingerprint of all three parts, to be
+# sure.
 
 temporary = TemporaryDirectory()
 folder = Path(temporary.name)
 for name, clips in lesson.items():
     cache_encodings(model.audio_tower, clips, folder / name)
 held_out = load_encodings(folder / "held-out")
-before = {part: describe_weights(part, getattr(model, own), "").sha256 for part, own in PARTS.items()}
+before = {
+    part: describe_weights(part, getattr(model, own), "").sha256
+    for part, own in PARTS.items()
+}
 print(*[f"{part}: {digest[:16]}" for part, digest in before.items()], sep="\n")
 
 # %%
 # The training
 # ------------
-# One call, and what it does is one visible loop in ``asrscope.training.projector``. It starts from weights
-# drawn at random and is told to keep the projector after some steps. **Predict:** will the loss fall evenly?
+# One call, and what it does is one visible loop in ``asrscope.training.projector``. It
+# starts from weights drawn at random and is told to keep the projector after some
+# steps. **Predict:** will the loss fall evenly?
 
 kept = (0, 10, 20, 30, 40, 50, 60, 80, 100, 140)
 pair = (model, processor)
 recipe = recipe_for("tiny", pair)  # a projector of the same sizes as the bundled one
 recipe = replace(recipe, steps=kept[-1], positions_per_batch=900, precision="fp32")
 losses, heard = [], [0]
-note = lambda run, line: line or (losses.append(run.loss), heard.append(run.utterances))  # noqa: E731
+note = lambda run, line: (  # noqa: E731
+    line or (losses.append(run.loss), heard.append(run.utterances))
+)
 train_projector(pair, folder / "train", folder / "run", recipe, keep=kept, watch=note)
 
 each = heard[-1] / len(lesson["train"].texts)
 words = f"{len(losses)} steps, {heard[-1]} clips heard, each about {each:.1f} times"
-smooth = np.convolve(losses, np.ones(9) / 9, mode="valid")  # each batch has other clips: that is the noise
+# Each batch has other clips: that is the noise.
+smooth = np.convolve(losses, np.ones(9) / 9, mode="valid")
 description = f"{words}. Loss {losses[0]:.2f} at first, {smooth[-1]:.2f} at the end."
 axes = {"x_label": "step", "y_label": "loss (nats a token)"}
-curve = plots.chart("loss", "Loss of each step", description=description, subtitles=[words], **axes)
+curve = plots.chart(
+    "loss", "Loss of each step", description=description, subtitles=[words], **axes
+)
 steps = np.arange(len(losses)) + 1
-curve.line(steps, losses, line_color="#8c8c8c", line_alpha=0.6, legend_label="one batch")
-curve.line(steps[4:-4], smooth, line_color="#3b82c4", line_width=2, legend_label="mean of nine")
+curve.line(
+    steps, losses, line_color="#8c8c8c", line_alpha=0.6, legend_label="one batch"
+)
+curve.line(
+    steps[4:-4], smooth, line_color="#3b82c4", line_width=2, legend_label="mean of nine"
+)
 plots.legend(curve)
 plots.show(curve)
 
 # %%
 # When does it start to work?
 # ---------------------------
-# Loss is what training sees. What we want are words. Each kept projector is put between encoder and
-# decoder, and writes down the clips that it has not heard. **Predict:** does the error rate fall with the
-# loss, before it, or after it?
+# Loss is what training sees. What we want are words. Each kept projector is put between
+# encoder and decoder, and writes down the clips that it has not heard. **Predict:**
+# does the error rate fall with the loss, before it, or after it?
 
 bundled = model.multi_modal_projector
-own = make_projector(model.config.audio_config.d_model, model.get_input_embeddings().weight, recipe)
+own = make_projector(
+    model.config.audio_config.d_model, model.get_input_embeddings().weight, recipe
+)
 model.multi_modal_projector = own
 rates, moments = {}, []
 for step in kept:
@@ -105,28 +133,36 @@ for step in kept:
     seen = asrscope.trace(model, processor, sample.path)
     nearest = tuple(texts[0] for texts in seen.nearest_texts)
     looks = (seen.text, nearest, tuple(seen.nearest_cosines[:, 0].tolist()))
-    moments.append(plots.Moment(f"step {step}", *looks, note=f"held-out WER {rates[step]}"))
+    moments.append(
+        plots.Moment(f"step {step}", *looks, note=f"held-out WER {rates[step]}")
+    )
     print(f"step {step:3} after {heard[step]:4} clips: WER {rates[step]}")
 fall, a, b = max((rates[a].rate - rates[b].rate, a, b) for a, b in pairwise(kept))
 print(f"the steepest fall: {100 * fall:.0f} points, from step {a} to step {b}")
-plots.show(plots.rates_over({"held-out": rates}, "wer", "Errors on held-out clips", x_label="step"))
+plots.show(
+    plots.rates_over(
+        {"held-out": rates}, "wer", "Errors on held-out clips", x_label="step"
+    )
+)
 
 # %%
 # Watch the words come
 # --------------------
-# The slider goes through the same projectors, on the clip from the top of the page. **Predict:** what does
-# a decoder write that has a fluent language and understands nothing?
+# The slider goes through the same projectors, on the clip from the top of the page.
+# **Predict:** what does a decoder write that has a fluent language and understands
+# nothing?
 
 title, seconds = f"{sample.name!r} at each step", seen.seconds_per_audio_token
 plots.show(plots.step_slider(moments, "words", title, seconds_per_token=seconds))
 
 # %%
-# As long as there is nothing to read, it writes what it expects of any text: fluency proves no listening.
+# As long as there is nothing to read, it writes what it expects of any text: fluency
+# proves no listening.
 #
 # What has changed, and how far is it?
 # ------------------------------------
-# Fingerprints again, and the projector of the package on the same clips, which has heard far more.
-# **Predict:** which of the three differ?
+# Fingerprints again, and the projector of the package on the same clips, which has
+# heard far more. **Predict:** which of the three differ?
 
 for part, name in PARTS.items():
     same = describe_weights(part, getattr(model, name), "").sha256 == before[part]
@@ -139,10 +175,12 @@ temporary.cleanup()
 # %%
 # Summary
 # -------
-# All that was learned here is in the projector. It is quick because so little is missing: the encoder hears
-# letters already, the decoder reads spelled text, and what has to be found is the way from the one to the
-# other. Between parts that have less in common, the same loop takes longer. How much of it depends on the
-# projector's own shape is the next question.
+# All that was learned here is in the projector. It is quick because so little is
+# missing: the encoder hears letters already, the decoder reads spelled text, and what
+# has to be found is the way from the one to the other. Between parts that have less in
+# common, the same loop takes longer. How much of it depends on the projector's own
+# shape is the next question.
 #
-# Before: :ref:`robustness <gallery-robustness>`. Next: :ref:`ablations <gallery-ablations>`. The lecture:
-# :doc:`Class 3, section 4 </course/class-3>`; the commands: :doc:`training </using/training>`.
+# Before: :ref:`robustness <gallery-robustness>`. Next: :ref:`ablations
+# <gallery-ablations>`. The lecture: :doc:`Class 3, section 4 </course/class-3>`; the
+# commands: :doc:`training </using/training>`.

@@ -6,15 +6,16 @@ Evaluation
 
 **What is a word error rate, and what is behind it?**
 
-One number stands at the end of most papers on speech recognition. This page computes it by hand for one
-sentence, looks at the errors that it counts, and shows where this model makes most of them.
+One number stands at the end of most papers on speech recognition. This page computes it
+by hand for one sentence, looks at the errors that it counts, and shows where this model
+makes most of them.
 """
 
 # %%
 # Something to count
 # ------------------
-# All clips of the package are recognized. We take the sentence with most kinds of errors, and of those the
-# one that went best.
+# All clips of the package are recognized. We take the sentence with most kinds of
+# errors, and of those the one that went best.
 
 import json
 import textwrap
@@ -28,27 +29,40 @@ from asrscope.recognition.evaluate import Evaluation, Noise, Utterance, evaluate
 from asrscope.recognition.metrics import character_error_rate, normalize, word_errors
 
 model, processor = asrscope.load("tiny")
-utterances = [Utterance(clip.name, clip.path, clip.text, clip.voice) for clip in asrscope.load_samples()]
+utterances = [
+    Utterance(clip.name, clip.path, clip.text, clip.voice)
+    for clip in asrscope.load_samples()
+]
 noise = Noise("pink", 10.0)  # for more errors to look at, further down
 evaluation = evaluate(
-    utterances, lambda wave: asrscope.transcribe(model, processor, wave).text, noises=[noise]
+    utterances,
+    lambda wave: asrscope.transcribe(model, processor, wave).text,
+    noises=[noise],
 )
 noisy = evaluation.noisy[noise]
 wrong = [result for result in evaluation.scored if result.errors.errors] or noisy
-example = max(wrong, key=lambda result: (len({s.kind for s in result.alignment}), -result.errors.rate))
+example = max(
+    wrong,
+    key=lambda result: (len({s.kind for s in result.alignment}), -result.errors.rate),
+)
 print(f"said:    {example.utterance.text}\nwritten: {example.text}")
 plots.listen(asrscope.load_audio(example.utterance.audio), example.utterance.name)
 
 # %%
 # By hand
 # -------
-# Three kinds of error: a word replaced, left out, or put in. **Predict:** what is the smallest number of
-# errors that leads from one sentence to the other? Count before you go on.
+# Three kinds of error: a word replaced, left out, or put in. **Predict:** what is the
+# smallest number of errors that leads from one sentence to the other? Count before you
+# go on.
 #
-# The machine fills a table. Each cell is the smallest number for the beginnings of both sentences: a step
-# down leaves a word out, a step to the right puts one in, a slanted step keeps or replaces one.
+# The machine fills a table. Each cell is the smallest number for the beginnings of both
+# sentences: a step down leaves a word out, a step to the right puts one in, a slanted
+# step keeps or replaces one.
 
-said, written = normalize(example.utterance.text).split(), normalize(example.text).split()
+said, written = (
+    normalize(example.utterance.text).split(),
+    normalize(example.text).split(),
+)
 table = np.zeros((len(said) + 1, len(written) + 1), dtype=int)
 table[:, 0], table[0] = np.arange(len(said) + 1), np.arange(len(written) + 1)
 for i in range(1, len(said) + 1):
@@ -58,7 +72,9 @@ for i in range(1, len(said) + 1):
 
 i, j = len(said), len(written)
 path, steps = [(i, j)], []
-while i or j:  # from the end back to the start, always to a cell from which this one came
+while (
+    i or j
+):  # from the end back to the start, always to a cell from which this one came
     if i and j and table[i, j] == table[i - 1, j - 1] + (said[i - 1] != written[j - 1]):
         i, j = i - 1, j - 1
         steps.append((said[i], written[j], "" if said[i] == written[j] else "replaced"))
@@ -72,19 +88,21 @@ while i or j:  # from the end back to the start, always to a cell from which thi
 plots.show(plots.distance_table(table, said, written, path))
 
 # %%
-# Follow the marked path from the top left: wherever the number grows, an error was made. The same as a
-# list:
+# Follow the marked path from the top left: wherever the number grows, an error was
+# made. The same as a list:
 
 for before, after, kind in reversed(steps):
     print(f"{before:12} {after:12} {kind}")
 errors = word_errors(example.utterance.text, example.text)
-print(f"{table[-1, -1]} errors / {len(said)} words said = {table[-1, -1] / len(said):.0%}")
+print(
+    f"{table[-1, -1]} errors / {len(said)} words said = {table[-1, -1] / len(said):.0%}"
+)
 print(f"the package counts {errors.errors} / {errors.words} = {errors.rate:.0%}")
 
 # %%
-# Before the count, both sides were brought to one spelling: lower case, no punctuation, numbers as digits.
-# For a collection, the errors of all sentences are added up and divided by all words; it is not the mean of
-# the sentences' rates.
+# Before the count, both sides were brought to one spelling: lower case, no punctuation,
+# numbers as digits. For a collection, the errors of all sentences are added up and
+# divided by all words; it is not the mean of the sentences' rates.
 #
 # All errors of the clips
 # -----------------------
@@ -92,58 +110,93 @@ print(f"the package counts {errors.errors} / {errors.words} = {errors.rate:.0%}"
 
 for result in evaluation.scored:
     columns = [
-        (step.reference or "-", step.hypothesis or "-", "" if step.kind == "equal" else "^")
+        (
+            step.reference or "-",
+            step.hypothesis or "-",
+            "" if step.kind == "equal" else "^",
+        )
         for step in result.alignment
     ]
     widths = [max(map(len, column)) for column in columns]
     for row, label in enumerate(("said", "written", "")):
-        line = " ".join(column[row].ljust(width) for column, width in zip(columns, widths, strict=True))
+        line = " ".join(
+            column[row].ljust(width)
+            for column, width in zip(columns, widths, strict=True)
+        )
         print(f"{label:8}{line.rstrip()}")
 low, high = evaluation.interval
 print(
-    f"{evaluation.errors.errors} errors in {evaluation.errors.words} words: WER {evaluation.errors.rate:.0%}"
+    f"{evaluation.errors.errors} errors in {evaluation.errors.words} words: WER"
+    f" {evaluation.errors.rate:.0%}"
 )
 print(f"95 % interval from {low:.0%} to {high:.0%}, {len(evaluation.scored)} clips")
 
 # %%
-# Even the spelling rules err: see what they make of *seven o'clock*, on both sides alike.
+# Even the spelling rules err: see what they make of *seven o'clock*, on both sides
+# alike.
 #
-# A word can be wrong by one letter or by all. So we count the letters of replaced words too, and compare
-# with pairs put together at random. To have more of them, the clips are heard once more under noise.
+# A word can be wrong by one letter or by all. So we count the letters of replaced words
+# too, and compare with pairs put together at random. To have more of them, the clips
+# are heard once more under noise.
 
 both = Evaluation((*evaluation.scored, *noisy)).confusions.elements()
-pairs = [(step.reference, step.hypothesis) for step in both if step.kind == "substitute"]
+pairs = [
+    (step.reference, step.hypothesis) for step in both if step.kind == "substitute"
+]
 letters = [character_error_rate([before], [after]) for before, after in pairs]
-print(textwrap.fill(", ".join(" > ".join(pairs[k]) for k in np.argsort(letters, kind="stable")), width=76))
+print(
+    textwrap.fill(
+        ", ".join(" > ".join(pairs[k]) for k in np.argsort(letters, kind="stable")),
+        width=76,
+    )
+)
 before, after = zip(*pairs, strict=True)
 rng = np.random.default_rng(0)
-chance = np.mean([character_error_rate(before, list(rng.permutation(after))) for _ in range(100)])
-print(f"letters wrong: {character_error_rate(before, after):.0%}, in random pairs {chance:.0%}")
+chance = np.mean(
+    [character_error_rate(before, list(rng.permutation(after))) for _ in range(100)]
+)
+print(
+    f"letters wrong: {character_error_rate(before, after):.0%}, in random pairs"
+    f" {chance:.0%}"
+)
 
 # %%
 # Where it fails
 # --------------
-# The model card has measurements on hundreds of sentences that no training saw, in four sets. **Predict:**
-# which costs more, new voices or new kinds of sentences?
+# The model card has measurements on hundreds of sentences that no training saw, in four
+# sets. **Predict:** which costs more, new voices or new kinds of sentences?
 
 metrics = json.loads(
-    (files("asrscope") / "data" / "checkpoints" / "tiny" / "metrics.json").read_text("utf-8")
+    (files("asrscope") / "data" / "checkpoints" / "tiny" / "metrics.json").read_text(
+        "utf-8"
+    )
 )
 sets = metrics["test_sets"]
-rates = {name: plots.Rate(each["wer"], (each["wer_low"], each["wer_high"])) for name, each in sets.items()}
+rates = {
+    name: plots.Rate(each["wer"], (each["wer_low"], each["wer_high"]))
+    for name, each in sets.items()
+}
 plots.show(plots.rates_by_name(rates, "sets", "Word error rate by test set"))
 for name, each in sets.items():
-    kinds = [each[kind] / each["words"] for kind in ("substitutions", "deletions", "insertions")]
+    kinds = [
+        each[kind] / each["words"]
+        for kind in ("substitutions", "deletions", "insertions")
+    ]
     print(f"{name}: {rates[name]}, {each['utterances']} clips, {each['voices']} voices")
-    print("    replaced {:.1%}, left out {:.1%}, put in {:.1%}; letters {:.1%}".format(*kinds, each["cer"]))
+    print(
+        "    replaced {:.1%}, left out {:.1%}, put in {:.1%}; letters {:.1%}".format(
+            *kinds, each["cer"]
+        )
+    )
 
 # %%
 # Summary
 # -------
-# A word error rate is the smallest number of errors over the number of words said. It says nothing about
-# which words, nor whether they mattered: look at them. And it belongs to a test set: the four rates are of
-# one model. :doc:`The guide </using/evaluation>` says how to measure your own recordings, and the
-# :doc:`model card </model-card>` how these were measured.
+# A word error rate is the smallest number of errors over the number of words said. It
+# says nothing about which words, nor whether they mattered: look at them. And it
+# belongs to a test set: the four rates are of one model. :doc:`The guide
+# </using/evaluation>` says how to measure your own recordings, and the :doc:`model card
+# </model-card>` how these were measured.
 #
-# Before: :ref:`ablations <gallery-ablations>`. Next: :ref:`the full trace <gallery-trace>`. The lecture:
-# :doc:`Class 4, section 1 </course/class-4>`.
+# Before: :ref:`ablations <gallery-ablations>`. Next: :ref:`the full trace
+# <gallery-trace>`. The lecture: :doc:`Class 4, section 1 </course/class-4>`.

@@ -4,21 +4,21 @@
 The real pair: a person is understood
 =====================================
 
-**Can a listener and a writer that never met understand a person, if only the translator between them is
-trained?**
+**Can a listener and a writer that never met understand a person, if only the translator
+between them is trained?**
 
-The model ``small`` joins two published models: the encoder of Whisper tiny.en, which has heard
-people for many thousand hours, and SmolLM2-135M-Instruct, which has read the web and never heard a
-sound. Neither of them was changed here. The projector between them is the only part that this
-project has trained, and the only one that it ships: the other two come from the package index or
-from the Hub.
+The model ``small`` joins two published models: the encoder of Whisper tiny.en, which
+has heard people for many thousand hours, and SmolLM2-135M-Instruct, which has read the
+web and never heard a sound. Neither of them was changed here. The projector between
+them is the only part that this project has trained, and the only one that it ships: the
+other two come from the package index or from the Hub.
 """
 
 # %%
 # A person speaks
 # ---------------
-# The sentence is from CMU ARCTIC, a person's reading, which no training here has heard. Play it.
-# **Predict:** which of its words will be the hardest?
+# The sentence is from CMU ARCTIC, a person's reading, which no training here has heard.
+# Play it. **Predict:** which of its words will be the hardest?
 
 # sphinx_gallery_thumbnail_number = 4
 import torch
@@ -32,7 +32,9 @@ from asrscope.training.projector import read_nearest
 
 model, processor = asrscope.load("small")
 person = load_person("gregson")
-trace = asrscope.trace(model, processor, person.path, name=person.name, reference=person.text)
+trace = asrscope.trace(
+    model, processor, person.path, name=person.name, reference=person.text
+)
 
 for part in trace.provenance:
     print(f"{part.part:9} {part.parameters:11,} weights, {part.label}")
@@ -57,50 +59,58 @@ plots.show(plots.encoder_output(trace))
 # %%
 # The translator's own reading
 # ----------------------------
-# Before it ever met the writer, the projector had a warm start: it learned to point, with each audio
-# token, to a token of the writer's vocabulary, or to nothing new. So it can be read by itself.
-# **Predict:** will it read letters, as tiny's does, or words?
+# Before it ever met the writer, the projector had a warm start: it learned to point,
+# with each audio token, to a token of the writer's vocabulary, or to nothing new. So it
+# can be read by itself. **Predict:** will it read letters, as tiny's does, or words?
 
 plots.show(plots.nearest_tokens(trace))
 
 table = model.get_input_embeddings().weight
-reading = read_nearest(model.multi_modal_projector, table, trace.encoder_hidden_states, processor.tokenizer)
+reading = read_nearest(
+    model.multi_modal_projector, table, trace.encoder_hidden_states, processor.tokenizer
+)
 print(f"the translator points to: {reading}\nthe writer makes of it:   {trace.text}")
 
 # %%
-# It points to words, and to pieces of rare ones: the writer's own tokens, one for each tenth of a
-# second, and blanks where nothing new is said. Each audio token is a mean of the writer's embeddings,
-# weighted by how much the projector points to each. That is why a writer who has never heard a sound
-# can read it. ``tiny`` spells letters instead, because its writer was raised on them: what a
-# projector learns to say depends on who reads it.
+# It points to words, and to pieces of rare ones: the writer's own tokens, one for each
+# tenth of a second, and blanks where nothing new is said. Each audio token is a mean of
+# the writer's embeddings, weighted by how much the projector points to each. That is
+# why a writer who has never heard a sound can read it. ``tiny`` spells letters instead,
+# because its writer was raised on them: what a projector learns to say depends on who
+# reads it.
 #
 # The prompt has learned vectors, too
 # -----------------------------------
-# Around the clip stand a few vectors that no word has. They were trained together with the projector,
-# and say to the writer what no written instruction said as well: write down, word for word, what
-# stands here.
+# Around the clip stand a few vectors that no word has. They were trained together with
+# the projector, and say to the writer what no written instruction said as well: write
+# down, word for word, what stands here.
 
 learned = model.multi_modal_projector.prompt
 norms = learned.detach().norm(dim=-1)
 print(f"{len(learned)} learned vectors, norms {norms.min():.1f} to {norms.max():.1f};")
-print(f"the writer's own tokens have {table.detach().norm(dim=-1).median():.1f} in the middle")
+print(
+    f"the writer's own tokens have {table.detach().norm(dim=-1).median():.1f} in the"
+    " middle"
+)
 
 # %%
 # A control
 # ---------
-# The same listener and the same writer, and a projector with random weights. **Predict:** what will
-# the writer say?
+# The same listener and the same writer, and a projector with random weights.
+# **Predict:** what will the writer say?
 
 control = untrained(model)
-random_trace = asrscope.trace(control, processor, person.path, name="random projector", reference=person.text)
+random_trace = asrscope.trace(
+    control, processor, person.path, name="random projector", reference=person.text
+)
 print(f"random projector: {random_trace.text[:200]!r}")
 wrong = word_errors(person.text, random_trace.text)
 assert wrong.rate > 0.9, "the page says that nothing is left of the sentence"
 assert random_trace.provenance[1].trained is False
 
 # %%
-# Nothing is left of the sentence. Both specialists are as good as before; they have no common
-# language. What the training of the projector brought is all the difference.
+# Nothing is left of the sentence. Both specialists are as good as before; they have no
+# common language. What the training of the projector brought is all the difference.
 #
 # How much was trained?
 # ---------------------
@@ -109,15 +119,17 @@ trained = sum(weight.numel() for weight in model.multi_modal_projector.parameter
 whole = sum(weight.numel() for weight in model.parameters())
 print(f"{trained:,} of {whole:,} weights: {trained / whole:.1%}")
 assert trained / whole < 0.05
-assert not any(torch.isnan(weight).any() for weight in model.multi_modal_projector.parameters())
+assert not any(
+    torch.isnan(weight).any() for weight in model.multi_modal_projector.parameters()
+)
 
 # %%
 # Summary
 # -------
-# Two frozen specialists and a translator of three percent understand a person. How often they do not,
-# on recordings of many people, stands in the :doc:`model card of small </model-card-small>`, beside
-# the listener's own decoder. Speak yourself: ``asrscope trace my-recording.wav --model small --html
-# report.html``.
+# Two frozen specialists and a translator of three percent understand a person. How
+# often they do not, on recordings of many people, stands in the :doc:`model card of
+# small </model-card-small>`, beside the listener's own decoder. Speak yourself:
+# ``asrscope trace my-recording.wav --model small --html report.html``.
 #
 # Before: :ref:`the full trace <gallery-trace>`. Next: :ref:`five systems, side by side
 # <gallery-systems>`. The lecture: :doc:`Class 2 </course/class-2>`.

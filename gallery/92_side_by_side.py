@@ -4,19 +4,22 @@
 Five systems side by side
 =========================
 
-**What do published speech-language models do between sound and words, and what does it cost?**
+**What do published speech-language models do between sound and words, and what does it
+cost?**
 
-Voxtral, GLM-ASR, Audio Flamingo 3, Qwen2-Audio and Granite Speech come with ``transformers``. They are built
-here at their full sizes, but without weights: on torch's device ``meta`` a model has every shape and no
-numbers. That is enough to count with, and it needs no download.
+Voxtral, GLM-ASR, Audio Flamingo 3, Qwen2-Audio and Granite Speech come with
+``transformers``. They are built here at their full sizes, but without weights: on
+torch's device ``meta`` a model has every shape and no numbers. That is enough to count
+with, and it needs no download.
 """
 
 # %%
 # Where the sizes are from
 # ------------------------
-# A comparison is worth what its configurations are worth: the last column says what each of them is. The
-# last row is the large pair of this course, Whisper large-v3-turbo and SmolLM3-3B, with a projector of our
-# choice. **Predict:** three names promise a number of billions of parameters. Which of them keep it?
+# A comparison is worth what its configurations are worth: the last column says what
+# each of them is. The last row is the large pair of this course, Whisper large-v3-turbo
+# and SmolLM3-3B, with a projector of our choice. **Predict:** three names promise a
+# number of billions of parameters. Which of them keep it?
 
 import numpy as np
 
@@ -27,65 +30,99 @@ from asrscope_course import flops, sizes, systems
 
 pair, ours = sizes.full_pair(), "large pair"
 known = {key: systems.load_system(key) for key in systems.SYSTEMS}
-models = {system.name: systems.build(key) for key, system in known.items()} | {ours: pair}
+models = {system.name: systems.build(key) for key, system in known.items()} | {
+    ours: pair
+}
 counts = {name: systems.parameters_of(model) for name, model in models.items()}
-labels = {system.name: system.label for system in known.values()} | {ours: "published, joined by us"}
+labels = {system.name: system.label for system in known.values()} | {
+    ours: "published, joined by us"
+}
 print(f"{'':18}{'all':>15}{'encoder':>14}{'projector':>13}{'decoder':>15}")
 for name, count in counts.items():
-    columns = "".join(f"{count[part]:{15 - (part != 'all'):d},}" for part in ("all", "encoder"))
-    print(f"{name:18}{columns}{count['projector']:13,}{count['decoder']:15,}  {labels[name]}")
+    columns = "".join(
+        f"{count[part]:{15 - (part != 'all'):d},}" for part in ("all", "encoder")
+    )
+    print(
+        f"{name:18}{columns}{count['projector']:13,}{count['decoder']:15,} "
+        f" {labels[name]}"
+    )
 
 # %%
-# A name may count the decoder alone, as it was before it learned to hear. GLM-ASR Nano is announced with 1.5
-# billion parameters, and that is its decoder. *Defaults of the class* means what ``transformers`` builds when
-# one asks for nothing. For three of the others that would be another model than the published one: see
-# :doc:`the page of sources </using/systems>`.
+# A name may count the decoder alone, as it was before it learned to hear. GLM-ASR Nano
+# is announced with 1.5 billion parameters, and that is its decoder. *Defaults of the
+# class* means what ``transformers`` builds when one asks for nothing. For three of the
+# others that would be another model than the published one: see :doc:`the page of
+# sources </using/systems>`.
 
 shares = {
-    name: {part: 100 * count[part] / count["all"] for part in ("encoder", "projector", "decoder")}
+    name: {
+        part: 100 * count[part] / count["all"]
+        for part in ("encoder", "projector", "decoder")
+    }
     for name, count in counts.items()
 }
-plots.show(plots.stacked_bars(shares, "systems_shares", "Parts", x_label="share of parameters (%)", digits=1))
+plots.show(
+    plots.stacked_bars(
+        shares, "systems_shares", "Parts", x_label="share of parameters (%)", digits=1
+    )
+)
 
 # %%
-# All spend most on the decoder. The projector is a thin slice, whatever its kind: look for it.
+# All spend most on the decoder. The projector is a thin slice, whatever its kind: look
+# for it.
 #
 # From sound to audio tokens
 # --------------------------
-# Here is a clip, and below it what each system makes of its length. The lengths come from the classes
-# themselves, which ran on ``meta``. **Predict:** which system reads most positions for this clip?
+# Here is a clip, and below it what each system makes of its length. The lengths come
+# from the classes themselves, which ran on ``meta``. **Predict:** which system reads
+# most positions for this clip?
 
 sample = asrscope.load_sample("captain")
 waveform = asrscope.load_audio(sample.path)
 clip = waveform.size / asrscope.SAMPLE_RATE
 at = {"clip": clip, "30 s": 30.0, "10 min": 600.0}
-heard = {key: {label: systems.heard(key, seconds) for label, seconds in at.items()} for key in known}
+heard = {
+    key: {label: systems.heard(key, seconds) for label, seconds in at.items()}
+    for key in known
+}
 print(f"the clip has {clip:.2f} s")
 print(f"{'':18}{'positions':>10}{'audio tokens':>14}{'of 30 s':>9}{'of 10 min':>11}")
 for key, found in heard.items():
     tokens = [found[label].audio_tokens for label in at]
     heard_of = found["10 min"].seconds
     note = "" if heard_of == at["10 min"] else f"  (hears {heard_of:g} s of it)"
-    print(f"{known[key].name:18}{found['clip'].positions:10}{tokens[0]:14}{tokens[1]:9}{tokens[2]:11}{note}")
+    print(
+        f"{known[key].name:18}{found['clip'].positions:10}{tokens[0]:14}"
+        f"{tokens[1]:9}{tokens[2]:11}{note}"
+    )
 window = sizes.lengths(clip, pair.config)
-print(f"{ours:18}{window.positions:10}{window.audio_tokens:14}{window.audio_tokens:9}", end="")
+print(
+    f"{ours:18}{window.positions:10}{window.audio_tokens:14}{window.audio_tokens:9}",
+    end="",
+)
 windows = round(at["10 min"] / at["30 s"])
 print(f"{f'{windows} x {window.audio_tokens}':>11}  (a prompt for each 30 s)")
 plots.listen(waveform, f"{sample.name}: {sample.text}")
 
 # %%
-# Four of the five encoders are Whisper's or nearly so: they read a window of 30 s, whatever the clip fills of
-# it, and their positions count the padding. What happens next differs. GLM-ASR, Audio Flamingo 3 and
-# Qwen2-Audio drop the vectors of the padding, Voxtral keeps them, and Granite Speech never pads.
+# Four of the five encoders are Whisper's or nearly so: they read a window of 30 s,
+# whatever the clip fills of it, and their positions count the padding. What happens
+# next differs. GLM-ASR, Audio Flamingo 3 and Qwen2-Audio drop the vectors of the
+# padding, Voxtral keeps them, and Granite Speech never pads.
 #
 # The staircase
 # -------------
 # **Predict:** which lines are straight, which are stairs, and which one ends?
 
 lengths = np.arange(1.0, 91.0)
-curves = {known[key].name: [systems.audio_tokens(key, seconds) for seconds in lengths] for key in known}
+curves = {
+    known[key].name: [systems.audio_tokens(key, seconds) for seconds in lengths]
+    for key in known
+}
 curves[ours] = [-(-int(seconds) // 30) * window.audio_tokens for seconds in lengths]
-words = "; ".join(f"{name}: {curve[2]} at 3 s, {curve[-1]} at 90 s" for name, curve in curves.items())
+words = "; ".join(
+    f"{name}: {curve[2]} at 3 s, {curve[-1]} at 90 s" for name, curve in curves.items()
+)
 stairs = plots.chart(
     "systems_tokens",
     "Audio tokens of a clip",
@@ -95,35 +132,45 @@ stairs = plots.chart(
     height=300,
 )
 for (name, curve), color in zip(curves.items(), plots.COLORS, strict=True):
-    stairs.step(lengths, curve, mode="before", color=color, line_width=2, legend_label=name)
+    stairs.step(
+        lengths, curve, mode="before", color=color, line_width=2, legend_label=name
+    )
 plots.legend(stairs, "below")
 plots.show(stairs)
 print(words.replace("; ", "\n"))
 
 # %%
-# Qwen2-Audio's processor cuts a recording after 30 s and says nothing. The stairs belong to the two that read
-# padding as if it were sound.
+# Qwen2-Audio's processor cuts a recording after 30 s and says nothing. The stairs
+# belong to the two that read padding as if it were sound.
 #
 # What a second of sound costs
 # ----------------------------
-# The decoder keeps keys and values of every position. **Predict:** two decoders have nearly as many
-# parameters as each other, and read as many audio tokens. Do they need the same memory?
+# The decoder keeps keys and values of every position. **Predict:** two decoders have
+# nearly as many parameters as each other, and read as many audio tokens. Do they need
+# the same memory?
 
-print(f"{'':18}{'tokens/s':>9}{'ms/token':>9}{'KV heads':>10}{'kB/token':>10}{'MB/s of sound':>15}")
+print(
+    f"{'':18}{'tokens/s':>9}{'ms/token':>9}{'KV heads':>10}"
+    f"{'kB/token':>10}{'MB/s of sound':>15}"
+)
 for name, model in models.items():
     text = model.config.text_config
     rate = curves[name][29] / lengths[29]
     kept = sizes.cache_bytes_per_token(text)
     heads = f"{text.num_key_value_heads}/{text.num_attention_heads}"
-    print(f"{name:18}{rate:9.3g}{1000 / rate:9.3g}{heads:>10}{kept / 1e3:10.1f}{kept * rate / 1e6:15.2f}")
+    print(
+        f"{name:18}{rate:9.3g}{1000 / rate:9.3g}{heads:>10}"
+        f"{kept / 1e3:10.1f}{kept * rate / 1e6:15.2f}"
+    )
 
 # %%
-# Qwen2-Audio keeps keys of every one of its heads, the others let groups of heads share them.
+# Qwen2-Audio keeps keys of every one of its heads, the others let groups of heads share
+# them.
 #
 # The work before the first word
 # ------------------------------
-# Operations for the clip that you heard: the encoder, the projector, and the decoder reading the audio
-# tokens. **Predict:** where is most of the work?
+# Operations for the clip that you heard: the encoder, the projector, and the decoder
+# reading the audio tokens. **Predict:** where is most of the work?
 
 work = {}
 for key, found in heard.items():
@@ -137,19 +184,29 @@ encode = flops.encoder_flops(pair.audio_tower, window.positions)
 project = flops.projector_flops(pair.multi_modal_projector, window.audio_tokens)
 read = flops.decoder_flops(pair.language_model, window.audio_tokens, 1)
 work[ours] = {"encoder": encode, "projector": project, "decoder": read}
-bars = {name: {part: flops / 1e12 for part, flops in row.items()} for name, row in work.items()}
+bars = {
+    name: {part: flops / 1e12 for part, flops in row.items()}
+    for name, row in work.items()
+}
 title = f"Work for {clip:.1f} s of speech, up to the first word"
-plots.show(plots.stacked_bars(bars, "systems_work", title, x_label="operations (10¹²)", digits=2))
+plots.show(
+    plots.stacked_bars(
+        bars, "systems_work", title, x_label="operations (10¹²)", digits=2
+    )
+)
 
 # %%
-# For a short clip padding decides: an encoder that reads a full window works as much for three seconds as for
-# thirty, and where its padding reaches the decoder, the decoder does so, too.
+# For a short clip padding decides: an encoder that reads a full window works as much
+# for three seconds as for thirty, and where its padding reaches the decoder, the
+# decoder does so, too.
 #
 # Summary
 # -------
-# The five differ little in what they are made of, and much in how they treat length: how many vectors a
-# second reach the decoder, whether padding does, and where a long recording ends. None of this is about how
-# well they recognize. It was counted, not heard.
+# The five differ little in what they are made of, and much in how they treat length:
+# how many vectors a second reach the decoder, whether padding does, and where a long
+# recording ends. None of this is about how well they recognize. It was counted, not
+# heard.
 #
-# Before: :ref:`all data of a trace <gallery-trace>`. Next: :ref:`the scope on each of the five
-# <gallery-any-model>`. The lecture: :doc:`Class 6, section 1 </course/class-6>`.
+# Before: :ref:`all data of a trace <gallery-trace>`. Next: :ref:`the scope on each of
+# the five <gallery-any-model>`. The lecture: :doc:`Class 6, section 1
+# </course/class-6>`.

@@ -6,16 +6,18 @@ The scope on any model
 
 **What can be seen inside a speech-language model that somebody else built?**
 
-``asrscope.attach`` puts the same scope on models that ``transformers`` ships: it finds encoder, projector
-and decoder by their names, listens at the seams during one run of the model's own ``generate``, and gives the
-same trace. Published weights are large, so this page uses five very small models of the same classes *with
-random weights*. They have learned nothing and write nonsense; they are joined as the published ones are.
+``asrscope.attach`` puts the same scope on models that ``transformers`` ships: it finds
+encoder, projector and decoder by their names, listens at the seams during one run of
+the model's own ``generate``, and gives the same trace. Published weights are large, so
+this page uses five very small models of the same classes *with random weights*. They
+have learned nothing and write nonsense; they are joined as the published ones are.
 """
 
 # %%
 # Attach
 # ------
-# The clip lasts a few seconds. **Predict:** how many audio tokens will each model make of it?
+# The clip lasts a few seconds. **Predict:** how many audio tokens will each model make
+# of it?
 
 # sphinx_gallery_thumbnail_number = 5
 import textwrap
@@ -37,25 +39,35 @@ traces = {
 plots.player(traces["tiny"])
 
 # %%
-# A row of shapes each. Widths are small for the five; the lengths are those of the published models.
+# A row of shapes each. Widths are small for the five; the lengths are those of the
+# published models.
 
-print(f"{'':16}{'log-mel':>12}{'encoder':>12}{'audio tokens':>14}{'of padding':>12}{'prompt':>8}")
+print(
+    f"{'':16}{'log-mel':>12}{'encoder':>12}"
+    f"{'audio tokens':>14}{'of padding':>12}{'prompt':>8}"
+)
 for name, trace in traces.items():
     mel, encoder, tokens = (
         " x ".join(map(str, trace.shapes()[stage]))
         for stage in ("log_mel", "encoder_hidden_states", "audio_embeds")
     )
-    print(f"{name:16}{mel:>12}{encoder:>12}{tokens:>14}{trace.padding_tokens:12}{trace.prompt_ids.size:8}")
+    print(
+        f"{name:16}{mel:>12}{encoder:>12}"
+        f"{tokens:>14}{trace.padding_tokens:12}{trace.prompt_ids.size:8}"
+    )
 
 # %%
 # What the trace says of the way from positions to audio tokens:
 
 for name, trace in traces.items():
-    sentence = f"{name}: {1000 * trace.seconds_per_audio_token:g} ms each. {trace.projection}."
+    sentence = (
+        f"{name}: {1000 * trace.seconds_per_audio_token:g} ms each. {trace.projection}."
+    )
     print(textwrap.fill(sentence, 88), end="\n\n")
 
 # %%
-# And where the weights are from. A picture that depends on random weights says so in its title.
+# And where the weights are from. A picture that depends on random weights says so in
+# its title.
 
 for part in traces["voxtral"].provenance:
     print(f"{part.part:10} {part.label}, {part.parameters:,} parameters: {part.source}")
@@ -63,19 +75,23 @@ for part in traces["voxtral"].provenance:
 # %%
 # Padding, seen
 # -------------
-# Voxtral's processor fills the clip up to 30 s, and its decoder reads all of it. Granite Speech reads the
-# clip and nothing else. **Predict:** which share of the first picture is speech?
+# Voxtral's processor fills the clip up to 30 s, and its decoder reads all of it.
+# Granite Speech reads the clip and nothing else. **Predict:** which share of the first
+# picture is speech?
 
 first, second = (plots.log_mel(traces[name]) for name in ("voxtral", "granite_speech"))
-first.title.text, second.title.text = "Voxtral: log-mel spectrogram", "Granite Speech: log-mel spectrogram"
+first.title.text, second.title.text = (
+    "Voxtral: log-mel spectrogram",
+    "Granite Speech: log-mel spectrogram",
+)
 plots.show(first)
 plots.show(second)
 filled = 1 - traces["voxtral"].padding_tokens / len(traces["voxtral"].audio_embeds)
 print(f"audio tokens of Voxtral that hold some of the clip: {filled:.0%}")
 
 # %%
-# The others lie between: their encoders read a window of 30 s as well, but their decoders get only what the
-# clip fills, and the trace keeps only that.
+# The others lie between: their encoders read a window of 30 s as well, but their
+# decoders get only what the clip fills, and the trace keeps only that.
 #
 # The same figures
 # ----------------
@@ -87,10 +103,11 @@ plots.show(plots.audio_embeds(traces["qwen2_audio"]))
 # %%
 # Who reads what
 # --------------
-# Three ways lead from many positions to few audio tokens: lay neighbors side by side (*stacking*), take their
-# mean (*pooling*), or let learned queries look at a window of them (*Q-Former*). We do not take the code's
-# word for it. For the first audio tokens of each model, a gradient tells which outputs of the encoder's last
-# layer they depend on. **Predict:** in which panels do two audio tokens read the same position?
+# Three ways lead from many positions to few audio tokens: lay neighbors side by side
+# (*stacking*), take their mean (*pooling*), or let learned queries look at a window of
+# them (*Q-Former*). We do not take the code's word for it. For the first audio tokens
+# of each model, a gradient tells which outputs of the encoder's last layer they depend
+# on. **Predict:** in which panels do two audio tokens read the same position?
 
 ways = {
     "tiny": "stacking (tiny, trained)",
@@ -101,7 +118,9 @@ ways = {
     "granite_speech": "Q-Former (Granite Speech, random)",
 }
 tokens, positions = 9, 45
-reach = {ways[name]: connector_reach(*models[name], sample.path, tokens) for name in ways}
+reach = {
+    ways[name]: connector_reach(*models[name], sample.path, tokens) for name in ways
+}
 shown = {title: found[:, :positions] for title, found in reach.items()}
 plots.show(plots.reach(shown, "any_model_reach"))
 for title, found in reach.items():
@@ -109,12 +128,14 @@ for title, found in reach.items():
     print(f"{title}: the first three read {spans[:3]}")
 
 # %%
-# Stacking and pooling deal the positions out: each is read by one audio token. The Q-Former's queries share
-# a window, and what each takes from it is for training to decide. Where the gradient is zero, it is exactly
-# zero, with any weights. Elsewhere it is what these weights make it.
+# Stacking and pooling deal the positions out: each is read by one audio token. The
+# Q-Former's queries share a window, and what each takes from it is for training to
+# decide. Where the gradient is zero, it is exactly zero, with any weights. Elsewhere it
+# is what these weights make it.
 #
-# This is about the step from encoder to decoder alone. What an *encoder position* knows of the sound around
-# it is another question, and :ref:`the encoder's page <gallery-encoder>` asks it.
+# This is about the step from encoder to decoder alone. What an *encoder position* knows
+# of the sound around it is another question, and :ref:`the encoder's page
+# <gallery-encoder>` asks it.
 #
 # On a published model
 # --------------------
@@ -127,9 +148,10 @@ for title, found in reach.items():
 #
 # Summary
 # -------
-# The stages are the same in all six, and so are the figures. They differ in how many positions an audio token
-# stands for, in how it reads them, and in what becomes of the padding.
+# The stages are the same in all six, and so are the figures. They differ in how many
+# positions an audio token stands for, in how it reads them, and in what becomes of the
+# padding.
 #
-# Before: :ref:`five systems side by side <gallery-systems>`, with the full sizes. Next: the tables and the
-# sources in :doc:`Systems compared </using/systems>`. The lecture: :doc:`Class 6, section 1
-# </course/class-6>`.
+# Before: :ref:`five systems side by side <gallery-systems>`, with the full sizes. Next:
+# the tables and the sources in :doc:`Systems compared </using/systems>`. The lecture:
+# :doc:`Class 6, section 1 </course/class-6>`.

@@ -365,6 +365,18 @@ def test_the_data_of_all_steps_and_no_markup_of_theirs_is_in_the_page(slider):
     assert "<heard>" not in html
 
 
+def test_a_player_marks_the_word_that_was_not_written_and_spells_all_of_them(make_trace):
+    trace = make_trace()
+    written = list(trace.words)
+    written[2] = replace(written[2], text="cloak", start=None, end=None)
+    shown = player(replace(trace, words=tuple(written)), spelled=True).to_html()
+    assert re.findall(r"data-missed[^>]*>([^<]+)<", shown) == [trace.reference_words[2][0]]
+    spelled = re.findall(r"<code>([^<]*)</code>", shown)
+    assert len(spelled) == len(trace.reference_words)
+    assert unescape(" ".join(spelled)) == " ".join(texts[0].strip() for texts in trace.nearest_texts)
+    assert "data-missed" not in player(trace).to_html()
+
+
 def test_without_a_script_it_tells_the_last_step_and_what_is_written_at_each(slider):
     html = slider.to_html()
     rows = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>", html)
@@ -378,9 +390,9 @@ def test_the_arrow_keys_move_it_through_the_steps(browser, slider_page):
         visit.page.goto(slider_page.as_uri())
         tokens = visit.page.locator("[data-token]")
         control = visit.page.get_by_role("slider", name="Training")
-        assert control.input_value() == "2"
-        assert tokens.all_text_contents() == ["-", "o", "␣"]
-        control.press("ArrowLeft")
+        assert control.input_value() == "0"
+        assert tokens.all_text_contents() == ["the", "ul", "<b>"]
+        control.press("ArrowRight")
         assert tokens.all_text_contents() == ["-", "o", "l"]
         assert visit.page.locator("[data-cosine]").all_text_contents() == ["0.50", "0.75", "0.63"]
         assert visit.page.locator("[data-written]").text_content() == "old train"

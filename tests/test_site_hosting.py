@@ -226,8 +226,11 @@ def test_a_changed_choice_of_model_runs_the_scripts_again(monkeypatch):
 def test_the_picture_of_the_site_has_the_size_that_pages_state(monkeypatch):
     conf = configured(monkeypatch, ASRSCOPE_SITE_URL="https://owner.github.io/name")
     stated = re.findall(r'content="(\d+)"', " ".join(conf["ogp_custom_meta_tags"]))
-    with Image.open(ROOT / "conf" / "static" / "card.png") as picture:
-        assert [str(side) for side in picture.size] == stated
+    monkeypatch.syspath_prepend(ROOT / "conf" / "extensions")
+    import landing
+
+    assert [str(side) for side in landing.draw_card().size] == stated
+    assert landing.draw_card().tobytes() == landing.draw_card().tobytes()
     assert conf["ogp_image"] == "_static/card.png"
 
 

@@ -3,8 +3,9 @@
 ``full.*`` describes the large pair: its published configurations come with the package, and its parameters
 are counted in models that are built from them without weights. ``tiny.*`` describes the bundled model,
 ``small.*`` the pair that understands people; ``clip.*`` is what tiny makes of the first shipped clip, and
-``person.*`` what small makes of a person's sentence. What was measured is in ``facts_measured``, the systems
-of others are in ``facts_systems``. A fact that no page states has no place here.
+``person.*`` what small makes of a person's sentence. What was measured is in ``facts_measured``, the case that
+the classes follow in ``facts_case``, the systems of others are in ``facts_systems``. A fact that no page states
+has no place here.
 """
 
 from functools import cache
@@ -13,6 +14,7 @@ from typing import Any
 import soundfile
 import torch
 from facts import Fact
+from facts_case import case
 from facts_measured import audited, heard_people, measured
 from facts_systems import native, published
 
@@ -44,6 +46,7 @@ def load_facts() -> Facts:
         **_audio(),
         **_clip(),
         **_person(),
+        **case(),
         **_sizes("tiny", tiny()[0], ("mb", 1e6)),
         **_tiny(),
         **_sizes("small", small()[0], ("mb", 1e6)),

@@ -10,7 +10,8 @@
   const GUESSED = 0.5 // of a word that is the beginning of another one
   const LEAST = 0.5 // of what was asked for: a page with less is no result
   const SCALE = 40 // a page whose title has all words; Sphinx gives the name of a function 11 to 26
-  const WHOLE_NAME = 35 // the glossary's entry for what was asked
+  const WHOLE_NAME = 45 // the glossary's entry for what was asked: before every page
+  const NAMED = 0.5 // of what was asked for: a section whose title has as much is where a result leads
   const RARELY_MEANT = [
     [/^(changelog|facts|corrections)$|^course\/(instructors|further-reading)$/, 0.6],
     [/^api\//, 0.7],
@@ -18,6 +19,8 @@
 
   const about = window.searchPages
   const stemmer = new Stemmer()
+  // Words that make a question of what is asked for.
+  const ASKING = new Set("can could do does how i me my what when where which who why you".split(" "))
   const stems = (text) =>
     splitQuery(text.toLowerCase())
       .filter((word) => !stopwords.has(word))
@@ -58,12 +61,28 @@
     return files
   }
 
+  /* The sections of each page that have an address: number of the page -> [{title, anchor, words}]. */
+  function list(index) {
+    const found = new Map()
+    for (const [title, entries] of Object.entries(index.alltitles)) {
+      for (const [file, id] of entries) {
+        if (id) found.set(file, [...(found.get(file) ?? []), { title, anchor: `#${id}`, words: new Set(stems(title)) }])
+      }
+    }
+    return found
+  }
+
   let places = null
+  let sections = null
   let asked = new Set()
 
   const parse = Search._parseQuery
   Search._parseQuery = (query) => {
-    const [all, wanted, excluded, highlighted, names] = parse(query)
+    const content = query
+      .split(/\s+/)
+      .filter((word) => !ASKING.has(word.toLowerCase().replace(/\W/g, "")))
+      .join(" ")
+    const [all, wanted, excluded, highlighted, names] = parse(content.trim() ? content : query)
     asked = wanted
     return [all, wanted, excluded, highlighted, new Set([...names].filter((name) => !stopwords.has(name)))]
   }
@@ -71,6 +90,7 @@
   Search.performTermsSearch = (wanted, excluded) => {
     const { docnames, filenames, titles } = Search._index
     places ??= weigh(Search._index)
+    sections ??= list(Search._index)
     const banned = new Set([...excluded].flatMap((stem) => [...found(places, stem).keys()]))
     const scores = new Map() // page -> [score, share of what was asked for]
     const rarity = new Map()
@@ -91,7 +111,12 @@
       .filter(([file, [, share]]) => share >= LEAST * total && !banned.has(file))
       .map(([file, [score]]) => {
         const points = (SCALE * factor(docnames[file]) * score) / (WEIGHTS.title * total)
-        return [docnames[file], titles[file], "", null, points, filenames[file], SearchResultKind.text]
+        const has = (words) => [...rarity].reduce((sum, [stem, rare]) => sum + (words.has(stem) ? rare : 0), 0)
+        const least = Math.max(NAMED * total, has(new Set(stems(titles[file]))) + 1e-9) // else the page itself says it
+        const part = (sections.get(file) ?? []).filter(({ words }) => has(words) >= least)
+        const best = part.sort((one, other) => has(other.words) - has(one.words))[0]
+        const [title, anchor] = best ? [`${titles[file]} > ${best.title}`, best.anchor] : [titles[file], ""]
+        return [docnames[file], title, anchor, null, points, filenames[file], SearchResultKind.text]
       })
   }
 
@@ -108,7 +133,7 @@
   function tell(item) {
     const address = item.querySelector("a").getAttribute("href")
     const page = about[address.replace(/\.html(#.*)?$/, "")]
-    if (page && !address.includes("#")) {
+    if (page && (item.classList.contains("kind-text") || !address.includes("#"))) {
       item.append(Object.assign(document.createElement("p"), { className: "context", textContent: page.about }))
     }
   }

@@ -45,6 +45,9 @@ QUESTIONS = {
 }
 
 
+FIRST_OF_ALL = {"what is a projector": "glossary", "how do I use my own voice": "using/your-recording"}
+
+
 def ask(visit: Visit, question: str) -> list[str]:
     """Type a question into the search and return the pages that it finds, in their order."""
     visit.page.goto(f"{BASE}search.html?q={quote_plus(question)}")
@@ -67,6 +70,17 @@ def test_a_question_finds_the_page_that_answers_it(visit, question, audit_record
     audit_record(f"search/{list(QUESTIONS).index(question)}", {"right": int(right)})
     assert right
     assert visit.complaints == []
+
+
+@pytest.mark.parametrize("question", FIRST_OF_ALL)
+def test_a_question_that_one_page_answers_finds_it_first(visit, question):
+    assert ask(visit, question)[0] == FIRST_OF_ALL[question]
+
+
+def test_a_result_leads_to_the_section_that_was_asked_for(visit):
+    ask(visit, "stacking")
+    addresses = visit.page.eval_on_selector_all("#search-results li > a", "(all) => all.map((a) => a.href)")
+    assert any("gallery/40_projector.html#stacking" in address for address in addresses)
 
 
 def test_each_page_that_is_found_says_what_it_is_about(visit):

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -32,7 +32,7 @@ from markupsafe import Markup
 from asrscope.audio import SAMPLE_RATE, wav_bytes
 from asrscope.files import write_text
 from asrscope.plots.theme import theme_css
-from asrscope.plots.words import chance, number, spoken_words, visible
+from asrscope.plots.words import chance, number, spelling, spoken_words, unmatched, visible
 from asrscope.scope.traces import Trace
 
 _templates = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
@@ -93,6 +93,10 @@ class Player(_Piece):
         A complete WAV file.
     words : tuple of (str, float, float)
         Words in it, with start and end in seconds.
+    missed : tuple of bool
+        Which of them were not written as they were said.
+    spelled : tuple of str
+        What the projector makes of each of them, to be read below it.
     """
 
     assets: ClassVar[str] = "clock/clock"
@@ -101,20 +105,26 @@ class Player(_Piece):
     seconds: float
     wav: bytes = field(repr=False)  # thousands of characters in every notebook
     words: tuple[tuple[str, float, float], ...] = ()
+    missed: tuple[bool, ...] = ()
+    spelled: tuple[str, ...] = ()
 
     def to_html(self) -> str:
         """Write it as one ``<figure>`` element; its words are hidden until the clock's script comes."""
         data = base64.b64encode(self.wav).decode("ascii")
-        return render("player.html", name=self.name, seconds=self.seconds, words=self.words, data=data)
+        nothing = ("",) * len(self.words)
+        words = list(zip(self.words, self.missed or nothing, self.spelled or nothing, strict=True))
+        return render("player.html", name=self.name, seconds=self.seconds, words=words, data=data)
 
 
-def player(trace: Trace) -> Player:
+def player(trace: Trace, *, spelled: bool = False) -> Player:
     """Make a player for the waveform of a trace, with its words where their times are known.
 
     Parameters
     ----------
     trace : Trace
         Its waveform is played, its name is shown.
+    spelled : bool
+        Show below each word the nearest text tokens of its sound.
 
     Returns
     -------
@@ -126,7 +136,10 @@ def player(trace: Trace) -> Player:
     ValueError
         If the trace has no samples.
     """
-    return listen(trace.waveform, trace.name, words=spoken_words(trace))
+    words = spoken_words(trace)
+    missed = unmatched([text for text, *_ in words], [word.text for word in trace.words])
+    letters = spelling(trace) if spelled and words else ()
+    return replace(listen(trace.waveform, trace.name, words=words), missed=missed, spelled=letters)
 
 
 def listen(

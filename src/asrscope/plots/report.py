@@ -21,7 +21,7 @@ from asrscope import plots
 from asrscope.audio import wav_bytes
 from asrscope.files import write_text
 from asrscope.plots.page import make_page, render, resource
-from asrscope.plots.words import VIEWS, counted
+from asrscope.plots.words import VIEWS, counted, spelling, wrong_words
 from asrscope.scope.stages import STAGES
 from asrscope.scope.traces import ARRAY_AXES, Provenance, Trace
 
@@ -93,6 +93,8 @@ def _page(trace: Trace, control: Trace | None) -> str:
     body = render(
         "report.html",
         trace=trace,
+        wrong=wrong_words(trace),
+        spelled=spelling(trace),
         audio=base64.b64encode(wav_bytes(trace.waveform)).decode("ascii"),
         rivals=[_rival(each) for each in (trace, control) if each is not None],
         sections=[_section(trace, control, key) for key in plots.PLOTS],

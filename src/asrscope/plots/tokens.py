@@ -124,7 +124,11 @@ def decoder_words(trace: Trace) -> figure:
         f"{len(written)} words · {len(trace.tokens)} tokens · confidence {words.chance(trace.confidence)}",
         "each bar: the product of its tokens' probabilities" if written else "nothing was written",
     ]
-    names = [words.short(word.text, LONGEST_NAME) for word in written]
+    wrong = words.wrong_words(trace)
+    if any(wrong):
+        subtitles.append("✗: not said")
+    marks = ["✗ " if each else "" for each in wrong]
+    names = [mark + words.short(word.text, LONGEST_NAME) for mark, word in zip(marks, written, strict=True)]
     size = theme.room_for(names, _row_height(len(names)), 48)
     fig = theme.chart(**words.heading(trace, "decoder_words"), subtitles=subtitles, **size)
     tokens = [words.tokens_of(trace, word) for word in written]

@@ -6,7 +6,9 @@ stand in HTML.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from functools import partial
+from itertools import pairwise
 from typing import TypedDict
 
 import numpy as np
@@ -96,6 +98,31 @@ def spoken_words(trace: Trace) -> tuple[tuple[str, float, float], ...]:
         return trace.reference_words
     timed = zip(trace.words, word_times(trace), strict=True)
     return tuple((word.text, *time) for word, time in timed if time is not None)
+
+
+def spelling(trace: Trace) -> tuple[str, ...]:
+    """Write the nearest text tokens of the sound of each spoken word, up to where the next word begins."""
+    starts = [start for _, start, _ in spoken_words(trace)]
+    tokens = [visible(text.strip() or text) for texts in trace.nearest_texts for text in texts[:1]]
+    edges = [0, *(round(start / trace.seconds_per_audio_token) for start in starts[1:]), len(tokens)]
+    space = "" if all(len(token) == 1 for token in tokens) else " "  # letters stand close, pieces apart
+    return tuple(space.join(tokens[first:last]) for first, last in pairwise(edges))
+
+
+def unmatched(words: Sequence[str], others: Sequence[str]) -> tuple[bool, ...]:
+    """Tell of each word whether it has no twin in another text; case and punctuation do not count."""
+    first, second = ([word.casefold().strip(".,;:!?\"'()") for word in text] for text in (words, others))
+    alone = [True] * len(words)
+    for block in SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks():
+        alone[block.a : block.a + block.size] = [False] * block.size
+    return tuple(alone)
+
+
+def wrong_words(trace: Trace) -> tuple[bool, ...]:
+    """Tell of each written word whether it was not said; of none where what was said is not known."""
+    if trace.reference is None:
+        return (False,) * len(trace.words)
+    return unmatched([word.text for word in trace.words], trace.reference.split())
 
 
 def word_times(trace: Trace) -> Times:

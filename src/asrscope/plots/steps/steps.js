@@ -22,6 +22,7 @@
       });
       cosines.forEach((cell, i) => (cell.textContent = step.cosines[i].toFixed(2)));
     };
+    slider.value = 0; // where the training begins: the answer is what the reader moves it to
     slider.addEventListener("input", show);
     slider.closest("[hidden]")?.removeAttribute("hidden"); // only now of use
     show();
