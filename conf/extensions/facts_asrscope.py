@@ -3,9 +3,9 @@
 ``full.*`` describes the large pair: its published configurations come with the package, and its parameters
 are counted in models that are built from them without weights. ``tiny.*`` describes the bundled model,
 ``small.*`` the pair that understands people; ``clip.*`` is what tiny makes of the first shipped clip, and
-``person.*`` what small makes of a person's sentence. What was measured is in ``facts_measured``, the case that
-the classes follow in ``facts_case``, the systems of others are in ``facts_systems``. A fact that no page states
-has no place here.
+``person.*`` what small makes of a person's sentence. What was measured is in ``facts_measured``, the case
+that the classes follow in ``facts_case``, the systems of others are in ``facts_systems``. A fact that no page
+states has no place here.
 """
 
 from functools import cache
