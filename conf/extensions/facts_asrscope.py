@@ -7,6 +7,7 @@ systems of others are in ``facts_systems``. A fact that no page states has no pl
 """
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import soundfile
@@ -43,6 +44,7 @@ def load_facts() -> Facts:
         **_clip(),
         **_sizes("tiny", tiny()[0], ("mb", 1e6)),
         **_tiny(),
+        **_live(),
         **full(),
         **published(),
         **native(),
@@ -102,6 +104,18 @@ def _clip() -> Facts:
         "clip.nearest_cosine.random": Fact(
             cosines[1], f"the same with an untrained projector ({origin})", ".2f"
         ),
+    }
+
+
+def _live() -> Facts:
+    """Sizes of what runs in the page "Live"."""
+    folder = Path(__file__).parents[1] / "static" / "live"
+    lines = [line.strip() for line in (folder / "engine.js").read_text(encoding="utf-8").splitlines()]
+    written = [line for line in lines if line and not line.startswith(("//", "/*"))]
+    inside = [line for line in written if not line.endswith("*/")]
+    return {
+        "live.lines": Fact(len(inside), "lines of engine.js, without comments and empty ones"),
+        "live.kernel_bytes": Fact((folder / "kernel.wasm").stat().st_size, "bytes of kernel.wasm"),
     }
 
 
