@@ -46,6 +46,7 @@ extensions = [
     "accessible",
     "csp",
     "hosting",
+    "live",
     "previews",
     "stale",  # before sphinx-gallery: it decides which scripts run again
     "sphinx_gallery.gen_gallery",
@@ -80,7 +81,7 @@ myst_heading_anchors = 3
 html_math_renderer = "mathml"
 
 facts_module = "facts_asrscope"
-facts_files = ["../docs/audit.json"]
+facts_files = ["../docs/audit.json", "static/live/engine.js", "static/live/kernel.wasm"]
 
 # -- gallery ---------------------------------------------------------------------------------------------
 
@@ -161,6 +162,8 @@ html_favicon = "static/icon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
 templates_path = ["../conf/templates"]  # from here and, for autosummary, from the sources
+# The page on which the model runs: it compiles the kernel, and starts a worker from text that it holds.
+csp_more = {"live": {"script-src": "'wasm-unsafe-eval'", "worker-src": "blob:"}}
 pygments_dark_style = "github-dark"
 html_show_search_summary = False  # pages would be fetched for it; ours says what each page is about
 previews_file = "pages.toml"

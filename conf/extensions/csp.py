@@ -8,15 +8,19 @@ leaves the policy out.
 
 Styles are the exception: Bokeh and the theme write style elements and attributes while a page is shown, so
 they are allowed wherever they stand. A style cannot run a program, and what it could fetch is forbidden.
+
+``csp_more`` names pages that may do more: ``{"page": {"worker-src": "blob:"}}``.
 """
 
 import base64
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -68,20 +72,23 @@ class Stopped(HTMLParser):
             self.found.append(f"the element <{tag}>")
 
 
-def policy(scripts: list[str]) -> str:
-    """Return the policy of a page in which these scripts stand."""
+def policy(scripts: list[str], more: Mapping[str, str]) -> str:
+    """Return the policy of a page in which these scripts stand, and which may do more."""
     digests = {base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts}
     allowed = " ".join(["script-src 'self'", *(f"'sha256-{digest}'" for digest in sorted(digests))])
-    return "; ".join([allowed, *SOURCES])
+    parts = dict(part.split(" ", 1) for part in (allowed, *SOURCES))
+    for name, sources in more.items():
+        parts[name] = f"{parts.get(name, '')} {sources}".strip()
+    return "; ".join(f"{name} {sources}" for name, sources in parts.items())
 
 
-def protected(page: str) -> tuple[str, list[str]]:
+def protected(page: str, more: Mapping[str, str] = MappingProxyType({})) -> tuple[str, list[str]]:
     """Return a page with its policy, in the place of one that it has, and what in it the policy stops."""
     page = POLICY.sub("", page)
     place = ENCODING.search(page)
     if place is None:
         raise ValueError('expected a page that begins with <meta charset="utf-8">, but found none in it')
-    allowed = escape(policy(SCRIPT.findall(page)), quote=False)
+    allowed = escape(policy(SCRIPT.findall(page), more), quote=False)
     meta = f'<meta http-equiv="Content-Security-Policy" content="{allowed}">'
     return page[: place.end()] + meta + page[place.end() :], Stopped(page).found
 
@@ -107,7 +114,7 @@ def protect(app: Any, error: Exception | None) -> None:
         if POLICY.search(text):
             found[name] = earlier.get(name, [])
         else:
-            page, found[name] = protected(text)
+            page, found[name] = protected(text, app.config.csp_more.get(name.removesuffix(".html"), {}))
             path.write_text(page, encoding="utf-8", newline="\n")
         for what in found[name]:
             logger.warning("%s: the content security policy stops %s", name, what, type="csp")
@@ -117,5 +124,6 @@ def protect(app: Any, error: Exception | None) -> None:
 def setup(app: Any) -> dict[str, Any]:
     """Run after everything that writes or changes pages."""
     app.add_config_value("csp", True, "html", bool)
+    app.add_config_value("csp_more", {}, "html", dict)
     app.connect("build-finished", protect, priority=990)
     return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}

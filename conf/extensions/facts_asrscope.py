@@ -9,6 +9,7 @@ states has no place here.
 """
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import soundfile
@@ -51,6 +52,7 @@ def load_facts() -> Facts:
         **_tiny(),
         **_sizes("small", small()[0], ("mb", 1e6)),
         **heard_people(CHECKPOINTS / "small"),
+        **_live(),
         **full(),
         **published(),
         **native(),
@@ -139,6 +141,18 @@ def _stages(prefix: str, trace: Any, reference: str) -> Facts:
         "reference": Fact(reference, f"transcript of {trace.name}"),
     }
     return {f"{prefix}.{key}": fact for key, fact in facts.items()}
+
+
+def _live() -> Facts:
+    """Sizes of what runs in the page "Live"."""
+    folder = Path(__file__).parents[1] / "static" / "live"
+    lines = [line.strip() for line in (folder / "engine.js").read_text(encoding="utf-8").splitlines()]
+    written = [line for line in lines if line and not line.startswith(("//", "/*"))]
+    inside = [line for line in written if not line.endswith("*/")]
+    return {
+        "live.lines": Fact(len(inside), "lines of engine.js, without comments and empty ones"),
+        "live.kernel_bytes": Fact((folder / "kernel.wasm").stat().st_size, "bytes of kernel.wasm"),
+    }
 
 
 def _parts(model: Any) -> dict[str, torch.nn.Module]:

@@ -1,0 +1,104 @@
+"""What the page "Live" needs to run the model by itself: written from Python, so that nothing is typed twice.
+
+Into ``_static/live`` of the built site go, as scripts that also load from a disk (pages there may fetch
+nothing):
+
+- ``data.js``: the settings of `settings`, the clips, the kernel, and the sources that run in a worker;
+- ``weights-N.js``: the bytes of ``model.safetensors``, unchanged, in `PARTS` parts.
+
+The page ``live_page`` alone gets these and the scripts beside them, and ``csp_more`` lets it compile.
+"""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asrscope import decoder, features
+from asrscope.audio import SAMPLE_RATE
+from asrscope.audio.samples import load_samples
+from asrscope.loading.stored import CHECKPOINTS
+from asrscope.processing import AsrScopeProcessor
+
+PARTS = 4  # of the weights: enough to show how far they have come
+SOURCES = ("engine.js", "worker.js")
+PAGE = ("data.js", "engine.js", "sounds.js", "page.js")
+
+
+def settings(checkpoint: Path) -> dict[str, Any]:
+    """Return what engine.js has to know beside the weights."""
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    processor = AsrScopeProcessor.from_pretrained(checkpoint)
+    tokenizer = processor.tokenizer
+    filters = features.mel_filters(config["audio_config"]["num_mel_bins"])
+    used = [np.flatnonzero(row) for row in filters]
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    ids = tokenizer.convert_tokens_to_ids
+    return {
+        "config": config,
+        "projectorEps": 1e-6,  # the default of AudioProjector
+        "mel": {
+            "sampleRate": SAMPLE_RATE,
+            "nFft": features.N_FFT,
+            "hop": features.HOP_LENGTH,
+            "floor": features.POWER_FLOOR,
+            "dynamicRange": features.DYNAMIC_RANGE,
+            "filters": [
+                [int(i[0]), row[i[0] : i[-1] + 1].tolist()] for i, row in zip(used, filters, strict=True)
+            ],
+        },
+        "prompt": tokenizer(processor.prompt(), add_special_tokens=False)["input_ids"],
+        "endToken": tokenizer.eos_token_id,
+        "pieces": decoder.split_pieces(tokenizer, range(len(tokenizer))),
+        "merges": [[*ids(list(pair)), ids("".join(pair))] for pair in merges],
+        "tokensPerSecond": decoder.TOKENS_PER_SECOND,
+        "spareTokens": decoder.SPARE_TOKENS,
+    }
+
+
+def in_text(path: Path) -> str:
+    """Return the bytes of a file as letters."""
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def write(app: Any, error: Exception | None) -> None:
+    """Put settings, clips, kernel and weights into the site."""
+    if error or app.builder.format != "html" or app.config.live_page not in app.env.found_docs:
+        return
+    checkpoint, place = CHECKPOINTS / "tiny", Path(app.outdir, "_static", "live")
+    weights = in_text(checkpoint / "model.safetensors")
+    size = -(-len(weights) // (4 * PARTS)) * 4  # whole groups of letters, each of three bytes
+    parts = [weights[start : start + size] for start in range(0, len(weights), size)]
+    for number, part in enumerate(parts):
+        text = f'asrscopeLive.parts[{number}] = "{part}"\n'
+        (place / f"weights-{number}.js").write_text(text, encoding="ascii", newline="\n")
+    data = {
+        "settings": settings(checkpoint),
+        "clips": [
+            {"name": clip.name, "text": clip.text, "words": clip.words, "sound": in_text(clip.path)}
+            for clip in load_samples()
+        ],
+        "kernel": in_text(place / "kernel.wasm"),
+        "source": "\n".join((place / name).read_text(encoding="utf-8") for name in SOURCES),
+        "parts": [None] * len(parts),
+        "bytes": (checkpoint / "model.safetensors").stat().st_size,
+    }
+    (place / "data.js").write_text(f"var asrscopeLive = {json.dumps(data)}\n", encoding="utf-8", newline="\n")
+
+
+def add_files(app: Any, pagename: str, *_: Any) -> None:
+    """Give the one page its scripts and its style."""
+    if pagename == app.config.live_page:
+        app.add_css_file("live/live.css")
+        for name in PAGE:
+            app.add_js_file(f"live/{name}", loading_method="defer")
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Write when the static files are there."""
+    app.add_config_value("live_page", "live", "html", str)
+    app.connect("html-page-context", add_files)
+    app.connect("build-finished", write, priority=800)
+    return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,548 @@
+/* The whole machine, from the samples of a clip to a sentence, in the order of the pipeline:
+   logMel, encode, project, write. It reads the weights that the Python package ships, and asks for nothing else.
+
+   Numbers lie in flat arrays, one row after the other; [frames][bands] says what is a row of what.
+   All functions are checked against the package, number by number: tests/test_live.py. */
+"use strict";
+
+/* ---- Weights ------------------------------------------------------------------------------------------ */
+
+/* Every number that 16 bits can mean: 1 bit of sign, 5 of exponent, 10 of fraction. */
+const HALVES = Float32Array.from({ length: 65536 }, (_, bits) => {
+  const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
+  const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : (fraction / 1024) * 2 ** -14;
+  return bits & 0x8000 ? -size : size;
+});
+const widen = (halves) => fill(halves.length, (i) => HALVES[halves[i]]);
+
+function fill(length, value) {
+  const out = new Float32Array(length);
+  for (let i = 0; i < length; i++) out[i] = value(i);
+  return out;
+}
+
+/* A safetensors file is the length of its header, the header as JSON, and all numbers in a row. */
+function readSafetensors(buffer) {
+  const length = Number(new DataView(buffer).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
+  delete header.__metadata__;
+  const tensors = {};
+  for (const [name, { dtype, shape, data_offsets: [start, end] }] of Object.entries(header)) {
+    if (dtype !== "F16") throw new Error(`expected weights of 16 bits, but found ${dtype} in ${name}`);
+    tensors[name] = { shape, halves: new Uint16Array(buffer.slice(8 + length + start, 8 + length + end)) };
+  }
+  return tensors;
+}
+
+/* ---- The one loop that costs ------------------------------------------------------------------------- */
+
+/* Rows of numbers times a matrix: out[t][r] = x[t] · matrix[r] + bias[r]. Nine tenths of a model's time. */
+class PlainKernel {
+  matrix(values, rows, columns) {
+    return { values: values instanceof Uint16Array ? widen(values) : values, rows, columns };
+  }
+
+  linear(x, times, { values, rows, columns }, bias) {
+    const out = new Float32Array(times * rows);
+    for (let t = 0; t < times; t++) {
+      for (let r = 0; r < rows; r++) {
+        let sum = bias ? bias[r] : 0;
+        for (let c = 0; c < columns; c++) sum += x[t * columns + c] * values[r * columns + c];
+        out[t * rows + r] = sum;
+      }
+    }
+    return out;
+  }
+}
+
+/* The same loop by kernel.c, four numbers at a time. Weights stay as they are, in 16 bits, in its memory. */
+class WasmKernel {
+  constructor({ exports }) {
+    this.exports = exports;
+    this.end = exports.__heap_base.value; // of what is kept
+  }
+
+  /* Place arrays in the memory, one behind the other, and give their addresses. A number is a size in bytes. */
+  place(start, arrays) {
+    const addresses = [];
+    let end = start;
+    for (const each of arrays) {
+      addresses.push(end);
+      end = (end + (each.byteLength ?? each) + 15) & ~15;
+    }
+    const { memory } = this.exports;
+    const missing = end - memory.buffer.byteLength;
+    if (missing > 0) memory.grow(Math.ceil(missing / 65536));
+    arrays.forEach((each, i) => {
+      if (each.byteLength) new each.constructor(memory.buffer, addresses[i], each.length).set(each);
+    });
+    return [...addresses, end];
+  }
+
+  matrix(values, rows, columns) {
+    const [address, end] = this.place(this.end, [values]);
+    this.end = end;
+    return { address, half: values instanceof Uint16Array, rows, columns };
+  }
+
+  linear(x, times, matrix, bias) {
+    const { rows, columns, half, values } = matrix; // values: a matrix that was computed, and is used once
+    const size = times * rows;
+    const [xAt, biasAt, wideAt, outAt, valuesAt] = this.place(this.end, [
+      x, bias ?? 0, 16 * columns, 4 * size, values ?? 0,
+    ]);
+    this.exports.linear(
+      outAt, xAt, values ? valuesAt : matrix.address, half, bias ? biasAt : 0, times, rows, columns, wideAt,
+    );
+    return new Float32Array(this.exports.memory.buffer, outAt, size).slice();
+  }
+}
+
+/* ---- Log-mel spectrogram ------------------------------------------------------------------------------ */
+
+/* Fourier transform: halve while that goes (400, 200, 100, 50, 25), and add up what remains by definition. */
+function fft(x, start, step, n, re, im, at, { cos, sin }) {
+  if (n % 2) {
+    for (let k = 0; k < n; k++) {
+      let [a, b] = [0, 0];
+      for (let i = 0; i < n; i++) {
+        const turn = ((k * i) % n) * step;
+        a += x[start + i * step] * cos[turn];
+        b -= x[start + i * step] * sin[turn];
+      }
+      re[at + k] = a;
+      im[at + k] = b;
+    }
+    return;
+  }
+  const half = n / 2;
+  fft(x, start, 2 * step, half, re, im, at, { cos, sin });
+  fft(x, start + step, 2 * step, half, re, im, at + half, { cos, sin });
+  for (let k = 0; k < half; k++) {
+    const [c, s, even, odd] = [cos[k * step], sin[k * step], at + k, at + half + k];
+    const a = re[odd] * c + im[odd] * s;
+    const b = im[odd] * c - re[odd] * s;
+    re[odd] = re[even] - a;
+    im[odd] = im[even] - b;
+    re[even] += a;
+    im[even] += b;
+  }
+}
+
+function circle(n) {
+  const angles = Float64Array.from({ length: n }, (_, i) => (2 * Math.PI * i) / n);
+  return { cos: angles.map(Math.cos), sin: angles.map(Math.sin) };
+}
+
+/* Power in each band, in decades, every 10 ms. `before` is what this gave for another version of the clip:
+   only frames whose window holds a sample that has changed are computed again. */
+function melDecades(samples, { nFft, hop, floor, filters }, before) {
+  const frames = 2 * Math.max(1, Math.ceil(samples.length / (2 * hop))); // even: the encoder halves them
+  const bands = filters.length;
+  const half = nFft / 2;
+  // Windows are centered on their frame: the clip is mirrored before its start, and silent after its end.
+  const padded = new Float64Array(frames * hop + nFft);
+  padded.set(samples, half);
+  for (let i = 1; i <= half; i++) padded[half - i] = samples[i] ?? 0;
+  const same = before && before.padded.length === padded.length;
+  const decades = same ? before.decades.slice() : new Float64Array(frames * bands);
+  const turns = circle(nFft);
+  const hann = turns.cos.map((c) => 0.5 - 0.5 * c);
+  const [re, im] = [new Float64Array(nFft), new Float64Array(nFft)];
+  const touched = (from) => {
+    for (let i = from; i < from + nFft; i++) if (padded[i] !== before.padded[i]) return true;
+    return false;
+  };
+  let computed = 0;
+  for (let frame = 0; frame < frames; frame++) {
+    const from = frame * hop;
+    if (same && !touched(from)) continue;
+    computed += 1;
+    fft(hann.map((h, i) => h * padded[from + i]), 0, 1, nFft, re, im, 0, turns);
+    filters.forEach(([first, weights], band) => {
+      let power = 0;
+      weights.forEach((weight, i) => {
+        power += weight * (re[first + i] ** 2 + im[first + i] ** 2);
+      });
+      decades[frame * bands + band] = Math.log10(Math.max(power, floor));
+    });
+  }
+  return { padded, decades, frames, bands, computed };
+}
+
+/* The picture that the encoder reads: what is 80 dB below the loudest value is raised to that, and all scaled. */
+function logMel(samples, settings, before) {
+  const mel = melDecades(samples, settings, before);
+  const lowest = mel.decades.reduce((a, b) => Math.max(a, b), -Infinity) - settings.dynamicRange;
+  const values = Float32Array.from(mel.decades, (value) => (Math.max(value, lowest) + 4) / 4);
+  return { ...mel, values }; // values: [frames][bands]
+}
+
+/* ---- What all layers are made of ---------------------------------------------------------------------- */
+
+/* The integral of the bell curve, to 1e-7: Abramowitz and Stegun 7.1.26. */
+function erf(x) {
+  const t = 1 / (1 + 0.3275911 * Math.abs(x));
+  const sum = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
+  return Math.sign(x) * (1 - sum * Math.exp(-x * x));
+}
+const gelu = (x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2));
+const silu = (x) => x / (1 + Math.exp(-x));
+const add = (x, y) => x.map((value, i) => value + y[i]);
+const multiply = (x, y) => x.map((value, i) => value * y[i]);
+function join(...parts) {
+  const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  parts.reduce((at, part) => (out.set(part, at), at + part.length), 0);
+  return out;
+}
+const rowsOf = (x, width) => x.length / width;
+
+/* Every row gets mean 0 and size 1, then a weight and a bias: the encoder's norm. */
+function layerNorm(x, { weight, bias }, eps = 1e-5) {
+  const [width, out] = [weight.length, new Float32Array(x.length)];
+  for (let start = 0; start < x.length; start += width) {
+    let [sum, squares] = [0, 0];
+    for (let i = start; i < start + width; i++) sum += x[i];
+    const mean = sum / width;
+    for (let i = start; i < start + width; i++) squares += (x[i] - mean) ** 2;
+    const scale = 1 / Math.sqrt(squares / width + eps);
+    for (let i = 0; i < width; i++) out[start + i] = (x[start + i] - mean) * scale * weight[i] + bias[i];
+  }
+  return out;
+}
+
+/* Every row gets size 1, then a weight: the norm of projector and decoder. */
+function rmsNorm(x, weight, eps) {
+  const [width, out] = [weight.length, new Float32Array(x.length)];
+  for (let start = 0; start < x.length; start += width) {
+    let squares = 0;
+    for (let i = start; i < start + width; i++) squares += x[i] ** 2;
+    const scale = 1 / Math.sqrt(squares / width + eps);
+    for (let i = 0; i < width; i++) out[start + i] = x[start + i] * scale * weight[i];
+  }
+  return out;
+}
+
+/* Numbers become shares of 1, in place. */
+function softmax(x, start = 0, end = x.length) {
+  let [largest, sum] = [-Infinity, 0];
+  for (let i = start; i < end; i++) largest = Math.max(largest, x[i]);
+  for (let i = start; i < end; i++) sum += x[i] = Math.exp(x[i] - largest);
+  for (let i = start; i < end; i++) x[i] /= sum;
+  return x;
+}
+
+/* Attention: every query asks all keys, and reads their values in shares that add up to 1, in several heads.
+   `off(head)` says which are silent; where it is `causal`, no position sees what comes after it. */
+function attend(kernel, [q, k, v], { heads, keyHeads = heads, size }, { off, causal }) {
+  const [width, keyWidth] = [heads * size, keyHeads * size];
+  const [times, seen] = [rowsOf(q, width), rowsOf(k, keyWidth)];
+  const mixed = new Float32Array(q.length);
+  for (let head = 0; head < heads; head++) {
+    if (off(head)) continue;
+    const from = Math.floor(head / (heads / keyHeads)) * size; // heads may share their keys and values
+    const queries = new Float32Array(times * size);
+    const [keys, values] = [new Float32Array(seen * size), new Float32Array(seen * size)];
+    for (let t = 0; t < times; t++) {
+      for (let i = 0; i < size; i++) queries[t * size + i] = q[t * width + head * size + i] * size ** -0.5;
+    }
+    for (let t = 0; t < seen; t++) {
+      for (let i = 0; i < size; i++) {
+        keys[t * size + i] = k[t * keyWidth + from + i];
+        values[i * seen + t] = v[t * keyWidth + from + i]; // lying down: the kernel multiplies row by row
+      }
+    }
+    const shares = kernel.linear(queries, times, { values: keys, rows: seen, columns: size });
+    for (let t = 0; t < times; t++) {
+      const visible = causal ? seen - times + t + 1 : seen;
+      softmax(shares, t * seen, t * seen + visible);
+      shares.fill(0, t * seen + visible, (t + 1) * seen);
+    }
+    const answers = kernel.linear(shares, times, { values, rows: size, columns: seen });
+    for (let t = 0; t < times; t++) {
+      mixed.set(answers.subarray(t * size, (t + 1) * size), t * width + head * size);
+    }
+  }
+  return mixed; // [times][heads * size]
+}
+
+/* ---- Encoder ------------------------------------------------------------------------------------------ */
+
+/* Lay the three frames around every `stride`th frame side by side: a convolution is then a matrix. */
+function neighbors(x, frames, width, stride) {
+  const out = new Float32Array((frames / stride) * width * 3);
+  for (let t = 0, at = 0; t < frames; t += stride) {
+    for (let c = 0; c < width; c++) {
+      for (let k = -1; k <= 1; k++, at++) out[at] = x[(t + k) * width + c] ?? 0;
+    }
+  }
+  return out;
+}
+
+/* From the spectrogram to one vector each 20 ms, which has heard the whole clip. `off` holds what is switched
+   off, "encoder 2" for a layer and "encoder 2.1" for a head of it. */
+function encode({ kernel, encoder }, mel, off = new Set()) {
+  const { width, heads, conv1, conv2, places, layers, norm } = encoder;
+  const positions = mel.frames / 2;
+  let x = kernel.linear(neighbors(mel.values, mel.frames, mel.bands, 1), mel.frames, conv1, conv1.bias).map(gelu);
+  x = kernel.linear(neighbors(x, mel.frames, width, 2), positions, conv2, conv2.bias).map(gelu);
+  x = add(x, places);
+  layers.forEach((layer, number) => {
+    if (off.has(`encoder ${number}`)) return;
+    const normed = layerNorm(x, layer.norm1);
+    const asked = [layer.q, layer.k, layer.v].map((each) => kernel.linear(normed, positions, each, each.bias));
+    const silent = (head) => off.has(`encoder ${number}.${head}`);
+    const mixed = attend(kernel, asked, { heads, size: width / heads }, { off: silent });
+    x = add(x, kernel.linear(mixed, positions, layer.o, layer.o.bias));
+    const hidden = kernel.linear(layerNorm(x, layer.norm2), positions, layer.fc1, layer.fc1.bias).map(gelu);
+    x = add(x, kernel.linear(hidden, positions, layer.fc2, layer.fc2.bias));
+  });
+  return layerNorm(x, norm); // [positions][width]
+}
+
+/* ---- Projector ---------------------------------------------------------------------------------------- */
+
+/* Stack k positions into one long vector, and let two norms and a gated layer make a word-like vector of it. */
+function project({ kernel }, projector, hidden) {
+  const { gate, up, down, normIn, normOut, eps } = projector;
+  const tokens = Math.floor(hidden.length / gate.columns); // a remainder is cut
+  const stacked = rmsNorm(hidden.subarray(0, tokens * gate.columns), normIn, eps);
+  const opened = kernel.linear(stacked, tokens, gate).map(silu);
+  const inside = multiply(opened, kernel.linear(stacked, tokens, up));
+  return rmsNorm(kernel.linear(inside, tokens, down), normOut, eps); // [tokens][decoder width]
+}
+
+/* A projector that has learned nothing, with vectors as long as those of text: only directions are random. */
+function randomProjector({ kernel, projector, words }, seed = 1) {
+  let state = seed;
+  const random = () => { // mulberry32
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+  const fresh = ({ rows, columns }) =>
+    kernel.matrix(fill(rows * columns, () => (2 * random() - 1) / Math.sqrt(columns)), rows, columns);
+  const length = Math.sqrt(words.reduce((sum, value) => sum + value * value, 0) / words.length);
+  return {
+    ...projector,
+    ...Object.fromEntries(["gate", "up", "down"].map((name) => [name, fresh(projector[name])])),
+    normIn: projector.normIn.map(() => 1),
+    normOut: projector.normOut.map(() => length),
+  };
+}
+
+/* The text token that points most nearly where each audio token points: [[id, cosine], ...]. */
+function nearest({ kernel, table, words, decoder: { width } }, embeds) {
+  const tokens = rowsOf(embeds, width);
+  const length = (vectors, row) => {
+    let squares = 0;
+    for (let i = row * width; i < (row + 1) * width; i++) squares += vectors[i] ** 2;
+    return Math.sqrt(squares);
+  };
+  const lengths = fill(table.rows, (id) => length(words, id));
+  const scores = kernel.linear(embeds, tokens, table);
+  return Array.from({ length: tokens }, (_, t) => {
+    const size = length(embeds, t);
+    const cosines = fill(table.rows, (id) => scores[t * table.rows + id] / (size * lengths[id] || 1));
+    const [best] = highest(cosines, 1);
+    return [best, cosines[best]];
+  });
+}
+
+/* ---- Decoder ------------------------------------------------------------------------------------------ */
+
+/* Turn pairs of numbers by an angle that grows with the position: how the decoder knows where a token stands. */
+function rotate(x, width, size, theta, position) {
+  const half = size / 2;
+  const speeds = Float64Array.from({ length: half }, (_, i) => theta ** (-i / half));
+  const out = x.slice();
+  for (let start = 0; start < x.length; start += size) {
+    const place = position + Math.floor(start / width);
+    for (let i = 0; i < half; i++) {
+      const angle = place * speeds[i];
+      const [c, s] = [Math.cos(angle), Math.sin(angle)];
+      const [a, b] = [x[start + i], x[start + half + i]];
+      out[start + i] = a * c - b * s;
+      out[start + half + i] = b * c + a * s;
+    }
+  }
+  return out;
+}
+
+/* Read vectors behind those that were read before, and score every token as the next one. What a later
+   position needs of an earlier one, its keys and values, is kept in `cache`. */
+function read({ kernel, decoder, table }, vectors, cache, off = new Set()) {
+  const { width, heads, keyHeads, size, theta, eps, layers, norm } = decoder;
+  const count = rowsOf(vectors, width);
+  const start = cache.length;
+  const keyWidth = keyHeads * size;
+  let x = vectors;
+  layers.forEach((layer, number) => {
+    if (off.has(`decoder ${number}`)) return;
+    const normed = rmsNorm(x, layer.norm1, eps);
+    let [q, k, v] = [layer.q, layer.k, layer.v].map((each) => kernel.linear(normed, count, each));
+    if (layer.turns) {
+      q = rotate(q, width, size, theta, start);
+      k = rotate(k, keyWidth, size, theta, start);
+    }
+    const kept = cache.layers[number] ?? { k: [], v: [] };
+    k = join(kept.k, k);
+    v = join(kept.v, v);
+    cache.layers[number] = { k, v };
+    const silent = (head) => off.has(`decoder ${number}.${head}`);
+    const mixed = attend(kernel, [q, k, v], { heads, keyHeads, size }, { off: silent, causal: true });
+    x = add(x, kernel.linear(mixed, count, layer.o));
+    const inner = rmsNorm(x, layer.norm2, eps);
+    const opened = kernel.linear(inner, count, layer.gate).map(silu);
+    x = add(x, kernel.linear(multiply(opened, kernel.linear(inner, count, layer.up)), count, layer.down));
+  });
+  cache.length += count;
+  return kernel.linear(rmsNorm(x.subarray((count - 1) * width), norm, eps), 1, table); // logits: [vocabulary]
+}
+
+const wordVector = ({ words, decoder: { width } }, id) => words.subarray(id * width, (id + 1) * width);
+
+/* The prompt as vectors: those of its tokens, and those of the clip where its placeholder stands. */
+function assemble({ prompt, audioToken, ...model }, embeds) {
+  return join(...prompt.map((id) => (id === audioToken ? embeds : wordVector(model, id))));
+}
+
+/* Where the highest numbers stand, the highest first. */
+function highest(x, count) {
+  const places = [];
+  for (let i = 0; i < x.length; i++) {
+    if (places.length === count && x[i] <= x[places.at(-1)]) continue;
+    const rank = places.findIndex((place) => x[place] < x[i]);
+    places.splice(rank < 0 ? places.length : rank, 0, i);
+    places.length = Math.min(places.length, count);
+  }
+  return places;
+}
+
+/* Write the sentence: always the likeliest token, until the end token or `limit`. `forced` are tokens that it
+   begins with, whatever the decoder would have written. */
+function write(model, embeds, { limit, forced = [], off, runnersUp = 5 }) {
+  const cache = { length: 0, layers: [] };
+  let logits = read(model, assemble(model, embeds), cache, off);
+  const first = logits;
+  const steps = [];
+  while (steps.length < limit) {
+    const chances = softmax(logits.slice());
+    const order = highest(chances, runnersUp + 1);
+    const id = forced[steps.length] ?? order[0];
+    const others = order.filter((each) => each !== id).slice(0, runnersUp);
+    steps.push({ id, chance: chances[id], others: others.map((each) => [each, chances[each]]) });
+    if (id === model.endToken) break;
+    logits = read(model, wordVector(model, id), cache, off);
+  }
+  return { steps, logits: first, ended: steps.at(-1)?.id === model.endToken };
+}
+
+/* ---- Text --------------------------------------------------------------------------------------------- */
+
+/* Cut text into the decoder's tokens: letters first, then the pairs that its vocabulary merges, the earliest
+   learned first. */
+function tokenize(text, { pieces, merges }) {
+  const letters = new Map(pieces.map((piece, id) => [piece, id]));
+  const ranks = new Map(merges.map(([left, right, merged], rank) => [`${left} ${right}`, [rank, merged]]));
+  const ids = [];
+  for (const chunk of text.match(/'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu) ?? []) {
+    const parts = Array.from(chunk, (letter) => {
+      if (!letters.has(letter)) throw new Error(`the model has no token for “${letter}”`);
+      return letters.get(letter);
+    });
+    for (;;) {
+      const found = parts.slice(1).map((right, i) => [...(ranks.get(`${parts[i]} ${right}`) ?? [Infinity]), i]);
+      const [rank, merged, place] = found.reduce((a, b) => (b[0] < a[0] ? b : a), [Infinity]);
+      if (rank === Infinity) break;
+      parts.splice(place, 2, merged);
+    }
+    ids.push(...parts);
+  }
+  return ids;
+}
+
+/* ---- Putting it together ------------------------------------------------------------------------------ */
+
+/* Give every weight its place. The names are those of the file; the sizes are those of its config.json. */
+function assembleModel(kernel, tensors, { config, projectorEps, prompt, endToken }) {
+  const { audio_config: audio, text_config: text } = config;
+  const vector = (name) => widen(tensors[name].halves);
+  const linear = (name) => {
+    const { shape: [rows, ...columns], halves } = tensors[`${name}.weight`];
+    const made = kernel.matrix(halves, rows, columns.reduce((a, b) => a * b));
+    return { ...made, bias: tensors[`${name}.bias`] && vector(`${name}.bias`) };
+  };
+  const all = (prefix, names) =>
+    Object.fromEntries(Object.entries(names).map(([to, from]) => [to, linear(prefix + from)]));
+  const norm = (name) => ({ weight: vector(`${name}.weight`), bias: vector(`${name}.bias`) });
+  const layersOf = (count, make) => Array.from({ length: count }, (_, number) => make(number));
+  const attention = { q: "self_attn.q_proj", k: "self_attn.k_proj", v: "self_attn.v_proj" };
+
+  const encoder = {
+    width: audio.d_model,
+    heads: audio.encoder_attention_heads,
+    conv1: linear("audio_tower.conv1"),
+    conv2: linear("audio_tower.conv2"),
+    places: vector("audio_tower.embed_positions.weight"),
+    layers: layersOf(audio.encoder_layers, (number) => {
+      const prefix = `audio_tower.layers.${number}.`;
+      return {
+        ...all(prefix, { ...attention, o: "self_attn.out_proj", fc1: "fc1", fc2: "fc2" }),
+        norm1: norm(`${prefix}self_attn_layer_norm`),
+        norm2: norm(`${prefix}final_layer_norm`),
+      };
+    }),
+    norm: norm("audio_tower.layer_norm"),
+  };
+  const projector = {
+    ...all("multi_modal_projector.", { gate: "gate", up: "up", down: "down" }),
+    normIn: vector("multi_modal_projector.norm_in.weight"),
+    normOut: vector("multi_modal_projector.norm_out.weight"),
+    eps: projectorEps,
+  };
+  const decoder = {
+    width: text.hidden_size,
+    heads: text.num_attention_heads,
+    keyHeads: text.num_key_value_heads,
+    size: text.hidden_size / text.num_attention_heads,
+    theta: text.rope_parameters.rope_theta,
+    eps: text.rms_norm_eps,
+    layers: layersOf(text.num_hidden_layers, (number) => {
+      const prefix = `language_model.model.layers.${number}.`;
+      const mlp = { gate: "mlp.gate_proj", up: "mlp.up_proj", down: "mlp.down_proj" };
+      return {
+        ...all(prefix, { ...attention, o: "self_attn.o_proj", ...mlp }),
+        norm1: vector(`${prefix}input_layernorm.weight`),
+        norm2: vector(`${prefix}post_attention_layernorm.weight`),
+        turns: Boolean(text.no_rope_layers[number]), // one layer in four does without positions
+      };
+    }),
+    norm: vector("language_model.model.norm.weight"),
+  };
+  // Tied: the table that gives a token its vector also scores a vector as each token.
+  const table = linear("language_model.model.embed_tokens");
+  const words = vector("language_model.model.embed_tokens.weight");
+  const model = { kernel, encoder, projector, decoder, table, words, prompt, endToken };
+  return { ...model, audioToken: config.audio_token_id, untrained: randomProjector(model) };
+}
+
+/* The kernel of kernel.c where the browser runs WebAssembly, and the plain one elsewhere. */
+async function makeKernel(bytes) {
+  try {
+    return new WasmKernel((await WebAssembly.instantiate(bytes)).instance);
+  } catch {
+    return new PlainKernel();
+  }
+}
+
+/* From a spectrogram to a sentence. What can be changed on the way: layers and heads that are `off`, audio
+   tokens that are left out (`without`), tokens that the sentence begins with (`forced`), the projector. */
+function hear(model, mel, { limit, off = new Set(), without = new Set(), forced = [], untrained = false }) {
+  const hidden = encode(model, mel, off);
+  const embeds = project(model, untrained ? model.untrained : model.projector, hidden);
+  const { width } = model.decoder;
+  const kept = embeds.filter((_, i) => !without.has(Math.floor(i / width)));
+  return { hidden, embeds, nearest: nearest(model, embeds), ...write(model, kept, { limit, forced, off }) };
+}

@@ -1,0 +1,33 @@
+/* What runs beside the page, behind engine.js: it loads the model, and hears what it is given. */
+"use strict";
+
+let ready; // the model, once all of its parts are here
+let loading = [];
+
+const bytesOf = (letters) => Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0));
+
+async function load({ settings, kernel, bytes }) {
+  const size = loading.reduce((sum, part) => sum + part.length, 0);
+  if (size !== bytes) throw new Error(`expected ${bytes} bytes of weights, but found ${size}`);
+  const whole = new Uint8Array(size);
+  loading.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
+  loading = [];
+  ready = assembleModel(await makeKernel(bytesOf(kernel)), readSafetensors(whole.buffer), settings);
+  return { ready: ready.kernel.constructor.name };
+}
+
+function answer({ mel, forced, limit, off, without, untrained }) {
+  const began = performance.now();
+  const options = { forced, limit, off: new Set(off), without: new Set(without), untrained };
+  const heard = hear(ready, mel, options);
+  return { ...heard, milliseconds: performance.now() - began };
+}
+
+self.onmessage = async ({ data }) => {
+  try {
+    if (data.part) loading.push(bytesOf(data.part));
+    else self.postMessage(data.mel ? answer(data) : await load(data));
+  } catch (error) {
+    self.postMessage({ error: error.message });
+  }
+};
