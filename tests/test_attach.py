@@ -289,7 +289,7 @@ def test_the_command_line_takes_a_directory_of_transformers(tmp_path):
     assert "GlmAsrForConditionalGeneration" in (tmp_path / "t.html").read_text(encoding="utf-8")
     refused = CliRunner().invoke(app, [*command, "--random-projector"])
     assert refused.exit_code == 2
-    assert "an untrained projector is for models of this package" in refused.stderr
+    assert "random projector: only for models of this package" in refused.stderr
 
 
 def test_a_repository_in_the_cache_is_traced_without_the_hub(tmp_path, monkeypatch):
