@@ -41,5 +41,16 @@ def test_a_count_is_within_its_budget(found, what):
     assert found[what] <= house.BUDGETS[what]
 
 
-def test_a_trace_of_the_bundled_model_imports_few_modules():
-    assert house.imported() <= house.BUDGETS["modules of ours that a trace imports"]
+@pytest.fixture(scope="module")
+def imported():
+    return house.imported()
+
+
+def test_a_trace_of_the_bundled_model_imports_few_modules(imported):
+    assert len(imported) <= house.BUDGETS["modules of ours that a trace imports"]
+
+
+@pytest.mark.parametrize("module", ["pair", "specialists", "formats", "fetching", "projectors", "room"])
+def test_the_bundled_model_needs_nothing_of_the_pairs(imported, module):
+    assert "asrscope.loading.presets" in imported
+    assert f"asrscope.loading.{module}" not in imported

@@ -1,8 +1,6 @@
 """Specialists from packages, the Hub and the cache: the same tensors whichever way, or one clear error."""
 
 import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -365,17 +363,6 @@ def test_other_causal_models_are_decoders_too(full_parts, tmp_path, rng, kind):
     model.save_pretrained(tmp_path / "saved")
     processor.save_pretrained(tmp_path / "saved")
     assert type(load(tmp_path / "saved")[0].language_model) is type(model.language_model)
-
-
-def test_tiny_needs_nothing_of_the_pairs():
-    code = (
-        "import sys, asrscope; asrscope.load('tiny'); "
-        "print([n for n in sys.modules if n.startswith('asrscope.loading.')])"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "asrscope.loading.presets" in found
-    for module in ("pair", "specialists", "formats", "fetching", "projectors", "room"):
-        assert f"asrscope.loading.{module}" not in found
 
 
 class TestPublished:

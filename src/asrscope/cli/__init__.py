@@ -153,8 +153,8 @@ def trace(
         parts: dict[str, Any] = {"projector": projector, "quantize": quantize}
         native = is_native(model)
         if native:
-            asked = {"random projector": random_projector, "control": control}
-            loaded, processor = _load_native(model, device_map, **parts, **asked)
+            others = parts | {"random projector": random_projector, "control": control}
+            loaded, processor = _load_native(model, device_map, others)
         else:
             parts["device_map"] = device_map
             loaded, processor = _load(model, random_projector=random_projector, **parts)
@@ -389,14 +389,14 @@ def _load(model: str, *, random_projector: bool = False, **options: str | None) 
     return load(model, random_projector=random_projector, **given)
 
 
-def _load_native(model: str, device_map: str | None, **others: object) -> Any:
+def _load_native(model: str, device_map: str | None, others: dict[str, Any]) -> Any:
     """Load a model of transformers, onto the accelerators if there are any."""
     import torch
 
     from asrscope.loading.native import load_native
 
     if given := [name for name, value in others.items() if value]:
-        raise ValueError(f"{' and '.join(given)}: for models of this package, but {model} is none")
+        raise ValueError(f"{' and '.join(given)}: only for models of this package, but {model} is none")
     return load_native(model, device_map=device_map or ("auto" if torch.cuda.is_available() else None))
 
 

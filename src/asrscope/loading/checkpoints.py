@@ -25,8 +25,10 @@ __all__ = [
     "agree",
     "check_checkpoint",
     "check_finite",
+    "model_type",
     "name_of",
     "no_progress_bars",
+    "read_index",
     "read_processor",
     "read_settings",
     "readable",
@@ -90,6 +92,14 @@ def read_settings(file: Path) -> dict[str, Any]:
     return found
 
 
+def model_type(folder: Path) -> Any:
+    """Say which kind of model the config.json in a folder names; None if there is none that can be read."""
+    try:
+        return read_settings(folder / "config.json").get("model_type")
+    except (OSError, ValueError):
+        return None
+
+
 class StoredTensors(Mapping[str, Tensor]):
     """Tensors by name, each read from its file when it is asked for, and not kept.
 
@@ -132,7 +142,7 @@ class StoredTensors(Mapping[str, Tensor]):
         """
         found = cls({})
         if path.is_dir() and (path / INDEX).is_file():
-            places = _read_index(path / INDEX)
+            places = read_index(path / INDEX)
             for shard in sorted({places[name] for name in places if wanted(name)}):
                 if not (path / shard).is_file():
                     raise FileNotFoundError(f"{path / shard} is missing, which {INDEX} names. {AGAIN}")
@@ -209,7 +219,24 @@ class StoredTensors(Mapping[str, Tensor]):
         return self._open[file]
 
 
-def _read_index(index: Path) -> dict[str, str]:
+def read_index(index: Path) -> dict[str, str]:
+    """Read which file of a checkpoint in shards holds each tensor.
+
+    Parameters
+    ----------
+    index : Path
+        The file of that name.
+
+    Returns
+    -------
+    dict of str to str
+        The shard's name by that of the tensor.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
+    """
     try:
         places: dict[str, str] = read_settings(index)["weight_map"]
         return {name: places[name] for name in places}

@@ -1,6 +1,5 @@
 """Files of a model: from a folder, from the local cache of the Hugging Face Hub, or downloaded into it."""
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from asrscope.loading.checkpoints import INDEX
+from asrscope.loading.checkpoints import INDEX, read_index
 
 __all__ = ["Place", "Unreachable", "fetch", "fetch_weights", "in_words"]
 
@@ -153,8 +152,7 @@ def fetch_weights(place: Place, wanted: Callable[[str], bool] = lambda _: True) 
     files = ["model.safetensors"]
     index = place.folder / INDEX
     if index.is_file():
-        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        files = sorted({file for name, file in shards.items() if wanted(name)})
+        files = sorted({file for name, file in read_index(index).items() if wanted(name)})
     got = fetch(place.name, place.revision, [*files, INDEX])
     return replace(got, revision=place.revision)
 

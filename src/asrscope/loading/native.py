@@ -1,6 +1,5 @@
 """Speech-language models that transformers ships, with their processors."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import transformers
 from transformers import AutoConfig, AutoProcessor, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 from transformers.utils.hub import cached_file, extract_commit_hash
+
+from asrscope.loading.checkpoints import model_type
 
 __all__ = ["is_native", "load_native"]
 
@@ -78,13 +79,10 @@ def is_native(name_or_path: str | Path) -> bool:
     """
     path = Path(name_or_path)
     if path.exists():
-        try:
-            model_type = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+        kind = model_type(path)
     elif re.fullmatch(r"[\w.-]+/[\w.-]+", str(name_or_path)):
         try:
-            model_type = PreTrainedConfig.get_config_dict(str(name_or_path))[0].get("model_type")
+            kind = PreTrainedConfig.get_config_dict(str(name_or_path))[0].get("model_type")
         except OSError as error:
             raise OSError(
                 f"{name_or_path} is no directory here, and the Hub could not be asked for it. Make sure that "
@@ -92,4 +90,4 @@ def is_native(name_or_path: str | Path) -> bool:
             ) from error
     else:
         return False
-    return not str(model_type).startswith("asrscope")
+    return kind is not None and not str(kind).startswith("asrscope")

@@ -1,6 +1,5 @@
 """Load a model by name or from a directory, and say of each part where its weights come from."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from asrscope.loading.checkpoints import (
     StoredTensors,
     check_checkpoint,
     check_finite,
+    model_type,
     name_of,
     no_progress_bars,
     read_processor,
@@ -88,7 +88,7 @@ def load(
     """
     name = name_or_path or os.environ.get(MODEL) or "tiny"
     path = CHECKPOINTS / "tiny" if name == "tiny" else Path(name)
-    if name in PAIRS or _model_type(path) == PROJECTOR_TYPE:
+    if name in PAIRS or model_type(path) == PROJECTOR_TYPE:
         from asrscope.loading.pair import load_pair  # noqa: PLC0415 - tiny needs none of it
 
         variables = {option: os.environ.get(variable) for option, variable in ENVIRONMENT.items()}
@@ -148,16 +148,9 @@ def untrained(model: AsrScopeForConditionalGeneration, seed: int = 0) -> AsrScop
     return control
 
 
-def _model_type(path: Path) -> Any:
-    try:
-        return json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
 def _load_directory(path: Path) -> Loaded:
     """Load a checkpoint from disk; nothing is asked of the Hub."""
-    if _model_type(path) != AsrScopeConfig.model_type:
+    if model_type(path) != AsrScopeConfig.model_type:
         raise ValueError(
             f"{path} is no model of this package: expected 'tiny', 'small', 'full' or a directory that "
             f"save_pretrained wrote, whose config.json says {AsrScopeConfig.model_type!r}."
