@@ -43,7 +43,7 @@ def alone(trained, tmp_path_factory):
 @pytest.fixture(scope="module")
 def together(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("together")
-    launch(TESTS / "training_kit.py", trained["shards"].parent, trained["encodings"].parent, folder)
+    launch(TESTS / "training_kit.py", trained["shards"], trained["encodings"].parent, folder)
     return folder
 
 

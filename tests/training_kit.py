@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -15,10 +16,10 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from asrscope.training.encodings import cache_encodings
 from asrscope.training.projector import ProjectorRecipe, train_projector
 from asrscope.training.run import Recipe, Run
-from asrscope_recipe import corpus
+from asrscope_recipe import corpus, decoder
 from asrscope_recipe.bundle import join
 from asrscope_recipe.corpus import Clips, load_shards
-from asrscope_recipe.decoder import DecoderRecipe, train_decoder
+from asrscope_recipe.decoder import DecoderRecipe
 from asrscope_recipe.encoder import EncoderRecipe, train_encoder
 from asrscope_recipe.synthesis import Speech, Voice
 
@@ -44,6 +45,11 @@ JOINT = replace(PROJECTOR, ctc=0.2, **BOUND)
 PROJECTORS = {"projector": PROJECTOR, "warm": WARM, "joint": JOINT}
 LOOPS = ("encoder", "decoder", "joint")  # each has all that its program can do
 QUIET = {"dropout": 0.0, "masked": 0.0}  # what is drawn for a layer is drawn in each process by itself
+# Of a decoder most of the time would go into its tokenizer, which is always the same, and into its figures.
+ONCE = {
+    "make_tokenizer": cache(decoder.make_tokenizer),
+    "evaluate_spelling": partial(decoder.evaluate_spelling, count=8),
+}
 
 
 def buzz(rng, text, _draw_voice):
@@ -79,7 +85,8 @@ def train_stage(stage, done, folder, **changes):
     if stage == "encoder":
         return train_encoder(done["shards"].parent, folder, replace(ENCODER, **changes))
     if stage == "decoder":
-        return train_decoder(folder, replace(DECODER, **changes))
+        with patch.multiple(decoder, **ONCE):
+            return decoder.train_decoder(folder, replace(DECODER, **changes))
     recipe = replace(PROJECTORS[stage], **changes)
     start = done["warm"] if stage == "joint" else None
     return train_projector(done["loaded"], done["encodings"], folder, recipe, start=start)
@@ -141,8 +148,8 @@ def broken_off(train, after):
 
 
 if __name__ == "__main__":  # one of several processes: see test_training_processes.py
-    cache, root, out = map(Path, sys.argv[1:])
-    done = finished(cache / "shards", root)
+    shards, root, out = map(Path, sys.argv[1:])
+    done = finished(shards, root)
     for stage in LOOPS:
         train_stage(stage, done, out / stage, **QUIET)
     where = out / "resumed" / "joint"

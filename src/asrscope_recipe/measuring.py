@@ -358,7 +358,7 @@ def _commands(
         changes = [
             f" --set {setting}={made[setting]}"
             for setting, default in vars(getattr(PLAN, part)).items()
-            if made.get(setting, default) != default
+            if setting != "precision" and made.get(setting, default) != default  # the machine decides on it
         ]
         commands.append(f"asrscope-recipe {part}{''.join(changes)}")
     options = f" --compare {peer.name}" if peer else ""

@@ -168,8 +168,7 @@ def read_runs(cache: Path) -> dict[str, dict[str, Any]]:
 def _groups(lines: list[Mapping[str, Any]], points: int) -> list[list[Mapping[str, Any]]]:
     """Cut lines into at most so many groups of neighbors."""
     edges = [len(lines) * n // points for n in range(points + 1)]
-    groups = [lines[start:stop] for start, stop in pairwise(edges)]
-    return [group for group in groups if group]
+    return [lines[start:stop] for start, stop in pairwise(edges) if start < stop]
 
 
 def _mean(values: list[Any], digits: int) -> float | None:

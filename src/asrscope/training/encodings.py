@@ -7,7 +7,7 @@ their true length and in half precision, in shards that are written once and map
 import copy
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,12 +24,12 @@ from asrscope.files import write_text, written
 from asrscope.provenance import describe_weights
 from asrscope.training.augment import Augmentation, augment, stretch
 from asrscope.training.corpus import Source, Utterance
-from asrscope.training.run import join_processes, pad_batch, quick_precision, refuse_other
+from asrscope.training.run import claim, fill_batches, join_processes, pad_batch, quick_precision
 
 __all__ = ["Clip", "cache_encodings", "load_encodings"]
 
 ROWS_PER_SHARD = 200
-FRAMES_AT_ONCE = 24_000  # mel frames that are encoded together, 32 clips at most
+FRAMES_AT_ONCE = 24_000  # mel frames that are encoded together
 HOW = Augmentation(mask_bands=4.0, mask_frames=4.0)
 
 
@@ -103,7 +103,7 @@ def cache_encodings(
     """
     state = join_processes()
     made_of = {"encoder": describe_weights("encoder", encoder, "").sha256, "copies": copies, "seed": seed}
-    _claim(folder, made_of | source.identity)
+    claim(folder / "made_of.json", made_of | source.identity)
     dtype = torch.bfloat16 if quick_precision(state.device) == "bf16" else torch.float32
     shared: dict[int, object] = {id(p): p for p in encoder.parameters() if p.dtype == dtype}
     encoder = copy.deepcopy(encoder, shared).eval().to(state.device, dtype)
@@ -208,10 +208,9 @@ def _encode(encoder: WhisperEncoder, mels: Sequence[ndarray]) -> list[ndarray]:
     """Encode spectrograms, those of similar length together; each result has its true length, in float16."""
     window, device = 2 * encoder.config.max_source_positions, encoder.conv1.weight.device
     found: list[ndarray] = [np.zeros(0)] * len(mels)
-    order = sorted(range(len(mels)), key=lambda index: len(mels[index]))
-    while order:
-        together = order[-max(1, min(32, FRAMES_AT_ONCE // len(mels[order[-1]]))) :]
-        order = order[: -len(together)]
+    lengths = list(map(len, mels))
+    order = sorted(range(len(mels)), key=lengths.__getitem__)
+    for together in fill_batches(order, lengths, FRAMES_AT_ONCE) if order else ():
         padded = pad_batch([mels[index].astype(np.float32) for index in together], multiple=32)
         features, mask = (tensor[:, :window].to(device) for tensor in padded)
         hidden = encode(encoder, features.transpose(1, 2), mask).half().cpu().numpy()
@@ -222,13 +221,3 @@ def _encode(encoder: WhisperEncoder, mels: Sequence[ndarray]) -> list[ndarray]:
 
 def _manifest(folder: Path, number: int) -> Path:
     return folder / f"{number:05d}.json"
-
-
-def _claim(folder: Path, made_of: Mapping[str, Any]) -> None:
-    """Write down what a folder is made of, or refuse one that is made of something else."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path, own = folder / "made_of.json", json.loads(json.dumps(made_of))
-    if path.exists():
-        refuse_other(folder, json.loads(path.read_text(encoding="utf-8")), own)
-    else:
-        write_text(path, json.dumps(own))

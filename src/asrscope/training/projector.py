@@ -445,7 +445,7 @@ def train_projector(
     frequencies = Counter(token for ids in train.spellings for token in ids)
 
     torch.manual_seed(recipe.seed)
-    table = model.get_input_embeddings().weight
+    table = model.get_input_embeddings().get_parameter("weight")
     space = prompt.tokenizer.encode(" ", add_special_tokens=False)[0]
     projector = make_projector(clips[0].hidden.shape[1], table, recipe, sorted(frequencies), space)
     started_from = None if start is None else begin_with(projector, start)

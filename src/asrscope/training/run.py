@@ -45,6 +45,8 @@ PRECISIONS = ("auto", "bf16", "fp32", "fp16")
 # What may differ from one start of a run to the next: how far it goes, and how it is computed.
 FREE = ("steps", "precision", "accumulate", "save_every", "evaluate_every")
 
+COUNTED = ("step", "seconds", "utterances")  # of a run, through all its turns
+
 Watch = Callable[["Run", dict[str, Any] | None], None]
 AnyRecipe = TypeVar("AnyRecipe")
 Item = TypeVar("Item")
@@ -214,20 +216,20 @@ class Run:
         """Write down what the run is made of, or hold it against what it was made of."""
         own = {name: value for name, value in asdict(self.recipe).items() if name not in FREE} | dict(made_of)
         path = self.folder / "run.json"
-        if path.exists() and any(self.folder.glob("step-*")):
-            refuse_other(self.folder, json.loads(path.read_text(encoding="utf-8")), own)
+        if not any(self.folder.glob("step-*")):  # nothing was learned yet
+            path.unlink(missing_ok=True)
+        claim(path, own)
         for left in self.folder.glob(".step-*"):  # by a process that was killed
             shutil.rmtree(left)
-        write_text(path, json.dumps(own, indent=2) + "\n")
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a checkpoint holds beside weights and optimizer."""
-        return {"step": self.step, "seconds": self.seconds, "utterances": self.utterances}
+        return {name: getattr(self, name) for name in COUNTED}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        self.utterances = int(state["utterances"])
+        for name in COUNTED:
+            setattr(self, name, state[name])
 
     def save(self) -> None:
         """Write a checkpoint; it takes the place of the one before when it is whole."""
@@ -391,12 +393,22 @@ class Run:
         return target
 
 
-def refuse_other(folder: Path, stored: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Refuse to go on in a folder with what was made from something else (ValueError)."""
+def claim(path: Path, made_of: Mapping[str, Any]) -> None:
+    """Write down what the files beside `path` are made of; what was made of other things stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is written there that they are made of something else.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(made_of, indent=2) + "\n")
+    stored, own = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(made_of))
     for name in sorted(stored.keys() | own.keys()):
         if stored.get(name) != own.get(name):
             raise ValueError(
-                f"{folder} holds what was made with another {name} ({stored.get(name)!r}, and not "
+                f"{path.parent} holds what was made with another {name} ({stored.get(name)!r}, and not "
                 f"{own.get(name)!r}). Make sure to delete that folder, or to give another one"
             )
 
