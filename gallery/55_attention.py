@@ -202,16 +202,22 @@ text["description"] = (
 )
 best = plots.time_map(trace, one, name="attention_best", **text, **shared)
 plots.show(best)
+top = {label: float(mean.max()) for label, mean in means.items()}
+assert top["trained"] > 1.5 * top["clockwork"], "the page says: more than the order"
+assert top["trained"] > 1.5 * top["random"], "the page says: from the audio tokens"
+assert shares.mean() > 0.5, "the page says that this head looks at the words"
 
 # %%
 # Summary
 # -------
-# Compare the best head with the controls. Beyond *clockwork*, a head knows more than
-# the order of the words; beyond the *random projector*, it gets that from what the
-# audio tokens say. Two things the score cannot tell. The encoder has spread every sound
-# over its neighbors, so an audio token within a word is not that word alone. And to
-# look is not to need. What the decoder needs, :ref:`what if? <gallery-what-if>` finds
-# out.
+# It listens. The best head, chosen on other clips, gives more than half of what it
+# gives to the sound to the very word that is being written. *Clockwork*, which knows
+# the order of the words and hears nothing, does not come near; so the head knows more
+# than the order. With the *random projector* the same heads do not come near either; so
+# they get it from what the audio tokens say. Two things the score cannot tell. The
+# encoder has spread every sound over its neighbors, so an audio token within a word is
+# not that word alone. And to look is not to need. What the decoder needs, :ref:`what
+# if? <gallery-what-if>` finds out.
 #
 # Before: :ref:`the decoder <gallery-decoder>`. Next: :ref:`the logit lens
 # <gallery-lens>`. The lecture: :doc:`Class 5, section 3 </course/class-5>`.

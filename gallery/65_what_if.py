@@ -58,8 +58,25 @@ print(f"the word is {word.text!r}, from {word.start:.2f} to {word.end:.2f} s")
 plots.player(trace)
 
 # %%
+# And each of the others:
 
 plots.player(traces["masked"])
+
+# %%
+
+plots.player(traces["cut"])
+
+# %%
+
+plots.player(traces["10 dB"])
+
+# %%
+
+plots.player(traces["0 dB"])
+
+# %%
+
+plots.player(traces["later"])
 
 # %%
 # How far a silence reaches
@@ -168,6 +185,10 @@ where = {
 for label, change in logs.items():
     means = [f"{name} {change[chosen].mean():+.2f}" for name, chosen in where.items()]
     print(f"{label} projector, mean change of log-probability:", *means, sep="\n    ")
+own, early, late = (logs["trained"][chosen].mean() for chosen in where.values())
+assert own < -5, "the page says that a word needs its own sound"
+assert abs(early) < 0.2 < -late < -own, "the page says: not before it, some after it"
+assert np.abs(logs["random"]).mean() < 0.5, "the page says that nothing was understood"
 
 ratios = np.exp(logs["trained"])
 least = [
@@ -197,9 +218,11 @@ plots.show(matrix)
 # Summary
 # -------
 # :ref:`Attention <gallery-attention>` shows what the decoder looks at; a change shows
-# what it needs. A word needs its own sound, and the words after it need *it*. With a
-# random projector nothing was understood, so nothing is needed. And no change is only
-# the one that was meant: a silence is a sound, too.
+# what it needs. A word needs its own sound, and far more than any other; the words
+# after it need it a little, and those before it not at all. That holds on average, and
+# the case of the lectures is the exception: a word that the decoder writes with or
+# without its sound. With a random projector nothing was understood, so nothing is
+# needed. And no change is only the one that was meant: a silence is a sound, too.
 #
 # Before: :ref:`the logit lens <gallery-lens>`. Next: :ref:`robustness
 # <gallery-robustness>`. The lecture: :doc:`Class 5, section 5 </course/class-5>`.

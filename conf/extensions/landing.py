@@ -82,7 +82,7 @@ def opening() -> Html:
     sample, person = load_samples()[0], load_person()
     trace = asrscope.trace(*asrscope.load("small"), person.path)
     learning = "".join(
-        f'<li data-label="{escape(step.label)}"><dl>{_row("weights", escape(step.label))}'
+        f'<li data-label="{escape(step.label)}"><dl>{_row("projector", escape(step.label))}'
         f"{_row('spelled', f'<code>{escape(step.read)}</code>')}"
         f"{_row('written', _sentence(sample.text, step.written))}</dl></li>"
         for step in steps()
@@ -91,7 +91,7 @@ def opening() -> Html:
     voice = plots.listen(trace.waveform, "a person")
     return Html(
         '<div class="opening">'
-        f'<section aria-label="A projector learns"><p class="opening-title">A translator learns</p>'
+        f'<section aria-label="A projector learns"><p class="opening-title">A projector learns</p>'
         f"{sound.to_html()}<dl>{_row('spoken', escape(sample.text))}</dl>"
         '<div class="opening-slider" hidden><button type="button">Train it</button>'
         f'<input type="range" min="0" max="{len(steps()) - 1}" value="0" aria-label="Step of the training">'
@@ -100,8 +100,8 @@ def opening() -> Html:
         f'<section aria-label="A person is understood"><p class="opening-title">A person is understood</p>'
         f"{voice.to_html()}<dl>{_row('spoken', escape(person.text))}"
         f"{_row('written', _sentence(person.text, trace.text))}</dl>"
-        '<p class="opening-note">By <em>small</em>: Whisper’s listener, the writer SmolLM2, and between them '
-        "the translator, which is all that was trained here.</p></section></div>"
+        '<p class="opening-note">By <em>small</em>: Whisper’s encoder, SmolLM2 as decoder, and between them '
+        "a projector, which is all that was trained here.</p></section></div>"
         '<p class="opening-note">Words that are <mark>marked</mark> were not said.</p>'
     )
 
