@@ -313,9 +313,9 @@ def test_in_firefox_a_silence_takes_the_word_away_from_a_server_and_from_the_dis
         firefox.execute_script("document.querySelector('.live-start button').click()")
         wait(f"{LAB}.dataset.text === {json.dumps(CLIP.text)}")
         assert firefox.execute_script(f"return {LAB}.dataset.kernel") == "WasmKernel"
-        presses = "[...document.querySelectorAll('.live-words button')].find((b) => b.textContent === 'garden').click()"
-        firefox.execute_script(presses)
-        wait(f"!{LAB}.dataset.text.includes('garden')")
+        buttons = "[...document.querySelectorAll('.live-words button')]"
+        firefox.execute_script(f"{buttons}.find((each) => each.textContent === '{WORD}').click()")
+        wait(f"!{LAB}.dataset.text.includes('{WORD}')")
 
 
 @pytest.fixture(scope="module")
