@@ -37,6 +37,7 @@ GALLERY = Path("docs/gallery")  # what the scripts printed and drew, kept from b
 DIST = Path("build/dist")
 DISTRIBUTIONS = (".", "conf/bokeh_gallery")
 AUDIT = Path("build/audit")
+ZIG = "ziglang==0.17.1"  # the C compiler of the live page's kernel; another version gives other bytes
 NODE = ("lighthouse@12.8.2", "vnu-jar@26.9.27")  # what the audit asks of npm
 SPHINX = ("sphinx-build", "-n", "-W", "--keep-going", "-b", "html", "-c", "conf")
 # In as many processes as there are cores; whoever is done first takes over tests of the others.
@@ -235,6 +236,23 @@ def lint(session: nox.Session) -> None:
     workflows = map(str, sorted(Path(".github/workflows").iterdir()))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
     session.run("check-jsonschema", "--builtin-schema", "vendor.readthedocs", ".readthedocs.yaml")
+
+
+@nox.session(default=False)
+def kernel(session: nox.Session) -> None:
+    """Build the live page's kernel, the same bytes each time; with "-- --check", only compare them."""
+    session.install(ZIG)
+    folder = Path("conf/static/live")
+    made = Path(session.create_tmp()) / "kernel.wasm"
+    options = ("-target", "wasm32-freestanding", "-msimd128", "-O3", "-nostdlib")
+    linking = ("-Wl,--no-entry", "-Wl,--strip-all", "-Wl,--export=__heap_base")
+    session.run(
+        "python", "-m", "ziglang", "cc", *options, *linking, str(folder / "kernel.c"), "-o", str(made)
+    )
+    if "--check" not in session.posargs:
+        shutil.copyfile(made, folder / "kernel.wasm")
+    elif made.read_bytes() != (folder / "kernel.wasm").read_bytes():
+        session.error("kernel.wasm is not what kernel.c gives: run nox -s kernel, and commit it.")
 
 
 @nox.session

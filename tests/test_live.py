@@ -1,13 +1,16 @@
 """The machine that runs in the page "Live" gives the package's numbers: engine.js in Node, beside torch."""
 
 import copy
+import html
 import importlib.util
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -114,9 +117,7 @@ def test_every_stage_of_every_clip_is_that_of_torch(name, heard, node, tiny):
         audio = model.get_audio_features(inputs["input_features"], inputs["frame_mask"])
         logits = model(**inputs).logits[0, -1].numpy()
         limit = max_new_tokens(sound(name).size / 16000)
-        ids = model.generate(**inputs, do_sample=False, max_new_tokens=limit)[
-            0, inputs["input_ids"].shape[1] :
-        ]
+        whole = model.generate(**inputs, do_sample=False, max_new_tokens=limit)[0].tolist()
     mel = inputs["input_features"][0].numpy().T
     np.testing.assert_allclose(node.get(f"{name}.mel", *mel.shape), mel, rtol=0, atol=1e-6)
     hidden = audio.last_hidden_state[0].numpy()
@@ -124,7 +125,8 @@ def test_every_stage_of_every_clip_is_that_of_torch(name, heard, node, tiny):
     embeds = audio.pooler_output.numpy()
     np.testing.assert_allclose(node.get(f"{name}.embeds", *embeds.shape), embeds, rtol=0, atol=1e-5)
     np.testing.assert_allclose(node.get(f"{name}.logits"), logits, rtol=0, atol=1e-3)
-    assert heard[name]["ids"] == ids.tolist()
+    assert heard[name]["ids"] == whole[inputs["input_ids"].shape[1] :]
+    assert heard[name]["ended"]
 
 
 @pytest.mark.parametrize("name", [SHORTEST])
@@ -319,6 +321,43 @@ def test_other_edits_do_what_their_names_say(node):
     np.testing.assert_allclose(node.get("mix")[inside], np.clip(2 * clip, -1, 1)[inside], atol=1e-5)
 
 
+# In docs/live.md: a link that sets an edit, and maybe the sentence that comes of it.
+LINK = re.compile(r'<a\s+href="#(clip=[^"]*)">[^<]*</a>(?:[^<]*<q>([^<]*)</q>)?')
+
+
+def test_links_of_the_page_set_edits_and_sentences_that_it_quotes_are_written(node, tiny):
+    page = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
+    found = [(html.unescape(link), " ".join(quoted.split())) for link, quoted in LINK.findall(page)]
+    assert len(found) > 15
+    assert sum(bool(quoted) for _, quoted in found) >= 5
+    sounds = {name: node.put(f"{name}.sound", sound(name)) for name in CLIPS}
+    edits, hears = [], []
+    for i, (link, _) in enumerate(found):
+        given = parse_qs(link, strict_parsing=True)
+        assert set(given) <= {"clip", "edit", "without", "off", "begin", "projector"}, link
+        ((clip,), made) = given["clip"], [each.split(" ") for each in given.get("edit", [])]
+        names = ("kind", "start", "end", "amount", "clip")
+        steps = [dict(zip(names, [e[0], *map(number, e[1:])], strict=False)) for e in made]
+        edits.append(
+            {"task": "edit", "samples": sounds[clip], "edits": steps, "others": sounds, "out": f"{i}.edited"}
+        )
+    node.run(*edits)
+    for i, (link, _) in enumerate(found):
+        given = parse_qs(link)
+        forced = transcript_ids(tiny[1], given["begin"][0]) if "begin" in given else []
+        without = [int(each) for each in given.get("without", [""])[0].split()]
+        options = {"forced": forced, "without": without, "off": given.get("off", [])}
+        options |= {"untrained": given.get("projector") == ["random"]}
+        hears.append(job(node, f"link {i}", node.get(f"{i}.edited"), **options))
+    for (link, quoted), answer in zip(found, node.run(*hears)["answers"], strict=True):
+        written = tiny[1].tokenizer.decode(answer["ids"], skip_special_tokens=True).strip()
+        assert quoted in {"", written}, link
+
+
+def number(text):
+    return text if text in CLIPS else float(text)
+
+
 def test_a_file_of_other_weights_is_refused(tmp_path, settings):
     header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     (tmp_path / "weights").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
@@ -327,7 +366,7 @@ def test_a_file_of_other_weights_is_refused(tmp_path, settings):
     (tmp_path / "order.json").write_text(json.dumps(order), encoding="utf-8")
     kit = Path(__file__).with_name("live_kit.js")
     done = subprocess.run(
-        [find_node(), str(kit), str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+        [find_node(), str(kit), str(tmp_path)], check=False, capture_output=True, text=True, timeout=60
     )
     assert done.returncode
     assert "expected weights of 16 bits, but found F32" in done.stderr

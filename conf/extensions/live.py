@@ -32,8 +32,8 @@ def settings(checkpoint: Path) -> dict[str, Any]:
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     processor = AsrScopeProcessor.from_pretrained(checkpoint)
     tokenizer = processor.tokenizer
-    filters = features.mel_filters(config["audio_config"]["num_mel_bins"])
-    used = [np.flatnonzero(row) for row in filters]
+    bands = features.mel_filters(config["audio_config"]["num_mel_bins"])
+    spans = [np.flatnonzero(band)[[0, -1]].tolist() for band in bands]
     merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     ids = tokenizer.convert_tokens_to_ids
     return {
@@ -46,7 +46,8 @@ def settings(checkpoint: Path) -> dict[str, Any]:
             "floor": features.POWER_FLOOR,
             "dynamicRange": features.DYNAMIC_RANGE,
             "filters": [
-                [int(i[0]), row[i[0] : i[-1] + 1].tolist()] for i, row in zip(used, filters, strict=True)
+                [first, band[first : last + 1].tolist()]
+                for (first, last), band in zip(spans, bands, strict=True)
             ],
         },
         "prompt": tokenizer(processor.prompt(), add_special_tokens=False)["input_ids"],

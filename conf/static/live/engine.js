@@ -1,16 +1,21 @@
-/* The whole machine, from the samples of a clip to a sentence, in the order of the pipeline:
-   logMel, encode, project, write. It reads the weights that the Python package ships, and asks for nothing else.
+/* The whole machine, from the samples of a clip to a sentence, in the order of the
+   pipeline: logMel, encode, project, write. It reads the weights that the Python
+   package ships, and asks for nothing else.
 
-   Numbers lie in flat arrays, one row after the other; [frames][bands] says what is a row of what.
-   All functions are checked against the package, number by number: tests/test_live.py. */
+   Numbers lie in flat arrays, one row after the other; [frames][bands] says what
+   is a row of what. All functions are checked against the package, number by
+   number: tests/test_live.py. */
 "use strict";
 
-/* ---- Weights ------------------------------------------------------------------------------------------ */
+/* ---- Weights -------------------------------------------------------------------- */
 
-/* Every number that 16 bits can mean: 1 bit of sign, 5 of exponent, 10 of fraction. */
+/* Every number that 16 bits can mean: 1 bit of sign, 5 of exponent, 10 of
+   fraction. */
 const HALVES = Float32Array.from({ length: 65536 }, (_, bits) => {
   const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
-  const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : (fraction / 1024) * 2 ** -14;
+  const size = exponent
+    ? (1 + fraction / 1024) * 2 ** (exponent - 15)
+    : (fraction / 1024) * 2 ** -14;
   return bits & 0x8000 ? -size : size;
 });
 const widen = (halves) => fill(halves.length, (i) => HALVES[halves[i]]);
@@ -21,25 +26,32 @@ function fill(length, value) {
   return out;
 }
 
-/* A safetensors file is the length of its header, the header as JSON, and all numbers in a row. */
+/* A safetensors file is the length of its header, the header as JSON, and all
+   numbers in a row. */
 function readSafetensors(buffer) {
   const length = Number(new DataView(buffer).getBigUint64(0, true));
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
+  const text = new TextDecoder().decode(new Uint8Array(buffer, 8, length));
+  const header = JSON.parse(text);
   delete header.__metadata__;
   const tensors = {};
-  for (const [name, { dtype, shape, data_offsets: [start, end] }] of Object.entries(header)) {
-    if (dtype !== "F16") throw new Error(`expected weights of 16 bits, but found ${dtype} in ${name}`);
-    tensors[name] = { shape, halves: new Uint16Array(buffer.slice(8 + length + start, 8 + length + end)) };
+  for (const [name, { dtype, shape, data_offsets }] of Object.entries(header)) {
+    if (dtype !== "F16") {
+      throw new Error(`expected weights of 16 bits, but found ${dtype} in ${name}`);
+    }
+    const [start, end] = data_offsets.map((offset) => 8 + length + offset);
+    tensors[name] = { shape, halves: new Uint16Array(buffer.slice(start, end)) };
   }
   return tensors;
 }
 
-/* ---- The one loop that costs ------------------------------------------------------------------------- */
+/* ---- The one loop that costs ---------------------------------------------------- */
 
-/* Rows of numbers times a matrix: out[t][r] = x[t] · matrix[r] + bias[r]. Nine tenths of a model's time. */
+/* Rows of numbers times a matrix: out[t][r] = x[t] · matrix[r] + bias[r]. Most
+   of a model's work. */
 class PlainKernel {
   matrix(values, rows, columns) {
-    return { values: values instanceof Uint16Array ? widen(values) : values, rows, columns };
+    const wide = values instanceof Uint16Array ? widen(values) : values;
+    return { values: wide, rows, columns };
   }
 
   linear(x, times, { values, rows, columns }, bias) {
@@ -47,7 +59,9 @@ class PlainKernel {
     for (let t = 0; t < times; t++) {
       for (let r = 0; r < rows; r++) {
         let sum = bias ? bias[r] : 0;
-        for (let c = 0; c < columns; c++) sum += x[t * columns + c] * values[r * columns + c];
+        for (let c = 0; c < columns; c++) {
+          sum += x[t * columns + c] * values[r * columns + c];
+        }
         out[t * rows + r] = sum;
       }
     }
@@ -55,14 +69,16 @@ class PlainKernel {
   }
 }
 
-/* The same loop by kernel.c, four numbers at a time. Weights stay as they are, in 16 bits, in its memory. */
+/* The same loop by kernel.c, four numbers at a time. Weights stay as they are,
+   in 16 bits, in its memory. */
 class WasmKernel {
   constructor({ exports }) {
     this.exports = exports;
     this.end = exports.__heap_base.value; // of what is kept
   }
 
-  /* Place arrays in the memory, one behind the other, and give their addresses. A number is a size in bytes. */
+  /* Place arrays in the memory, one behind the other, and give their addresses.
+     A number is a size in bytes. */
   place(start, arrays) {
     const addresses = [];
     let end = start;
@@ -74,7 +90,8 @@ class WasmKernel {
     const missing = end - memory.buffer.byteLength;
     if (missing > 0) memory.grow(Math.ceil(missing / 65536));
     arrays.forEach((each, i) => {
-      if (each.byteLength) new each.constructor(memory.buffer, addresses[i], each.length).set(each);
+      if (!each.byteLength) return;
+      new each.constructor(memory.buffer, addresses[i], each.length).set(each);
     });
     return [...addresses, end];
   }
@@ -86,21 +103,22 @@ class WasmKernel {
   }
 
   linear(x, times, matrix, bias) {
-    const { rows, columns, half, values } = matrix; // values: a matrix that was computed, and is used once
+    const { rows, columns, half, values } = matrix; // values: of one that is used once
     const size = times * rows;
-    const [xAt, biasAt, wideAt, outAt, valuesAt] = this.place(this.end, [
-      x, bias ?? 0, 16 * columns, 4 * size, values ?? 0,
-    ]);
-    this.exports.linear(
-      outAt, xAt, values ? valuesAt : matrix.address, half, bias ? biasAt : 0, times, rows, columns, wideAt,
-    );
+    const needed = [x, bias ?? 0, 16 * columns, 4 * size, values ?? 0];
+    const [xAt, biasAt, wideAt, outAt, valuesAt] = this.place(this.end, needed);
+    const weightsAt = values ? valuesAt : matrix.address;
+    const shape = [times, rows, columns];
+    const addedAt = bias ? biasAt : 0;
+    this.exports.linear(outAt, xAt, weightsAt, half, addedAt, ...shape, wideAt);
     return new Float32Array(this.exports.memory.buffer, outAt, size).slice();
   }
 }
 
-/* ---- Log-mel spectrogram ------------------------------------------------------------------------------ */
+/* ---- Log-mel spectrogram -------------------------------------------------------- */
 
-/* Fourier transform: halve while that goes (400, 200, 100, 50, 25), and add up what remains by definition. */
+/* Fourier transform: halve while that goes (400, 200, 100, 50, 25), and add up
+   what remains by definition. */
 function fft(x, start, step, n, re, im, at, { cos, sin }) {
   if (n % 2) {
     for (let k = 0; k < n; k++) {
@@ -134,13 +152,16 @@ function circle(n) {
   return { cos: angles.map(Math.cos), sin: angles.map(Math.sin) };
 }
 
-/* Power in each band, in decades, every 10 ms. `before` is what this gave for another version of the clip:
-   only frames whose window holds a sample that has changed are computed again. */
+/* Power in each band, in decades, every 10 ms. `before` is what this gave for
+   another version of the clip: only frames whose window holds a sample that has
+   changed are computed again. */
 function melDecades(samples, { nFft, hop, floor, filters }, before) {
-  const frames = 2 * Math.max(1, Math.ceil(samples.length / (2 * hop))); // even: the encoder halves them
+  // An even number, since the encoder halves it.
+  const frames = 2 * Math.max(1, Math.ceil(samples.length / (2 * hop)));
   const bands = filters.length;
   const half = nFft / 2;
-  // Windows are centered on their frame: the clip is mirrored before its start, and silent after its end.
+  // Windows are centered on their frame: the clip is mirrored before its start, and
+  // silent after its end.
   const padded = new Float64Array(frames * hop + nFft);
   padded.set(samples, half);
   for (let i = 1; i <= half; i++) padded[half - i] = samples[i] ?? 0;
@@ -150,7 +171,9 @@ function melDecades(samples, { nFft, hop, floor, filters }, before) {
   const hann = turns.cos.map((c) => 0.5 - 0.5 * c);
   const [re, im] = [new Float64Array(nFft), new Float64Array(nFft)];
   const touched = (from) => {
-    for (let i = from; i < from + nFft; i++) if (padded[i] !== before.padded[i]) return true;
+    for (let i = from; i < from + nFft; i++) {
+      if (padded[i] !== before.padded[i]) return true;
+    }
     return false;
   };
   let computed = 0;
@@ -158,7 +181,8 @@ function melDecades(samples, { nFft, hop, floor, filters }, before) {
     const from = frame * hop;
     if (same && !touched(from)) continue;
     computed += 1;
-    fft(hann.map((h, i) => h * padded[from + i]), 0, 1, nFft, re, im, 0, turns);
+    const window = hann.map((h, i) => h * padded[from + i]);
+    fft(window, 0, 1, nFft, re, im, 0, turns);
     filters.forEach(([first, weights], band) => {
       let power = 0;
       weights.forEach((weight, i) => {
@@ -170,20 +194,24 @@ function melDecades(samples, { nFft, hop, floor, filters }, before) {
   return { padded, decades, frames, bands, computed };
 }
 
-/* The picture that the encoder reads: what is 80 dB below the loudest value is raised to that, and all scaled. */
+/* The picture that the encoder reads: what is 80 dB below the loudest value is
+   raised to that, and all scaled. */
 function logMel(samples, settings, before) {
   const mel = melDecades(samples, settings, before);
-  const lowest = mel.decades.reduce((a, b) => Math.max(a, b), -Infinity) - settings.dynamicRange;
-  const values = Float32Array.from(mel.decades, (value) => (Math.max(value, lowest) + 4) / 4);
+  const loudest = mel.decades.reduce((a, b) => Math.max(a, b), -Infinity);
+  const lowest = loudest - settings.dynamicRange;
+  const scale = (value) => (Math.max(value, lowest) + 4) / 4;
+  const values = Float32Array.from(mel.decades, scale);
   return { ...mel, values }; // values: [frames][bands]
 }
 
-/* ---- What all layers are made of ---------------------------------------------------------------------- */
+/* ---- What all layers are made of ------------------------------------------------ */
 
 /* The integral of the bell curve, to 1e-7: Abramowitz and Stegun 7.1.26. */
 function erf(x) {
   const t = 1 / (1 + 0.3275911 * Math.abs(x));
-  const sum = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
+  const outer = (1.061405429 * t - 1.453152027) * t + 1.421413741;
+  const sum = ((outer * t - 0.284496736) * t + 0.254829592) * t;
   return Math.sign(x) * (1 - sum * Math.exp(-x * x));
 }
 const gelu = (x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2));
@@ -197,7 +225,8 @@ function join(...parts) {
 }
 const rowsOf = (x, width) => x.length / width;
 
-/* Every row gets mean 0 and size 1, then a weight and a bias: the encoder's norm. */
+/* Every row gets mean 0 and size 1, then a weight and a bias: the encoder's
+   norm. */
 function layerNorm(x, { weight, bias }, eps = 1e-5) {
   const [width, out] = [weight.length, new Float32Array(x.length)];
   for (let start = 0; start < x.length; start += width) {
@@ -206,7 +235,9 @@ function layerNorm(x, { weight, bias }, eps = 1e-5) {
     const mean = sum / width;
     for (let i = start; i < start + width; i++) squares += (x[i] - mean) ** 2;
     const scale = 1 / Math.sqrt(squares / width + eps);
-    for (let i = 0; i < width; i++) out[start + i] = (x[start + i] - mean) * scale * weight[i] + bias[i];
+    for (let i = 0; i < width; i++) {
+      out[start + i] = (x[start + i] - mean) * scale * weight[i] + bias[i];
+    }
   }
   return out;
 }
@@ -232,33 +263,40 @@ function softmax(x, start = 0, end = x.length) {
   return x;
 }
 
-/* Attention: every query asks all keys, and reads their values in shares that add up to 1, in several heads.
-   `off(head)` says which are silent; where it is `causal`, no position sees what comes after it. */
-function attend(kernel, [q, k, v], { heads, keyHeads = heads, size }, { off, causal }) {
+/* Attention: every query asks all keys, and reads their values in shares that
+   add up to 1, in several heads. `off(head)` says which are silent; where it is
+   `causal`, no position sees what comes after it. */
+function attend(kernel, [q, k, v], { heads, keyHeads = heads, size, off, causal }) {
   const [width, keyWidth] = [heads * size, keyHeads * size];
   const [times, seen] = [rowsOf(q, width), rowsOf(k, keyWidth)];
   const mixed = new Float32Array(q.length);
   for (let head = 0; head < heads; head++) {
     if (off(head)) continue;
-    const from = Math.floor(head / (heads / keyHeads)) * size; // heads may share their keys and values
+    // Heads may share their keys and values.
+    const from = Math.floor(head / (heads / keyHeads)) * size;
     const queries = new Float32Array(times * size);
-    const [keys, values] = [new Float32Array(seen * size), new Float32Array(seen * size)];
+    const keys = new Float32Array(seen * size);
+    const values = new Float32Array(seen * size); // lying down: [size][seen]
     for (let t = 0; t < times; t++) {
-      for (let i = 0; i < size; i++) queries[t * size + i] = q[t * width + head * size + i] * size ** -0.5;
+      for (let i = 0; i < size; i++) {
+        queries[t * size + i] = q[t * width + head * size + i] * size ** -0.5;
+      }
     }
     for (let t = 0; t < seen; t++) {
       for (let i = 0; i < size; i++) {
         keys[t * size + i] = k[t * keyWidth + from + i];
-        values[i * seen + t] = v[t * keyWidth + from + i]; // lying down: the kernel multiplies row by row
+        values[i * seen + t] = v[t * keyWidth + from + i];
       }
     }
-    const shares = kernel.linear(queries, times, { values: keys, rows: seen, columns: size });
+    const asked = { values: keys, rows: seen, columns: size };
+    const shares = kernel.linear(queries, times, asked); // [times][seen]
     for (let t = 0; t < times; t++) {
       const visible = causal ? seen - times + t + 1 : seen;
       softmax(shares, t * seen, t * seen + visible);
       shares.fill(0, t * seen + visible, (t + 1) * seen);
     }
-    const answers = kernel.linear(shares, times, { values, rows: size, columns: seen });
+    const told = { values, rows: size, columns: seen };
+    const answers = kernel.linear(shares, times, told); // [times][size]
     for (let t = 0; t < times; t++) {
       mixed.set(answers.subarray(t * size, (t + 1) * size), t * width + head * size);
     }
@@ -266,9 +304,10 @@ function attend(kernel, [q, k, v], { heads, keyHeads = heads, size }, { off, cau
   return mixed; // [times][heads * size]
 }
 
-/* ---- Encoder ------------------------------------------------------------------------------------------ */
+/* ---- Encoder -------------------------------------------------------------------- */
 
-/* Lay the three frames around every `stride`th frame side by side: a convolution is then a matrix. */
+/* Lay the three frames around every `stride`th frame side by side: a convolution
+   is then a matrix. */
 function neighbors(x, frames, width, stride) {
   const out = new Float32Array((frames / stride) * width * 3);
   for (let t = 0, at = 0; t < frames; t += stride) {
@@ -279,40 +318,44 @@ function neighbors(x, frames, width, stride) {
   return out;
 }
 
-/* From the spectrogram to one vector each 20 ms, which has heard the whole clip. `off` holds what is switched
-   off, "encoder 2" for a layer and "encoder 2.1" for a head of it. */
+/* From the spectrogram to one vector each 20 ms, which has heard the whole clip.
+   `off` holds what is switched off, "encoder 2" for a layer and "encoder 2.1"
+   for a head of it. */
 function encode({ kernel, encoder }, mel, off = new Set()) {
   const { width, heads, conv1, conv2, places, layers, norm } = encoder;
-  const positions = mel.frames / 2;
-  let x = kernel.linear(neighbors(mel.values, mel.frames, mel.bands, 1), mel.frames, conv1, conv1.bias).map(gelu);
-  x = kernel.linear(neighbors(x, mel.frames, width, 2), positions, conv2, conv2.bias).map(gelu);
+  const apply = (part, input) => // the rows of an input, times a matrix with a bias
+    kernel.linear(input, input.length / part.columns, part, part.bias);
+  let x = apply(conv1, neighbors(mel.values, mel.frames, mel.bands, 1)).map(gelu);
+  x = apply(conv2, neighbors(x, mel.frames, width, 2)).map(gelu);
   x = add(x, places);
   layers.forEach((layer, number) => {
     if (off.has(`encoder ${number}`)) return;
     const normed = layerNorm(x, layer.norm1);
-    const asked = [layer.q, layer.k, layer.v].map((each) => kernel.linear(normed, positions, each, each.bias));
+    const qkv = [layer.q, layer.k, layer.v].map((each) => apply(each, normed));
     const silent = (head) => off.has(`encoder ${number}.${head}`);
-    const mixed = attend(kernel, asked, { heads, size: width / heads }, { off: silent });
-    x = add(x, kernel.linear(mixed, positions, layer.o, layer.o.bias));
-    const hidden = kernel.linear(layerNorm(x, layer.norm2), positions, layer.fc1, layer.fc1.bias).map(gelu);
-    x = add(x, kernel.linear(hidden, positions, layer.fc2, layer.fc2.bias));
+    const mixed = attend(kernel, qkv, { heads, size: width / heads, off: silent });
+    x = add(x, apply(layer.o, mixed));
+    const thought = apply(layer.fc1, layerNorm(x, layer.norm2)).map(gelu);
+    x = add(x, apply(layer.fc2, thought));
   });
   return layerNorm(x, norm); // [positions][width]
 }
 
-/* ---- Projector ---------------------------------------------------------------------------------------- */
+/* ---- Projector ------------------------------------------------------------------ */
 
-/* Stack k positions into one long vector, and let two norms and a gated layer make a word-like vector of it. */
+/* Stack k positions into one long vector, and let two norms and a gated layer
+   make a word-like vector of it. */
 function project({ kernel }, projector, hidden) {
   const { gate, up, down, normIn, normOut, eps } = projector;
   const tokens = Math.floor(hidden.length / gate.columns); // a remainder is cut
   const stacked = rmsNorm(hidden.subarray(0, tokens * gate.columns), normIn, eps);
   const opened = kernel.linear(stacked, tokens, gate).map(silu);
   const inside = multiply(opened, kernel.linear(stacked, tokens, up));
-  return rmsNorm(kernel.linear(inside, tokens, down), normOut, eps); // [tokens][decoder width]
+  return rmsNorm(kernel.linear(inside, tokens, down), normOut, eps); // [tokens][width]
 }
 
-/* A projector that has learned nothing, with vectors as long as those of text: only directions are random. */
+/* A projector that has learned nothing, with vectors as long as those of text:
+   only directions are random. */
 function randomProjector({ kernel, projector, words }, seed = 1) {
   let state = seed;
   const random = () => { // mulberry32
@@ -321,18 +364,23 @@ function randomProjector({ kernel, projector, words }, seed = 1) {
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
-  const fresh = ({ rows, columns }) =>
-    kernel.matrix(fill(rows * columns, () => (2 * random() - 1) / Math.sqrt(columns)), rows, columns);
-  const length = Math.sqrt(words.reduce((sum, value) => sum + value * value, 0) / words.length);
+  const fresh = ({ rows, columns }) => {
+    const weights = fill(rows * columns, () => (2 * random() - 1) / Math.sqrt(columns));
+    return kernel.matrix(weights, rows, columns);
+  };
+  const power = words.reduce((sum, value) => sum + value * value, 0) / words.length;
   return {
     ...projector,
-    ...Object.fromEntries(["gate", "up", "down"].map((name) => [name, fresh(projector[name])])),
+    gate: fresh(projector.gate),
+    up: fresh(projector.up),
+    down: fresh(projector.down),
     normIn: projector.normIn.map(() => 1),
-    normOut: projector.normOut.map(() => length),
+    normOut: projector.normOut.map(() => Math.sqrt(power)),
   };
 }
 
-/* The text token that points most nearly where each audio token points: [[id, cosine], ...]. */
+/* The text token that points most nearly where each audio token points: [[id,
+   cosine], ...]. */
 function nearest({ kernel, table, words, decoder: { width } }, embeds) {
   const tokens = rowsOf(embeds, width);
   const length = (vectors, row) => {
@@ -344,15 +392,17 @@ function nearest({ kernel, table, words, decoder: { width } }, embeds) {
   const scores = kernel.linear(embeds, tokens, table);
   return Array.from({ length: tokens }, (_, t) => {
     const size = length(embeds, t);
-    const cosines = fill(table.rows, (id) => scores[t * table.rows + id] / (size * lengths[id] || 1));
+    const cosine = (id) => scores[t * table.rows + id] / (size * lengths[id] || 1);
+    const cosines = fill(table.rows, cosine);
     const [best] = highest(cosines, 1);
     return [best, cosines[best]];
   });
 }
 
-/* ---- Decoder ------------------------------------------------------------------------------------------ */
+/* ---- Decoder -------------------------------------------------------------------- */
 
-/* Turn pairs of numbers by an angle that grows with the position: how the decoder knows where a token stands. */
+/* Turn pairs of numbers by an angle that grows with the position: how the
+   decoder knows where a token stands. */
 function rotate(x, width, size, theta, position) {
   const half = size / 2;
   const speeds = Float64Array.from({ length: half }, (_, i) => theta ** (-i / half));
@@ -370,8 +420,9 @@ function rotate(x, width, size, theta, position) {
   return out;
 }
 
-/* Read vectors behind those that were read before, and score every token as the next one. What a later
-   position needs of an earlier one, its keys and values, is kept in `cache`. */
+/* Read vectors behind those that were read before, and score every token as the
+   next one. What a later position needs of an earlier one, its keys and values,
+   is kept in `cache`. */
 function read({ kernel, decoder, table }, vectors, cache, off = new Set()) {
   const { width, heads, keyHeads, size, theta, eps, layers, norm } = decoder;
   const count = rowsOf(vectors, width);
@@ -381,7 +432,8 @@ function read({ kernel, decoder, table }, vectors, cache, off = new Set()) {
   layers.forEach((layer, number) => {
     if (off.has(`decoder ${number}`)) return;
     const normed = rmsNorm(x, layer.norm1, eps);
-    let [q, k, v] = [layer.q, layer.k, layer.v].map((each) => kernel.linear(normed, count, each));
+    const apply = (part, input) => kernel.linear(input, count, part);
+    let [q, k, v] = [layer.q, layer.k, layer.v].map((each) => apply(each, normed));
     if (layer.turns) {
       q = rotate(q, width, size, theta, start);
       k = rotate(k, keyWidth, size, theta, start);
@@ -391,21 +443,25 @@ function read({ kernel, decoder, table }, vectors, cache, off = new Set()) {
     v = join(kept.v, v);
     cache.layers[number] = { k, v };
     const silent = (head) => off.has(`decoder ${number}.${head}`);
-    const mixed = attend(kernel, [q, k, v], { heads, keyHeads, size }, { off: silent, causal: true });
-    x = add(x, kernel.linear(mixed, count, layer.o));
+    const ways = { heads, keyHeads, size, off: silent, causal: true };
+    x = add(x, apply(layer.o, attend(kernel, [q, k, v], ways)));
     const inner = rmsNorm(x, layer.norm2, eps);
-    const opened = kernel.linear(inner, count, layer.gate).map(silu);
-    x = add(x, kernel.linear(multiply(opened, kernel.linear(inner, count, layer.up)), count, layer.down));
+    const opened = apply(layer.gate, inner).map(silu);
+    x = add(x, apply(layer.down, multiply(opened, apply(layer.up, inner))));
   });
   cache.length += count;
-  return kernel.linear(rmsNorm(x.subarray((count - 1) * width), norm, eps), 1, table); // logits: [vocabulary]
+  const last = rmsNorm(x.subarray((count - 1) * width), norm, eps);
+  return kernel.linear(last, 1, table); // logits: [vocabulary]
 }
 
-const wordVector = ({ words, decoder: { width } }, id) => words.subarray(id * width, (id + 1) * width);
+const wordVector = ({ words, decoder: { width } }, id) =>
+  words.subarray(id * width, (id + 1) * width);
 
-/* The prompt as vectors: those of its tokens, and those of the clip where its placeholder stands. */
+/* The prompt as vectors: those of its tokens, and those of the clip where its
+   placeholder stands. */
 function assemble({ prompt, audioToken, ...model }, embeds) {
-  return join(...prompt.map((id) => (id === audioToken ? embeds : wordVector(model, id))));
+  const vector = (id) => (id === audioToken ? embeds : wordVector(model, id));
+  return join(...prompt.map(vector));
 }
 
 /* Where the highest numbers stand, the highest first. */
@@ -420,8 +476,9 @@ function highest(x, count) {
   return places;
 }
 
-/* Write the sentence: always the likeliest token, until the end token or `limit`. `forced` are tokens that it
-   begins with, whatever the decoder would have written. */
+/* Write the sentence: always the likeliest token, until the end token or
+   `limit`. `forced` are tokens that it begins with, whatever the decoder would
+   have written. */
 function write(model, embeds, { limit, forced = [], off, runnersUp = 5 }) {
   const cache = { length: 0, layers: [] };
   let logits = read(model, assemble(model, embeds), cache, off);
@@ -432,40 +489,48 @@ function write(model, embeds, { limit, forced = [], off, runnersUp = 5 }) {
     const order = highest(chances, runnersUp + 1);
     const id = forced[steps.length] ?? order[0];
     const others = order.filter((each) => each !== id).slice(0, runnersUp);
-    steps.push({ id, chance: chances[id], others: others.map((each) => [each, chances[each]]) });
+    const chanceOf = (each) => [each, chances[each]];
+    steps.push({ id, chance: chances[id], others: others.map(chanceOf) });
     if (id === model.endToken) break;
     logits = read(model, wordVector(model, id), cache, off);
   }
   return { steps, logits: first, ended: steps.at(-1)?.id === model.endToken };
 }
 
-/* ---- Text --------------------------------------------------------------------------------------------- */
+/* ---- Text ----------------------------------------------------------------------- */
 
-/* Cut text into the decoder's tokens: letters first, then the pairs that its vocabulary merges, the earliest
-   learned first. */
+/* Cut text into the decoder's tokens: letters first, then the pairs that its
+   vocabulary merges, the earliest learned first. */
 function tokenize(text, { pieces, merges }) {
   const letters = new Map(pieces.map((piece, id) => [piece, id]));
-  const ranks = new Map(merges.map(([left, right, merged], rank) => [`${left} ${right}`, [rank, merged]]));
+  const ranks = new Map(merges.map(([left, right], rank) => [left + " " + right, rank]));
   const ids = [];
-  for (const chunk of text.match(/'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu) ?? []) {
+  for (const chunk of text.match(CHUNKS) ?? []) {
     const parts = Array.from(chunk, (letter) => {
-      if (!letters.has(letter)) throw new Error(`the model has no token for “${letter}”`);
-      return letters.get(letter);
+      if (letters.has(letter)) return letters.get(letter);
+      throw new Error(`the model has no token for “${letter}”`);
     });
     for (;;) {
-      const found = parts.slice(1).map((right, i) => [...(ranks.get(`${parts[i]} ${right}`) ?? [Infinity]), i]);
-      const [rank, merged, place] = found.reduce((a, b) => (b[0] < a[0] ? b : a), [Infinity]);
-      if (rank === Infinity) break;
-      parts.splice(place, 2, merged);
+      const rankAt = (i) => ranks.get(parts[i] + " " + parts[i + 1]) ?? Infinity;
+      const earlier = (a, b) => (rankAt(b) < rankAt(a) ? b : a);
+      const first = [...parts.keys()].reduce(earlier);
+      if (rankAt(first) === Infinity) break;
+      const merged = merges[rankAt(first)][2];
+      parts.splice(first, 2, merged);
     }
     ids.push(...parts);
   }
   return ids;
 }
 
-/* ---- Putting it together ------------------------------------------------------------------------------ */
+/* Words with the space before them, numbers, signs, endings such as 's, and spaces. */
+const CHUNKS =
+  /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
 
-/* Give every weight its place. The names are those of the file; the sizes are those of its config.json. */
+/* ---- Putting it together -------------------------------------------------------- */
+
+/* Give every weight its place. The names are those of the file; the sizes are
+   those of its config.json. */
 function assembleModel(kernel, tensors, { config, projectorEps, prompt, endToken }) {
   const { audio_config: audio, text_config: text } = config;
   const vector = (name) => widen(tensors[name].halves);
@@ -474,11 +539,14 @@ function assembleModel(kernel, tensors, { config, projectorEps, prompt, endToken
     const made = kernel.matrix(halves, rows, columns.reduce((a, b) => a * b));
     return { ...made, bias: tensors[`${name}.bias`] && vector(`${name}.bias`) };
   };
-  const all = (prefix, names) =>
-    Object.fromEntries(Object.entries(names).map(([to, from]) => [to, linear(prefix + from)]));
-  const norm = (name) => ({ weight: vector(`${name}.weight`), bias: vector(`${name}.bias`) });
-  const layersOf = (count, make) => Array.from({ length: count }, (_, number) => make(number));
-  const attention = { q: "self_attn.q_proj", k: "self_attn.k_proj", v: "self_attn.v_proj" };
+  const all = (prefix, names) => {
+    const entries = Object.entries(names);
+    return Object.fromEntries(entries.map(([to, from]) => [to, linear(prefix + from)]));
+  };
+  const norm = (name) =>
+    ({ weight: vector(`${name}.weight`), bias: vector(`${name}.bias`) });
+  const layersOf = (length, make) => Array.from({ length }, (_, i) => make(i));
+  const [q, k, v] = ["q", "k", "v"].map((each) => `self_attn.${each}_proj`);
 
   const encoder = {
     width: audio.d_model,
@@ -489,7 +557,7 @@ function assembleModel(kernel, tensors, { config, projectorEps, prompt, endToken
     layers: layersOf(audio.encoder_layers, (number) => {
       const prefix = `audio_tower.layers.${number}.`;
       return {
-        ...all(prefix, { ...attention, o: "self_attn.out_proj", fc1: "fc1", fc2: "fc2" }),
+        ...all(prefix, { q, k, v, o: "self_attn.out_proj", fc1: "fc1", fc2: "fc2" }),
         norm1: norm(`${prefix}self_attn_layer_norm`),
         norm2: norm(`${prefix}final_layer_norm`),
       };
@@ -513,10 +581,10 @@ function assembleModel(kernel, tensors, { config, projectorEps, prompt, endToken
       const prefix = `language_model.model.layers.${number}.`;
       const mlp = { gate: "mlp.gate_proj", up: "mlp.up_proj", down: "mlp.down_proj" };
       return {
-        ...all(prefix, { ...attention, o: "self_attn.o_proj", ...mlp }),
+        ...all(prefix, { q, k, v, o: "self_attn.o_proj", ...mlp }),
         norm1: vector(`${prefix}input_layernorm.weight`),
         norm2: vector(`${prefix}post_attention_layernorm.weight`),
-        turns: Boolean(text.no_rope_layers[number]), // one layer in four does without positions
+        turns: Boolean(text.no_rope_layers[number]), // one in four: without positions
       };
     }),
     norm: vector("language_model.model.norm.weight"),
@@ -524,11 +592,13 @@ function assembleModel(kernel, tensors, { config, projectorEps, prompt, endToken
   // Tied: the table that gives a token its vector also scores a vector as each token.
   const table = linear("language_model.model.embed_tokens");
   const words = vector("language_model.model.embed_tokens.weight");
-  const model = { kernel, encoder, projector, decoder, table, words, prompt, endToken };
-  return { ...model, audioToken: config.audio_token_id, untrained: randomProjector(model) };
+  const audioToken = config.audio_token_id;
+  const parts = { kernel, encoder, projector, decoder, table, words };
+  return { ...parts, untrained: randomProjector(parts), prompt, endToken, audioToken };
 }
 
-/* The kernel of kernel.c where the browser runs WebAssembly, and the plain one elsewhere. */
+/* The kernel of kernel.c where the browser runs WebAssembly, and the plain one
+   elsewhere. */
 async function makeKernel(bytes) {
   try {
     return new WasmKernel((await WebAssembly.instantiate(bytes)).instance);
@@ -537,12 +607,14 @@ async function makeKernel(bytes) {
   }
 }
 
-/* From a spectrogram to a sentence. What can be changed on the way: layers and heads that are `off`, audio
-   tokens that are left out (`without`), tokens that the sentence begins with (`forced`), the projector. */
-function hear(model, mel, { limit, off = new Set(), without = new Set(), forced = [], untrained = false }) {
+/* From a spectrogram to a sentence. What can be changed on the way: layers and
+   heads that are `off`, audio tokens that are left out (`without`), tokens that
+   the sentence begins with (`forced`), the projector. */
+function hear(model, mel, { limit, off, without, forced, untrained }) {
   const hidden = encode(model, mel, off);
   const embeds = project(model, untrained ? model.untrained : model.projector, hidden);
   const { width } = model.decoder;
   const kept = embeds.filter((_, i) => !without.has(Math.floor(i / width)));
-  return { hidden, embeds, nearest: nearest(model, embeds), ...write(model, kept, { limit, forced, off }) };
+  const written = write(model, kept, { limit, forced, off });
+  return { hidden, embeds, nearest: nearest(model, embeds), ...written };
 }

@@ -98,7 +98,7 @@
     message.classList.toggle("live-bad", bad);
   }
 
-  const megabytes = (data.bytes / 1e6).toFixed(0);
+  const megabytes = ((data.bytes * 4) / 3e6).toFixed(0); // as text: four letters for three bytes
   const loadButton = button(`Load the model (${megabytes} MB) and let it listen`, () => load(), { className: "live-primary" });
   const progress = make("progress", { max: data.parts.length, value: 0, hidden: true, aria: { label: "Loading the model" } });
 
@@ -113,17 +113,20 @@
   const playFirst = button("Play it untouched", () => play(sounds[state.clip]));
 
   const tools = make("div", { className: "live-tools", aria: { role: "group", label: "What to do to a stretch of the sound" } });
-  tools.append(...Object.entries(EDITS).map(([name, { verb }]) =>
-    button(verb, () => { kind = name; drawTools(); }, { value: name })));
+  tools.append(...Object.entries(EDITS).map(([name, { title }]) =>
+    button(title, () => { kind = name; drawTools(); }, { value: name })));
   const question = make("p", { className: "live-question" });
-  const addButton = button("", () => addEdit(...middle()), { className: "live-primary" });
-  const wordRow = make("div", { className: "live-words", aria: { role: "group", label: "Do it to one word" } });
+  const wordRow = make("div", { className: "live-words", aria: { role: "group", label: "Where to do it" } });
 
   const canvas = make("canvas", { className: "live-canvas", aria: { role: "img", label: "Waveform and spectrogram" } });
   const inWords = make("p", { className: "live-in-words" });
+  const noEdits = make("p", { className: "live-note", textContent: "None yet. Each edit gets its sliders here; they are made in this order, each on what the one before has left." });
   const editList = make("ol", { className: "live-edits" });
   const undoButton = button("Undo", () => {
-    state = JSON.parse(past.pop());
+    const now = JSON.stringify(state);
+    let last = now;
+    while (last === now && past.length) last = past.pop();
+    state = JSON.parse(last);
     update();
   });
   const resetButton = button("Back to the untouched clip", () => change(untouchedState()));
@@ -152,17 +155,16 @@
   const panel = (title, ...children) => make("section", {}, make("h3", { textContent: title }), ...children);
 
   lab.replaceChildren(
-    make("div", { className: "live-row live-start" }, loadButton, progress),
-    message,
     panel("Sound",
-      make("div", { className: "live-row" }, labelled("Clip", clipChoice), clipChoice, labelled("or a file of yours", file), file, recordButton),
-      make("div", { className: "live-row" }, playButton, playFirst),
-      tools, question,
-      canvas, inWords,
-      make("div", { className: "live-row" }, addButton, wordRow),
-      editList,
-      make("div", { className: "live-row" }, undoButton, resetButton, linkButton)),
+      make("div", { className: "live-row" }, labelled("Clip", clipChoice), clipChoice, recordButton),
+      make("div", { className: "live-row" }, labelled("or a file of yours", file), file),
+      make("div", { className: "live-row live-start" }, loadButton, progress),
+      message),
+    panel("What to change",
+      tools, question, wordRow, canvas, inWords,
+      make("div", { className: "live-row" }, playButton, playFirst, undoButton, resetButton, linkButton)),
     panel("Sentence", sentence, before, runnersUp, spoken, speed),
+    panel("Your edits", noEdits, editList),
     panel("Audio tokens", audioWords, audioTokens),
     panel("Inside the model",
       make("div", { className: "live-row" }, labelled("Projector", trainedChoice), trainedChoice,
@@ -227,11 +229,14 @@
 
   /* The list is made anew only when edits come or go, so that a slider keeps the focus while it moves. */
   function drawEdits() {
-    const key = state.edits.map((edit) => edit.kind).join() + state.clip;
+    const key = state.edits.map((edit) => edit.kind + (edit.clip ?? "")).join() + state.clip;
+    noEdits.hidden = state.edits.length > 0;
+    const latest = (edit) => Math.ceil(100 * Math.max(lengthNow(), edit.end)) / 100;
     if (editList.dataset.key === key) {
       state.edits.forEach((edit, index) => {
         editList.children[index].querySelectorAll("input").forEach((range) => {
           if (range === document.activeElement) return;
+          if (range.name !== "amount") range.max = latest(edit);
           range.value = edit[range.name];
           range.nextElementSibling.textContent = `${edit[range.name]} ${range.dataset.unit}`;
         });
@@ -240,7 +245,7 @@
     }
     editList.dataset.key = key;
     editList.replaceChildren(...state.edits.map((edit, index) => {
-      const { verb, amount } = EDITS[edit.kind];
+      const { title, amount } = EDITS[edit.kind];
       const sliders = [["start", "from"], ["end", "to"]].map(([name, text]) =>
         [name, slider(text, { min: 0, max: LONGEST, step: 0.01, value: edit[name], unit: "s" }, (value) => alter(index, { [name]: value }))]);
       if (amount) sliders.push(["amount", slider(amount.name, { ...amount, value: edit.amount }, (value) => alter(index, { amount: value }))]);
@@ -248,22 +253,24 @@
         const range = label.querySelector("input");
         range.name = name;
         range.dataset.unit = name === "amount" ? amount.unit : "s";
-        if (name !== "amount") range.max = Math.ceil(100 * Math.max(lengthNow(), edit.end)) / 100;
+        if (name !== "amount") range.max = latest(edit);
+        range.value = edit[name];
       });
       const other = edit.kind === "mix" && make("select", { onchange: ({ target }) => { remember(); alter(index, { clip: target.value }); }, aria: { label: "The other clip" } },
         ...data.clips.filter(({ name }) => name !== state.clip).map(({ name }) => make("option", { value: name, textContent: name, selected: name === edit.clip })));
-      const remove = button("Remove", () => change({ edits: state.edits.filter((_, i) => i !== index) }), { aria: { label: `Remove: ${verb}` } });
-      return make("li", {}, make("fieldset", { onfocusin: () => { selected = index; draw(); } }, make("legend", { textContent: verb }), ...sliders.map(([, label]) => label), ...(other ? [other] : []), remove));
+      const remove = button("Remove", () => change({ edits: state.edits.filter((_, i) => i !== index) }), { aria: { label: `Remove: ${title}` } });
+      return make("li", {}, make("fieldset", { onfocusin: () => { selected = index; draw(); } }, make("legend", { textContent: title }), ...sliders.map(([, label]) => label), ...(other ? [other] : []), remove));
     }));
   }
 
   function drawTools() {
     for (const tool of tools.children) tool.setAttribute("aria-pressed", tool.value === kind);
-    addButton.textContent = `${EDITS[kind].verb}: a stretch in the middle`;
     question.textContent = document.getElementById(`ask-${kind}`)?.textContent ?? "";
+    if (wordRow.dataset.clip === state.clip) return; // a button that is pressed keeps the focus
+    wordRow.dataset.clip = state.clip;
     const { words } = data.clips.find(({ name }) => name === state.clip) ?? { words: [] };
-    wordRow.replaceChildren(...(words.length ? ["or do it to: "] : []), ...words.map(([word, start, end]) =>
-      button(word, () => addEdit(start, end))));
+    wordRow.replaceChildren("Drag over the sound, or press: ", ...words.map(([word, start, end]) =>
+      button(word, () => addEdit(start, end))), button(words.length ? "the middle" : "a stretch in the middle", () => addEdit(...middle())));
   }
 
   /* Dragging: a new stretch, or the selected one moved, or one of its ends. */
@@ -276,6 +283,8 @@
     if (event.button) return;
     const time = timeAt(event);
     const edge = (12 / canvas.clientWidth) * lengthNow();
+    const here = (each) => each && time > each.start - edge && time < each.end + edge;
+    if (!here(state.edits[selected])) selected = state.edits.findLastIndex(here);
     const edit = state.edits[selected];
     remember();
     if (edit && time > edit.start - edge && time < edit.end + edge) {
@@ -353,6 +362,7 @@
       return;
     }
     loadButton.parentElement.hidden = true;
+    tools.firstChild.focus({ preventScroll: true });
     worker.onmessage = ({ data: reply }) => receive(reply);
     say(lab.dataset.kernel === "WasmKernel" ? "The model is here. Drag across the sound, or press a word."
       : "The model is here. This browser runs no WebAssembly, so it is slow.");
@@ -423,12 +433,27 @@
     });
   }
 
-  /* From dark to light, by way of violet, red and orange. */
-  const COLORS = [[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]];
-  function color(value) {
-    const place = Math.min(0.9999, Math.max(0, value)) * (COLORS.length - 1);
+  /* 256 colors from dark to light, by way of violet, red and orange, as pixels. */
+  const STOPS = [[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]];
+  const COLORS = Uint32Array.from({ length: 256 }, (_, i) => {
+    const place = (i / 256) * (STOPS.length - 1);
     const [low, part] = [Math.floor(place), place % 1];
-    return COLORS[low].map((each, i) => each + part * (COLORS[low + 1][i] - each));
+    const [red, green, blue] = STOPS[low].map((each, c) => each + part * (STOPS[low + 1][c] - each));
+    return (255 << 24) | (blue << 16) | (green << 8) | red;
+  });
+
+  /* One pixel for each value of a spectrogram. */
+  function picture({ values, frames, bands }) {
+    const pixels = new Uint32Array(frames * bands);
+    let top = -Infinity;
+    for (const value of values) top = Math.max(top, value);
+    for (let i = 0; i < values.length; i++) {
+      const shade = Math.min(255, Math.max(0, 128 * (2 + values[i] - top))); // the values span 2 at most
+      pixels[(bands - 1 - (i % bands)) * frames + Math.floor(i / bands)] = COLORS[shade | 0];
+    }
+    const small = new OffscreenCanvas(frames, bands);
+    small.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), frames), 0, 0);
+    return small;
   }
 
   const WAVE = 80;
@@ -436,8 +461,15 @@
   const STRIP = 14;
   const STRIPS = ["spectrogram", "encoder", "audio tokens"];
   let changes = [[], [], []];
+  let waiting = 0;
 
+  /* Paint once, however much has changed until the screen is drawn again. */
   function draw() {
+    waiting ||= requestAnimationFrame(paintAll);
+  }
+
+  function paintAll() {
+    waiting = 0;
     const scale = window.devicePixelRatio || 1;
     const width = canvas.clientWidth;
     const height = WAVE + PICTURE + STRIPS.length * (STRIP + 2) + 18;
@@ -462,19 +494,9 @@
     }
 
     if (mel) {
-      const picture = new ImageData(mel.frames, mel.bands);
-      let top = -Infinity;
-      for (const value of mel.values) top = Math.max(top, value);
-      for (let frame = 0; frame < mel.frames; frame++) {
-        for (let band = 0; band < mel.bands; band++) {
-          const at = 4 * ((mel.bands - 1 - band) * mel.frames + frame);
-          picture.data.set([...color(1 + (mel.values[frame * mel.bands + band] - top) / 2), 255], at);
-        }
-      }
-      const small = new OffscreenCanvas(mel.frames, mel.bands);
-      small.getContext("2d").putImageData(picture, 0, 0);
+      mel.picture ??= picture(mel);
       paint.imageSmoothingEnabled = false;
-      paint.drawImage(small, 0, WAVE, xAt(mel.frames * STEP), PICTURE);
+      paint.drawImage(mel.picture, 0, WAVE, xAt(mel.frames * STEP), PICTURE);
     }
 
     changes.forEach((row, number) => {
@@ -497,15 +519,15 @@
       paint.fillText(text, 5, y + STRIP - 3.5);
     });
 
-    const edit = state.edits[selected];
-    if (edit) {
+    paint.fillStyle = mark;
+    state.edits.forEach(({ start, end }, number) => {
       const bottom = WAVE + PICTURE;
-      paint.fillStyle = mark;
-      paint.globalAlpha = 0.25;
-      paint.fillRect(xAt(edit.start), 0, xAt(edit.end - edit.start), bottom);
-      paint.globalAlpha = 1;
-      for (const time of [edit.start, edit.end]) paint.fillRect(xAt(time) - 1.5, 0, 3, bottom);
-    }
+      paint.globalAlpha = number === selected ? 0.25 : 0.1;
+      paint.fillRect(xAt(start), 0, xAt(end - start), bottom);
+      paint.globalAlpha = number === selected ? 1 : 0.5;
+      for (const time of [start, end]) paint.fillRect(xAt(time) - 1.5, 0, 3, bottom);
+    });
+    paint.globalAlpha = 1;
     if (pointed !== null) {
       paint.strokeStyle = mark;
       paint.lineWidth = 2;
@@ -716,7 +738,7 @@
 
   function fromLink(text) {
     const link = new URLSearchParams(text);
-    if (!data.clips.some(({ name }) => name === link.get("clip"))) return;
+    if (!data.clips.some(({ name }) => name === link.get("clip"))) return false;
     const numbers = (each) => each.split(" ").map(Number).filter(Number.isFinite);
     const edits = link.getAll("edit").map((each) => {
       const [name, start, end, ...rest] = each.split(" ");
@@ -735,16 +757,19 @@
     kind = edits[0]?.kind ?? kind;
     update();
     if (link.getAll("edit").length > edits.length) say("A part of the link was not understood, and left out.", true);
+    else if (!worker) say("The sound is edited. Load the model to see what it makes of it.");
+    return true;
   }
 
   /* ---- All of it, whenever something has changed ---- */
 
   function update() {
+    say("");
     const edited = applyEdits(sounds[state.clip], state.edits, { rate: RATE, others: sounds });
     if (edited.length > LONGEST * RATE) say(`With these edits the clip has ${seconds(edited.length / RATE)}: the model takes the first ${LONGEST} s.`, true);
     samples = padded(edited.slice(0, LONGEST * RATE));
     mel = logMel(samples, settings.mel, mel);
-    selected = Math.min(selected, Math.max(0, state.edits.length - 1));
+    selected = Math.max(0, Math.min(selected, state.edits.length - 1));
     clipChoice.value = state.clip;
     trainedChoice.value = state.untrained ? "random" : "trained";
     if (begin !== document.activeElement || !state.begin) begin.value = state.begin;
@@ -752,8 +777,7 @@
     undoButton.disabled = !past.length;
     resetButton.disabled = isUntouched();
     linkButton.disabled = state.clip === "own";
-    if (wordRow.dataset.clip !== state.clip) drawTools();
-    wordRow.dataset.clip = state.clip;
+    drawTools();
     drawEdits();
     draw();
     lab.dataset.computed = mel.computed;
@@ -771,10 +795,12 @@
   async function start() {
     for (const { name, sound } of data.clips) sounds[name] = await decode(bytesOf(sound));
     lab.classList.add("live-ready");
-    drawTools();
+    const given = location.hash.slice(1);
     update();
-    fromLink(location.hash.slice(1));
-    window.addEventListener("hashchange", () => fromLink(location.hash.slice(1)));
+    fromLink(given);
+    window.addEventListener("hashchange", () => {
+      if (fromLink(location.hash.slice(1))) lab.scrollIntoView();
+    });
     new ResizeObserver(draw).observe(canvas.parentElement);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
     new MutationObserver(draw).observe(document.body, { attributeFilter: ["data-theme"] });

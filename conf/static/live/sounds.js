@@ -66,11 +66,11 @@ function stretchTime(x, factor) {
 /* Kinds of edits. `amount` is a slider, if there is one: name, unit, least, most, step, and where it begins. */
 const EDITS = {
   silence: {
-    verb: "Silence",
+    title: "Silence",
     apply: (x, at, { rate }) => within(x, at, rate, () => 0),
   },
   noise: {
-    verb: "Add noise",
+    title: "Noise",
     amount: { name: "speech over noise", unit: "dB", min: -20, max: 40, step: 1, value: 0 },
     apply(x, at, { rate, amount }) {
       const random = randomNumbers(1);
@@ -79,7 +79,7 @@ const EDITS = {
     },
   },
   hum: {
-    verb: "Add a hum",
+    title: "Hum",
     amount: { name: "speech over hum", unit: "dB", min: -20, max: 40, step: 1, value: 0 },
     apply(x, at, { rate, amount }) {
       const size = loudness(x) / decibels(amount);
@@ -88,12 +88,12 @@ const EDITS = {
     },
   },
   gain: {
-    verb: "Make louder or softer",
+    title: "Gain",
     amount: { name: "gain", unit: "dB", min: -40, max: 20, step: 1, value: -20 },
     apply: (x, at, { rate, amount }) => within(x, at, rate, (value) => value * decibels(amount)),
   },
   cut: {
-    verb: "Cut out",
+    title: "Cut",
     apply(x, [first, last], { rate }) {
       const out = (value, i, part) => value * fade(part.length - 1 - i, 2 * part.length, rate);
       const back = (value, i, part) => value * fade(i, 2 * part.length, rate);
@@ -101,21 +101,21 @@ const EDITS = {
     },
   },
   repeat: {
-    verb: "Say twice",
+    title: "Repeat",
     apply: (x, [first, last]) => concatenate(x.subarray(0, last), x.subarray(first)),
   },
   pause: {
-    verb: "Put a pause before",
+    title: "Pause",
     apply: (x, [first, last]) => concatenate(x.subarray(0, first), new Float32Array(last - first), x.subarray(first)),
   },
   pace: {
-    verb: "Change the pace of",
+    title: "Pace",
     amount: { name: "times as fast", unit: "", min: 0.5, max: 2, step: 0.05, value: 1.5 },
     apply: (x, [first, last], { amount }) =>
       concatenate(x.subarray(0, first), stretchTime(x.subarray(first, last), amount), x.subarray(last)),
   },
   mix: {
-    verb: "Mix another clip into",
+    title: "Mix",
     amount: { name: "this clip over the other", unit: "dB", min: -20, max: 40, step: 1, value: 6 },
     apply(x, at, { rate, amount, other }) {
       const size = loudness(x) / loudness(other) / decibels(amount);
