@@ -19,7 +19,7 @@ import numpy as np
 from asrscope import decoder, features
 from asrscope.audio import SAMPLE_RATE
 from asrscope.audio.samples import load_samples
-from asrscope.loading.stored import CHECKPOINTS
+from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.processing import AsrScopeProcessor
 
 PARTS = 4  # of the weights: enough to show how far they have come
