@@ -104,7 +104,8 @@ def test_weights_are_known_in_the_type_they_were_stored_in_and_in_wider_ones_alo
     before = provenance_of(model)
     for loses_nothing in (torch.float16, torch.float32, torch.float64):
         assert provenance_of(model.to(loses_nothing)) == before
-    assert set(trained(model.to(torch.bfloat16)).values()) == {None}
+    for rounds in (torch.bfloat16, torch.float8_e4m3fn):
+        assert set(trained(model.to(rounds)).values()) == {None}
 
 
 def test_a_model_built_in_memory_is_unverified(make_model):
