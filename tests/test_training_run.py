@@ -61,7 +61,12 @@ def test_a_batch_in_turns_gives_the_same_steps(tmp_path, turns):
 
 @pytest.mark.parametrize(
     ("able", "precision"),
-    [({"avx512_bf16": True}, "bf16"), ({"avx512_bf16": False, "avx512_f": True}, "fp32"), ({}, "fp32")],
+    [
+        ({"amx_bf16": True}, "bf16"),
+        ({"avx512_bf16": True}, "bf16"),
+        ({"avx512_bf16": False, "avx512_f": True}, "fp32"),
+        ({}, "fp32"),
+    ],
 )
 def test_short_numbers_are_chosen_where_the_machine_multiplies_them(monkeypatch, able, precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)

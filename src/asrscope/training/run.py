@@ -136,9 +136,9 @@ def quick_precision(device: torch.device) -> str:
     """
     if device.type == "cuda":
         own = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:  # of AMX, AVX-512 or ARM; a torch that cannot tell is too old to make use of them everywhere
+    else:  # an older torch cannot tell; then it is the numbers that are quick everywhere
         able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        own = any(able[name] for name in able if name.endswith("bf16"))
+        own = any(able.get(name) for name in ("amx_bf16", "avx512_bf16"))
     return "bf16" if own else "fp32"
 
 
