@@ -363,7 +363,7 @@ def test_a_sentence_is_held_by_what_the_page_computes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "said, told",
+    ("said", "told"),
     [
         ("{holds}`rate > 1`", "the page says what no longer holds: rate > 1 (rate = 0.163)"),
         ("{holds}`chain.stages > 6`", "the page says what no longer holds: chain.stages > 6 (fact_0 = 5)"),

@@ -11,11 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bokeh_gallery.directive import NAMESPACE_KEY
 from docutils import nodes
 from facts import Fact, facts_of
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
+
+from bokeh_gallery.directive import NAMESPACE_KEY
 
 logger = logging.getLogger(__name__)
 
