@@ -39,9 +39,7 @@ trace = asrscope.trace(
 )
 
 k = trace.stack_factor
-hidden = torch.from_numpy(trace.encoder_hidden_states)[
-    None
-]  # (1, positions, encoder_dim)
+hidden = torch.from_numpy(trace.encoder_hidden_states[None])
 stacked = stack_frames(hidden, k)
 print(f"encoder positions: {hidden.shape[1]}, k = {k}")
 print(

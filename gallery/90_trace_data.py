@@ -36,9 +36,8 @@ from asrscope.plots.report import write_html, write_json
 from asrscope.scope.traces import STAGES
 
 sample = asrscope.load_samples()[0]
-own = len(sys.argv) == 2 and not sys.argv[1].startswith(
-    "-"
-)  # a notebook has arguments of its own
+# A notebook has arguments of its own.
+own = len(sys.argv) == 2 and not sys.argv[1].startswith("-")
 source = sys.argv[1] if own else sample.path
 if source == "microphone":
     print("Speak now, for five seconds.")
