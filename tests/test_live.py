@@ -354,6 +354,17 @@ def test_links_of_the_page_set_edits_and_sentences_that_it_quotes_are_written(no
         assert quoted in {"", written}, link
 
 
+def test_most_words_of_a_sentence_are_gone_when_they_are_silent_and_nothing_else_changes(node, tiny):
+    clip = CLIPS["spring"]  # as docs/live.md says
+    clips = [mask_span(sound("spring"), start, end) for _, start, end in clip.words]
+    answers = node.run(*(job(node, f"silent {i}", each) for i, each in enumerate(clips)))["answers"]
+    written = [tiny[1].tokenizer.decode(answer["ids"], skip_special_tokens=True) for answer in answers]
+    words = clip.text.split()
+    gone = [each.split() == words[:i] + words[i + 1 :] for i, each in enumerate(written)]
+    assert sum(gone) > len(words) / 2
+    assert not gone[words.index("garden")]
+
+
 def number(text):
     return text if text in CLIPS else float(text)
 

@@ -11,6 +11,7 @@ The page ``live_page`` alone gets these and the scripts beside them, and ``csp_m
 
 import base64
 import json
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from asrscope.audio import SAMPLE_RATE
 from asrscope.audio.samples import load_samples
 from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.processing import AsrScopeProcessor
+from asrscope.projector import AudioProjector
 
 PARTS = 4  # of the weights: enough to show how far they have come
 SOURCES = ("engine.js", "worker.js")
@@ -38,7 +40,7 @@ def settings(checkpoint: Path) -> dict[str, Any]:
     ids = tokenizer.convert_tokens_to_ids
     return {
         "config": config,
-        "projectorEps": 1e-6,  # the default of AudioProjector
+        "projectorEps": signature(AudioProjector).parameters["eps"].default,
         "mel": {
             "sampleRate": SAMPLE_RATE,
             "nFft": features.N_FFT,

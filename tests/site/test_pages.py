@@ -123,6 +123,8 @@ def test_every_link_within_the_site_leads_somewhere():
             path = unquote(urlsplit(address).path).lstrip("/")
             if not (SITE / path).is_file():
                 broken.append(f"{page}: {target}")
+            elif path == "live.html" and place.startswith("clip="):
+                continue  # not a place, but edits: see tests/test_live.py
             elif place and path in parsed and unquote(place) not in parsed[path].places:
                 broken.append(f"{page}: {target} (no such place)")
     assert broken == []

@@ -607,6 +607,7 @@
     spoken.timer = setTimeout(() => { spoken.textContent = `It writes: ${text || "nothing"}. ${before.textContent}`; }, 700);
     const rate = runs.length > 1 ? (runs.length - 1) / ((runs.at(-1) - runs[0]) / 1000) : 0;
     lab.dataset.rate = rate.toFixed(2);
+    lab.dataset.milliseconds = shown.milliseconds.toFixed(0);
     speed.textContent = `Encoder, projector and decoder: ${shown.milliseconds.toFixed(0)} ms in this browser, on one thread${rate > 1 ? `; ${rate.toFixed(1)} sentences a second` : ""}.`;
     draw();
   }
