@@ -23,6 +23,12 @@ STAGES = {
     "projector": "Train the projector between the finished encoder and decoder, which stay frozen.",
 }
 
+# The decoder's own template begins with advice to an assistant: more positions, and no better transcripts.
+TURNS = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
 app = typer.Typer(
     help="Train the bundled model from zero. Stages go on where they were stopped. Needs espeak-ng, flite.",
     no_args_is_help=True,
@@ -288,6 +294,7 @@ def small(
         from asrscope_recipe.wordnet import Spoken, example_sentences
 
         model, processor = load("small", random_projector=True, projector=None)
+        processor.chat_template = TURNS
         # What the encoder makes of a clip at its true length is as good, and takes a tenth of the time.
         model.config.pad_audio = processor.pad_audio = False
         model.config.trained_seconds = 0.0
@@ -317,7 +324,7 @@ def people(
     recordings: Annotated[
         Path | None, typer.Option(help="Folder of digits spoken by people, named as 7_speaker_0.wav.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="So many rows, the first ones.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Read one row in so many.")] = 1,
     threads: Threads = None,
 ) -> None:
     """Measure a pair on recordings of people, beside others that hear the same, and write its model card."""
@@ -330,7 +337,7 @@ def people(
         target = Path(model) if Path(model).is_dir() else CHECKPOINTS / model
         systems = systems_beside(target.name, loaded, warm=warm, whisper=whisper, peer=compare)
         with progress(1) as report:
-            metrics = measure_people(systems, test, limit=limit, recordings=recordings, report=report)
+            metrics = measure_people(systems, test, every=every, recordings=recordings, report=report)
         complain(f"wrote {write_card(target, loaded, metrics)}")
 
 

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForCondi
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import encode
 from asrscope.loading.presets import Loaded, load, untrained
+from asrscope.projector import AudioProjector
 from asrscope.provenance import provenance_of, read_claims
 from asrscope.recognition.evaluate import Recognize
 from asrscope.recognition.metrics import (
@@ -35,18 +36,17 @@ __all__ = ["measure_people", "read_rows", "systems_beside", "write_card"]
 Waveform = Float32[np.ndarray, " samples"]
 
 
-def read_rows(file: Path, limit: int | None = None) -> Iterator[tuple[str, str, Waveform]]:
-    """Read source, text and sound of the rows of a parquet file, in its order."""
+def read_rows(file: Path, every: int = 1) -> Iterator[tuple[str, str, Waveform]]:
+    """Read source, text and sound of the rows of a parquet file, in its order: all, or one in ``every``."""
     from pyarrow.parquet import ParquetFile  # noqa: PLC0415 - comes with datasets
 
-    count = 0
+    number = 0
     for batch in ParquetFile(file).iter_batches(64, columns=["audio", "text", "source"]):
         for row in batch.to_pylist():
-            if limit is not None and count >= limit:
-                return
-            count += 1
-            sound = load_audio(row["audio"]["bytes"], on_warning=lambda _: None)
-            yield row["source"], row["text"], sound
+            if number % every == 0:
+                sound = load_audio(row["audio"]["bytes"], on_warning=lambda _: None)
+                yield row["source"], row["text"], sound
+            number += 1
 
 
 def systems_beside(
@@ -66,7 +66,7 @@ def systems_beside(
     loaded : (AsrScopeForConditionalGeneration, AsrScopeProcessor)
         The model.
     warm : Path, optional
-        Folder of a projector after the warm start: it is read by its nearest tokens, without the decoder.
+        Folder of a projector after the warm start: it is read without the decoder, too.
     whisper : Path, optional
         Folder of the whole Whisper model that the encoder comes from, with its own decoder.
     peer : str, optional
@@ -76,7 +76,8 @@ def systems_beside(
     -------
     dict of str to callable
         Each takes a waveform, shape (samples,), 16 kHz, and returns text. ``tiny`` and a random projector
-        between the same parts are always among them.
+        between the same parts are always among them; so is the projector by itself, read by its nearest
+        tokens, if its output is bound.
     """
 
     def by(pair: Loaded) -> Recognize:
@@ -85,8 +86,10 @@ def systems_beside(
     model, processor = loaded
     systems = {name: by(loaded), "tiny": by(load("tiny"))}
     systems["a random projector"] = by((untrained(model), processor))
+    if model.multi_modal_projector.binding is not None:
+        systems["the nearest tokens alone"] = _nearest(loaded, model.multi_modal_projector)
     if warm is not None:
-        systems["the warm start alone"] = _warm_start(loaded, warm)
+        systems["the warm start alone"] = _nearest(loaded, read_projector(warm, model))
     if whisper is not None:
         systems["Whisper's own decoder"] = _whisper(whisper)
     if peer is not None:
@@ -94,10 +97,9 @@ def systems_beside(
     return systems
 
 
-def _warm_start(loaded: Loaded, folder: Path) -> Recognize:
+def _nearest(loaded: Loaded, projector: AudioProjector) -> Recognize:
     model, processor = loaded
     table = model.get_input_embeddings().get_parameter("weight")
-    projector = read_projector(folder, model)
 
     @torch.inference_mode()
     def recognize(waveform: Waveform) -> str:
@@ -125,7 +127,7 @@ def measure_people(
     systems: Mapping[str, Recognize],
     file: Path,
     *,
-    limit: int | None = None,
+    every: int = 1,
     recordings: Path | None = None,
     report: Callable[..., None] = lambda *_, **__: None,
 ) -> dict[str, Any]:
@@ -137,8 +139,8 @@ def measure_people(
         What `systems_beside` returns.
     file : Path
         Parquet, with the columns ``audio``, ``text`` and ``source``.
-    limit : int, optional
-        So many rows, the first ones; default: all.
+    every : int
+        Read one row in so many.
     recordings : Path, optional
         Folder of single digits spoken by people, see `asrscope_recipe.comparison.spoken_digits`.
     report : callable, optional
@@ -153,7 +155,7 @@ def measure_people(
     errors: dict[str, dict[str, list[WordErrors]]] = {}
     seconds = dict.fromkeys(systems, 0.0)
     heard = 0.0
-    for source, text, waveform in read_rows(file, limit):
+    for source, text, waveform in read_rows(file, every):
         heard += len(waveform) / SAMPLE_RATE
         for name, recognize in systems.items():
             begin = time.perf_counter()
@@ -176,6 +178,7 @@ def measure_people(
             source: {name: _rates(each) for name, each in by_system.items()}
             for source, by_system in (*sorted(errors.items()), ("together", together))
         },
+        "every": every,
         "audio_seconds": round(heard, 1),
         "seconds": {name: round(spent, 1) for name, spent in seconds.items()},
         "digits": {"clips": len(digits), "right": right} if digits else None,
@@ -209,7 +212,9 @@ def write_card(target: Path, loaded: Loaded, metrics: Mapping[str, Any]) -> Path
         The card, ``README.md``.
     """
     made = read_claims(target)["projector"]["made_with"]
-    stages = [stage for stage in (made.get("started_from"), made) if stage]
+    stages = [made]
+    while stages[0].get("started_from"):
+        stages.insert(0, stages[0]["started_from"])
     weights = target / "model.safetensors"
     card = fill_card(
         "people.md.jinja",
