@@ -23,7 +23,7 @@ STAGES = {
     "projector": "Train the projector between the finished encoder and decoder, which stay frozen.",
 }
 
-# The decoder's own template begins with advice to an assistant: more positions, and no better transcripts.
+# The decoder's own template begins with advice to an assistant, which a transcript does not need.
 TURNS = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
