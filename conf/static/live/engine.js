@@ -26,6 +26,14 @@ function fill(length, value) {
   return out;
 }
 
+/* Bytes that were written as letters, so that a page from a disk can load them. */
+function bytesOf(letters) {
+  const text = atob(letters);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
 /* A safetensors file is the length of its header, the header as JSON, and all
    numbers in a row. */
 function readSafetensors(buffer) {

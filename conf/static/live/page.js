@@ -55,8 +55,6 @@
     update();
   }
 
-  const bytesOf = (letters) => Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0)).buffer;
-
   /* Any sound that the browser can read, as one channel of the model's rate. */
   async function decode(buffer) {
     const sound = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(buffer);
@@ -794,7 +792,7 @@
   }
 
   async function start() {
-    for (const { name, sound } of data.clips) sounds[name] = await decode(bytesOf(sound));
+    for (const { name, sound } of data.clips) sounds[name] = await decode(bytesOf(sound).buffer);
     lab.classList.add("live-ready");
     const given = location.hash.slice(1);
     update();

@@ -4,8 +4,6 @@
 let ready; // the model, once all of its parts are here
 let loading = [];
 
-const bytesOf = (letters) => Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0));
-
 async function load({ settings, kernel, bytes }) {
   const size = loading.reduce((sum, part) => sum + part.length, 0);
   if (size !== bytes) throw new Error(`expected ${bytes} bytes of weights, but found ${size}`);
