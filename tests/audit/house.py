@@ -29,16 +29,16 @@ NO_CODE = {
     tokenize.ENDMARKER,
 }
 BUDGETS = {
-    "code lines of asrscope": 9_560,
-    "files of asrscope": 64,
-    "entries at the top of asrscope": 20,
+    "code lines of asrscope": 9_700,
+    "files of asrscope": 65,
+    "entries at the top of asrscope": 19,
     "code lines of asrscope/loading": 1_450,
     "files of asrscope/loading": 10,
-    "code lines of asrscope/cli": 880,
+    "code lines of asrscope/cli": 885,
     "files of asrscope/cli": 4,
-    "code lines of asrscope_course": 2_000,
-    "code lines of asrscope_recipe": 2_620,
-    "code lines of conf": 1_300,
+    "code lines of asrscope_course": 2_005,
+    "code lines of asrscope_recipe": 2_600,
+    "code lines of conf": 1_640,
     "modules of ours that a trace imports": 24,
 }
 
