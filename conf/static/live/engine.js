@@ -208,8 +208,8 @@ function logMel(samples, settings, before) {
   const mel = melDecades(samples, settings, before);
   const loudest = mel.decades.reduce((a, b) => Math.max(a, b), -Infinity);
   const lowest = loudest - settings.dynamicRange;
-  const scale = (value) => (Math.max(value, lowest) + 4) / 4;
-  const values = Float32Array.from(mel.decades, scale);
+  const scaled = (i) => (Math.max(mel.decades[i], lowest) + 4) / 4;
+  const values = fill(mel.decades.length, scaled);
   return { ...mel, values }; // values: [frames][bands]
 }
 

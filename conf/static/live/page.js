@@ -208,11 +208,13 @@
     change({ edits: [...state.edits, newEdit(start, end)] });
   }
 
+  let moving = 0;
+
   /* Change one edit while a slider moves; only where it began is a place to come back to. */
   function alter(index, next) {
     selected = index;
     state = { ...state, edits: state.edits.map((edit, i) => (i === index ? { ...edit, ...next } : edit)) };
-    update();
+    moving ||= requestAnimationFrame(update); // once, however often it has moved until then
   }
 
   function slider(text, { min, max, step, value, unit = "" }, input) {
@@ -763,6 +765,8 @@
   /* ---- All of it, whenever something has changed ---- */
 
   function update() {
+    cancelAnimationFrame(moving);
+    moving = 0;
     say("");
     const edited = applyEdits(sounds[state.clip], state.edits, { rate: RATE, others: sounds });
     if (edited.length > LONGEST * RATE) say(`With these edits the clip has ${seconds(edited.length / RATE)}: the model takes the first ${LONGEST} s.`, true);
