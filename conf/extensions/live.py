@@ -11,7 +11,6 @@ The page ``live_page`` alone gets these and the scripts beside them, and ``csp_m
 
 import base64
 import json
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def settings(checkpoint: Path) -> dict[str, Any]:
     ids = tokenizer.convert_tokens_to_ids
     return {
         "config": config,
-        "projectorEps": signature(AudioProjector).parameters["eps"].default,
+        "projectorEps": AudioProjector(1, 1, 1, 1).norm_out.eps,
         "mel": {
             "sampleRate": SAMPLE_RATE,
             "nFft": features.N_FFT,
