@@ -15,6 +15,7 @@ from asrscope.loading.checkpoints import (
     name_of,
     no_progress_bars,
     read_processor,
+    read_settings,
     readable,
 )
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
@@ -150,10 +151,17 @@ def untrained(model: AsrScopeForConditionalGeneration, seed: int = 0) -> AsrScop
 
 def _load_directory(path: Path) -> Loaded:
     """Load a checkpoint from disk; nothing is asked of the Hub."""
-    if model_type(path) != AsrScopeConfig.model_type:
+    kind, reason = None, ""
+    try:
+        kind = read_settings(path / "config.json").get("model_type")
+    except OSError:
+        pass  # there is none
+    except ValueError as error:
+        reason = f" {error}"
+    if kind != AsrScopeConfig.model_type:
         raise ValueError(
             f"{path} is no model of this package: expected 'tiny', 'small', 'full' or a directory that "
-            f"save_pretrained wrote, whose config.json says {AsrScopeConfig.model_type!r}."
+            f"save_pretrained wrote, whose config.json says {AsrScopeConfig.model_type!r}.{reason}"
         )
     source = name_of(path)
     config = check_checkpoint(path)
