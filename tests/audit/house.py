@@ -29,10 +29,10 @@ NO_CODE = {
     tokenize.ENDMARKER,
 }
 BUDGETS = {
-    "code lines of asrscope": 9_700,
+    "code lines of asrscope": 9_710,
     "files of asrscope": 65,
     "entries at the top of asrscope": 19,
-    "code lines of asrscope/loading": 1_450,
+    "code lines of asrscope/loading": 1_455,
     "files of asrscope/loading": 10,
     "code lines of asrscope/cli": 885,
     "files of asrscope/cli": 4,
