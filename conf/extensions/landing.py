@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from stale import written
 
 import asrscope
 from asrscope import plots
@@ -129,8 +130,9 @@ def draw_card() -> Image.Image:
 
 def write_card(app: Any, error: Exception | None) -> None:
     """Put the picture beside the other files of the site."""
-    if error is None and app.builder.format == "html":
-        draw_card().save(Path(app.outdir, "_static", CARD))
+    card = Path(app.outdir, "_static", CARD)
+    if error is None and app.builder.format == "html" and not written(app, card):
+        draw_card().save(card)
 
 
 def add_script(app: Any, pagename: str, _template: str, _context: dict[str, Any], _doctree: Any) -> None:

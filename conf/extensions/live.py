@@ -11,17 +11,15 @@ The page ``live_page`` alone gets these and the scripts beside them, and ``csp_m
 
 import base64
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stale import written
 
-from asrscope import decoder, features
 from asrscope.audio import SAMPLE_RATE
 from asrscope.audio.samples import load_samples
-from asrscope.loading.checkpoints import CHECKPOINTS
-from asrscope.processing import AsrScopeProcessor
-from asrscope.projector import AudioProjector
 
 PARTS = 4  # of the weights: enough to show how far they have come
 SOURCES = ("engine.js", "worker.js")
@@ -30,6 +28,11 @@ PAGE = ("data.js", "engine.js", "sounds.js", "page.js")
 
 def settings(checkpoint: Path) -> dict[str, Any]:
     """Return what engine.js has to know beside the weights."""
+    # Here, and not above: a build in which nothing has changed does without torch.
+    from asrscope import decoder, features  # noqa: PLC0415
+    from asrscope.processing import AsrScopeProcessor  # noqa: PLC0415
+    from asrscope.projector import AudioProjector  # noqa: PLC0415
+
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     processor = AsrScopeProcessor.from_pretrained(checkpoint)
     tokenizer = processor.tokenizer
@@ -69,7 +72,11 @@ def write(app: Any, error: Exception | None) -> None:
     """Put settings, clips, kernel and weights into the site."""
     if error or app.builder.format != "html" or app.config.live_page not in app.env.found_docs:
         return
-    checkpoint, place = CHECKPOINTS / "tiny", Path(app.outdir, "_static", "live")
+    place = Path(app.outdir, "_static", "live")
+    made = [place / "data.js", *(place / f"weights-{number}.js" for number in range(PARTS))]
+    if written(app, *made, also=[Path(app.confdir, "static", "live")]):
+        return
+    checkpoint = Path(files("asrscope")) / "data" / "checkpoints" / "tiny"
     weights = in_text(checkpoint / "model.safetensors")
     size = -(-len(weights) // (4 * PARTS)) * 4  # whole groups of letters, each of three bytes
     parts = [weights[start : start + size] for start in range(0, len(weights), size)]

@@ -15,6 +15,7 @@ nothing is imported, until one of the sources or the page ``index`` there change
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,18 @@ def kept(script: Path, gallery: Path) -> bool:
     downloads = [page.with_suffix(suffix) for suffix in (".ipynb", ".zip")]
     thumbs = any(gallery.glob(f"images/thumb/sphx_glr_{script.stem}_thumb.*"))
     return thumbs and all(path.is_file() for path in (*pictures, *stills, *downloads))
+
+
+def written(app: Any, *files: Path, also: Sequence[Path] = ()) -> bool:
+    """Say whether an earlier build wrote these files from the same sources, and note that this one does.
+
+    Folders below ``also`` are sources too.
+    """
+    state = f"{app.config.stale_state} {hash_of(list(also))}"
+    record = Path(app.doctreedir, f"{files[0].name}.sha256")
+    same = record.is_file() and record.read_text(encoding="ascii") == state
+    record.write_text(state, encoding="ascii")
+    return same and all(file.is_file() for file in files)
 
 
 def delete_orphans(scripts: Path, gallery: Path) -> None:
