@@ -10,7 +10,9 @@
   const GUESSED = 0.5 // of a word that is the beginning of another one
   const LEAST = 0.5 // of what was asked for: a page with less is no result
   const SCALE = 40 // a page whose title has all words; Sphinx gives the name of a function 11 to 26
-  const WHOLE_NAME = 45 // the glossary's entry for what was asked: before every page
+  const GLOSSARY = "glossary"
+  const DEFINING = /^what\s+(?:is|are)\s+(?:an?\s+|the\s+)?([\w -]+?)\s*\??$/i
+  const DEFINED = 45 // the glossary, where it is asked what something is: before every page
   const NAMED = 0.5 // of what was asked for: a section whose title has as much is where a result leads
   const RARELY_MEANT = [
     [/^(changelog|facts|corrections)$|^course\/(instructors|further-reading)$/, 0.6],
@@ -74,16 +76,16 @@
 
   let places = null
   let sections = null
-  let asked = new Set()
+  let term = "" // of which it is asked what it is
 
   const parse = Search._parseQuery
   Search._parseQuery = (query) => {
+    term = (query.trim().match(DEFINING)?.[1] ?? "").toLowerCase().replace(/\s+/g, "-")
     const content = query
       .split(/\s+/)
       .filter((word) => !ASKING.has(word.toLowerCase().replace(/\W/g, "")))
       .join(" ")
     const [all, wanted, excluded, highlighted, names] = parse(content.trim() ? content : query)
-    asked = wanted
     return [all, wanted, excluded, highlighted, new Set([...names].filter((name) => !stopwords.has(name)))]
   }
 
@@ -109,7 +111,11 @@
     const factor = (name) => RARELY_MEANT.find(([pattern]) => pattern.test(name))?.[1] ?? 1
     return [...scores]
       .filter(([file, [, share]]) => share >= LEAST * total && !banned.has(file))
-      .map(([file, [score]]) => {
+      .map(([file, [score, share]]) => {
+        if (term && docnames[file] === GLOSSARY && share >= total) {
+          const place = `${titles[file]} > ${term}`
+          return [GLOSSARY, place, `#term-${term}`, null, DEFINED, filenames[file], SearchResultKind.text]
+        }
         const points = (SCALE * factor(docnames[file]) * score) / (WEIGHTS.title * total)
         const has = (words) => [...rarity].reduce((sum, [stem, rare]) => sum + (words.has(stem) ? rare : 0), 0)
         const least = Math.max(NAMED * total, has(new Set(stems(titles[file]))) + 1e-9) // else the page itself says it
@@ -118,15 +124,6 @@
         const [title, anchor] = best ? [`${titles[file]} > ${best.title}`, best.anchor] : [titles[file], ""]
         return [docnames[file], title, anchor, null, points, filenames[file], SearchResultKind.text]
       })
-  }
-
-  /* An entry of the glossary comes first if it is all that was asked for, and not at all if it is a part of it. */
-  Scorer.score = ([, title, , description, score, , kind]) => {
-    if (kind === SearchResultKind.object && description?.startsWith("term,")) {
-      const name = new Set(stems(title))
-      return name.size === asked.size && [...name].every((stem) => asked.has(stem)) ? WHOLE_NAME : score
-    }
-    return score
   }
 
   /* Below each page that is found, what it is about. */
