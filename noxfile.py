@@ -152,8 +152,7 @@ def tests(session: nox.Session) -> None:
     if wanted is None:
         # Where this fails too, the browser's tests are left out, and pytest says so; with CI=true they fail.
         session.run("playwright", "install", "chromium", success_codes=range(256))
-    # The audit runs the slow ones, which do the same for longer.
-    session.run(*PYTEST, "-m", "not slow", *session.posargs)
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session(default=False)

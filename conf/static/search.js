@@ -80,7 +80,7 @@
 
   const parse = Search._parseQuery
   Search._parseQuery = (query) => {
-    term = (query.trim().match(DEFINING)?.[1] ?? "").toLowerCase().replace(/\s+/g, "-")
+    term = (query.trim().match(DEFINING)?.[1] ?? "").toLowerCase()
     const content = query
       .split(/\s+/)
       .filter((word) => !ASKING.has(word.toLowerCase().replace(/\W/g, "")))
@@ -113,8 +113,8 @@
       .filter(([file, [, share]]) => share >= LEAST * total && !banned.has(file))
       .map(([file, [score, share]]) => {
         if (term && docnames[file] === GLOSSARY && share >= total) {
-          const place = `${titles[file]} > ${term}`
-          return [GLOSSARY, place, `#term-${term}`, null, DEFINED, filenames[file], SearchResultKind.text]
+          const [place, anchor] = [`${titles[file]} > ${term}`, `#term-${term.replace(/\s+/g, "-")}`]
+          return [GLOSSARY, place, anchor, null, DEFINED, filenames[file], SearchResultKind.text]
         }
         const points = (SCALE * factor(docnames[file]) * score) / (WEIGHTS.title * total)
         const has = (words) => [...rarity].reduce((sum, [stem, rare]) => sum + (words.has(stem) ? rare : 0), 0)

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import warnings
 from pathlib import Path
 from urllib.parse import quote_plus
 
@@ -323,20 +322,3 @@ def test_in_firefox_a_silence_takes_the_word_away_from_a_server_and_from_the_dis
         buttons = "[...document.querySelectorAll('.live-words button')]"
         firefox.execute_script(f"{buttons}.find((each) => each.textContent === '{WORD}').click()")
         wait(f"!{LAB}.dataset.text.includes('{WORD}')")
-
-
-@pytest.fixture(scope="module")
-def firefox(tmp_path_factory):
-    """The Firefox of this machine, driven by its own Marionette. Where it is missing, tests are left out."""
-    from pages import find_firefox
-
-    with warnings.catch_warnings():  # its dependencies ask the system's name in an old way
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from marionette_driver.marionette import Marionette
-
-    log = str(tmp_path_factory.mktemp("firefox") / "gecko.log")
-    fox = Marionette(bin=find_firefox(), headless=True, gecko_log=log, startup_timeout=300)
-    fox.start_session()
-    fox.timeout.script = fox.timeout.page_load = PATIENCE
-    yield fox
-    fox.quit()

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
@@ -120,24 +119,6 @@ def test_without_scripts_a_reader_has_the_text_the_posters_the_sound_and_the_ans
         assert choice.locator(".why").is_visible()
     context.close()
     audit_record(f"journeys/no-scripts-{Path(path).stem}", 1)
-
-
-@pytest.fixture(scope="module")
-def firefox(tmp_path_factory):
-    """The Firefox of this machine, driven by its own Marionette. Where it is missing, tests are left out."""
-    from pages import find_firefox
-
-    with warnings.catch_warnings():  # its dependencies ask the system's name in an old way
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from marionette_driver.marionette import Marionette
-
-    # Its driver removes the file of the log before it begins: as root, /dev/null would be gone.
-    log = str(tmp_path_factory.mktemp("firefox") / "gecko.log")
-    fox = Marionette(bin=find_firefox(), headless=True, gecko_log=log, startup_timeout=300)
-    fox.start_session()
-    fox.timeout.script = fox.timeout.page_load = PATIENCE
-    yield fox
-    fox.quit()
 
 
 # Firefox tells listeners of this where a size changes again while it is looked at. It looks again in the next
