@@ -384,3 +384,27 @@ def test_without_figures_no_sentence_is_judged(tmp_path):
     html, warnings = build(tmp_path, "# Page\n\nIt is {found}`rate`. {holds}`rate > 1`\n", conf)
     assert warnings == ""
     assert "It is …." in html
+
+
+def test_what_a_build_wrote_is_kept_until_a_source_changes_or_it_is_gone(tmp_path):
+    from types import SimpleNamespace
+
+    from stale import written
+
+    made, source = tmp_path / "data.js", tmp_path / "source" / "engine.js"
+    source.parent.mkdir()
+    source.write_text("one", encoding="utf-8")
+    app = SimpleNamespace(doctreedir=tmp_path, config=SimpleNamespace(stale_state="before"))
+
+    def kept() -> bool:
+        return written(app, made, also=[source.parent])
+
+    assert not kept()
+    made.write_text("made", encoding="utf-8")
+    assert kept()
+    source.write_text("two", encoding="utf-8")
+    assert [kept(), kept()] == [False, True]
+    app.config.stale_state = "after"
+    assert [kept(), kept()] == [False, True]
+    made.unlink()
+    assert not kept()
