@@ -104,9 +104,10 @@ def test_what_a_stage_does_not_use_stays_as_it_was(trained):
     model, processor = trained["loaded"]
     table = model.get_input_embeddings().weight
     space = processor.tokenizer.encode(" ", add_special_tokens=False)[0]
-    drawn = make_projector(ENCODER.d_model, table, WARM, vocabulary, space).state_dict()
+    openings = {token: Prompt(processor).opening(token) for token in vocabulary}
+    drawn = make_projector(ENCODER.d_model, table, WARM, openings, space).state_dict()
     changed = {name for name in drawn if not torch.equal(drawn[name], warm[name])}
-    assert changed == set(drawn) - {"binding.filler", "prompt", "binding.vocabulary"}
+    assert changed == set(drawn) - {"binding.filler", "prompt", "binding.vocabulary", "binding.openings"}
     assert all(not torch.equal(warm[name], joint[name]) for name in ("binding.filler", "prompt", "up.weight"))
 
 
@@ -125,7 +126,8 @@ def test_both_stages_learn_a_clip_by_heart(trained, tmp_path):
     assert curves["warm"][-1] < curves["warm"][0] / 2
     assert curves["joint"][-1] < curves["joint"][0] - 0.3  # a decoder of six steps predicts little
     made = json.loads((finished["warm"] / "recipe.json").read_text("utf-8"))
-    projector = make_projector(ENCODER.d_model, table, WARM, range(made["settings"]["vocabulary"]))
+    openings = dict.fromkeys(range(made["settings"]["vocabulary"]), -1)
+    projector = make_projector(ENCODER.d_model, table, WARM, openings)
     projector.load_state_dict(weights(finished["warm"]))
     (clip,) = load_encodings(tmp_path / "one")
     with torch.inference_mode():
@@ -147,6 +149,8 @@ def test_a_projector_of_another_corpus_can_be_the_beginning(trained, tmp_path):
         said = {token for _, text, _ in clips for token in Prompt(trained["loaded"][1]).spelling(text)}
         assert begun.pop("binding.vocabulary").tolist() == sorted(said)
         assert len(stored.pop("binding.vocabulary")) > len(said)
+        openings = begun.pop("binding.openings").tolist()
+        assert len(openings) == len(said) < len(stored.pop("binding.openings"))
         for name, value in begun.items():
             torch.testing.assert_close(value, stored[name], atol=1e-3, rtol=1e-3)
         made = json.loads((finished / "recipe.json").read_text("utf-8"))
@@ -201,11 +205,21 @@ def test_projectors_of_other_stack_factors_can_hear_the_same_clips(trained, tmp_
         ({"stage": "cold"}, "expected a stage of warm, joint, but found 'cold'"),
         ({"stage": "warm"}, "CTC needs an output that points to tokens: set output=bound"),
         ({"ctc": 0.2}, "CTC needs an output that points to tokens"),
+        ({"ctc_weight": 0.5}, "CTC needs an output that points to tokens"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         ProjectorRecipe(**changes)
+
+
+def test_a_text_opens_without_the_space_of_its_first_word(trained):
+    prompt = Prompt(trained["loaded"][1])
+    for text in ("the old clock", "a b"):
+        first, written = prompt.spelling(text)[0], prompt.answer(text)[0]
+        assert first != written
+        assert prompt.opening(first) == written
+        assert prompt.opening(written) == -1
 
 
 def test_a_learned_prompt_needs_a_token_in_its_place(trained):

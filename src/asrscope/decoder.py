@@ -1,7 +1,8 @@
-"""Let the decoder write, within limits.
+"""Let the decoder write, within limits, and with the projector's say.
 
 A language model that hears silence or noise goes on writing, often the same words over and over. The text is
-capped by the clip's length and ends where it has become a loop; what looks wrong is said in a warning.
+capped by the clip's length and ends where it has become a loop; what looks wrong is said in a warning. Where
+the audio tokens can be spelled, `SpellingVote` weighs what the decoder would like to write by what was heard.
 """
 
 import math
@@ -9,18 +10,20 @@ import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import BatchFeature, StoppingCriteria, StoppingCriteriaList
+from transformers import BatchFeature, LogitsProcessor, StoppingCriteria, StoppingCriteriaList
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 __all__ = [
     "COMPRESSION_LIMIT",
     "LOW_CONFIDENCE",
     "LoopStop",
+    "SpellingVote",
     "Written",
     "compression_ratio",
     "confidence",
@@ -54,7 +57,8 @@ class Written:
     eos_id : int or None
         The end token, if it was written.
     probabilities : torch.Tensor [shape=(steps, vocabulary)]
-        Softmax of the raw logits at each step; the last step is that of the end token, if it was written.
+        Softmax of the scores that each token was chosen by, those of the last step at the end token, if it
+        was written. They are the decoder's logits, unless `SpellingVote` has weighed them.
     """
 
     ids: list[int]
@@ -101,6 +105,122 @@ class LoopStop(StoppingCriteria):
         return torch.tensor(looping, device=input_ids.device)
 
 
+class Spelled(NamedTuple):
+    """How probably the audio tokens up to each spell a text: its last token there, or blanks after it."""
+
+    token: Float[Tensor, " audio_tokens"]
+    blank: Float[Tensor, " audio_tokens"]
+
+    @property
+    def either(self) -> Float[Tensor, " audio_tokens"]:
+        """Both together, as a logarithm."""
+        return torch.logaddexp(self.token, self.blank)
+
+
+class SpellingVote(LogitsProcessor):
+    """Weighs each token by how probably the audio tokens spell a text that goes on with it.
+
+    A language model that reads a long clip leaves words out or repeats them; CTC cannot do either, but knows
+    no language. The choice is made by ``(1 - weight) * decoder + weight * CTC``, both logarithms.
+
+    Parameters
+    ----------
+    weight : float
+        Share of CTC, between 0 and 1.
+    binding : TokenBinding
+        Knows the tokens that can be spelled; no others are written.
+    ends : int or list of int
+        The decoder's end tokens.
+
+    References
+    ----------
+    Watanabe et al., "Hybrid CTC/Attention Architecture for End-to-End Speech Recognition", 2017: the prefix
+    scores of its section II.C, each sum over time as one cumulative sum of logarithms.
+    """
+
+    def __init__(self, weight: float, binding: Any, ends: int | list[int]) -> None:
+        self._weight = weight
+        self._ends = ends if isinstance(ends, list) else [ends]
+        # Where a text begins, and after that: the tokens that can stand there, each with its place.
+        self._places = [
+            {token: place for place, token in enumerate(ids.tolist()) if token >= 0}
+            for ids in (binding.openings, binding.vocabulary)
+        ]
+        self._choices = [
+            (torch.tensor([*ids.values()] + [-1] * len(self._ends)), torch.tensor([*ids, *self._ends]))
+            for ids in self._places
+        ]
+        self._heard: list[Tensor] = []  # of each row, shape (audio_tokens, 1 + tokens)
+        self._known: dict[tuple[int, tuple[int, ...]], Spelled] = {}
+        self._prompt_tokens: int | None = None
+
+    def hear(
+        self, spelled: Float[Tensor, "batch audio_tokens choices"], counts: Int[Tensor, " batch"]
+    ) -> None:
+        """Take what `asrscope.projector.AudioProjector.spell` found in each clip, and its audio tokens."""
+        self._heard = [row[:count].cpu() for row, count in zip(spelled, counts.tolist(), strict=True)]
+
+    def __call__(
+        self, input_ids: Int[Tensor, "batch positions"], scores: Float[Tensor, "batch vocabulary"]
+    ) -> Float[Tensor, "batch vocabulary"]:
+        """Vote on the next token of each text; tokens that cannot be spelled are ruled out."""
+        if self._prompt_tokens is None:
+            self._prompt_tokens = input_ids.shape[1]
+        found = torch.full_like(scores, -math.inf, dtype=torch.float32)
+        own = scores.float().log_softmax(-1)
+        for row, written in enumerate(input_ids[:, self._prompt_tokens :].tolist()):
+            if set(self._ends) & set(written):  # it has ended, and is filled up
+                found[row] = own[row]
+                continue
+            places, choices = self._choices[bool(written)]
+            votes = self._votes(row, tuple(written))[places].to(own)
+            found[row, choices] = (1 - self._weight) * own[row, choices] + self._weight * votes
+        return found
+
+    def _votes(self, row: int, written: tuple[int, ...]) -> Float[Tensor, " choices"]:
+        """Give each token's probability after a text, and the end's, as logarithms; shape (tokens + 1,)."""
+        heard, spelled = self._heard[row], self._spelled(row, written)
+        before = self._before(spelled.either, written)
+        highest = before.max()
+        votes = highest + ((before - highest).exp().float() @ heard[:, 1:].exp()).log()
+        if written:  # a token follows itself only after a blank
+            last = self._place(written)
+            votes[last] = torch.logsumexp(self._before(spelled.blank, written) + heard[:, 1 + last], 0)
+        return torch.cat([votes, spelled.either[-1:]])
+
+    def _spelled(self, row: int, written: tuple[int, ...]) -> Spelled:
+        """Follow a text through the audio tokens of a row; what was followed before is known."""
+        if (found := self._known.get((row, written))) is not None:
+            return found
+        heard = self._heard[row]
+        blanks = heard[:, 0].double().cumsum(0)
+        if not written:
+            found = Spelled(torch.full_like(blanks, -math.inf), blanks)
+        else:
+            earlier, place = self._spelled(row, written[:-1]), self._place(written)
+            repeated = len(written) > 1 and place == self._place(written[:-1])
+            before = self._before(earlier.blank if repeated else earlier.either, written[:-1])
+            stays = heard[:, 1 + place].double().cumsum(0)
+            token = stays + torch.logcumsumexp(before - self._shift(stays, 0.0), 0)
+            blank = blanks + torch.logcumsumexp(self._shift(token, -math.inf) - self._shift(blanks, 0.0), 0)
+            found = Spelled(token, blank)
+        self._known[row, written] = found
+        return found
+
+    def _place(self, written: tuple[int, ...]) -> int:
+        """Find the place of a text's last token among those that can be spelled."""
+        return self._places[len(written) > 1][written[-1]]
+
+    @staticmethod
+    def _shift(values: Tensor, first: float) -> Tensor:
+        """Move values one audio token on."""
+        return torch.cat([values.new_tensor([first]), values[:-1]])
+
+    def _before(self, values: Tensor, written: tuple[int, ...]) -> Tensor:
+        """Give a text's probability ahead of each audio token; ahead of the first, only none is there."""
+        return self._shift(values, -math.inf if written else 0.0)
+
+
 def write(
     model: Any,
     inputs: BatchFeature,
@@ -138,18 +258,18 @@ def write(
         max_new_tokens=limit,
         stopping_criteria=StoppingCriteriaList(stops),
         return_dict_in_generate=True,
-        output_logits=True,
+        output_scores=True,
     )
     ids = output.sequences[0, prompt_tokens:].tolist()
-    # With several beams, each token of the best text was chosen from the logits of some beam.
+    # With several beams, each token of the best text was chosen from the scores of some beam.
     beams = output.beam_indices[0].tolist() if num_beams > 1 else [0] * len(ids)
-    logits = torch.stack([output.logits[step][beams[step]] for step in range(len(ids))])
+    scores = torch.stack([output.scores[step][beams[step]] for step in range(len(ids))])
     ends = model.generation_config.eos_token_id
     finished = bool(ids) and ids[-1] in (ends if isinstance(ends, list) else [ends])
     return Written(
         ids=ids[:-1] if finished else ids,
         eos_id=ids[-1] if finished else None,
-        probabilities=logits.float().softmax(dim=-1).cpu(),
+        probabilities=scores.float().softmax(dim=-1).cpu(),
     )
 
 

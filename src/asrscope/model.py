@@ -4,6 +4,7 @@ The attribute names (``audio_tower``, ``multi_modal_projector``, ``language_mode
 and the placeholder mask are those of Voxtral and GLM-ASR in transformers: whatever reads those reads this.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from transformers import (
     AutoModelForSpeechSeq2Seq,
     Cache,
     GenerationMixin,
+    LogitsProcessor,
+    LogitsProcessorList,
     PreTrainedConfig,
     PreTrainedModel,
     WhisperConfig,
@@ -30,6 +33,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import can_return_tuple
 
+from asrscope.decoder import SpellingVote
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.provenance import save_claims
@@ -62,6 +66,8 @@ class AsrScopeConfig(PreTrainedConfig):
         Whether its output is bound to the decoder's embeddings, how narrowly, and to how many of them.
     projector_prompt_vectors : int
         Length of the learned prompt.
+    projector_ctc_weight : float
+        Share of what the audio tokens spell in what is written; 0 leaves it to the decoder.
     audio_token_id : int
         The placeholder that the prompt holds once for each audio token.
     prompt_token_id : int or None
@@ -92,6 +98,7 @@ class AsrScopeConfig(PreTrainedConfig):
     projector_temperature: float | int = 0.5
     projector_vocabulary: int = 0
     projector_prompt_vectors: int = 0
+    projector_ctc_weight: float | int = 0.0
     audio_token_id: int = 3
     prompt_token_id: int | None = None
     pad_audio: bool = False
@@ -196,6 +203,32 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             Address of the commit.
         """
         return publish(self, repo_id, **kwargs)
+
+    def generate(  # type: ignore[override]
+        self, *args: Any, logits_processor: Sequence[LogitsProcessor] = (), **kwargs: Any
+    ) -> Any:
+        """Write as transformers does; the projector has its say in each token, if it has a ``ctc_weight``.
+
+        Parameters
+        ----------
+        *args
+            Passed on.
+        logits_processor : sequence of LogitsProcessor
+            Further changes of the scores; they see those that were voted on.
+        **kwargs
+            What the processor prepared, and options of transformers.
+
+        Returns
+        -------
+        torch.Tensor or ModelOutput
+            What ``GenerationMixin.generate`` returns.
+        """
+        weight = self.multi_modal_projector.ctc_weight
+        if weight and kwargs.get("input_features") is not None:
+            ends = kwargs.get("eos_token_id", self.generation_config.eos_token_id)
+            vote = SpellingVote(weight, self.multi_modal_projector.binding, ends)
+            logits_processor, kwargs["spelling"] = [vote, *logits_processor], vote
+        return super().generate(*args, logits_processor=LogitsProcessorList(logits_processor), **kwargs)
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def get_audio_features(
@@ -304,6 +337,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         position_ids: Int[Tensor, "_ positions"] | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: Float[Tensor, "batch positions decoder_dim"] | None = None,
+        spelling: SpellingVote | None = None,
         labels: Int[Tensor, "batch positions"] | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -328,6 +362,8 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             Keys and values of the positions already read.
         inputs_embeds : torch.Tensor, shape (batch, positions, decoder_dim), optional
             Embeddings to use in the place of ``input_ids``.
+        spelling : SpellingVote, optional
+            Gets what the audio tokens spell, to weigh what is written after them; `generate` passes it on.
         labels : torch.Tensor, shape (batch, positions), optional
             Token ids to be predicted, -100 where nothing is; the decoder shifts them by one itself.
         use_cache : bool, optional
@@ -354,7 +390,12 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             if self.config.projector_prompt_vectors:
                 inputs_embeds = self._place_prompt(input_ids, inputs_embeds)
             if input_features is not None:
-                audio_embeds = self.get_audio_features(input_features, frame_mask).pooler_output
+                audio = self.get_audio_features(input_features, frame_mask)
+                audio_embeds = audio.pooler_output
+                if spelling is not None:
+                    table = self.get_input_embeddings().get_parameter("weight")
+                    spelled = self.multi_modal_projector.spell(audio.last_hidden_state, table)
+                    spelling.hear(spelled, (input_ids == self.config.audio_token_id).sum(-1))
                 is_audio = self.get_placeholder_mask(input_ids, audio_embeds)
                 inputs_embeds = inputs_embeds.masked_scatter(
                     is_audio.unsqueeze(-1).to(inputs_embeds.device),

@@ -112,9 +112,10 @@ class TokenBinding(nn.Module):
         self.filler = nn.Parameter(torch.zeros(decoder_dim))  # what the decoder reads there
         self.scale = nn.Parameter(torch.zeros(()))  # logarithm of what the scores are multiplied by
         self.vocabulary: Int32[Tensor, " tokens"] | None
-        self.register_buffer(
-            "vocabulary", torch.arange(vocabulary, dtype=torch.int32) if vocabulary else None
-        )
+        # The tokens that say the same where a text begins, without the space before a word; -1 within words.
+        self.openings: Int32[Tensor, " tokens"] | None
+        for name in ("vocabulary", "openings"):
+            self.register_buffer(name, torch.arange(vocabulary, dtype=torch.int32) if vocabulary else None)
 
     def fit(self, table: Float[Tensor, "vocabulary decoder_dim"], space: int | None = None) -> None:
         """Start from the decoder's embeddings, blanks read as the token `space`, or as the mean of all."""
@@ -203,11 +204,14 @@ class AudioProjector(nn.Module):
         Of the binding.
     prompt_vectors : int
         Vectors of the learned prompt, in the order in which its placeholders stand.
+    ctc_weight : float
+        Share of what the audio tokens spell in the choice of each token that the decoder writes, see
+        `asrscope.decoder.SpellingVote`. Needs an output that is bound to listed tokens.
 
     Raises
     ------
     ValueError
-        If there is no such norm, MLP, remainder or output.
+        If there is no such norm, MLP, remainder, output or share.
     """
 
     def __init__(
@@ -226,8 +230,14 @@ class AudioProjector(nn.Module):
         temperature: float = 0.5,
         vocabulary: int = 0,
         prompt_vectors: int = 0,
+        ctc_weight: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= ctc_weight < 1 or (ctc_weight and not (output == "bound" and vocabulary)):
+            raise ValueError(
+                f"expected a ctc_weight of 0 or more and below 1, and none without an output bound to listed "
+                f"tokens, but found {ctc_weight} with output={output!r} and vocabulary={vocabulary}"
+            )
         choices = (
             ("norm", norm, NORMS),
             ("MLP", mlp, MLPS),
@@ -242,6 +252,7 @@ class AudioProjector(nn.Module):
         self.stack_factor, self.hidden_size, self.norm, self.mlp = stack_factor, hidden_size, norm, mlp
         self.bias, self.remainder, self.output = bias, remainder, output
         self.temperature, self.vocabulary, self.prompt_vectors = temperature, vocabulary, prompt_vectors
+        self.ctc_weight = ctc_weight
         stacked_dim = stack_factor * encoder_dim
         self.norm_in = nn.RMSNorm(stacked_dim, eps=eps) if norm == "rms" else nn.Identity()
         if mlp == "swiglu":
@@ -265,7 +276,7 @@ class AudioProjector(nn.Module):
     def settings(self) -> dict[str, Any]:
         """What, beside the two widths, makes another projector of the same layers."""
         names = ("stack_factor", "hidden_size", "norm", "mlp", "bias", "remainder", "output")
-        more = ("temperature", "vocabulary", "prompt_vectors")
+        more = ("temperature", "vocabulary", "prompt_vectors", "ctc_weight")
         return {name: getattr(self, name) for name in names + more}
 
     def fit_length(self, table: Float[Tensor, "vocabulary decoder_dim"], space: int | None = None) -> None:
@@ -319,6 +330,28 @@ class AudioProjector(nn.Module):
             )
         bound: Tensor = self.binding(vectors, table)
         return bound
+
+    def spell(
+        self,
+        hidden: Float[Tensor, "batch positions encoder_dim"],
+        table: Float[Tensor, "vocabulary decoder_dim"],
+    ) -> Float[Tensor, "batch audio_tokens choices"]:
+        """Tell how probably each audio token says nothing new, or a token: log-probabilities of CTC.
+
+        Parameters
+        ----------
+        hidden : torch.Tensor, shape (batch, positions, encoder_dim)
+            Encoder output.
+        table : torch.Tensor, shape (vocabulary, decoder_dim)
+            The decoder's token embeddings, which the output is bound to.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch, audio_tokens, 1 + tokens)
+            The blank's first, see `TokenBinding.scores`.
+        """
+        scores: Tensor = self.binding.scores(self.point(hidden), table)
+        return scores.float().log_softmax(-1)
 
     def point(
         self, hidden: Float[Tensor, "batch positions encoder_dim"]

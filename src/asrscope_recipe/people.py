@@ -76,8 +76,8 @@ def systems_beside(
     -------
     dict of str to callable
         Each takes a waveform, shape (samples,), 16 kHz, and returns text. ``tiny`` and a random projector
-        between the same parts are always among them; so is the projector by itself, read by its nearest
-        tokens, if its output is bound.
+        between the same parts are always among them; so are the decoder without the projector's vote, and the
+        projector by itself, read by its nearest tokens, if there is a vote and if its output is bound.
     """
 
     def by(pair: Loaded) -> Recognize:
@@ -85,6 +85,8 @@ def systems_beside(
 
     model, processor = loaded
     systems = {name: by(loaded), "tiny": by(load("tiny"))}
+    if model.multi_modal_projector.ctc_weight:
+        systems["the decoder alone"] = _unvoted(loaded)
     systems["a random projector"] = by((untrained(model), processor))
     if model.multi_modal_projector.binding is not None:
         systems["the nearest tokens alone"] = _nearest(loaded, model.multi_modal_projector)
@@ -95,6 +97,19 @@ def systems_beside(
     if peer is not None:
         systems[peer] = load_peer(peer).recognize
     return systems
+
+
+def _unvoted(loaded: Loaded) -> Recognize:
+    projector = loaded[0].multi_modal_projector
+
+    def recognize(waveform: Waveform) -> str:
+        weight, projector.ctc_weight = projector.ctc_weight, 0.0
+        try:
+            return transcribe(*loaded, waveform).text
+        finally:
+            projector.ctc_weight = weight
+
+    return recognize
 
 
 def _nearest(loaded: Loaded, projector: AudioProjector) -> Recognize:

@@ -51,10 +51,13 @@ class Layout:
 
 
 LINEAR = ("norm_in", "gate", "up", "norm_hidden", "down", "norm_out")
-OTHERS = ("prompt", "binding.blank", "binding.filler", "binding.scale", "binding.vocabulary")
+OTHERS = (
+    "prompt",
+    *(f"binding.{name}" for name in ("blank", "filler", "scale", "vocabulary", "openings")),
+)
 SETTINGS = (
     *("hidden_size", "norm", "mlp", "bias", "remainder", "output", "temperature", "vocabulary"),
-    "prompt_vectors",
+    *("prompt_vectors", "ctc_weight"),
 )
 STRIDED = {
     "projector_pool_stride": "stack_factor",
@@ -235,6 +238,7 @@ def _own_layers(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
         "temperature": config.get("projector_temperature", 0.5),
         "vocabulary": len(weights.get("binding.vocabulary", ())),
         "prompt_vectors": len(weights.get("prompt", ())),
+        "ctc_weight": config.get("projector_ctc_weight", 0.0),
     }
 
 

@@ -10,10 +10,11 @@ import copy
 import json
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from asrscope.files import write_bytes, write_text
 from asrscope.loading.presets import Loaded
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
-from asrscope.projector import AudioProjector, TokenBinding, count_audio_tokens
+from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.provenance import PARTS, provenance_of, read_claims, write_provenance
 from asrscope.publishing import save_projector
 from asrscope.recognition.metrics import total_errors, word_errors
@@ -61,7 +62,7 @@ class ProjectorRecipe(Recipe):
     ----------
     stage : {"warm", "joint"}
         By CTC over the decoder's embeddings, or through the frozen decoder.
-    stack_factor, hidden_size, norm, mlp, output, prompt_vectors : int or str
+    stack_factor, hidden_size, norm, mlp, output, prompt_vectors, ctc_weight : int, str or float
         Architecture, see `asrscope.projector.AudioProjector`; bound, it is to the tokens of the transcripts.
     positions_per_batch : int
         Decoder positions (``warm``: audio tokens) in a batch, padding included.
@@ -89,6 +90,7 @@ class ProjectorRecipe(Recipe):
     mlp: str = "swiglu"
     output: str = "free"
     prompt_vectors: int = 0
+    ctc_weight: float = 0.0
     positions_per_batch: int = 3_500
     learning_rate: float = 1.5e-3
     prompt_rate: float = 8e-3
@@ -105,7 +107,7 @@ class ProjectorRecipe(Recipe):
         super().__post_init__()
         if self.stage not in STAGES:
             raise ValueError(f"expected a stage of {', '.join(STAGES)}, but found {self.stage!r}")
-        if self.output != "bound" and (self.stage == "warm" or self.ctc):
+        if self.output != "bound" and (self.stage == "warm" or self.ctc or self.ctc_weight):
             raise ValueError("CTC needs an output that points to tokens: set output=bound")
 
 
@@ -125,6 +127,7 @@ RECIPES = {
         hidden_size=1024,
         output="bound",
         prompt_vectors=16,
+        ctc_weight=0.5,
         learning_rate=3e-4,
         ctc=0.2,
         dropout=0.1,
@@ -182,6 +185,14 @@ class Prompt:
         """Token ids of a transcript with its end."""
         return [*self.tokenizer.encode(text, add_special_tokens=False), self.end]
 
+    def opening(self, token: int) -> int:
+        """Give the token that says the same at the beginning of a text, without a space; -1 within a word."""
+        text = str(self.tokenizer.decode([token]))
+        if not text.startswith(" "):
+            return -1
+        bare = self.tokenizer.encode(text[1:], add_special_tokens=False)
+        return int(bare[0]) if len(bare) == 1 else token
+
     def spelling(self, text: str) -> list[int]:
         """Token ids of a transcript as CTC is to spell it: each word as it stands within a sentence."""
         spelled: list[int] = self.tokenizer.encode(f" {text}", add_special_tokens=False)
@@ -220,22 +231,30 @@ class Translator(nn.Module):
 
 
 def make_projector(
-    encoder_dim: int, table: Tensor, recipe: ProjectorRecipe, vocabulary: Sequence[int] = (), space: int = 0
+    encoder_dim: int,
+    table: Tensor,
+    recipe: ProjectorRecipe,
+    openings: Mapping[int, int] = MappingProxyType({}),
+    space: int = 0,
 ) -> AudioProjector:
-    """Build the projector with random weights and outputs as long as the decoder's embeddings."""
-    names = ("norm", "mlp", "output", "prompt_vectors")
+    """Build the projector with random weights and outputs as long as the decoder's embeddings.
+
+    Bound, it is to the keys of ``openings``, each with what `Prompt.opening` makes of it.
+    """
+    names = ("norm", "mlp", "output", "prompt_vectors", "ctc_weight")
     projector = AudioProjector(
         encoder_dim,
         table.shape[1],
         recipe.stack_factor,
         recipe.hidden_size,
         **{name: getattr(recipe, name) for name in names},
-        vocabulary=len(vocabulary) if recipe.output == "bound" else 0,
+        vocabulary=len(openings) if recipe.output == "bound" else 0,
     )
     projector.fit_length(table, space)
     with torch.no_grad():
         if recipe.output == "bound":
-            projector.binding.vocabulary.copy_(torch.tensor(vocabulary))
+            projector.binding.vocabulary.copy_(torch.tensor(list(openings)))
+            projector.binding.openings.copy_(torch.tensor(list(openings.values())))
         if recipe.prompt_vectors:  # at first, some words or other
             projector.prompt.copy_(table[torch.randint(len(table), (recipe.prompt_vectors,))])
     return projector
@@ -252,8 +271,8 @@ def begin_with(projector: AudioProjector, folder: Path) -> dict[str, Any]:
     module = f"{PARTS['projector']}."
     stored = load_file(folder / "model.safetensors")
     saved = {name.removeprefix(module): stored[name] for name in stored if name.startswith(module)} or stored
-    if "binding.vocabulary" in saved and projector.vocabulary:
-        saved["binding.vocabulary"] = projector.binding.vocabulary
+    if projector.vocabulary:
+        saved |= {f"binding.{name}": tensor for name, tensor in projector.binding.named_buffers()}
     try:
         projector.load_state_dict(saved)
     except RuntimeError as error:
@@ -447,7 +466,8 @@ def train_projector(
     torch.manual_seed(recipe.seed)
     table = model.get_input_embeddings().get_parameter("weight")
     space = prompt.tokenizer.encode(" ", add_special_tokens=False)[0]
-    projector = make_projector(clips[0].hidden.shape[1], table, recipe, sorted(frequencies), space)
+    openings = {token: prompt.opening(token) for token in sorted(frequencies)}
+    projector = make_projector(clips[0].hidden.shape[1], table, recipe, openings, space)
     started_from = None if start is None else begin_with(projector, start)
     translator = Translator(projector, recipe)
     groups: list[dict[str, Any]] = [
@@ -586,11 +606,11 @@ def read_nearest(
     if len(hidden) < projector.stack_factor:
         return ""
     states = torch.from_numpy(hidden.astype(np.float32))[None].to(table.device)
-    binding: TokenBinding = projector.binding
-    best = binding.scores(projector.point(states), table.float())[0].argmax(-1)
+    vocabulary = projector.binding.vocabulary
+    best = projector.spell(states, table.float())[0].argmax(-1)
     best = torch.unique_consecutive(best)
     chosen = best[best > 0] - 1
-    tokens = chosen if binding.vocabulary is None else binding.vocabulary[chosen]
+    tokens = chosen if vocabulary is None else vocabulary[chosen]
     return str(tokenizer.decode(tokens.tolist())).strip()
 
 

@@ -1,0 +1,135 @@
+"""What the audio tokens spell has its say in what the decoder writes."""
+
+import itertools
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from asrscope.audio import load_audio
+from asrscope.audio.samples import load_sample
+from asrscope.decoder import SpellingVote, write
+from asrscope.encoder import encode
+from asrscope.loading.presets import load
+from asrscope.projector import AudioProjector
+from asrscope.recognition.metrics import word_errors
+from asrscope.training.projector import read_nearest
+
+TOKENS, OPENINGS, END = (5, 7, 9), (4, 6, -1), 2  # the last stands only within words
+VOCABULARY = 12
+
+
+def vote_on(log_probs, weight=0.999_999):
+    binding = SimpleNamespace(vocabulary=torch.tensor(TOKENS), openings=torch.tensor(OPENINGS))
+    vote = SpellingVote(weight, binding, END)
+    vote.hear(log_probs, torch.tensor([len(row) for row in log_probs]))
+    return vote
+
+
+def spelled_by(path):
+    """Merge repeats and drop blanks, as CTC does."""
+    return tuple(label for label, _ in itertools.groupby(path) if label)
+
+
+def by_hand(log_probs):
+    """Sum the probability of every path through the audio tokens, by what it spells."""
+    found = {}
+    for path in itertools.product(range(len(TOKENS) + 1), repeat=len(log_probs)):
+        text = spelled_by(path)
+        found[text] = found.get(text, 0.0) + math.exp(sum(log_probs[t][at] for t, at in enumerate(path)))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_vote_is_the_sum_over_all_paths(seed):
+    torch.manual_seed(seed)
+    log_probs = (2 * torch.randn(1, 5, 1 + len(TOKENS))).log_softmax(-1)
+    texts = by_hand(log_probs[0].tolist())
+    assert sum(texts.values()) == pytest.approx(1)
+    for written in [(), (1,), (1, 1), (1, 2), (2, 1, 3), (2, 3, 3)]:
+        vote = vote_on(log_probs)
+        prompt = torch.zeros(1, 3, dtype=torch.long)
+        vote(prompt, torch.zeros(1, VOCABULARY))  # it reads the prompt's length off the first call
+        ids = [(TOKENS if at else OPENINGS)[label - 1] for at, label in enumerate(written)]
+        scores = vote(
+            torch.cat([prompt, torch.tensor([ids], dtype=torch.long)], 1), torch.zeros(1, VOCABULARY)
+        )
+        for label, token in enumerate(TOKENS if written else OPENINGS, 1):
+            goes_on = sum(p for said, p in texts.items() if said[: len(written) + 1] == (*written, label))
+            if token >= 0:
+                assert math.exp(scores[0, token]) == pytest.approx(goes_on, rel=1e-3, abs=1e-12)
+        assert math.exp(scores[0, END]) == pytest.approx(texts.get(written, 0.0), rel=1e-3, abs=1e-12)
+        others = set(range(VOCABULARY)) - {END, *(TOKENS if written else OPENINGS)}
+        assert all(scores[0, other] == -math.inf for other in others)
+
+
+def test_a_share_of_the_choice_stays_with_the_decoder():
+    log_probs = torch.randn(1, 4, 1 + len(TOKENS)).log_softmax(-1)
+    own, prompt = torch.randn(1, VOCABULARY), torch.zeros(1, 3, dtype=torch.long)
+    all_ctc, half = (vote_on(log_probs, weight)(prompt, own) for weight in (0.999_999, 0.5))
+    spelled = [*OPENINGS[:2], END]
+    expected = (own.log_softmax(-1)[0, spelled] + all_ctc[0, spelled]) / 2
+    torch.testing.assert_close(half[0, spelled], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_each_row_hears_its_own_clip_and_one_that_has_ended_is_left_alone():
+    log_probs = torch.randn(2, 4, 1 + len(TOKENS)).log_softmax(-1)
+    prompt, own = torch.zeros(2, 3, dtype=torch.long), torch.randn(2, VOCABULARY)
+    both = vote_on(log_probs)
+    torch.testing.assert_close(both(prompt, own)[1:], vote_on(log_probs[1:])(prompt[1:], own[1:]))
+    later = both(torch.cat([prompt, torch.tensor([[END], [OPENINGS[0]]])], 1), own)
+    torch.testing.assert_close(later[0], own.log_softmax(-1)[0])
+    assert int(later[1].argmax()) in {*TOKENS, END}
+
+
+@pytest.mark.parametrize(
+    ("ctc_weight", "output", "vocabulary"),
+    [(0.5, "free", 0), (0.5, "bound", 0), (1.0, "bound", 9), (-0.5, "free", 0)],
+)
+def test_a_share_needs_tokens_to_spell_with(ctc_weight, output, vocabulary):
+    with pytest.raises(ValueError, match=r"expected a ctc_weight of 0 or more and below 1.*but found"):
+        AudioProjector(8, 8, 2, 8, output=output, vocabulary=vocabulary, ctc_weight=ctc_weight)
+
+
+@pytest.fixture(scope="module")
+def small(specialist_packages):
+    return load("small")
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return load_audio(load_sample("river").path)
+
+
+def ask(small, waveform, weight, beams=1):
+    model, processor = small
+    model.multi_modal_projector.ctc_weight = weight
+    try:
+        return write(
+            model, processor(audio=waveform), num_beams=beams, limit=40, tokenizer=processor.tokenizer
+        )
+    finally:
+        model.multi_modal_projector.ctc_weight = model.config.projector_ctc_weight
+
+
+def test_the_model_writes_nearly_what_its_projector_spells_when_that_alone_counts(small, clip):
+    model, processor = small
+    with torch.inference_mode():
+        hidden = encode(model.audio_tower, torch.from_numpy(processor.features(clip))[None])
+    table = model.get_input_embeddings().weight
+    nearest = read_nearest(model.multi_modal_projector, table, hidden[0].numpy(), processor.tokenizer)
+    text = processor.tokenizer.decode(ask(small, clip, 0.999).ids)
+    alone = processor.tokenizer.decode(ask(small, clip, 0.0).ids)
+    # Not the same: it sums over paths, and looks no token ahead.
+    assert word_errors(nearest, text).rate < min(0.5, word_errors(nearest, alone).rate)
+
+
+def test_the_decoder_alone_and_both_together_write_other_probabilities(small, clip):
+    alone, together = ask(small, clip, 0.0), ask(small, clip, 0.5)
+    assert together.finished
+    assert not torch.allclose(alone.probabilities[0], together.probabilities[0])
+    # A greedy search takes the most probable of what it is shown.
+    for step, token in enumerate(together.ids):
+        assert token == int(together.probabilities[step].argmax())
+    assert ask(small, clip, 0.5, beams=2).ids
