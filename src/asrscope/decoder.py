@@ -151,6 +151,7 @@ class SpellingVote(LogitsProcessor):
             for ids in self._places
         ]
         self._heard: list[Tensor] = []  # of each row, shape (audio_tokens, 1 + tokens)
+        self._likely: list[Tensor] = []  # the same without blanks, as probabilities
         self._known: dict[tuple[int, tuple[int, ...]], Spelled] = {}
         self._prompt_tokens: int | None = None
 
@@ -159,6 +160,7 @@ class SpellingVote(LogitsProcessor):
     ) -> None:
         """Take what `asrscope.projector.AudioProjector.spell` found in each clip, and its audio tokens."""
         self._heard = [row[:count].cpu() for row, count in zip(spelled, counts.tolist(), strict=True)]
+        self._likely = [row[:, 1:].exp() for row in self._heard]
 
     def __call__(
         self, input_ids: Int[Tensor, "batch positions"], scores: Float[Tensor, "batch vocabulary"]
@@ -182,7 +184,7 @@ class SpellingVote(LogitsProcessor):
         heard, spelled = self._heard[row], self._spelled(row, written)
         before = self._before(spelled.either, written)
         highest = before.max()
-        votes = highest + ((before - highest).exp().float() @ heard[:, 1:].exp()).log()
+        votes = highest + ((before - highest).exp().float() @ self._likely[row]).log()
         if written:  # a token follows itself only after a blank
             last = self._place(written)
             votes[last] = torch.logsumexp(self._before(spelled.blank, written) + heard[:, 1 + last], 0)

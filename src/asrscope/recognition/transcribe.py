@@ -437,7 +437,7 @@ def _is_left_out(window: Window) -> bool:
 class _ChosenProbabilities(LogitsProcessor):
     """Keeps the probability of each token that a greedy search writes, and of the rest nothing.
 
-    ``generate(output_logits=True)`` would keep all logits of all steps: gigabytes for a large vocabulary.
+    ``generate(output_scores=True)`` would keep all scores of all steps: gigabytes for a large vocabulary.
     """
 
     def __init__(self) -> None:
