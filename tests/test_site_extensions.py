@@ -18,6 +18,8 @@ import accessible  # noqa: E402 - found through the line above
 import reproducible  # noqa: E402
 import stale  # noqa: E402
 
+from bokeh_gallery.results import RECORD, Results  # noqa: E402
+
 FACTS = """
 from pathlib import Path
 from facts import Fact
@@ -408,3 +410,94 @@ def test_what_a_build_wrote_is_kept_until_a_source_changes_or_it_is_gone(tmp_pat
     assert [kept(), kept()] == [False, True]
     made.unlink()
     assert not kept()
+
+
+def read_page(folder: Path, *blocks: str, state: str = "sources", asked: str = "") -> tuple[list, list[str]]:
+    """Read a page whose blocks are such code; return what they gave, and which of them ran."""
+    results, ran = Results(folder, state), []
+
+    def run(code: str) -> str:
+        ran.append(code)
+        exec(code, results.names)
+        return code
+
+    given = [results.block(code, lambda code=code: run(code), lambda gave: [gave, "told"]) for code in blocks]
+    if asked:
+        given.append(results.value(asked, lambda: eval(asked, results.names)))
+    results.keep()
+    return given, ran
+
+
+@pytest.mark.parametrize(
+    ("blocks", "more", "again"),
+    [
+        pytest.param(["a = 1", "b = a + 1"], {"asked": "b * 2"}, [], id="only the prose"),
+        pytest.param(["a = 1", "b = a + 1"], {"asked": "a"}, ["a = 1", "b = a + 1"], id="another role"),
+        pytest.param(["a = 1", "b = a + 2"], {}, ["a = 1", "b = a + 2"], id="the last block"),
+        pytest.param(["a = 3", "b = a + 1"], {}, ["a = 3", "b = a + 1"], id="the first block"),
+        pytest.param(["a = 1"], {}, [], id="a block less"),
+        pytest.param(["b = 1", "a = 1"], {}, ["b = 1", "a = 1"], id="in another order"),
+        pytest.param(["a = 1"], {"state": "other sources"}, ["a = 1"], id="a source"),
+        pytest.param(["a = 1"], {"state": ""}, ["a = 1"], id="nothing is known of the sources"),
+    ],
+)
+def test_the_blocks_of_a_page_run_again_if_something_that_they_depend_on_has_changed(
+    tmp_path, blocks, more, again
+):
+    first, ran = read_page(tmp_path, "a = 1", "b = a + 1", asked="b * 2")
+    assert ran == ["a = 1", "b = a + 1"]
+    assert first == [["a = 1", "told"], ["b = a + 1", "told"], 4]
+    given, ran = read_page(tmp_path, *blocks, **more)
+    assert ran == again
+    told = [[code, "told"] for code in blocks]
+    assert given == told + [eval(asked, {"a": 1, "b": 2}) for asked in [more.get("asked")] if asked]
+
+
+def test_nothing_of_a_page_is_kept_after_a_block_that_failed(tmp_path):
+    read_page(tmp_path, "a = 1")
+    with pytest.raises(ZeroDivisionError):
+        read_page(tmp_path, "a = 1", "1 / 0")
+    results = Results(tmp_path, "sources")
+    assert results.block("a = 1", lambda: 1, str) == ["a = 1", "told"]
+    with pytest.raises(ZeroDivisionError):
+        results.block("1 / 0", lambda: 1 / 0, str)
+    assert results.block("b = a", lambda: 2, str) == "2"  # a page goes on after the warning
+    results.keep()
+    assert read_page(tmp_path, "a = 1")[1] == ["a = 1"]
+
+
+def test_files_that_no_result_names_are_deleted(tmp_path):
+    for name in ("figure-1.bokeh.json", "figure-1.png", "figure-2.bokeh.json", "results.part"):
+        (tmp_path / name).write_text("", encoding="utf-8")
+    results = Results(tmp_path, "sources")
+    results.block("show(1)", lambda: 1, lambda _: ["figure", "figure-1.bokeh.json"])
+    results.keep()
+    assert {path.name for path in tmp_path.iterdir()} == {"figure-1.bokeh.json", "figure-1.png", RECORD}
+
+
+def test_a_changed_word_runs_nothing_and_what_failed_is_read_again(tmp_path):
+    program = 'from pathlib import Path\nfile = Path("{here}/ran.txt")\nrate = 1 / len("{text}")\n'
+    program += 'with file.open("a") as more:\n    more.write("x")\nprint(rate)\n'
+    page = "# Page\n\n{word}\n\n```{{bokeh-figure}}\n{program}```\n\n{{found}}`rate`{{holds}}`rate < 1`\n"
+    conf = FINDINGS.replace('["facts"', '["stale", "facts"')
+    gallery = 'dict.fromkeys(["examples_dirs", "gallery_dirs"], ())'
+    conf += f'def setup(app):\n    app.add_config_value("sphinx_gallery_conf", {gallery}, "")\n'
+
+    def built(word: str, text: str = "ab") -> tuple[str, str, int]:
+        html, warnings = build(
+            tmp_path,
+            page.format(word=word, program=program.format(here=tmp_path.as_posix(), text=text)),
+            conf,
+        )
+        return html, warnings, len((tmp_path / "ran.txt").read_text(encoding="utf-8"))
+
+    html, warnings, ran = built("Before.")
+    assert (warnings, ran) == ("", 1)
+    again, warnings, ran = built("After.")
+    assert (warnings, ran) == ("", 1)
+    assert again == html.replace("Before.", "After.")
+    for _ in range(2):  # not only the first time: a strict build must not pass because nothing was read
+        _html, warnings, ran = built("After.", text="")
+        assert "bokeh-figure: ZeroDivisionError" in warnings
+    html, warnings, ran = built("After.")
+    assert (html, warnings, ran) == (again, "", 2)

@@ -10,7 +10,6 @@ given ways.
 
 import hashlib
 import importlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -25,6 +24,7 @@ from sphinx.addnodes import pending_xref
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.nodes import make_refnode
+from stale import computed
 
 logger = logging.getLogger(__name__)
 
@@ -58,14 +58,12 @@ class Fact:
 @cache
 def load(module: str, record: Path, state: str) -> Mapping[str, Fact]:
     """Return the facts that a module computes, or those of the record if it is of the same state."""
-    if state and record.is_file():
-        kept = json.loads(record.read_text(encoding="utf-8"))
-        if kept["state"] == state:
-            return {name: Fact(*fields) for name, fields in kept["facts"].items()}
-    facts: Mapping[str, Fact] = importlib.import_module(module).load_facts()
-    fields = {name: astuple(fact) for name, fact in facts.items()}
-    record.write_text(json.dumps({"state": state, "facts": fields}), encoding="utf-8")
-    return facts
+
+    def compute() -> dict[str, Any]:
+        facts: Mapping[str, Fact] = importlib.import_module(module).load_facts()
+        return {name: astuple(fact) for name, fact in facts.items()}
+
+    return {name: Fact(*fields) for name, fields in computed(record, state, compute).items()}
 
 
 def facts_of(env: Any) -> Mapping[str, Fact]:
@@ -96,6 +94,7 @@ class FactRole(SphinxRole):
         try:
             fact = find(facts_of(self.env), self.text)
         except KeyError as error:
+            self.env.note_reread()
             logger.warning(error.args[0], location=self.get_location(), type="facts")
             return [nodes.problematic(self.rawtext, self.rawtext)], []
         text = nodes.Text(fact.text)

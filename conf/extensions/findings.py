@@ -16,7 +16,7 @@ from facts import Fact, facts_of
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
-from bokeh_gallery.directive import NAMESPACE_KEY
+from bokeh_gallery.results import results_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,17 +45,23 @@ def named(expression: str, facts: Mapping[str, Fact]) -> tuple[str, dict[str, An
 class _Evaluates(SphinxRole):
     """What the roles share."""
 
-    def value(self) -> tuple[Any, str]:
-        """Return what the role's text comes to, and the values of the names in it as one line."""
+    def value(self, kind: type) -> tuple[Any, str]:
+        """Return what the role's text comes to, and the values of the names in it as a line."""
         code, values = named(self.text, facts_of(self.env))
-        tree = ast.parse(code.strip(), mode="eval")
-        known = self.env.temp_data.get(NAMESPACE_KEY, {}) | values
-        result = eval(compile(tree, "<page>", "eval"), known)
-        used = {node.id: known.get(node.id) for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        told = [f"{name} = {value!r}" for name, value in used.items() if _is_short(value)]
-        return result, ", ".join(told)
+        results = results_of(self.env)
+
+        def compute() -> tuple[Any, str]:
+            tree = ast.parse(code.strip(), mode="eval")
+            known = results.names | values
+            result = eval(compile(tree, "<page>", "eval"), known)
+            used = {node.id: known.get(node.id) for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            told = [f"{name} = {value!r}" for name, value in used.items() if _is_short(value)]
+            return kind(result), ", ".join(told)
+
+        return results.value(f"{kind.__name__} {code} {values}", compute)
 
     def warn(self, message: str) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        self.env.note_reread()
         logger.warning(message, location=self.get_location(), type="findings")
         return [nodes.problematic(self.rawtext, self.rawtext)], []
 
@@ -74,11 +80,11 @@ class Found(_Evaluates):
         if not self.runs():
             return [nodes.Text(LEFT_OUT)], []
         try:
-            result, _ = self.value()
+            result, _ = self.value(str)
         except Exception as error:
             return self.warn(f"found: {type(error).__name__}: {error}, in: {self.text}")
         told = f"computed when this page was built: {self.text}"
-        return [nodes.abbreviation("", str(result), explanation=told, classes=["found"])], []
+        return [nodes.abbreviation("", result, explanation=told, classes=["found"])], []
 
 
 class Holds(_Evaluates):
@@ -88,10 +94,10 @@ class Holds(_Evaluates):
         if not self.runs():
             return [], []
         try:
-            result, values = self.value()
+            holds, values = self.value(bool)
         except Exception as error:
             return self.warn(f"holds: {type(error).__name__}: {error}, in: {self.text}")
-        if not result:
+        if not holds:
             return self.warn(f"the page says what no longer holds: {self.text} ({values})")
         told = f"checked when this page was built: {self.text}"
         mark = nodes.abbreviation("", MARK, explanation=told, classes=["holds"])

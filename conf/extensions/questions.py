@@ -8,6 +8,7 @@ fails. Everything can be read without scripts: choices, hints and solutions are 
 import json
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from docutils import nodes
@@ -16,6 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+from stale import computed
 
 from asrscope.exercises import Choice, Entry, find
 
@@ -195,24 +197,15 @@ class Exercise(_Asking):
             entry = find(self.arguments[0])
         except ValueError as error:
             raise self.error(f"exercise: {error}.") from error
-        made = entry.exercise
         name = f"exercise-{entry.number.replace('.', '-')}"
+        record = Path(self.env.doctreedir, f"{name}.json")
+        made = computed(record, getattr(self.config, "stale_state", ""), lambda: _words(entry))
         item = Item(name, "exercise", f"exercise {entry.number}", entry.objective, self.lineno)
-        task = f"{made.task}\n\n{made.listed}" if isinstance(made, Choice) else made.task
-        folded = [self._fold("Hint", made.hint), self._fold("Solution", made.solution)]
-        content = [*self.text(task), self._program(entry), *folded]
-        note = f"{made.kind}, {entry.minutes} min"
-        return self.box(item, f"Exercise {entry.number}: {entry.title}", note, *content)
-
-    def _program(self, entry: Entry) -> nodes.Node:
-        made = entry.exercise
-        code = made.starter
-        first, rest = "", code
-        if code.startswith("import "):  # a stub with imports: they stand first
-            first, _, rest = code.partition("\n")
-        code = f"{first}\n\nfrom asrscope.exercises import check\n\n{rest}".strip()
-        code = f'{code}\n\nprint(check("{entry.number}", {made.answer_name}))'
-        return nodes.literal_block(code, code, language="python")
+        program = nodes.literal_block(made["program"], made["program"], language="python")
+        folded = [self._fold(title, made[title]) for title in ("Hint", "Solution")]
+        note = f"{made['kind']}, {entry.minutes} min"
+        title = f"Exercise {entry.number}: {entry.title}"
+        return self.box(item, title, note, *self.text(made["task"]), program, *folded)
 
     def _fold(self, title: str, markdown: str) -> nodes.Node:
         return element(
@@ -221,6 +214,22 @@ class Exercise(_Asking):
             element("div", *self.text(markdown), classes="folded"),
             classes=title.lower(),
         )
+
+
+def _words(entry: Entry) -> dict[str, str]:
+    """Return what an exercise says; for what it expects, models are run."""
+    made = entry.exercise
+    first, rest = "", made.starter
+    if rest.startswith("import "):  # a stub with imports: they stand first
+        first, _, rest = rest.partition("\n")
+    program = f"{first}\n\nfrom asrscope.exercises import check\n\n{rest}".strip()
+    return {
+        "kind": made.kind,
+        "task": f"{made.task}\n\n{made.listed}" if isinstance(made, Choice) else made.task,
+        "program": f'{program}\n\nprint(check("{entry.number}", {made.answer_name}))',
+        "Hint": made.hint,
+        "Solution": made.solution,
+    }
 
 
 class Progress(SphinxDirective):

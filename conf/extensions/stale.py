@@ -13,9 +13,10 @@ nothing is imported, until one of the sources or the page ``index`` there change
 """
 
 import hashlib
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,17 @@ def kept(script: Path, gallery: Path) -> bool:
     return thumbs and all(path.is_file() for path in (*pictures, *stills, *downloads))
 
 
+def computed(record: Path, state: str, compute: Callable[[], Any]) -> Any:
+    """Return what is computed, in terms of JSON, or what a record of the same state has; "" is no state."""
+    if state and record.is_file():
+        kept = json.loads(record.read_text(encoding="utf-8"))
+        if kept["state"] == state:
+            return kept["value"]
+    value = compute()
+    record.write_text(json.dumps({"state": state, "value": value}), encoding="utf-8")
+    return value
+
+
 def written(app: Any, *files: Path, also: Sequence[Path] = ()) -> bool:
     """Say whether an earlier build wrote these files from the same sources, and note that this one does.
 
@@ -122,7 +134,7 @@ def generate(app: Any, whether: bool) -> None:
 def clean(app: Any, _config: Any) -> None:
     """Prepare the folders of generated pages for sphinx-gallery and autosummary."""
     # In the environment: another value means that all pages are read again.
-    app.config.stale_state = state = state_of(app)
+    app.config.stale_state = app.config.bokeh_gallery_state = state = state_of(app)
     try:
         for scripts, gallery in galleries(app).items():
             delete_orphans(scripts, gallery)

@@ -24,9 +24,10 @@ What a page gets:
 - Names of models are renumbered, so that two builds give the same bytes.
 
 In MyST and reStructuredText pages the directive ``bokeh-figure`` runs a callable or a few lines of Python.
+What they gave is kept from build to build where ``bokeh_gallery_state`` says what it depends on.
 """
 
-from . import directive
+from . import directive, results
 
 __all__ = ["reset", "scrape", "setup"]
 __version__ = "0.1.0"
@@ -54,4 +55,5 @@ def _get_sg_image_scraper():
 def setup(app):
     """Register the directive, the page assets and the copying of figures."""
     directive.setup(app)
+    results.setup(app)
     return {"version": __version__, "parallel_read_safe": True, "parallel_write_safe": True}

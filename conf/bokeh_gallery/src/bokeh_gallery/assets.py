@@ -38,3 +38,10 @@ def install_bokehjs(static_folder: Path, bundles: set[str]) -> None:
 def content_name(stem: str, data: bytes, suffix: str) -> str:
     """Return a file name that changes with the content, so that no browser shows an outdated figure."""
     return f"{stem}-{hashlib.sha256(data).hexdigest()[:12]}{suffix}"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file in one step: whoever finds it after a build that was stopped finds all of it."""
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_bytes(data)
+    partial.replace(path)

@@ -6,8 +6,7 @@ import importlib
 import io
 import json
 import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -22,11 +21,11 @@ from sphinx.util.osutil import relative_uri
 
 from . import assets
 from .records import RECORD_SUFFIX, FigureRecord
+from .results import results_of
 
 logger = logging.getLogger(__name__)
 
 FIGURE_FOLDER = "_bokeh"  # on the site: one script and one poster a figure
-NAMESPACE_KEY = "bokeh-gallery-namespace"
 LEFT_OUT = "This build leaves figures out (plot_gallery=0)."
 
 
@@ -64,12 +63,17 @@ class BokehFigure(SphinxDirective):
             return [*found, nodes.paragraph("", LEFT_OUT)]
         if target.endswith(RECORD_SUFFIX):
             return [*found, self._stored(target)]
+        results = results_of(self.env)
         try:
-            shown, printed = self._execute(target, code)
-            if printed.strip():
-                found.append(nodes.literal_block(printed, printed, language="none"))
-            return [*found, *(self._node_of(entry) for entry in shown)]
+            if target:
+                kept = results.value(target, lambda: self._told(self._execute(lambda: _call(target))))
+            else:
+                kept = results.block(
+                    code, lambda: self._execute(lambda: _run(code, results.names)), self._told
+                )
+            return [*found, *(self._node_of(kind, content) for kind, content in kept)]
         except Exception as error:
+            self.env.note_reread()
             what = target or code.strip().splitlines()[-1]
             logger.warning(
                 "bokeh-figure: %s: %s, in: %s",
@@ -86,16 +90,16 @@ class BokehFigure(SphinxDirective):
         """Return the node of a figure that the scraper wrote."""
         _relative, absolute = self.env.relfn2path(target)
         path = Path(absolute)
-        poster = path.with_name(path.name.removesuffix(RECORD_SUFFIX) + ".png")
+        poster = _poster_of(path)
         for file in (path, poster):
             if not file.is_file():
                 raise self.error(
                     f"bokeh-figure: {file.name} is gone; delete {path.parent.parent} to make it again."
                 )
         self.env.note_dependency(str(path))
-        return self._figure_node(FigureRecord.load(path), path, poster)
+        return self._figure_node(path.name.removesuffix(RECORD_SUFFIX), FigureRecord.load(path), path, poster)
 
-    def _execute(self, target: str, code: str) -> tuple[list[Any], str]:
+    def _execute(self, run: Callable[[], Any]) -> tuple[list[Any], str]:
         """Run the callable or the code and return what it shows and what it prints."""
         from . import scraper
 
@@ -103,7 +107,7 @@ class BokehFigure(SphinxDirective):
         scraper.capture()
         try:
             with contextlib.redirect_stdout(printed):
-                value = _call(target) if target else _run(code, self._namespace())
+                value = run()
             shown = scraper.take_shown()
         finally:
             scraper.release()
@@ -111,37 +115,42 @@ class BokehFigure(SphinxDirective):
             shown.extend(value if isinstance(value, Sequence) and not isinstance(value, str) else [value])
         return shown, printed.getvalue()
 
-    def _namespace(self) -> dict[str, Any]:
-        """Return the names that all blocks of this page share."""
-        data = self.env.temp_data
-        if NAMESPACE_KEY not in data:
-            data[NAMESPACE_KEY] = {"__name__": "__bokeh_figure__"}
-        return data[NAMESPACE_KEY]
-
-    def _node_of(self, shown: Any) -> nodes.Node:
+    def _told(self, ran: tuple[list[Any], str]) -> list[tuple[str, str]]:
+        """Return what was shown and printed: the kind of each, and its text or its file."""
         from bokeh.models import LayoutDOM
 
         from .figures import record
         from .posters import draw_poster
 
-        if isinstance(shown, LayoutDOM):
-            stem = f"{self.env.docname.replace('/', '-')}-{self.env.new_serialno('bokeh-record') + 1}"
-            folder = Path(self.env.doctreedir) / "bokeh-gallery"
-            folder.mkdir(parents=True, exist_ok=True)
-            figure = record(shown)
-            path, poster = folder / (stem + RECORD_SUFFIX), folder / f"{stem}.png"
-            figure.save(path)
-            draw_poster(figure, shown, poster)
-            return self._figure_node(figure, path, poster)
-        if hasattr(shown, "_repr_html_"):
-            return nodes.raw("", shown._repr_html_(), format="html")
-        text = str(shown)
-        return nodes.literal_block(text, text, language="none")
+        folder = results_of(self.env).folder
+        shown, printed = ran
+        told = [("text", printed)] if printed.strip() else []
+        for each in shown:
+            if isinstance(each, LayoutDOM):
+                figure = record(each)
+                path = folder / assets.content_name("figure", _script(figure, ""), RECORD_SUFFIX)
+                folder.mkdir(parents=True, exist_ok=True)
+                figure.save(path)
+                draw_poster(figure, each, _poster_of(path))
+                told.append(("figure", path.name))
+            elif hasattr(each, "_repr_html_"):
+                told.append(("html", each._repr_html_()))
+            else:
+                told.append(("text", str(each)))
+        return told
 
-    def _figure_node(self, figure: FigureRecord, path: Path, poster: Path) -> nodes.Node:
+    def _node_of(self, kind: str, content: str) -> nodes.Node:
+        if kind == "figure":
+            stem = f"{self.env.docname.replace('/', '-')}-{self.env.new_serialno('bokeh-record') + 1}"
+            path = results_of(self.env).folder / content
+            return self._figure_node(stem, FigureRecord.load(path), path, _poster_of(path))
+        if kind == "html":
+            return nodes.raw("", content, format="html")
+        return nodes.literal_block(content, content, language="none")
+
+    def _figure_node(self, stem: str, figure: FigureRecord, path: Path, poster: Path) -> nodes.Node:
         if "description" in self.options:
             figure = replace(figure, description=self.options["description"])
-        stem = path.name.removesuffix(RECORD_SUFFIX)
         script = assets.content_name(stem, _script(figure, ""), ".js")
         node = bokeh_figure(
             "",
@@ -163,6 +172,10 @@ class BokehFigure(SphinxDirective):
             | {"poster_name": node["poster"]}
         )
         return node
+
+
+def _poster_of(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(RECORD_SUFFIX) + ".png")
 
 
 def _call(target: str) -> Any:
@@ -255,15 +268,20 @@ def copy_files(app: Any, error: Exception | None) -> None:
         return
     out = Path(app.outdir)
     folder = out / FIGURE_FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted: set[Path] = set()
     bundles: set[str] = set()
-    for files in pages.values():
-        for entry in files:
+    for entry in (entry for files in pages.values() for entry in files):
+        script, poster = folder / entry["script"], folder / entry["poster_name"]
+        if not script.is_file():  # otherwise it is the same: names tell the content
             figure = FigureRecord.load(Path(entry["record"]))
-            (folder / entry["script"]).write_bytes(_script(figure, entry["script"]))
-            shutil.copyfile(entry["poster"], folder / entry["poster_name"])
-            bundles.update(entry["bundles"])
+            assets.write_whole(script, _script(figure, script.name))
+        if not poster.is_file():
+            assets.write_whole(poster, Path(entry["poster"]).read_bytes())
+        wanted |= {script, poster}
+        bundles.update(entry["bundles"])
+    for path in set(folder.iterdir()) - wanted:
+        path.unlink()
     assets.install_bokehjs(out / "_static", bundles)
 
 
