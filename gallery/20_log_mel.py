@@ -168,8 +168,8 @@ assert equal == {"transformers", "librosa as Whisper"}, "the page says which agr
 # settings give our picture. ``htk`` and ``norm`` are other triangles, ``power`` sums
 # amplitudes. ``center=False`` starts half a window late. ``pad_mode`` says what was
 # before the beginning, the sound mirrored or nothing; through the loudest value it
-# moves the floor of all columns. Every one of these changes makes another picture, and
-# a model trained on one of them cannot read another.
+# moves the floor of the whole picture. Every one of these changes makes another
+# picture, and a model trained on one of them cannot read another.
 #
 # Summary
 # -------

@@ -87,7 +87,7 @@ new = len(counts["with cache"]) - 1
 assert sum(counts["with cache"]) == prompt + new, "the page says: each of them once"
 told = {"description": f"In all: {told}.", "x_label": "step", "y_label": "positions"}
 cost = plots.chart("decoder_cache", "Positions read in each step", **told)
-steps = {label: (range(len(read)), read) for label, read in counts.items()}
+steps = {label: (np.arange(len(read)), read) for label, read in counts.items()}
 plots.show(plots.draw(cost, steps, kinds=("steps",)))
 
 # %%

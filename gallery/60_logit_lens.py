@@ -90,8 +90,9 @@ for label, result in lenses.items():
 
 heard = np.flatnonzero(lens.is_audio)
 for row, texts in zip(rows, lens.top_texts, strict=True):
-    firsts = [texts[place][0].replace("<|im_end|>", "#").strip(" ") for place in heard]
-    line = " ".join(first if first.isascii() else "·" for first in firsts)
+    firsts = [texts[at][0].replace("<|im_end|>", "#").strip(" ") or "_" for at in heard]
+    plain = [first.isascii() and first.isprintable() for first in firsts]
+    line = " ".join(np.where(plain, firsts, "·"))
     print(f"{row}:", *textwrap.wrap(line, width=76), sep="\n    ")
 
 # %%
