@@ -56,6 +56,7 @@ extensions = [
     "facts",
     "findings",
     "diagrams",
+    "distribution",
     "landing",
     "questions",
     "mathml",
@@ -90,11 +91,14 @@ stale_sources = ["../src", "bokeh_gallery/src", "extensions", "templates"]
 stale_reference = "api"
 stale_packages = ["bokeh", "librosa", "numpy", "scipy", "torch", "transformers"]
 MODEL = ("MODEL", "PROJECTOR", "ENCODER", "DECODER", "QUANTIZE", "DEVICE_MAP")
-SITE = ("REPOSITORY", "SITE_BRANCH")  # links to them stand in the generated pages
+SITE = ("REPOSITORY", "SITE_BRANCH", "SITE_URL")  # addresses that stand in the generated pages
 stale_variables = [f"ASRSCOPE_{name}" for name in (*MODEL, *SITE)]
 
-# The package as pip finds it: in the repository, where the site knows it.
-requirement = f"asrscope @ git+{repository}" if repository else "asrscope"
+# What notebooks tell pip to install: the wheel of this build by its address, the repository, or a file.
+wheel_name = f"asrscope-{release}-py3-none-any.whl"
+wheel_address = f"{site_url}package/{wheel_name}" if site_url else ""
+wheel_repository = repository
+requirement = wheel_address or (f"asrscope @ git+{repository}" if repository else wheel_name)
 binder = {}
 if repository:
     match = re.fullmatch(r"https://github\.com/([\w.-]+)/([\w.-]+)", repository)

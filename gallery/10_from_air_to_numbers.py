@@ -26,19 +26,10 @@ from asrscope.audio import SAMPLE_RATE
 
 model, processor = asrscope.load()
 sample = asrscope.load_samples()[0]
-trace = asrscope.trace(
-    model,
-    processor,
-    sample.path,
-    name=sample.name,
-    reference=sample.text,
-    reference_words=sample.words,
-)
+known = {"reference": sample.text, "reference_words": sample.words}
+trace = asrscope.trace(model, processor, sample.path, name=sample.name, **known)
 waveform = trace.waveform
-print(
-    f"{waveform.size} samples = {trace.duration:.2f} s at {SAMPLE_RATE} samples a"
-    " second"
-)
+print(f"{waveform.size} samples, {SAMPLE_RATE} a second: {trace.duration:.2f} s")
 plots.show(plots.waveform(trace))
 plots.player(trace)
 
@@ -52,48 +43,31 @@ plots.player(trace)
 # **Predict:** how much quieter does the rounding error become with each bit? In
 # decibels, 6 is half the amplitude.
 
+power, below = np.mean(waveform**2), {}
 for bits in (16, 12, 8, 4):
     step = 2.0 ** (1 - bits)
     error = np.round(waveform / step) * step - waveform
-    decibels = (
-        10 * np.log10(np.mean(waveform**2) / np.mean(error**2))
-        if error.any()
-        else np.inf
-    )
-    print(
-        f"{bits:2} bits: {2**bits:6} levels, error {decibels:.0f} dB below the speech"
-    )
+    with np.errstate(divide="ignore"):
+        below[bits] = 10 * np.log10(power / np.mean(error**2))
+    print(f"{bits:2} bits: {2**bits:6} levels, error {below[bits]:.0f} dB below")
+assert np.isinf(below[16]), "the page says: stored with 16 bits"
+assert 5.5 < (below[12] - below[4]) / 8 < 6.5, "the page says: 6 dB a bit"
 
 # %%
-# Infinitely far below is no error: the clip was stored with so many bits. Here are ten
+# About 6 decibels: each bit halves the error. With 16 bits it is infinitely far below,
+# which is no error at all, since the clip was stored with so many. Here are ten
 # milliseconds of it. The dots are all there is; nothing was measured between them.
 
 count = SAMPLE_RATE // 100
 first = int(np.clip(np.abs(waveform).argmax() - count // 2, 0, waveform.size - count))
 milliseconds = 1000 * (first + np.arange(count)) / SAMPLE_RATE
-piece, coarse = (
-    waveform[first:][:count],
-    (np.round(waveform * 8) / 8).astype(np.float32),
-)
-
-description = (
-    f"{count} dots from {piece.min():.2f} to {piece.max():.2f}, and a staircase near"
-    " them."
-)
-close_up = plots.chart(
-    "close_up", f"{count} samples, and the same in 4 bits", description=description
-)
-close_up.step(
-    milliseconds,
-    coarse[first:][:count],
-    mode="center",
-    color="#d9822b",
-    legend_label="4 bits",
-)
-close_up.scatter(milliseconds, piece, size=4, color="#3b82c4", legend_label="as stored")
-close_up.xaxis.axis_label, close_up.yaxis.axis_label = "time (ms)", "amplitude"
-plots.legend(close_up, "below")
-plots.show(close_up)
+piece, coarse = waveform[first:], (np.round(waveform * 8) / 8).astype(np.float32)
+stored = {"as stored": (milliseconds, piece[:count])}
+stored["4 bits"] = (milliseconds, coarse[first:][:count])
+words = {"description": f"{count} dots, and a staircase near them."}
+axes = {"x_label": "time (ms)", "y_label": "amplitude"}
+close_up = plots.chart("close_up", "As stored, and in 4 bits", **words, **axes)
+plots.show(plots.draw(close_up, stored, kinds=("dots", "steps")))
 plots.listen(coarse, "the clip in 4 bits")
 
 # %%
@@ -105,27 +79,19 @@ plots.listen(coarse, "the clip in 4 bits")
 # passed 2000 Hz, half of the new rate?
 
 quarter, seconds = SAMPLE_RATE // 4, np.arange(waveform.size) / SAMPLE_RATE
-sweep = (0.2 * np.sin(np.pi * SAMPLE_RATE / 2 / trace.duration * seconds**2)).astype(
-    np.float32
-)
+phase = np.pi * SAMPLE_RATE / 2 / trace.duration * seconds**2
+sweep = (0.2 * np.sin(phase)).astype(np.float32)
 careless = soxr.resample(sweep[::4], quarter, SAMPLE_RATE)[: sweep.size]
-heard = []
+heard = {}
 for tone in (1000, 3000, 5000, 7000):
-    middle = int(tone / (SAMPLE_RATE / 2) * sweep.size)
-    spectrum = np.abs(
-        np.fft.rfft(careless[middle - 256 : middle + 256] * np.hanning(512))
-    )
-    heard.append(f"{tone} Hz at {spectrum.argmax() * SAMPLE_RATE / 512:.0f} Hz")
-print("after that:", ", ".join(heard))
-title, options = (
-    "A rising tone, every fourth sample kept",
-    {"sampling_rate": SAMPLE_RATE},
-)
-plots.show(
-    plots.spectrogram(
-        careless, "careless", title, description=", ".join(heard), **options
-    )
-)
+    around = int(tone / (SAMPLE_RATE / 2) * sweep.size) + np.arange(-256, 256)
+    spectrum = np.abs(np.fft.rfft(careless[around] * np.hanning(512)))
+    heard[tone] = spectrum.argmax() * SAMPLE_RATE / 512
+told = ", ".join(f"{tone} Hz at {found:.0f} Hz" for tone, found in heard.items())
+print("after that:", told)
+assert abs(heard[3000] - 1000) < 50, "the page says that the line comes down again"
+title, rate = "A rising tone, every fourth sample kept", {"sampling_rate": SAMPLE_RATE}
+plots.show(plots.spectrogram(careless, "careless", title, description=told, **rate))
 plots.listen(careless, title)
 
 # %%
@@ -134,32 +100,28 @@ plots.listen(careless, title)
 # which of them it was. So a converter takes the high frequencies out first. With that
 # filter the tone ends:
 
-filtered = soxr.resample(
-    soxr.resample(sweep, SAMPLE_RATE, quarter), quarter, SAMPLE_RATE
-)
-left = f"{100 * np.mean(filtered[filtered.size // 2 :] ** 2) / np.mean(sweep**2):.1g} %"
-title, ending = (
-    "The same, filtered first",
-    f"The line ends. Power left in the second half: {left}.",
-)
-plots.show(
-    plots.spectrogram(filtered, "filtered", title, description=ending, **options)
-)
+lower = soxr.resample(sweep, SAMPLE_RATE, quarter)
+filtered = soxr.resample(lower, quarter, SAMPLE_RATE)
+left = np.mean(filtered[filtered.size // 2 :] ** 2) / np.mean(sweep**2)
+assert left < 0.01, "the page says that the tone ends"
+title, told = "The same, filtered first", f"The line ends. Power left: {left:.1%}."
+plots.show(plots.spectrogram(filtered, "filtered", title, description=told, **rate))
+plots.listen(filtered, title)
 
 # %%
-# Now speech, without the filter and with it. *s*, *f* and *t* come back as tones that
-# nobody spoke.
+# Now speech, without the filter and with it. What is high in *s*, *f* and *t* comes
+# back as low tones that nobody spoke.
 
 false = soxr.resample(waveform[::4], quarter, SAMPLE_RATE)[: waveform.size]
 plots.listen(false, "every fourth sample of the clip")
 
 # %%
 
-true = soxr.resample(
-    soxr.resample(waveform, SAMPLE_RATE, quarter), quarter, SAMPLE_RATE
-)[: waveform.size]
+lower = soxr.resample(waveform, SAMPLE_RATE, quarter)
+true = soxr.resample(lower, quarter, SAMPLE_RATE)[: waveform.size]
 share = np.sum((false - true) ** 2) / np.sum(false**2)
 print(f"{100 * share:.1f} % of the energy of the careless version is not in this one")
+assert share > 0.01, "the page says that something comes back"
 plots.listen(true, "the same, filtered first")
 
 # %%
@@ -181,18 +143,14 @@ for peak in peaks:
     shares.append(100 * power[kilohertz > SAMPLE_RATE / 2000].sum() / power.sum())
     if peak == 8:
         hiss = (0.2 * np.fft.irfft(spectrum)).astype(np.float32)
-text = ", ".join(
-    f"{peak:g} kHz {share:.0f} %"
-    for peak, share in zip(peaks[::4], shares[::4], strict=True)
-)
+some = zip(peaks[::4], shares[::4], strict=True)
+text = ", ".join(f"{peak:g} kHz {share:.0f} %" for peak, share in some)
 print("resonance and share of the power above 8 kHz:", text)
-lost = plots.chart("lost", "Power of a hiss above 8 kHz", description=text, height=220)
-lost.line(peaks, shares, line_width=2, color="#3b82c4")
-lost.xaxis.axis_label, lost.yaxis.axis_label = (
-    "resonance (kHz)",
-    "share of the power (%)",
-)
-plots.show(lost)
+half = shares[list(peaks).index(8)]
+assert 40 < half < 60, "the page says: half of it"
+axes = {"x_label": "resonance (kHz)", "y_label": "share of the power (%)"}
+lost = plots.chart("lost", "Power of a hiss above 8 kHz", description=text, **axes)
+plots.show(plots.draw(lost, {"lost": (peaks, shares)}))
 plots.listen(hiss, "a hiss with its resonance at 8 kHz", wide)
 
 # %%
@@ -200,6 +158,8 @@ plots.listen(hiss, "a hiss with its resonance at 8 kHz", wide)
 plots.listen(soxr.resample(hiss, wide, SAMPLE_RATE), "the same at 16 kHz")
 
 # %%
+# About half of that hiss is gone: a resonance at the limit has one side beyond it.
+#
 # Summary
 # -------
 # A sound becomes a list of numbers by measuring it at a fixed rate with a fixed

@@ -43,17 +43,15 @@ with torch.no_grad():
     after_first = encoder.conv1(features)
     after_second = encoder.conv2(torch.nn.functional.gelu(after_first))
 print(f"log-mel:            {tuple(features.shape[1:])}  bands x frames")
-print(
-    f"first convolution:  {tuple(after_first.shape[1:])}  stride"
-    f" {encoder.conv1.stride[0]}"
-)
-print(
-    f"second convolution: {tuple(after_second.shape[1:])}  stride"
-    f" {encoder.conv2.stride[0]}"
-)
+for name, after in (("first", after_first), ("second", after_second)):
+    print(f"{name + ' convolution:':19} {tuple(after.shape[1:])}")
 print(f"one position each {1000 * SECONDS_PER_POSITION:g} ms")
+frames = features.shape[2]
+assert after_first.shape[2] == frames == 2 * after_second.shape[2], "the page: halved"
 
 # %%
+# The first keeps their number, the second halves it: it moves on by two at each step.
+#
 # The output
 # ----------
 # After the convolutions come the transformer layers. They keep the shape and change the
@@ -78,13 +76,9 @@ plots.player(trace)
 
 states = layer_states(encoder, trace.log_mel)  # (levels, positions, encoder_dim)
 last, step = len(encoder.layers), SECONDS_PER_POSITION
-titles = {
-    0: "Before the layers",
-    1: "After layer 1",
-    last // 2: f"After layer {last // 2}",
-}
-titles[last] = f"After layer {last}, the last"
-panels = {title: states[level] for level, title in titles.items()}
+levels = sorted({0, 1, last // 2, last})
+panels = {f"After layer {level}": states[level] for level in levels}
+panels = {"Before the layers": panels.pop("After layer 0"), **panels}
 plots.show(plots.similarity(panels, step, name="similarity", trace=trace))
 
 # %%
@@ -102,25 +96,23 @@ plots.show(plots.similarity(panels, step, name="similarity", trace=trace))
 start = features.shape[2] // 4 * 2
 change = change_by_layer(encoder, trace.log_mel, start, start + STRETCH)
 names = ["convolutions", *[f"layer {number}" for number in range(1, last + 1)]]
-counts = [
-    f"{name}: {(row > 0).sum()} of {row.size} move"
-    for name, row in zip(names, change, strict=True)
-]
+moving = (change > 0).sum(axis=1)
+pairs = zip(names, moving, strict=True)
+counts = [f"{name}: {count} of {change.shape[1]} move" for name, count in pairs]
 print(*counts, sep="\n")
+assert moving[0] < 10, "the page says that only neighbors move before the layers"
+assert (moving[1:] == change.shape[1]).all(), "the page says that nothing stands still"
 span = (start * SECONDS_PER_FRAME, (start + STRETCH) * SECONDS_PER_FRAME)
-reach = plots.time_map(
-    trace,
-    np.log10(np.maximum(change, 1e-4)),
-    names,
-    name="reach",
-    title="What moves if the outlined stretch is silenced",
-    value="relative change, log10",
-    description="; ".join(counts),
-    limits=(-3.0, 0.0),
-    seconds_per_column=step,
-    spans=[(row, *span) for row in range(len(names))],
+look = {"limits": (-3.0, 0.0), "seconds_per_column": step}
+look["spans"] = [(row, *span) for row in range(len(names))]
+look |= {"value": "relative change, log10", "description": "; ".join(counts)}
+title, shown = (
+    "What moves if the outlined stretch is silenced",
+    np.maximum(change, 1e-4),
 )
-plots.show(reach)
+plots.show(
+    plots.time_map(trace, np.log10(shown), names, name="reach", title=title, **look)
+)
 
 # %%
 # Before the layers only the neighbors move: that is how far two convolutions see.
@@ -130,35 +122,23 @@ plots.show(reach)
 # all over the clip, one at a time, and average by distance.
 
 by_distance = change_by_distance(encoder, trace.log_mel)
-milliseconds = 1000 * step * np.arange(by_distance.shape[1])
-far = []
+ms = 1000 * step * np.arange(by_distance.shape[1])
+far = {}
 for name, row in zip(names, by_distance, strict=True):
-    tenth, hundredth = (
-        milliseconds[np.flatnonzero(row > least)[-1]] for least in (0.1, 0.01)
-    )
-    far.append(
-        f"{name:12} a tenth of the length up to {tenth:.0f} ms, a hundredth up to"
-        f" {hundredth:.0f} ms"
-    )
-print(*far, sep="\n")
-decay = plots.chart(
-    "decay", "Change by distance from the silenced stretch", description="; ".join(far)
-)
-colors = ("#7b8794", "#d9822b", "#9a6fc4", "#3fa66b", "#3b82c4")
-for name, row, color in zip(names, by_distance, colors, strict=True):
-    decay.line(
-        milliseconds[:31], 100 * row[:31], line_width=2, color=color, legend_label=name
-    )
-decay.xaxis.axis_label, decay.yaxis.axis_label = (
-    "distance (ms)",
-    "change (% of the vector's length)",
-)
-plots.legend(decay)
-plots.show(decay)
+    far[name] = [ms[np.flatnonzero(row > least)[-1]] for least in (0.1, 0.01)]
+told = [f"{name}: {a:.0f} and {b:.0f} ms" for name, (a, b) in far.items()]
+print("moves by a tenth of its length up to, and by a hundredth:", *told, sep="\n    ")
+axes = {"x_label": "distance (ms)", "y_label": "change (% of the vector's length)"}
+title, told = "Change by distance from the silence", {"description": "; ".join(told)}
+decay = plots.chart("decay", title, **told, **axes)
+lines = zip(names, by_distance, strict=True)
+plots.show(plots.draw(decay, {name: (ms[:31], 100 * row[:31]) for name, row in lines}))
+tenths = [tenth for tenth, _ in far.values()]
+assert tenths[-1] > tenths[1] >= tenths[0], "the page says that reach adds up"
 
 # %%
-# Each layer takes in what the ones before it have gathered, so reach can add up with
-# depth.
+# Each layer takes in what the ones before it have gathered, so reach adds up with
+# depth: a silence is felt farther away after the last layer than after the first.
 #
 # True length or the full window?
 # -------------------------------
@@ -172,30 +152,22 @@ padded = asrscope.trace(
 )
 processor.pad_audio = False
 short, long = trace.encoder_hidden_states, padded.encoder_hidden_states
-moved = np.linalg.norm(long[: len(short)] - short, axis=1) / np.linalg.norm(
-    short, axis=1
-)
-print(
-    f"positions: {len(short)} and {len(long)}, {len(long) / len(short):.1f} times as"
-    " many to compute"
-)
-print(f"pairs that attend: {(len(long) / len(short)) ** 2:.0f} times as many")
-print(
-    f"audio tokens for the decoder: {len(trace.audio_embeds)} and"
-    f" {len(padded.audio_embeds)}"
-)
-print(
-    f"the clip's own positions moved by {100 * np.median(moved):.0f} % of their length"
-    " (median)"
-)
-print(
-    f"spoken:      {sample.text}\ntrue length: {trace.text}\npadded:      {padded.text}"
-)
+lengths = np.linalg.norm(short, axis=1)
+moved = np.median(np.linalg.norm(long[: len(short)] - short, axis=1) / lengths)
+times = len(long) / len(short)
+print(f"positions: {len(short)} and {len(long)}, {times:.1f} times as many to compute")
+print(f"pairs that attend: {times**2:.0f} times as many")
+print(f"audio tokens: {len(trace.audio_embeds)} and {len(padded.audio_embeds)}")
+print(f"the clip's own positions moved by {moved:.0%} of their length (median)")
+print(f"spoken:      {sample.text}\ntrue length: {trace.text}")
+print(f"padded:      {padded.text}")
+assert moved > 0.1, "the page says that they move"
+assert padded.text != trace.text, "the page says that the text is another"
 
 # %%
-# They move, because the silence takes part in the attention, and the rest of the model
-# has never seen such vectors. So a projector must be trained on the kind of input that
-# it will get in use.
+# They move, and the text breaks. The silence takes part in the attention, and the rest
+# of the model has never seen such vectors. So a projector must be trained on the kind
+# of input that it will get in use.
 #
 # Summary
 # -------

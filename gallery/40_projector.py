@@ -29,23 +29,15 @@ from asrscope_recipe.studies import load_study
 
 model, processor = asrscope.load("tiny")
 sample = asrscope.load_samples()[0]
-trace = asrscope.trace(
-    model,
-    processor,
-    sample.path,
-    name=sample.name,
-    reference=sample.text,
-    reference_words=sample.words,
-)
+known = {"reference": sample.text, "reference_words": sample.words}
+trace = asrscope.trace(model, processor, sample.path, name=sample.name, **known)
 
 k = trace.stack_factor
 hidden = torch.from_numpy(trace.encoder_hidden_states[None])
 stacked = stack_frames(hidden, k)
 print(f"encoder positions: {hidden.shape[1]}, k = {k}")
-print(
-    f"stacked: {tuple(stacked.shape[1:])}, positions cut:"
-    f" {hidden.shape[1] - k * stacked.shape[1]}"
-)
+cut = hidden.shape[1] - k * stacked.shape[1]
+print(f"stacked: {tuple(stacked.shape[1:])}, positions cut: {cut}")
 plots.player(trace)
 
 # %%
@@ -66,13 +58,8 @@ print(f"{'in all':31} {sum(weight.numel() for weight in projector.parameters()):
 # where the weights of each part come from.
 
 control, _ = asrscope.load("tiny", random_projector=True)
-random_trace = asrscope.trace(
-    control,
-    processor,
-    sample.path,
-    name="random projector",
-    reference_words=sample.words,
-)
+named = {"name": "random projector", "reference_words": sample.words}
+random_trace = asrscope.trace(control, processor, sample.path, **named)
 
 said = set(sample.text.split())
 heard = [len(said & set(result.text.split())) for result in (trace, random_trace)]
@@ -116,11 +103,11 @@ plots.player(random_trace, spelled=True)
 
 plots.show(plots.nearest_tokens(trace))
 plots.show(plots.nearest_tokens(random_trace))
-letters = [texts[0].strip() for texts in trace.nearest_texts]
-assert all(len(letter) <= 1 for letter in letters), (
-    "the page says that the projector spells"
+spelled, other = (
+    max(len(texts[0].strip()) for texts in each.nearest_texts)
+    for each in (trace, random_trace)
 )
-assert any(len(texts[0].strip()) > 1 for texts in random_trace.nearest_texts)
+assert spelled == 1 < other, "the page says that only the trained one spells"
 
 # %%
 # From random to trained
@@ -133,33 +120,21 @@ assert any(len(texts[0].strip()) > 1 for texts in random_trace.nearest_texts)
 study = load_study("milestones")
 moments = []
 for each in study["milestones"]:
-    seen, rate = (
-        each["clips"][sample.name],
-        plots.Rate(each["wer"], tuple(each["interval"])),
-    )
+    seen = each["clips"][sample.name]
+    rate = plots.Rate(each["wer"], tuple(each["interval"]))
     label = f"step {each['step']}" if each["step"] else "random"
     looks = (seen["text"], tuple(seen["nearest"]), tuple(seen["cosines"]))
     moments.append(plots.Moment(label, *looks, note=f"held-out WER {rate}"))
 nearest = tuple(texts[0] for texts in trace.nearest_texts)
-moments.append(
-    plots.Moment(
-        "bundled", trace.text, nearest, tuple(trace.nearest_cosines[:, 0].tolist())
-    )
-)
-print(
-    f"trained on {study['corpus']['clips']} clips, tested on"
-    f" {sum(study['held_out'].values())} others,"
-)
-print(
-    "by {command!r} on {machine}, {date}; last: this package's own".format(
-        **study["made_with"]
-    )
-)
-title, seconds = (
-    f"Training, seen on the clip {sample.name!r}",
-    trace.seconds_per_audio_token,
-)
-plots.show(plots.step_slider(moments, "steps", title, seconds_per_token=seconds))
+cosines = tuple(trace.nearest_cosines[:, 0].tolist())
+moments.append(plots.Moment("bundled", trace.text, nearest, cosines))
+print(f"trained on {study['corpus']['clips']} clips, tested on", end=" ")
+print(f"{sum(study['held_out'].values())} others,")
+made = "by {command!r} on {machine}, {date}; last: this package's own"
+print(made.format(**study["made_with"]))
+look = {"seconds_per_token": trace.seconds_per_audio_token}
+title = f"Training, seen on the clip {sample.name!r}"
+plots.show(plots.step_slider(moments, "steps", title, **look))
 
 # %%
 # Do not conclude that projectors spell. *This* decoder was trained to read sentences
@@ -179,37 +154,24 @@ between = unit @ unit.T
 np.fill_diagonal(between, -1)
 
 crowds = {
-    "text to nearest other text": (between.max(axis=1), "#7b8794"),
-    "trained audio token to nearest text": (trace.nearest_cosines[:, 0], "#3b82c4"),
-    "random audio token to nearest text": (
-        random_trace.nearest_cosines[:, 0],
-        "#d9822b",
-    ),
+    "trained audio token": trace.nearest_cosines[:, 0],
+    "random audio token": random_trace.nearest_cosines[:, 0],
+    "other text token": between.max(axis=1),
 }
 bins = np.linspace(-0.1, 1, 45)
-medians = [
-    f"{label}: median {np.median(values):.2f}" for label, (values, _) in crowds.items()
-]
-axes = {"x_label": "cosine", "y_label": "density"}
-cosines = plots.chart(
-    "cosines", "Cosine to the nearest text", description="; ".join(medians), **axes
-)
-for label, (values, color) in crowds.items():
-    density, _ = np.histogram(values, bins=bins, density=True)
-    cosines.step(
-        bins[:-1], density, mode="after", color=color, line_width=2, legend_label=label
-    )
-print(
-    *medians,
-    f"{(between.max(axis=1) > 0.95).sum()} text tokens have a near twin",
-    sep="\n",
-)
-plots.legend(cosines, "below", columns=1)
-plots.show(cosines)
-middle = [np.median(values) for values, _ in crowds.values()]
-assert middle[1] > middle[0] > middle[2], (
-    "the page says that trained is nearer than text"
-)
+middle = {label: np.median(values) for label, values in crowds.items()}
+told = [f"{label}: median {median:.2f}" for label, median in middle.items()]
+words = {"x_label": "cosine", "y_label": "density", "description": "; ".join(told)}
+lines = {
+    label: (bins[:-1], np.histogram(values, bins, density=True)[0])
+    for label, values in crowds.items()
+}
+twins = (between.max(axis=1) > 0.95).sum()
+print(*told, f"{twins} text tokens have a near twin", sep="\n")
+chart = plots.chart("cosines", "Cosine to the nearest text token", **words)
+plots.show(plots.draw(chart, lines, kinds=("steps",)))
+trained, random, text = middle.values()
+assert trained > text > random, "the page says that trained is nearer than text"
 
 # %%
 # The trained audio tokens are nearer to a text token than text tokens are to each

@@ -29,27 +29,21 @@ from asrscope import plots
 model, processor = asrscope.load()
 samples = asrscope.load_samples()
 sample = samples[0]
-trace = asrscope.trace(
-    model,
-    processor,
-    sample.path,
-    name=sample.name,
-    reference=sample.text,
-    reference_words=sample.words,
-)
+known = {"reference": sample.text, "reference_words": sample.words}
+trace = asrscope.trace(model, processor, sample.path, name=sample.name, **known)
 placeholder = processor.audio_token
 print("template:", repr(processor.prompt()))
 first = 0
 for text, run in groupby(trace.prompt_texts):
-    count = len(list(run))
-    print(
-        f"from position {first:3}, {count:3} times: {text!r} (id"
-        f" {trace.prompt_ids[first]})"
-    )
+    count, token = len(list(run)), trace.prompt_ids[first]
+    print(f"from position {first:3}, {count:3} times: {text!r} (id {token})")
     first += count
+repeated = trace.prompt_texts.count(placeholder)
+assert repeated == len(trace.audio_embeds), "the page says: as often as audio tokens"
 plots.player(trace)
 
 # %%
+# As often as there are audio tokens: one place for each.
 
 plots.show(plots.prompt(trace))
 
@@ -63,42 +57,26 @@ plots.show(plots.prompt(trace))
 
 k, seconds = trace.stack_factor, trace.seconds_per_audio_token
 around = int((~trace.prompt_is_audio).sum())
-samples_per_position = round(seconds / k * asrscope.SAMPLE_RATE)
-lengths = np.unique(
-    np.linspace(samples_per_position * k, asrscope.SAMPLE_RATE // 2, 60).astype(int)
-)
+rate = asrscope.SAMPLE_RATE
+samples_per_position = round(seconds / k * rate)
+lengths = np.linspace(samples_per_position * k, rate // 2, 60).astype(int)
 positions = -(-lengths // samples_per_position)  # rounded up
 computed = (positions - k) // k + 1 + around
-measured = [
-    processor(audio=np.zeros(length, np.float32) + 1e-3)["input_ids"].shape[1]
-    for length in lengths
-]
+silences = [np.full(length, 1e-3, np.float32) for length in lengths]
+measured = [processor(audio=clip)["input_ids"].shape[1] for clip in silences]
 print(f"k = {k}: {1 / seconds:g} positions for each second, and {around} of text")
-print(
-    f"formula and processor differ for {(computed != measured).sum()} of {len(lengths)}"
-    " clips"
-)
-stairs = plots.chart(
-    "prompt_length",
-    "Length of the prompt",
-    description=(
-        f"Stairs from {computed[0]} to {computed[-1]} positions, a step each"
-        f" {seconds * 1000:g} ms."
-    ),
-    x_label="length of the clip (s)",
-    y_label="positions",
-)
-grid = lengths / asrscope.SAMPLE_RATE
-stairs.step(
-    grid, computed, mode="after", color="#d9822b", line_width=2, legend_label="formula"
-)
-stairs.scatter(
-    grid, measured, size=5, color="#3b82c4", legend_label="measured on the processor"
-)
-plots.legend(stairs, "below")
-plots.show(stairs)
+differ = (computed != measured).sum()
+print(f"formula and processor differ for {differ} of {len(lengths)} clips")
+assert differ == 0, "the page says that the formula is right"
+words = {"x_label": "length of the clip (s)", "y_label": "positions"}
+told = f"Stairs from {computed[0]} to {computed[-1]} positions."
+stairs = plots.chart("prompt_length", "Length of the prompt", description=told, **words)
+lines = {"measured": (lengths / rate, measured), "formula": (lengths / rate, computed)}
+plots.show(plots.draw(stairs, lines, kinds=("dots", "steps")))
 
 # %%
+# The formula is right for every length that was tried.
+#
 # What stands in the places
 # -------------------------
 # Now look at what the decoder's first layer is given. **Predict:** what is left of the
@@ -106,31 +84,19 @@ plots.show(stairs)
 
 seen = []
 layer = model.language_model.model.layers[0]
-handle = layer.register_forward_pre_hook(
-    lambda _, arguments: seen.append(arguments[0][0])
-)
+handle = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0][0]))
 inputs = processor(audio=trace.waveform)
 with torch.no_grad():
     model(**inputs)
     table = model.get_input_embeddings()(inputs["input_ids"])[0]
 handle.remove()
-given, table, is_audio = (
-    seen[0].float(),
-    table.float(),
-    torch.from_numpy(trace.prompt_is_audio),
-)
-print(
-    "text positions hold their tokens' embeddings:",
-    torch.equal(given[~is_audio], table[~is_audio]),
-)
-print(
-    "audio positions hold the audio tokens:",
-    np.allclose(given[is_audio], trace.audio_embeds, atol=1e-5),
-)
-print(
-    "audio positions that hold the placeholder's embedding:",
-    int((given == table).all(dim=1)[is_audio].sum()),
-)
+given, is_audio = seen[0], torch.from_numpy(trace.prompt_is_audio)
+own = (given == table).all(dim=1)
+sound = np.allclose(given[is_audio], trace.audio_embeds, atol=1e-5)
+print("text positions hold their tokens' embeddings:", bool(own[~is_audio].all()))
+print("audio positions hold the audio tokens:", sound)
+print("audio positions that hold the placeholder's:", int(own[is_audio].sum()))
+assert torch.equal(own, ~is_audio), "the page says that nothing is left of it"
 
 # %%
 # Nothing is left of it. **Predict:** could the two kinds of position be told apart by
@@ -138,39 +104,30 @@ print(
 
 norms = given.norm(dim=1).numpy()
 kinds = {"text": ~trace.prompt_is_audio, "audio": trace.prompt_is_audio}
-medians = [f"{label} {np.median(norms[chosen]):.2f}" for label, chosen in kinds.items()]
-print("median length:", ", ".join(medians))
-bars = plots.chart(
-    "prompt_norms",
-    "Length of the vector at each position",
-    description=(
-        f"Bars for {len(norms)} positions. Median length: {', '.join(medians)}."
-    ),
-    x_label="position",
-    y_label="length (Euclidean norm)",
-)
-for (label, chosen), color in zip(kinds.items(), ("#3b82c4", "#d9822b"), strict=True):
-    bars.vbar(
-        np.flatnonzero(chosen),
-        width=0.8,
-        top=norms[chosen],
-        color=color,
-        legend_label=label,
-    )
-plots.legend(bars, "below")
-plots.show(bars)
+dots = {label: (np.flatnonzero(of), norms[of]) for label, of in kinds.items()}
+told = ", ".join(f"{label} {np.median(y):.2f}" for label, (_, y) in dots.items())
+print("median length:", told)
+told = {"description": f"{len(norms)} positions. Median length: {told}."}
+axes = {"x_label": "position", "y_label": "length (Euclidean norm)"}
+title = "Length of the vector at each position"
+chart = plots.chart("prompt_norms", title, **told, **axes)
+plots.show(plots.draw(chart, dots, kinds=("dots",)))
+text, audio = (np.median(y) for _, y in dots.values())
+assert audio > 1.3 * text, "the page says that audio tokens are longer"
 
 # %%
+# Most of them could: audio tokens are longer.
+#
 # One too few
 # -----------
 # **Predict:** what should a model do if a placeholder is missing?
 
 keep = torch.ones_like(inputs["input_ids"][0], dtype=torch.bool)
 keep[is_audio.nonzero()[0]] = False
+fewer = {"input_ids": inputs["input_ids"][:, keep]}
 try:
-    model(
-        input_ids=inputs["input_ids"][:, keep], input_features=inputs["input_features"]
-    )
+    model(**fewer, input_features=inputs["input_features"])
+    raise AssertionError("the page says that it refuses")
 except ValueError as error:
     print("ValueError:", error)
 
@@ -183,27 +140,18 @@ except ValueError as error:
 clips = [asrscope.load_audio(clip.path) for clip in samples[:2]]
 both = processor(audio=clips)
 counts = (both["input_ids"] == processor.audio_token_id).sum(dim=1).tolist()
-options = {
-    "padding": True,
-    "padding_side": "left",
-    "add_special_tokens": False,
-    "return_tensors": "pt",
-}
+options = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
+only_first, found = set(samples[0].text.split()) - set(samples[1].text.split()), {}
 for moved in (0, 5, 20):
-    sizes = (counts[0] - moved, counts[1] + moved)
-    texts = [
-        processor.prompt().replace(placeholder, placeholder * size) for size in sizes
-    ]
-    prompts = processor.tokenizer(texts, **options)
-    both["input_ids"], both["attention_mask"] = (
-        prompts["input_ids"],
-        prompts["attention_mask"],
-    )
+    sizes, template = (counts[0] - moved, counts[1] + moved), processor.prompt()
+    texts = [template.replace(placeholder, placeholder * size) for size in sizes]
+    both |= processor.tokenizer(texts, add_special_tokens=False, **options)
     ids = model.generate(**both, max_new_tokens=40, do_sample=False)
-    written = processor.batch_decode(
-        ids[:, both["input_ids"].shape[1] :], skip_special_tokens=True
-    )
+    ids = ids[:, both["input_ids"].shape[1] :]
+    written = processor.batch_decode(ids, skip_special_tokens=True)
+    found[moved] = only_first & set(written[1].split())
     print(f"{moved:2} moved:", *written, sep="\n    ")
+assert len(found[20]) > len(found[0]) == 0, "the page: an end becomes a beginning"
 
 # %%
 # No error, and the end of the first clip has become the beginning of the second.

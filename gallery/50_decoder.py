@@ -25,33 +25,30 @@ import torch
 import asrscope
 from asrscope import plots
 from asrscope.inside.forcing import force
-from asrscope.recognition.metrics import total_errors, word_errors
+from asrscope.recognition.metrics import (
+    paired_difference,
+    total_errors,
+    word_errors,
+)
 
 model, processor = asrscope.load()
 samples = asrscope.load_samples()
 sample = samples[0]
-trace = asrscope.trace(
-    model,
-    processor,
-    sample.path,
-    name=sample.name,
-    reference=sample.text,
-    reference_words=sample.words,
-)
+known = {"reference": sample.text, "reference_words": sample.words}
+trace = asrscope.trace(model, processor, sample.path, name=sample.name, **known)
 inputs = processor(audio=trace.waveform)
 with torch.no_grad():
     probabilities = model(**inputs).logits[0, -1].softmax(dim=-1)  # (vocabulary,)
 best = probabilities.topk(5)
 for probability, index in zip(best.values, best.indices, strict=True):
     print(f"{probability:8.4f}  {processor.tokenizer.decode(index)!r}")
-print(
-    f"these {len(best.values)} of {probabilities.numel()} tokens hold"
-    f" {best.values.sum():.2%} in all"
-)
+print(f"these 5 of {probabilities.numel()} tokens hold {best.values.sum():.2%} in all")
+assert best.values[0] > 0.9, "the page says that the first word is certain"
 plots.player(trace)
 
 # %%
-# Greedy decoding takes the first line, appends it to the prompt, and asks again.
+# It is certain, as far as a probability can tell. Greedy decoding takes the first line,
+# appends it to the prompt, and asks again.
 #
 # Token by token
 # --------------
@@ -61,12 +58,9 @@ plots.player(trace)
 plots.show(plots.decoder_tokens(trace))
 for token in sorted(trace.tokens, key=lambda token: token.probability)[:4]:
     others = ", ".join(
-        f"{text!r} {probability:.3f}" for text, probability in token.runners_up[:3]
+        f"{text!r} {chance:.3f}" for text, chance in token.runners_up[:3]
     )
-    print(
-        f"{token.probability:.3f} for {token.text!r}, at token"
-        f" {trace.tokens.index(token)}; else {others}"
-    )
+    print(f"{token.probability:.3f} for {token.text!r}; else {others}")
 print(f"end of text: {trace.eos_probability or 0.0:.3f}")
 
 # %%
@@ -77,106 +71,77 @@ print(f"end of text: {trace.eos_probability or 0.0:.3f}")
 # tokens printed below?
 
 counts, layer = {}, model.language_model.model.layers[0]
-for cached in (True, False):
-    passed = []
+options = {"do_sample": False, "max_new_tokens": len(trace.tokens) + 1}
+for label, cached in (("with cache", True), ("without cache", False)):
+    passed = counts[label] = []
     handle = layer.register_forward_pre_hook(
         lambda _, given, passed=passed: passed.append(given[0].shape[1])
     )
-    ids = model.generate(
-        **inputs,
-        do_sample=False,
-        use_cache=cached,
-        max_new_tokens=len(trace.tokens) + 1,
-    )
+    ids = model.generate(**inputs, **options, use_cache=cached)
     handle.remove()
-    counts[cached] = passed
 prompt = inputs["input_ids"].shape[1]
-print(
-    f"{prompt} positions of prompt, {ids.shape[1] - prompt} tokens written; positions"
-    " that passed through:"
-)
-print(f"with cache {sum(counts[True])}, without {sum(counts[False])}")
-cost = plots.chart(
-    "decoder_cache",
-    "Positions read in each step",
-    description=(
-        f"With cache {sum(counts[True])} in all, most of them first; without,"
-        f" {sum(counts[False])}."
-    ),
-    x_label="step",
-    y_label="positions",
-)
-for n, color, label in (
-    (counts[False], "#d9822b", "without cache"),
-    (counts[True], "#3b82c4", "with cache"),
-):
-    cost.step(
-        np.arange(len(n)),
-        n,
-        mode="center",
-        color=color,
-        line_width=2,
-        legend_label=label,
-    )
-plots.legend(cost, "below")
-plots.show(cost)
+print(f"{prompt} positions of prompt, {ids.shape[1] - prompt} tokens written", end="; ")
+told = ", ".join(f"{label} {sum(passed)}" for label, passed in counts.items())
+print("positions that passed through:", told)
+new = len(counts["with cache"]) - 1
+assert sum(counts["with cache"]) == prompt + new, "the page says: each of them once"
+told = {"description": f"In all: {told}.", "x_label": "step", "y_label": "positions"}
+cost = plots.chart("decoder_cache", "Positions read in each step", **told)
+steps = {label: (np.arange(len(read)), read) for label, read in counts.items()}
+plots.show(plots.draw(cost, steps, kinds=("steps",)))
 
 # %%
-# What a position leaves behind are its keys and values, one pair a layer. They never
-# change, since no position looks ahead, and so they are kept. **Predict:** which of
-# these numbers grows while it writes?
+# With a cache each position passes once. What a position leaves behind are its keys and
+# values, one pair a layer. They never change, since no position looks ahead, and so
+# they are kept. **Predict:** which of these numbers grows while it writes?
 
 with torch.no_grad():
     cache = model(**inputs, use_cache=True).past_key_values
-keys = cache.layers[0].keys
-print(
-    f"keys of one of {len(cache.layers)} layers: (clips, heads, positions, width)"
-    f" {tuple(keys.shape)}"
-)
-print(
-    f"keys and values of all layers: {2 * len(cache.layers) * keys.numel() // prompt}"
-    " numbers a position"
-)
+keys, depth = cache.layers[0].keys, len(cache.layers)
+print(f"keys of one of {depth} layers: {tuple(keys.shape)}")
+print("    that is: clips, heads, positions, width")
+print(f"of all layers, and values: {2 * depth * keys.numel() // prompt} a position")
+assert keys.shape[2] == prompt, "the page says that it grows with the positions"
 
 # %%
+# The positions: one more with each token.
+#
 # Looking further ahead
 # ---------------------
 # Greedy takes the best token and never returns. A beam search follows several texts and
 # keeps those that are most probable as a whole. **Predict:** does it find a more
 # probable text? A *better* one?
 
+sums = {}
 for beams in (1, 2, 4, 8):
     result = asrscope.trace(model, processor, trace.waveform, num_beams=beams)
-    forced = force(
-        model, processor, trace.waveform, [token.id for token in result.tokens]
-    )
+    ids = [token.id for token in result.tokens]
+    forced = force(model, processor, trace.waveform, ids)
     logs = np.log([*forced.token_probabilities, forced.eos_probability])
-    print(
-        f"{beams} beams, log-probability {logs.sum():7.2f}, {logs.mean():.2f} a token:"
-        f" {result.text}"
-    )
+    sums[beams] = logs.sum()
+    print(f"{beams} beams, log-probability {sums[beams]:.2f}: {result.text}")
 print("spoken:", sample.text)
+assert min(sums.values()) > sums[1] - 0.01, "the page says: never less probable"
 
 errors, right, wrong = {1: [], 4: []}, [], []
 for clip in samples:
     for beams, counted in errors.items():
-        result = asrscope.trace(
-            model, processor, clip.path, num_beams=beams, reference_words=clip.words
-        )
+        options = {"num_beams": beams, "reference_words": clip.words}
+        result = asrscope.trace(model, processor, clip.path, **options)
         counted.append(word_errors(clip.text, result.text))
-        if beams == 1:
-            for word in result.words:
-                (right if word.start is not None else wrong).append(word.probability)
+        for word in result.words if beams == 1 else ():
+            (wrong if word.start is None else right).append(word.probability)
 for beams, counted in errors.items():
-    together = total_errors(counted)
-    print(
-        f"{beams} beams, {len(samples)} clips: {together.rate:.1%} of {together.words}"
-        " words wrong"
-    )
+    both = total_errors(counted)
+    print(f"{beams} beams, all clips: {both.rate:.1%} of {both.words} words wrong")
+_, low, high = paired_difference(*errors.values())
+print(f"the difference: {low:+.1%} to {high:+.1%}")
+assert low <= 0 <= high, "the page says that these clips do not tell"
 
 # %%
-# More probable is what the search is after. Whether it is more often right, the last
-# lines say, on few clips.
+# The search finds texts that are no less probable. Whether they are more often right,
+# these few clips do not tell: the interval of the difference, over the same clips drawn
+# again and again, holds zero.
 #
 # From tokens to words
 # --------------------
@@ -189,33 +154,26 @@ plots.show(plots.decoder_words(trace))
 # %%
 # The same for all clips:
 
-bins = np.linspace(0, 1, 11)
-parts = [np.histogram(values, bins)[0] for values in (right, wrong)]
-groups = plots.chart(
-    "decoder_confidence",
-    "Probability of written words",
-    description=(
-        f"Words by tenths of probability. As spoken: {parts[0]}. Not as spoken:"
-        f" {parts[1]}."
-    ),
-    x_label="probability",
-    y_label="words",
-)
-for count, color, label in zip(
-    parts, ("#3b82c4", "#d9822b"), ("as spoken", "not as spoken"), strict=True
-):
-    groups.step(
-        bins,
-        [*count, count[-1]],
-        mode="after",
-        color=color,
-        line_width=2,
-        legend_label=label,
-    )
-plots.legend(groups, "below")
-plots.show(groups)
+bins, counts, words = np.linspace(0, 1, 11), {}, {"as spoken": right}
+words["not as spoken"] = wrong
+for label, values in words.items():
+    count = np.histogram(values, bins)[0]
+    counts[label] = (bins, [*count, count[-1]])
+told = "; ".join(f"{label}: {count[:-1]}" for label, (_, count) in counts.items())
+told = {"description": f"Words by tenths of probability. {told}."}
+axes = {"x_label": "probability", "y_label": "words"}
+groups = plots.chart("decoder_confidence", "Probability of words", **told, **axes)
+plots.show(plots.draw(groups, counts, kinds=("steps",)))
+middle = {label: np.median(values) for label, values in words.items()}
+print("median:", ", ".join(f"{label} {value:.2f}" for label, value in middle.items()))
+sure = sum(probability > 0.9 for probability in wrong)
+print(f"{sure} of {len(wrong)} words that are not as spoken have more than 0.9")
+assert middle["as spoken"] > middle["not as spoken"], "the page says: on the whole"
+assert sure, "the page says that some are wrong and sure"
 
 # %%
+# On the whole they are. But some words that nobody spoke are as good as certain.
+#
 # Summary
 # -------
 # Each token comes with a probability and runners-up. They show where the model

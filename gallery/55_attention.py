@@ -31,14 +31,8 @@ model, processor = asrscope.load("tiny")
 control, _ = asrscope.load("tiny", random_projector=True)
 networks = {"trained": model, "random": control}
 sample = asrscope.load_samples()[0]
-trace = asrscope.trace(
-    model,
-    processor,
-    sample.path,
-    name=sample.name,
-    reference=sample.text,
-    reference_words=sample.words,
-)
+known = {"reference": sample.text, "reference_words": sample.words}
+trace = asrscope.trace(model, processor, sample.path, name=sample.name, **known)
 seconds = trace.seconds_per_audio_token
 ids = [token.id for token in trace.tokens]
 attentions = {
@@ -46,10 +40,7 @@ attentions = {
     for label, network in networks.items()
 }
 layers, heads, tokens, positions = attentions["trained"].weights.shape
-print(
-    f"{layers} layers x {heads} heads x {tokens} written tokens x {positions} prompt"
-    " positions"
-)
+print(f"{layers} layers x {heads} heads x {tokens} tokens x {positions} positions")
 plots.player(trace)
 
 # %%
@@ -84,23 +75,17 @@ shared = {
 }
 by_head = {label: attention.of_words(spoken) for label, attention in attentions.items()}
 averages = {label: attention.mean(axis=(0, 1)) for label, attention in by_head.items()}
-maps = {}
+maps, shared["limits"] = {}, (0.0, float(averages["trained"].max()))
 for label, average in averages.items():
-    shares, title = (
-        share_inside(average, inside),
-        f"Mean of all heads, {label} projector",
-    )
+    shares = share_inside(average, inside)
     finding = f"{shares.mean():.1%} within the word; spread evenly: {inside.mean():.1%}"
     each = ", ".join(map("{} {:.0%}".format, names, shares))
-    text = {
-        "title": title,
-        "subtitles": [finding],
-        "description": f"{title}: {finding}. By word: {each}.",
+    text = {"title": f"Mean of all heads, {label} projector", "subtitles": [finding]}
+    text |= {
+        "name": f"attention_{label}",
+        "description": f"{finding}. By word: {each}.",
     }
-    limits = (0.0, float(averages["trained"].max()))
-    maps[label] = plots.time_map(
-        trace, average, name=f"attention_{label}", limits=limits, **text, **shared
-    )
+    maps[label] = plots.time_map(trace, average, **text, **shared)
 plots.show(maps["trained"])
 plots.show(maps["random"])
 
@@ -114,25 +99,18 @@ plots.show(maps["random"])
 # hears nothing. The *random projector* leaves the same decoder with nothing it can
 # read. **Predict:** which layers listen, the first or the last?
 
-scores = {
-    "trained": [],
-    "random": [],
-    "evenly spread": [],
-    "clockwork": [],
-}  # one entry a clip
+# One entry a clip.
+scores = {"trained": [], "random": [], "evenly spread": [], "clockwork": []}
 for clip in asrscope.load_samples():
     written = asrscope.trace(model, processor, clip.path, reference_words=clip.words)
     rows = [row for row, word in enumerate(written.words) if word.start is not None]
     heard = [written.words[row] for row in rows]
     times = [(word.text, word.start, word.end) for word in heard]
     mask = word_mask(times, len(written.audio_embeds), seconds)
+    ids = [token.id for token in written.tokens]
     for label, network in networks.items():
-        attention = attend(
-            network, processor, written.waveform, [token.id for token in written.tokens]
-        )
-        scores[label].append(
-            share_inside(attention.of_words(heard), mask).mean(axis=-1)
-        )
+        looks = attend(network, processor, written.waveform, ids).of_words(heard)
+        scores[label].append(share_inside(looks, mask).mean(axis=-1))
     order = clockwork(len(written.words), mask.shape[1])[rows]
     scores["clockwork"].append(share_inside(order, mask).mean())
     scores["evenly spread"].append(mask.mean())
@@ -140,42 +118,21 @@ for clip in asrscope.load_samples():
 means = {label: np.mean(values, axis=0) for label, values in scores.items()}
 findings = [f"{label} {mean.max():.2f}" for label, mean in means.items()]
 print(
-    "share within the word, of the best head or of the control:",
-    *findings,
-    sep="\n    ",
+    "share within the word, of the best head or the control:", *findings, sep="\n    "
 )
-dots = plots.chart(
-    "attention_heads",
-    "Attention within the word, head by head",
-    description=(
-        f"{heads} heads in each of {layers} layers, trained and random. Best:"
-        f" {', '.join(findings)}."
-    ),
-    x_label="share of the word's attention on the sound",
-    y_label="layer",
-    height=60 + 45 * layers,
-)
-numbers = np.repeat(np.arange(1, layers + 1), heads)
-for label, color in (("trained", "#3b82c4"), ("random", "#d9822b")):
-    marker, by = ("circle", -0.1) if label == "trained" else ("diamond", 0.1)
-    look = {
-        "marker": marker,
-        "color": color,
-        "size": 10,
-        "legend_label": f"{label} projector",
-    }
-    dots.scatter(means[label].ravel(), numbers + by, **look)
-for label, dash in (("evenly spread", "solid"), ("clockwork", "dashed")):
-    look = {
-        "color": "#8c8c8c",
-        "line_width": 2,
-        "line_dash": dash,
-        "legend_label": label,
-    }
-    dots.line([means[label]] * 2, [0.5, layers + 0.5], **look)
+axes = {"x_label": "share of the word's attention on the sound", "y_label": "layer"}
+axes["description"] = f"{heads} heads in each layer. Best: {', '.join(findings)}."
+title, axes["height"] = "Attention within the word, head by head", 60 + 45 * layers
+dots, numbers = plots.chart("attention_heads", title, **axes), np.arange(1, layers + 1)
+points = {
+    label: (means[label].ravel(), np.repeat(numbers, heads) + aside)
+    for label, aside in (("trained", -0.1), ("random", 0.1))
+}
+for label in ("evenly spread", "clockwork"):
+    points[label] = [means[label]] * 2, [0.5, layers + 0.5]
+plots.draw(dots, points, kinds=("dots", "dots", "line", "line"))
 dots.x_range.start, dots.x_range.end, dots.y_range.flipped = 0, 1, True
-dots.yaxis.ticker = FixedTicker(ticks=list(range(1, layers + 1)))
-plots.legend(dots, "below")
+dots.yaxis.ticker = FixedTicker(ticks=numbers.tolist())
 plots.show(dots)
 
 # %%
@@ -185,23 +142,18 @@ plots.show(dots)
 # clips, and looked at on the first. **Predict:** where will it stray from the words, to
 # what comes before, or after?
 
-layer, head = np.unravel_index(
-    np.mean(scores["trained"][1:], axis=0).argmax(), (layers, heads)
-)
+others = np.mean(scores["trained"][1:], axis=0)
+layer, head = np.unravel_index(others.argmax(), others.shape)
 one = by_head["trained"][layer, head]
 middles = (inside * np.arange(inside.shape[1])).sum(axis=1) / inside.sum(axis=1)
 late = float(np.mean(one @ np.arange(one.shape[1]) - middles)) * seconds * 1000
 shares = share_inside(one, inside)
-finding = (
-    f"{shares.mean():.0%} within the word; on average {late:+.0f} ms from its middle"
-)
+finding = f"{shares.mean():.0%} within the word; {late:+.0f} ms from its middle"
+each = ", ".join(map("{} {:.0%}".format, names, shares))
 text = {"title": f"Layer {layer + 1}, head {head + 1}", "subtitles": [finding]}
-text["description"] = (
-    f"One head: {finding}. By word:"
-    f" {', '.join(map('{} {:.0%}'.format, names, shares))}."
-)
-best = plots.time_map(trace, one, name="attention_best", **text, **shared)
-plots.show(best)
+text |= {"name": "attention_best", "description": f"{finding}. By word: {each}."}
+shared["limits"] = None
+plots.show(plots.time_map(trace, one, **text, **shared))
 top = {label: float(mean.max()) for label, mean in means.items()}
 assert top["trained"] > 1.5 * top["clockwork"], "the page says: more than the order"
 assert top["trained"] > 1.5 * top["random"], "the page says: from the audio tokens"

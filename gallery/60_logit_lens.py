@@ -32,14 +32,8 @@ model, processor = asrscope.load("tiny")
 control, _ = asrscope.load("tiny", random_projector=True)
 networks = {"trained": model, "random": control}
 sample = asrscope.load_samples()[0]
-trace = asrscope.trace(
-    model,
-    processor,
-    sample.path,
-    name=sample.name,
-    reference=sample.text,
-    reference_words=sample.words,
-)
+known = {"reference": sample.text, "reference_words": sample.words}
+trace = asrscope.trace(model, processor, sample.path, name=sample.name, **known)
 ids = [token.id for token in trace.tokens]
 lenses = {
     label: logit_lens(network, processor, trace.waveform, ids)
@@ -48,10 +42,8 @@ lenses = {
 lens = lenses["trained"]
 layers, positions = lens.entropy.shape
 rows = ["input", *(f"layer {layer}" for layer in range(1, layers))]
-print(
-    f"{positions} positions, seen {layers} times: as the decoder reads them, and after"
-    " each of its layers"
-)
+print(f"{positions} positions, seen {layers} times: as they are read, and after")
+print("each of the decoder's layers")
 plots.player(trace)
 
 # %%
@@ -64,33 +56,15 @@ plots.player(trace)
 # only at the end?
 
 places = np.arange(positions - len(ids) - 1, positions - 1)
-tops = [
-    [lens.top_texts[layer][place][0] for layer in range(layers)] for place in places
-]
-said = [
-    f"{token.text!r}: {', '.join(top)}"
-    for token, top in zip(trace.tokens, tops, strict=True)
-]
-grid = plots.token_grid(
-    *(
-        tops,
-        lens.top_probabilities[:, places, 0].T,
-        [token.text.strip() for token in trace.tokens],
-        rows,
-    ),
-    name="lens_written",
-    title="The most probable next token, by layer",
-    subtitles=[
-        "one row for each token written",
-        "yellow: probability near 1 · dark blue: near 0",
-    ],
-    description=(
-        f"For each token written, what comes first, layer by layer: {'; '.join(said)}."
-    ),
-    corner=("written", "after"),
-    clip=(trace, plots.token_times(trace)),
-)
-plots.show(grid)
+tops = [[texts[place][0] for texts in lens.top_texts] for place in places]
+names = [token.text.strip() for token in trace.tokens]
+said = [f"{name}: {', '.join(top)}" for name, top in zip(names, tops, strict=True)]
+words = {"name": "lens_written", "title": "The most probable next token, by layer"}
+words["description"] = f"What comes first, layer by layer: {'; '.join(said)}."
+words["subtitles"] = ["yellow: probability near 1 · dark blue: near 0"]
+look = {"corner": ("written", "after"), "clip": (trace, plots.token_times(trace))}
+chances = lens.top_probabilities[:, places, 0].T
+plots.show(plots.token_grid(tops, chances, names, rows, **words, **look))
 
 # %%
 # **Predict:** with a random projector and the same transcript, how far does it come
@@ -99,10 +73,8 @@ plots.show(grid)
 for label, result in lenses.items():
     logs = result.of_transcript[:, places, np.arange(len(ids))].mean(axis=1)
     first = (result.top_ids[:, places, 0] == ids).mean(axis=1)
-    line = [
-        f"{row} {log:.1f} ({share:.0%})"
-        for row, log, share in zip(rows, logs, first, strict=True)
-    ]
+    each = zip(rows, logs, first, strict=True)
+    line = [f"{row} {log:.1f} ({share:.0%})" for row, log, share in each]
     print(f"{label}:", *line, sep="\n    ")
 
 # %%
@@ -118,17 +90,10 @@ for label, result in lenses.items():
 
 heard = np.flatnonzero(lens.is_audio)
 for row, texts in zip(rows, lens.top_texts, strict=True):
-    firsts = [
-        texts[place][0].replace("<|im_end|>", "#").strip(" ") or "_" for place in heard
-    ]
-    line = " ".join(
-        first if first.isascii() and first.isprintable() else "·" for first in firsts
-    )
-    print(
-        f"{row}:",
-        textwrap.fill(line, width=76, initial_indent="    ", subsequent_indent="    "),
-        sep="\n",
-    )
+    firsts = [texts[at][0].replace("<|im_end|>", "#").strip(" ") or "_" for at in heard]
+    plain = [first.isascii() and first.isprintable() for first in firsts]
+    line = " ".join(np.where(plain, firsts, "·"))
+    print(f"{row}:", *textwrap.wrap(line, width=76), sep="\n    ")
 
 # %%
 # As a picture, with the runners-up in the hover, and below it the same with the random
@@ -137,20 +102,13 @@ for row, texts in zip(rows, lens.top_texts, strict=True):
 maps = {}
 for label, result in lenses.items():
     bits = ", ".join(f"{value:.1f}" for value in result.entropy[:, heard].mean(axis=1))
-    maps[label] = plots.time_map(
-        *(trace, result.top_probabilities[:, heard, 0], rows),
-        name=f"lens_{label}",
-        title=f"Lens at the audio tokens, {label} projector",
-        value="probability of what comes first",
-        description=(
-            f"Lens at the audio tokens, {label} projector. Entropy by layer, in bits:"
-            f" {bits}."
-        ),
-        limits=(0.0, 1.0),
-        texts=[
-            [", ".join(texts[place]) for place in heard] for texts in result.top_texts
-        ],
-    )
+    title = f"Lens at the audio tokens, {label} projector"
+    words = {"name": f"lens_{label}", "title": title}
+    words["description"] = f"{title}. Entropy by layer, in bits: {bits}."
+    look = {"value": "probability of what comes first", "limits": (0.0, 1.0)}
+    look["texts"] = [[", ".join(row[at]) for at in heard] for row in result.top_texts]
+    chances = result.top_probabilities[:, heard, 0]
+    maps[label] = plots.time_map(trace, chances, rows, **words, **look)
 plots.show(maps["trained"])
 plots.show(maps["random"])
 
@@ -168,61 +126,33 @@ for clip in asrscope.load_samples():
     written = asrscope.trace(model, processor, clip.path, reference_words=clip.words)
     words = [word for word in written.words if word.start is not None]
     times = [(word.text, word.start, word.end) for word in words]
-    inside = word_mask(
-        times, len(written.audio_embeds), written.seconds_per_audio_token
-    )
+    seconds, ids = written.seconds_per_audio_token, [each.id for each in written.tokens]
+    inside = word_mask(times, len(written.audio_embeds), seconds)
     for label, network in networks.items():
-        result = logit_lens(
-            network, processor, written.waveform, [token.id for token in written.tokens]
-        )
+        result = logit_lens(network, processor, written.waveform, ids)
         shares[label].append(more_within(result, words, inside))
         if label == "trained":
-            first = inside.argmax(axis=1)[:, None]
+            first = np.maximum(inside.argmax(axis=1), 1)[:, None]
             place = np.arange(inside.shape[1])
-            just_before = (place < np.maximum(first, 1)) & (
-                place >= np.maximum(first, 1) - 3
-            )
+            just_before = (first - 3 <= place) & (place < first)
             before.append(more_within(result, words, just_before))
 
-means, findings = {}, []
+lines, findings, after = {}, [], np.arange(layers)
 for label, values in shares.items():
     together = np.concatenate(values, axis=1)
-    means[label], error = (
-        together.mean(axis=1),
-        together.std(axis=1).max() / together.shape[1] ** 0.5,
-    )
-    findings.append(
-        f"{label}: {', '.join(f'{mean:.2f}' for mean in means[label])} (each"
-        f" ±{error:.2f})"
-    )
+    mean = together.mean(axis=1)
+    error = together.std(axis=1).max() / together.shape[1] ** 0.5
+    lines[f"{label} projector"] = (after, mean)
+    told = ", ".join(f"{each:.2f}" for each in mean)
+    findings.append(f"{label}: {told} (each ±{error:.2f})")
 print(*findings, sep="\n")
-lines = plots.chart(
-    "lens_words",
-    "Pieces of the spoken word, within it and outside",
-    description=(
-        "How often a piece is more probable within its word, by layer."
-        f" {'; '.join(findings)}."
-    ),
-    x_label="after layer (0: the input)",
-    y_label="more probable within",
-)
-for label, marker, color in (
-    ("trained", "circle", "#3b82c4"),
-    ("random", "diamond", "#d9822b"),
-):
-    look = {"color": color, "legend_label": f"{label} projector"}
-    lines.line(np.arange(layers), means[label], line_width=2, **look)
-    lines.scatter(np.arange(layers), means[label], size=9, marker=marker, **look)
-lines.line(
-    [0, layers - 1],
-    [0.5, 0.5],
-    color="#8c8c8c",
-    line_dash="dashed",
-    legend_label="chance",
-)
-lines.xaxis.ticker, lines.y_range.start, lines.y_range.end = list(range(layers)), 0, 1
-plots.legend(lines, "below")
-plots.show(lines)
+lines["chance"] = (after, np.full(layers, 0.5))
+title = "Pieces of the spoken word, within it and outside"
+axes = {"x_label": "after layer (0: the input)", "y_label": "more probable within"}
+axes["description"] = f"How often, by layer. {'; '.join(findings)}."
+chart = plots.draw(plots.chart("lens_words", title, **axes), lines)
+chart.xaxis.ticker, chart.y_range.start, chart.y_range.end = after.tolist(), 0, 1
+plots.show(chart)
 
 # %%
 # The trained line does not lie on one half but below it: within its own sound a word is

@@ -29,14 +29,8 @@ from asrscope.recognition.evaluate import Noise, add_noise
 
 model, processor = asrscope.load("tiny")
 sample = asrscope.load_samples()[0]
-trace = asrscope.trace(
-    model,
-    processor,
-    sample.path,
-    name=sample.name,
-    reference=sample.text,
-    reference_words=sample.words,
-)
+known = {"reference": sample.text, "reference_words": sample.words}
+trace = asrscope.trace(model, processor, sample.path, name=sample.name, **known)
 sound, words = trace.waveform, trace.words
 spoken = [word for word in words if word.start is not None]
 word = max(spoken, key=lambda word: word.end - word.start)
@@ -44,10 +38,8 @@ clips = {
     "as it is": sound,
     "masked": mask_span(sound, word.start, word.end),
     "cut": cut(sound, word.start, word.end),
-    **{
-        f"{snr:g} dB": add_noise(sound, Noise("white", snr), sample.name)
-        for snr in (10.0, 0.0)
-    },
+    "10 dB": add_noise(sound, Noise("white", 10.0), sample.name),
+    "0 dB": add_noise(sound, Noise("white", 0.0), sample.name),
     "later": shift(sound, 0.5),
 }
 traces = {
@@ -90,31 +82,23 @@ stages = {
     "encoder": (SECONDS_PER_POSITION, lambda trace: trace.encoder_hidden_states),
     "projector": (trace.seconds_per_audio_token, lambda trace: trace.audio_embeds),
 }
-lines, findings = {}, []
+lines, outer = {}, {}
 for label, (step, read) in stages.items():
     difference = np.linalg.norm(read(traces["masked"]) - read(trace), axis=1)
     time = (np.arange(difference.size) + 0.5) * step
     outside = (time < word.start) | (time > word.end)
     lines[label] = time, difference / np.median(np.linalg.norm(read(trace), axis=1))
-    findings.append(
-        f"{label}: {difference[outside].sum() / difference.sum():.0%} of the change"
-        " lies outside"
-    )
-print(*findings, sep="\n")
-reach = plots.time_chart(
-    *(trace, "what_if_reach", f"What changes when {word.text!r} is silent"),
-    description=(
-        f"Silence from {word.start:.2f} to {word.end:.2f} s. {'; '.join(findings)}."
-    ),
-    y_label="change (vector lengths)",
-    height=240,
-)
-for (label, (x, y)), color in zip(
-    lines.items(), ("#7b8794", "#d9822b", "#3b82c4"), strict=True
-):
-    reach.line(x, y, color=color, line_width=2, legend_label=label)
-plots.legend(reach, "below", columns=3)
-plots.show(reach)
+    outer[label] = difference[outside].sum() / difference.sum()
+told = [
+    f"{label}: {share:.0%} of the change lies outside" for label, share in outer.items()
+]
+print(*told, sep="\n")
+title = f"What changes when {word.text!r} is silent"
+words_of = {"y_label": "change (vector lengths)", "description": "; ".join(told)}
+reach = plots.time_chart(trace, "what_if_reach", title, **words_of, height=240)
+plots.show(plots.draw(reach, lines))
+mel, encoded, _ = outer.values()
+assert encoded > 2 * mel, "the page says that the encoder spreads it"
 
 # %%
 # The spectrogram changes where the sound does, give or take a window and a floor that
@@ -128,29 +112,16 @@ plots.show(reach)
 
 ids = [token.id for token in trace.tokens]
 forced = [force(model, processor, clip, ids) for clip in clips.values()]
-table = np.exp(
-    [word_log_probabilities(each, words) for each in forced]
-).T  # (words, clips)
+# Shape (words, clips).
+table = np.exp([word_log_probabilities(each, words) for each in forced]).T
+shown = [[f"{chance:.2f}" for chance in row] for row in table]
 names = [word.text for word in words]
-said = [
-    f"{label}: {', '.join(map('{:.2f}'.format, row))}"
-    for label, row in zip(clips, table.T, strict=True)
-]
-grid = plots.token_grid(
-    *(
-        [[f"{chance:.2f}" for chance in row] for row in table],
-        table,
-        names,
-        list(clips),
-    ),
-    name="what_if_words",
-    title="Probability of each word of the transcript",
-    subtitles=[f"masked and cut: {word.text!r} · dB: speech over noise"],
-    description=f"The words {', '.join(names)}. {'; '.join(said)}.",
-    corner=("word", "clip"),
-    clip=(trace, plots.word_times(trace)),
-)
-plots.show(grid)
+told = [f"{name}: {', '.join(row)}" for name, row in zip(names, shown, strict=True)]
+look = {"name": "what_if_words", "description": f"{'; '.join(told)}."}
+look["title"] = "Probability of each word of the transcript"
+look["subtitles"] = [f"masked and cut: {word.text!r} · dB: speech over noise"]
+look |= {"corner": ("word", "clip"), "clip": (trace, plots.word_times(trace))}
+plots.show(plots.token_grid(shown, table, names, list(clips), **look))
 
 # %%
 # And this is what the decoder writes by itself:
@@ -166,22 +137,15 @@ for label, result in traces.items():
 # relative to that of the unchanged clip. **Predict:** will only the diagonal be dark?
 
 control, _ = asrscope.load("tiny", random_projector=True)
-masked_clips, logs = (
-    [sound, *(mask_span(sound, word.start, word.end) for word in spoken)],
-    {},
-)
+masked_clips = [sound, *(mask_span(sound, word.start, word.end) for word in spoken)]
+logs = {}
 for label, network in (("trained", model), ("random", control)):
     forced = [force(network, processor, clip, ids) for clip in masked_clips]
     sums = np.array([word_log_probabilities(each, words) for each in forced])
     logs[label] = sums[1:] - sums[0]  # (masked words, words)
-place = (
-    np.arange(len(words)) - np.array([words.index(word) for word in spoken])[:, None]
-)
-where = {
-    "the word": place == 0,
-    "words before it": place < 0,
-    "words after it": place > 0,
-}
+own = np.array([words.index(word) for word in spoken])
+place = np.arange(len(words)) - own[:, None]
+where = {"the word": place == 0, "words before": place < 0, "words after": place > 0}
 for label, change in logs.items():
     means = [f"{name} {change[chosen].mean():+.2f}" for name, chosen in where.items()]
     print(f"{label} projector, mean change of log-probability:", *means, sep="\n    ")
@@ -190,27 +154,17 @@ assert own < -5, "the page says that a word needs its own sound"
 assert abs(early) < 0.2 < -late < -own, "the page says: not before it, some after it"
 assert np.abs(logs["random"]).mean() < 0.5, "the page says that nothing was understood"
 
-ratios = np.exp(logs["trained"])
-least = [
-    f"{word.text} masked: least {names[row.argmin()]}"
-    for word, row in zip(spoken, ratios, strict=True)
-]
+ratios, rows = np.exp(logs["trained"]), [word.text for word in spoken]
 shown = [[f"{ratio:.1f}" for ratio in row] for row in ratios]
-matrix = plots.token_grid(
-    *(shown, ratios.clip(0, 1), [word.text for word in spoken], names),
-    name="what_if_each",
-    title="Each word, while another is masked",
-    subtitles=[
-        "rows: the word that is masked · columns: the words",
-        "1: as probable as before · 0: lost",
-    ],
-    description=(
-        "Words by their probability relative to the unchanged clip."
-        f" {'; '.join(least)}."
-    ),
-    corner=("masked", "word"),
-    clip=(trace, [(word.start, word.end) for word in spoken]),
-)
+least = [
+    f"{row} masked: {names[k]}" for row, k in zip(rows, ratios.argmin(1), strict=True)
+]
+look = {"name": "what_if_each", "title": "Each word, while another is masked"}
+look["description"] = f"The word that loses most. {'; '.join(least)}."
+look["subtitles"] = ["rows: masked · columns: the words · 1: as before · 0: lost"]
+look |= {"corner": ("masked", "word")}
+look["clip"] = (trace, [(word.start, word.end) for word in spoken])
+matrix = plots.token_grid(shown, ratios.clip(0, 1), rows, names, **look)
 matrix.xaxis.major_label_orientation, matrix.height = 1.0, matrix.height + 40
 plots.show(matrix)
 

@@ -30,7 +30,11 @@ from safetensors.torch import load_file
 import asrscope
 from asrscope import plots
 from asrscope.provenance import PARTS, describe_weights
-from asrscope.recognition.metrics import bootstrap_interval, total_errors
+from asrscope.recognition.metrics import (
+    bootstrap_interval,
+    paired_difference,
+    total_errors,
+)
 from asrscope.training.encodings import cache_encodings, load_encodings
 from asrscope.training.projector import make_projector, recipe_for, train_projector
 from asrscope_recipe.lesson import load_lesson
@@ -40,21 +44,15 @@ torch.set_num_threads(1)  # so that every run on one machine gives the same numb
 model, processor = asrscope.load("tiny")
 lesson = load_lesson(n_mels=model.config.audio_config.num_mel_bins)
 for name, clips in lesson.items():
-    print(
-        f"{name}: {len(clips.texts)} clips, {clips.seconds / 60:.1f} min. First:"
-        f" {clips.texts[0]!r}"
-    )
-print(
-    "sentences in both:"
-    f" {len(set(lesson['train'].texts) & set(lesson['held-out'].texts))}"
-)
+    print(f"{name}: {len(clips.texts)} clips, {clips.seconds / 60:.1f} min", end=". ")
+    print(f"First: {clips.texts[0]!r}")
+both = set(lesson["train"].texts) & set(lesson["held-out"].texts)
+print(f"sentences in both: {len(both)}")
+assert not both, "the page says that the sentences are others"
 
 sample = asrscope.load_samples()[0]
-plots.player(
-    asrscope.trace(
-        model, processor, sample.path, name=sample.name, reference_words=sample.words
-    )
-)
+known = {"name": sample.name, "reference_words": sample.words}
+plots.player(asrscope.trace(model, processor, sample.path, **known))
 
 # %%
 # This is the clip that we shall follow; it is in neither set.
@@ -100,20 +98,20 @@ words = f"{len(losses)} steps, {heard[-1]} clips heard, each about {each:.1f} ti
 smooth = np.convolve(losses, np.ones(9) / 9, mode="valid")
 description = f"{words}. Loss {losses[0]:.2f} at first, {smooth[-1]:.2f} at the end."
 axes = {"x_label": "step", "y_label": "loss (nats a token)"}
-curve = plots.chart(
-    "loss", "Loss of each step", description=description, subtitles=[words], **axes
-)
+axes |= {"description": description, "subtitles": [words]}
 steps = np.arange(len(losses)) + 1
-curve.line(
-    steps, losses, line_color="#8c8c8c", line_alpha=0.6, legend_label="one batch"
-)
-curve.line(
-    steps[4:-4], smooth, line_color="#3b82c4", line_width=2, legend_label="mean of nine"
-)
-plots.legend(curve)
-plots.show(curve)
+lines = {"one batch": (steps, losses), "mean of nine": (steps[4:-4], smooth)}
+curve = plots.chart("loss", "Loss of each step", **axes)
+plots.show(plots.draw(curve, lines, colors=(plots.COLORS[-1], plots.COLORS[0])))
+rises = np.mean(np.diff(losses) > 0)
+print(f"from one step to the next it rises {rises:.0%} of the time")
+assert rises > 0.25, "the page says that it does not fall evenly"
+assert smooth[-1] < smooth[0] / 2, "the page says that it falls"
 
 # %%
+# It falls, and not evenly: batches differ, so many a step brings a larger loss than the
+# one before.
+#
 # When does it start to work?
 # ---------------------------
 # Loss is what training sees. What we want are words. Each kept projector is put between
@@ -139,11 +137,11 @@ for step in kept:
     print(f"step {step:3} after {heard[step]:4} clips: WER {rates[step]}")
 fall, a, b = max((rates[a].rate - rates[b].rate, a, b) for a, b in pairwise(kept))
 print(f"the steepest fall: {100 * fall:.0f} points, from step {a} to step {b}")
-plots.show(
-    plots.rates_over(
-        {"held-out": rates}, "wer", "Errors on held-out clips", x_label="step"
-    )
-)
+title, scale = "Errors on held-out clips", {"x_label": "step"}
+plots.show(plots.rates_over({"held-out": rates}, "wer", title, **scale))
+half = int(np.argmax(smooth < (smooth[0] + smooth[-1]) / 2)) + 5
+words_left = min(step for step in kept if rates[step].rate < 0.9)
+print(f"half of the loss is gone by step {half}, a tenth of the errors by {words_left}")
 
 # %%
 # Watch the words come
@@ -164,15 +162,24 @@ plots.show(plots.step_slider(moments, "words", title, seconds_per_token=seconds)
 # Fingerprints again, and the projector of the package on the same clips, which has
 # heard far more. **Predict:** which of the three differ?
 
+changed = set()
 for part, name in PARTS.items():
     same = describe_weights(part, getattr(model, name), "").sha256 == before[part]
+    changed |= set() if same else {part}
     print(f"{part}: {'unchanged' if same else 'other weights than before'}")
-errors = count_errors(bundled, pair, held_out)
-theirs = plots.Rate(total_errors(errors).rate, bootstrap_interval(errors))
-print(f"WER of the bundled projector {theirs}, of ours {rates[kept[-1]]}")
+assert changed == {"projector"}, "the page says that only the projector is another"
+theirs = count_errors(bundled, pair, held_out)
+rate = plots.Rate(total_errors(theirs).rate, bootstrap_interval(theirs))
+print(f"WER of the bundled projector {rate}, of ours {rates[kept[-1]]}")
+_, low, high = paired_difference(theirs, errors)
+print(f"the difference: {100 * low:+.0f} to {100 * high:+.0f} points")
+assert low > 0, "the page says that the bundled one is better"
 temporary.cleanup()
 
 # %%
+# Only the projector is another one. Ours understands most words, and the package's is
+# better still.
+#
 # Summary
 # -------
 # All that was learned here is in the projector. It is quick because so little is

@@ -62,11 +62,8 @@ for warning in trace.warnings:
 # Where do the weights come from? Read this before you believe a picture.
 
 for part in trace.provenance:
-    print(
-        f"{part.part:10} {part.label:16} {part.parameters:10,} parameters  sha256"
-        f" {part.sha256[:12]}"
-    )
-    print(f"{'':10} from {part.source}")
+    print(f"{part.part:10} {part.label:16} {part.parameters:10,} parameters", end="  ")
+    print(f"sha256 {part.sha256[:12]}\n{'':10} from {part.source}")
 
 # %%
 # Every stage
@@ -122,10 +119,7 @@ passed = {
 passed["decoder"] = len(trace.prompt_ids) + len(trace.tokens)
 for part in trace.provenance:
     millions = passed[part.part] * part.parameters / 1e6
-    print(
-        f"{part.part:10} {passed[part.part]:4} positions, {millions:6.0f} million"
-        " multiplications"
-    )
+    print(f"{part.part:10} {passed[part.part]:4} positions, {millions:6.0f} million")
 
 # %%
 # How long that takes depends on the machine. This was recorded with the bundled model's

@@ -30,22 +30,15 @@ from asrscope_course import flops, sizes, systems
 
 pair, ours = sizes.full_pair(), "large pair"
 known = {key: systems.load_system(key) for key in systems.SYSTEMS}
-models = {system.name: systems.build(key) for key, system in known.items()} | {
-    ours: pair
-}
+models = {system.name: systems.build(key) for key, system in known.items()}
+labels = {system.name: system.label for system in known.values()}
+models[ours], labels[ours] = pair, "published, joined by us"
 counts = {name: systems.parameters_of(model) for name, model in models.items()}
-labels = {system.name: system.label for system in known.values()} | {
-    ours: "published, joined by us"
-}
-print(f"{'':18}{'all':>15}{'encoder':>14}{'projector':>13}{'decoder':>15}")
+parts = {"all": 15, "encoder": 14, "projector": 13, "decoder": 15}  # width of columns
+print(f"{'':18}" + "".join(f"{part:>{width}}" for part, width in parts.items()))
 for name, count in counts.items():
-    columns = "".join(
-        f"{count[part]:{15 - (part != 'all'):d},}" for part in ("all", "encoder")
-    )
-    print(
-        f"{name:18}{columns}{count['projector']:13,}{count['decoder']:15,} "
-        f" {labels[name]}"
-    )
+    columns = "".join(f"{count[part]:{width},}" for part, width in parts.items())
+    print(f"{name:18}{columns}  {labels[name]}")
 
 # %%
 # A name may count the decoder alone, as it was before it learned to hear. GLM-ASR Nano
@@ -55,17 +48,13 @@ for name, count in counts.items():
 # sources </using/systems>`.
 
 shares = {
-    name: {
-        part: 100 * count[part] / count["all"]
-        for part in ("encoder", "projector", "decoder")
-    }
+    name: {part: 100 * count[part] / count["all"] for part in parts if part != "all"}
     for name, count in counts.items()
 }
-plots.show(
-    plots.stacked_bars(
-        shares, "systems_shares", "Parts", x_label="share of parameters (%)", digits=1
-    )
-)
+look = {"x_label": "share of parameters (%)", "digits": 1}
+plots.show(plots.stacked_bars(shares, "systems_shares", "Parts", **look))
+for share in shares.values():
+    assert share["projector"] < share["encoder"] < share["decoder"], "the page says so"
 
 # %%
 # All spend most on the decoder. The projector is a thin slice, whatever its kind: look
@@ -91,17 +80,12 @@ for key, found in heard.items():
     tokens = [found[label].audio_tokens for label in at]
     heard_of = found["10 min"].seconds
     note = "" if heard_of == at["10 min"] else f"  (hears {heard_of:g} s of it)"
-    print(
-        f"{known[key].name:18}{found['clip'].positions:10}{tokens[0]:14}"
-        f"{tokens[1]:9}{tokens[2]:11}{note}"
-    )
+    columns = f"{found['clip'].positions:10}{tokens[0]:14}{tokens[1]:9}{tokens[2]:11}"
+    print(f"{known[key].name:18}{columns}{note}")
 window = sizes.lengths(clip, pair.config)
-print(
-    f"{ours:18}{window.positions:10}{window.audio_tokens:14}{window.audio_tokens:9}",
-    end="",
-)
-windows = round(at["10 min"] / at["30 s"])
-print(f"{f'{windows} x {window.audio_tokens}':>11}  (a prompt for each 30 s)")
+windows, one = round(at["10 min"] / at["30 s"]), window.audio_tokens
+columns = f"{window.positions:10}{one:14}{one:9}{f'{windows} x {one}':>11}"
+print(f"{ours:18}{columns}  (a prompt for each 30 s)")
 plots.listen(waveform, f"{sample.name}: {sample.text}")
 
 # %%
@@ -120,24 +104,12 @@ curves = {
     for key in known
 }
 curves[ours] = [-(-int(seconds) // 30) * window.audio_tokens for seconds in lengths]
-words = "; ".join(
-    f"{name}: {curve[2]} at 3 s, {curve[-1]} at 90 s" for name, curve in curves.items()
-)
-stairs = plots.chart(
-    "systems_tokens",
-    "Audio tokens of a clip",
-    description=f"{words}.",
-    x_label="length of the clip (s)",
-    y_label="audio tokens",
-    height=300,
-)
-for (name, curve), color in zip(curves.items(), plots.COLORS, strict=True):
-    stairs.step(
-        lengths, curve, mode="before", color=color, line_width=2, legend_label=name
-    )
-plots.legend(stairs, "below")
-plots.show(stairs)
-print(words.replace("; ", "\n"))
+told = [f"{name}: {y[2]} at 3 s, {y[-1]} at 90 s" for name, y in curves.items()]
+axes = {"x_label": "length of the clip (s)", "y_label": "audio tokens", "height": 300}
+title, axes["description"] = "Audio tokens of a clip", f"{'; '.join(told)}."
+stairs, lines = plots.chart("systems_tokens", title, **axes), curves.items()
+plots.show(plots.draw(stairs, {name: (lengths, y) for name, y in lines}))
+print(*told, sep="\n")
 
 # %%
 # Qwen2-Audio's processor cuts a recording after 30 s and says nothing. The stairs
@@ -149,19 +121,13 @@ print(words.replace("; ", "\n"))
 # nearly as many parameters as each other, and read as many audio tokens. Do they need
 # the same memory?
 
-print(
-    f"{'':18}{'tokens/s':>9}{'ms/token':>9}{'KV heads':>10}"
-    f"{'kB/token':>10}{'MB/s of sound':>15}"
-)
+print(f"{'':18}{'tokens/s':>9}{'KV heads':>10}{'kB/token':>10}{'MB/s of sound':>15}")
 for name, model in models.items():
-    text = model.config.text_config
-    rate = curves[name][29] / lengths[29]
+    text, rate = model.config.text_config, curves[name][29] / lengths[29]
     kept = sizes.cache_bytes_per_token(text)
     heads = f"{text.num_key_value_heads}/{text.num_attention_heads}"
-    print(
-        f"{name:18}{rate:9.3g}{1000 / rate:9.3g}{heads:>10}"
-        f"{kept / 1e3:10.1f}{kept * rate / 1e6:15.2f}"
-    )
+    columns = f"{rate:9.3g}{heads:>10}{kept / 1e3:10.1f}{kept * rate / 1e6:15.2f}"
+    print(f"{name:18}{columns}")
 
 # %%
 # Qwen2-Audio keeps keys of every one of its heads, the others let groups of heads share
@@ -185,15 +151,12 @@ project = flops.projector_flops(pair.multi_modal_projector, window.audio_tokens)
 read = flops.decoder_flops(pair.language_model, window.audio_tokens, 1)
 work[ours] = {"encoder": encode, "projector": project, "decoder": read}
 bars = {
-    name: {part: flops / 1e12 for part, flops in row.items()}
+    name: {part: count / 1e12 for part, count in row.items()}
     for name, row in work.items()
 }
 title = f"Work for {clip:.1f} s of speech, up to the first word"
-plots.show(
-    plots.stacked_bars(
-        bars, "systems_work", title, x_label="operations (10¹²)", digits=2
-    )
-)
+look = {"x_label": "operations (10¹²)", "digits": 2}
+plots.show(plots.stacked_bars(bars, "systems_work", title, **look))
 
 # %%
 # For a short clip padding decides: an encoder that reads a full window works as much

@@ -11,6 +11,7 @@ from bokeh.models import (
     Scatter,
     Segment,
     Span,
+    Step,
     Title,
 )
 from bokeh.plotting import figure
@@ -52,6 +53,20 @@ def test_a_curve_goes_through_its_rates(noise):
     assert fig.y_range.start == 0
     assert fig.y_range.end > 110
     assert [item.label.value for item in fig.legend[0].items] == ["white", "pink"]
+
+
+def test_curves_are_drawn_as_lines_dots_or_steps_each_with_a_name():
+    fig = plots.chart("curves", "Curves", description="Three curves.")
+    curves = {"one": ([0, 1], [2, 3]), "two": ([4, 5], [6, 7]), "three": ([8], [9])}
+    assert plots.draw(fig, curves, kinds=("line", "dots", "steps"), colors=("#000001", "#000002")) is fig
+    drawn = [(renderer.glyph, renderer.data_source.data) for renderer in fig.renderers]
+    assert [type(glyph) for glyph, _ in drawn] == [Line, Scatter, Step]
+    assert [(data["x"], data["y"]) for _, data in drawn] == list(curves.values())
+    assert [glyph.line_color for glyph, _ in drawn] == ["#000001", "#000002", "#000001"]
+    assert drawn[2][0].mode == "after"
+    assert [item.label.value for item in fig.legend[0].items] == list(curves)
+    alone = plots.draw(plots.chart("alone", "Alone", description="One."), {"one": ([0, 1], [2, 3])})
+    assert alone.legend == []
 
 
 def test_one_curve_needs_no_legend(noise):

@@ -89,7 +89,7 @@ def test_a_page_asks_one_question_predicts_and_links_on(script):
     assert ":ref:`" in summary
     assert ":doc:`" in summary
     assert re.search(r"\bplots\.(player|listen)\(", source), "something to hear"
-    assert 80 <= len(source.splitlines()) <= 260
+    assert 80 <= len(source.splitlines()) <= 195
     assert max(map(len, source.splitlines())) <= 88, "the site would cut it"
 
 

@@ -205,6 +205,89 @@ def test_notebooks_are_opened_where_the_repository_has_them(monkeypatch, address
     assert "git+https://github.com/someone/course" in conf["sphinx_gallery_conf"]["first_notebook_cell"]
 
 
+def test_notebooks_install_the_wheel_of_the_site(monkeypatch):
+    address = "https://owner.github.io/name"
+    conf = configured(monkeypatch, ASRSCOPE_SITE_URL=address, ASRSCOPE_REPOSITORY="")
+    cell = conf["sphinx_gallery_conf"]["first_notebook_cell"]
+    assert f'%pip install --quiet "{address}/package/{conf["wheel_name"]}"' in cell
+    conf = configured(monkeypatch, ASRSCOPE_SITE_URL="", ASRSCOPE_REPOSITORY="")
+    assert (
+        f'%pip install --quiet "{conf["wheel_name"]}"' in conf["sphinx_gallery_conf"]["first_notebook_cell"]
+    )
+
+
+PROJECT = """[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[project]
+name = "mini"
+version = "1"
+requires-python = ">=3.11"
+readme = "README.md"
+[tool.hatch.build.targets.wheel]
+packages = ["src/mini"]
+"""
+WHEEL_CONF = """
+import sys
+sys.path.insert(0, {extensions!r})
+extensions = ["stale", "distribution", "hosting", "myst_parser"]
+stale_sources = ["../src"]
+wheel_name = "mini-1-py3-none-any.whl"
+wheel_address, wheel_repository = {address!r}, {repository!r}
+html_baseurl = ""
+sphinx_gallery_conf = {{"examples_dirs": [], "gallery_dirs": []}}
+
+def setup(app):
+    app.add_config_value("sphinx_gallery_conf", {{}}, "")
+"""
+
+
+def installation(root: Path, address: str = "", repository: str = "") -> str:
+    """Build a site with one page on how to install, and return the page."""
+    conf = WHEEL_CONF.format(extensions=str(EXTENSIONS), address=address, repository=repository)
+    (root / "conf" / "conf.py").write_text(conf, encoding="utf-8")
+    command = ["-m", "sphinx", "-q", "-W", "-b", "html", "-c", "conf", "-d", "doctrees", "docs", "site"]
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1767225600"}
+    subprocess.run([sys.executable, *command], cwd=root, env=environment, check=True)
+    page = (root / "site" / "deep" / "install.html").read_text(encoding="utf-8")
+    return re.sub(r"<span[^>]*>|</span>", "", page)
+
+
+def test_the_package_of_the_build_is_given_away_with_its_hash(tmp_path):
+    pages = {
+        "index": "# Mini\n\n```{toctree}\ndeep/install\n```\n",
+        "deep/install": "# Install\n\n```{wheel}\n```\n",
+    }
+    files = {f"docs/{name}.md": text for name, text in pages.items()}
+    files |= {"src/mini/__init__.py": "", "pyproject.toml": PROJECT, "README.md": "One", "LICENSE": "Free"}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "conf").mkdir()
+    wheel = tmp_path / "site" / "package" / "mini-1-py3-none-any.whl"
+    page = installation(tmp_path)
+    first = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert 'href="../package/mini-1-py3-none-any.whl"' in page
+    assert "python -m pip install mini-1-py3-none-any.whl\n" in page
+    assert first in page
+    assert "git+" not in page
+    assert (tmp_path / "site" / "SHA256SUMS").read_text("utf-8") == f"{first}  package/{wheel.name}\n"
+    made = wheel.stat().st_mtime_ns
+    address, repository = (
+        f"https://owner.github.io/name/package/{wheel.name}",
+        "https://github.com/owner/name",
+    )
+    page = installation(tmp_path, address, repository)
+    assert wheel.stat().st_mtime_ns == made  # of the same sources
+    assert f"{address}#sha256={first}" in page
+    assert f"pip install git+{repository}\n" in page
+    (tmp_path / "README.md").write_text("Two", encoding="utf-8")
+    page = installation(tmp_path, address, repository)
+    second = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert second != first
+    assert f"{address}#sha256={second}" in page
+
+
 def test_without_a_repository_nothing_leads_to_one(monkeypatch):
     conf = configured(monkeypatch, ASRSCOPE_REPOSITORY="")
     assert conf["sphinx_gallery_conf"]["binder"] == {}

@@ -12,7 +12,7 @@ from typing import Any
 
 from sphinx.errors import ConfigError
 
-GIVEN_AWAY = ("_downloads", "notebooks")  # folders of the site
+GIVEN_AWAY = ("_downloads", "notebooks", "package")  # folders of the site
 
 COLAB = """
 

@@ -1,5 +1,7 @@
 """The first screen: a projector that learns one sentence, a person who is understood, and a picture of both.
 
+Beside it the clips of the package, for the page that lists them.
+
 Everything on it is computed: texts by step from the study of the projector's training, the last step and the
 person's sentence from traces that are made when the page is read. The picture is what links to the site show.
 """
@@ -106,6 +108,16 @@ def opening() -> Html:
         "a projector, which is all that was trained here.</p></section></div>"
         '<p class="opening-note">Words that are <mark>marked</mark> were not said.</p>'
     )
+
+
+def clips() -> Html:
+    """Let all clips of the package be heard, each with the words that tiny writes of it."""
+    model, processor = asrscope.load("tiny")
+    players = []
+    for clip in load_samples():
+        known = {"name": clip.name, "reference": clip.text, "reference_words": clip.words}
+        players.append(plots.player(asrscope.trace(model, processor, clip.path, **known)).to_html())
+    return Html("".join(players))
 
 
 def draw_card() -> Image.Image:

@@ -31,11 +31,11 @@ RECORD = ".sources.sha256"  # beside generated pages
 PICTURE = re.compile(r"(?<=/)images/sphx_glr_[^\s,]+")  # in a generated page: what a script drew
 
 
-def hash_of(folders: list[Path]) -> str:
-    """Return one hash over the names and contents of all files below some folders."""
+def hash_of(places: list[Path]) -> str:
+    """Return one hash over the names and contents of some files, and of all files below some folders."""
     digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
+    for folder in places:
+        for path in sorted(folder.rglob("*")) or [folder]:
             if path.is_file() and not IGNORED_PARTS & set(path.parts):
                 digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0".encode())
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -94,7 +94,7 @@ def computed(record: Path, state: str, compute: Callable[[], Any]) -> Any:
 def written(app: Any, *files: Path, also: Sequence[Path] = ()) -> bool:
     """Say whether an earlier build wrote these files from the same sources, and note that this one does.
 
-    Folders below ``also`` are sources too.
+    Files and folders of ``also`` are sources too.
     """
     state = f"{app.config.stale_state} {hash_of(list(also))}"
     record = Path(app.doctreedir, f"{files[0].name}.sha256")

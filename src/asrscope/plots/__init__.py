@@ -12,6 +12,7 @@ from bokeh.plotting import figure
 
 from asrscope.plots.charts import (
     Rate,
+    draw,
     rates_by_name,
     rates_over,
     reach,
@@ -66,6 +67,7 @@ __all__ = [
     "decoder_words",
     "describe",
     "distance_table",
+    "draw",
     "encoder_output",
     "legend",
     "listen",

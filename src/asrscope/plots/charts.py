@@ -16,6 +16,7 @@ from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out r
 )
 from bokeh.plotting import figure
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from asrscope.plots import theme
 from asrscope.plots.sound import add_playhead, sound_with
@@ -50,6 +51,45 @@ class Rate:
             return f"{100 * self.rate:.0f} %"
         low, high = self.interval
         return f"{100 * self.rate:.0f} % ({100 * low:.0f} to {100 * high:.0f} %)"
+
+
+def draw(
+    fig: figure,
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    *,
+    kinds: Sequence[str] = ("line",),
+    colors: Sequence[str] = theme.COLORS,
+) -> figure:
+    """Draw curves into a chart, each in a color of its own; several get a legend below.
+
+    Parameters
+    ----------
+    fig : figure
+        From `chart` or `time_chart`.
+    curves : mapping of str to (x, y)
+        Under the name of each curve its places on both axes.
+    kinds : sequence of str
+        How each is drawn, from the first again where there are more curves: ``"line"``, ``"dots"``, or
+        ``"steps"``, which keep a value up to the next place.
+    colors : sequence of str
+        Color of each, likewise.
+
+    Returns
+    -------
+    figure
+        The same figure.
+    """
+    glyphs: dict[str, tuple[Any, dict[str, Any]]] = {
+        "line": (fig.line, {"line_width": 2}),
+        "steps": (fig.step, {"line_width": 2, "mode": "after"}),
+        "dots": (fig.scatter, {"size": 5, "alpha": 0.8}),
+    }
+    for (label, (x, y)), kind, color in zip(curves.items(), cycle(kinds), cycle(colors)):
+        glyph, look = glyphs[kind]
+        glyph(x, y, color=color, **look, **({"legend_label": label} if len(curves) > 1 else {}))
+    if len(curves) > 1:
+        theme.legend(fig, "below")
+    return fig
 
 
 def rates_over(
