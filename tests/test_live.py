@@ -354,7 +354,6 @@ LINK = re.compile(r'<a\s+href="#(clip=[^"]*)">[^<]*</a>(?:[^<]*<q>([^<]*)</q>)?'
 
 @pytest.mark.usefixtures("heard")  # it leaves the audio tokens of each clip
 def test_links_of_the_page_set_edits_and_sentences_that_it_quotes_are_written(node, tiny):
-    dim = tiny[0].get_input_embeddings().embedding_dim
     page = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
     found = [(html.unescape(link), " ".join(quoted.split())) for link, quoted in LINK.findall(page)]
     assert len(found) > 15
@@ -377,13 +376,8 @@ def test_links_of_the_page_set_edits_and_sentences_that_it_quotes_are_written(no
         without = [int(each) for each in given.get("without", [""])[0].split()]
         options = {"forced": forced, "without": without, "off": given.get("off", [])}
         options |= {"untrained": given.get("projector") == ["random"]}
-        options |= {
-            "replaced": [
-                each
-                for link in given.get("token", [])
-                for each in replaced(link, node, tiny[1].tokenizer, dim)
-            ]
-        }
+        exchanges = [replaced(each, node, tiny) for each in given.get("token", [])]
+        options["replaced"] = list(itertools.chain(*exchanges))
         hears.append(job(node, f"link {i}", node.get(f"{i}.edited"), **options))
     for (link, quoted), answer in zip(found, node.run(*hears)["answers"], strict=True):
         written = tiny[1].tokenizer.decode(answer["ids"], skip_special_tokens=True).strip()
@@ -401,14 +395,15 @@ def test_most_words_of_a_sentence_are_gone_when_they_are_silent_and_nothing_else
     assert not gone[words.index("garden")]
 
 
-def replaced(link, node, tokenizer, dim):
+def replaced(part, node, tiny):
     """What a part of a link puts in the place of which audio tokens."""
-    first, last, clip, *rest = link.split(" ")
+    model, processor = tiny
+    first, last, clip, *rest = part.split(" ")
     if clip == "text":
-        source = tokenizer(" " + " ".join(rest), add_special_tokens=False)["input_ids"]
+        source = processor.tokenizer(" " + " ".join(rest), add_special_tokens=False)["input_ids"]
     else:
         _, start, end = CLIPS[clip].words[int(rest[0])]
-        vectors = node.get(f"{clip}.embeds", -1, dim)
+        vectors = node.get(f"{clip}.embeds", -1, model.get_input_embeddings().embedding_dim)
         source = vectors[int(start / TOKEN) : int(np.ceil(end / TOKEN))].tolist()
     count = int(last) - int(first) + 1
     return [[int(first) + i, source[i * len(source) // count]] for i in range(count)]
