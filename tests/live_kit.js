@@ -16,13 +16,23 @@ const bufferOf = (name) => {
 const floats = (name) => new Float32Array(bufferOf(path.join(folder, name)));
 const keep = (name, array) => fs.writeFileSync(path.join(folder, name), new Uint8Array(Float32Array.from(array).buffer));
 
+// How often the decoder reads.
+let reads = 0;
+const { read: readOnce } = globalThis;
+globalThis.read = (...given) => {
+  reads += 1;
+  return readOnce(...given);
+};
+
 const tasks = {
   hear({ samples, model, options, out }) {
     const mel = logMel(floats(samples), settings.mel);
-    const sets = { off: new Set(options.off), without: new Set(options.without) };
-    const { hidden, embeds, logits, nearest, steps, ended } = hear(model, mel, { ...options, ...sets });
+    const vectors = ([place, by]) => [place, Array.isArray(by) ? Float32Array.from(by) : by];
+    const given = { ...options, off: new Set(options.off), without: new Set(options.without), replaced: options.replaced?.map(vectors) };
+    reads = 0;
+    const { hidden, embeds, logits, nearest, steps, ended } = hear(model, mel, given);
     Object.entries({ mel: mel.values, hidden, embeds, logits }).forEach(([name, each]) => keep(`${out}.${name}`, each));
-    return { ids: steps.map(({ id }) => id), chances: steps.map(({ chance }) => chance), ended, nearest, frames: mel.frames };
+    return { ids: steps.map(({ id }) => id), chances: steps.map(({ chance }) => chance), ended, nearest, frames: mel.frames, reads };
   },
   linear({ chosen, x, times, matrix, rows, columns, half, bias, out }) {
     const values = half ? new Uint16Array(bufferOf(path.join(folder, matrix))) : floats(matrix);

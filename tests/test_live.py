@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIVE = ROOT / "conf" / "static" / "live"
 WEIGHTS = CHECKPOINTS / "tiny" / "model.safetensors"
 CLIPS = {clip.name: clip for clip in load_samples()}
+TOKEN = 0.04  # seconds of an audio token
 SHORTEST = min(CLIPS, key=lambda name: CLIPS[name].path.stat().st_size)
 SWITCHES = ["encoder 1", "encoder 2.3", "decoder 1", "decoder 2.1", "decoder 3"]
 
@@ -230,21 +231,32 @@ def test_what_is_switched_off_is_off(node, tiny):
         np.testing.assert_allclose(node.get(f"off {i}.logits"), want, atol=1e-3, err_msg=switch)
 
 
-def test_audio_tokens_that_are_taken_out_are_not_read(node, tiny):
+def test_audio_tokens_that_are_taken_out_or_replaced_are_not_read(node, tiny, rng):
     model, processor = tiny
-    clip, out = sound(SHORTEST), [3, 10, 11, 40]
-    (answer,) = node.run(job(node, "without", clip, without=out))["answers"]
+    clip, out, word = sound(SHORTEST), [3, 10, 11, 40], 300
+    table = model.get_input_embeddings()
+    other = rng.standard_normal(table.embedding_dim, dtype=np.float32)
+    replaced = [[5, word], [12, other.tolist()], [9999, word]]  # the last stands behind the clip
+    answers = node.run(
+        job(node, "without", clip, without=out), job(node, "replaced", clip, without=out, replaced=replaced)
+    )["answers"]
     inputs = processor(audio=clip)
     with torch.inference_mode():
         embeds = model.get_audio_features(inputs["input_features"], inputs["frame_mask"]).pooler_output
-        words = model.get_input_embeddings()(inputs["input_ids"])[0]
-        words[inputs["input_ids"][0] == model.config.audio_token_id] = embeds
+        words = table(inputs["input_ids"])[0]
         audio = torch.nonzero(inputs["input_ids"][0] == model.config.audio_token_id)[:, 0]
+        words[audio] = embeds
         kept = torch.ones(len(words), dtype=torch.bool)
         kept[audio[out]] = False
-        logits = model(inputs_embeds=words[kept][None]).logits[0, -1].numpy()
-    np.testing.assert_allclose(node.get("without.logits"), logits, atol=1e-3)
-    assert len(answer["nearest"]) == len(audio)
+        logits = {"without": model(inputs_embeds=words[kept][None]).logits[0, -1].numpy()}
+        words[audio[5]] = table.weight[word]
+        words[audio[12]] = torch.from_numpy(other)
+        logits["replaced"] = model(inputs_embeds=words[kept][None]).logits[0, -1].numpy()
+    for name, want in logits.items():
+        np.testing.assert_allclose(node.get(f"{name}.logits"), want, atol=1e-3)
+    assert np.abs(logits["replaced"] - logits["without"]).max() > 0.01
+    assert [len(answer["nearest"]) for answer in answers] == 2 * [len(audio)]
+    assert answers[1]["nearest"][5] == [word, pytest.approx(1, abs=1e-5)]
 
 
 def test_a_sentence_that_is_begun_by_force_goes_on_from_there(node, tiny):
@@ -257,6 +269,21 @@ def test_a_sentence_that_is_begun_by_force_goes_on_from_there(node, tiny):
     assert ids == forced == answer["ids"][: len(forced)]
     want = force(model, processor, clip, forced).token_probabilities
     np.testing.assert_allclose(answer["chances"][: len(forced)], want, rtol=1e-3, atol=1e-9)
+
+
+def test_a_guess_saves_work_and_changes_nothing(node, heard):
+    clip = sound(SHORTEST)
+    right = heard[SHORTEST]["ids"]
+    guesses = [right, right[:3], [*right[:4], *right[2:]], [1, 2, 3], 99 * right]
+    options = [{"guess": guess} for guess in guesses]
+    options += [{"forced": right[:2], "guess": guess} for guess in guesses]
+    answers = node.run(*(job(node, f"guess {i}", clip, **each) for i, each in enumerate(options)))["answers"]
+    for given, answer in zip(options, answers, strict=True):
+        assert answer["ids"] == right, given
+        np.testing.assert_allclose(answer["chances"], heard[SHORTEST]["chances"], atol=1e-5)
+    whole, shorter, *_ = answers
+    assert whole["reads"] == 1
+    assert shorter["reads"] == 1 + len(right) - 4  # token 4 is scored behind the guess, the last never read
 
 
 def test_text_is_cut_as_the_tokenizer_cuts_it(node, tiny):
@@ -325,6 +352,7 @@ def test_other_edits_do_what_their_names_say(node):
 LINK = re.compile(r'<a\s+href="#(clip=[^"]*)">[^<]*</a>(?:[^<]*<q>([^<]*)</q>)?')
 
 
+@pytest.mark.usefixtures("heard")  # it leaves the audio tokens of each clip
 def test_links_of_the_page_set_edits_and_sentences_that_it_quotes_are_written(node, tiny):
     page = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
     found = [(html.unescape(link), " ".join(quoted.split())) for link, quoted in LINK.findall(page)]
@@ -334,7 +362,7 @@ def test_links_of_the_page_set_edits_and_sentences_that_it_quotes_are_written(no
     edits, hears = [], []
     for i, (link, _) in enumerate(found):
         given = parse_qs(link, strict_parsing=True)
-        assert set(given) <= {"clip", "edit", "without", "off", "begin", "projector"}, link
+        assert set(given) <= {"clip", "edit", "without", "token", "off", "begin", "projector"}, link
         ((clip,), made) = given["clip"], [each.split(" ") for each in given.get("edit", [])]
         names = ("kind", "start", "end", "amount", "clip")
         steps = [dict(zip(names, [e[0], *map(number, e[1:])], strict=False)) for e in made]
@@ -348,6 +376,8 @@ def test_links_of_the_page_set_edits_and_sentences_that_it_quotes_are_written(no
         without = [int(each) for each in given.get("without", [""])[0].split()]
         options = {"forced": forced, "without": without, "off": given.get("off", [])}
         options |= {"untrained": given.get("projector") == ["random"]}
+        exchanges = [replaced(each, node, tiny) for each in given.get("token", [])]
+        options["replaced"] = list(itertools.chain(*exchanges))
         hears.append(job(node, f"link {i}", node.get(f"{i}.edited"), **options))
     for (link, quoted), answer in zip(found, node.run(*hears)["answers"], strict=True):
         written = tiny[1].tokenizer.decode(answer["ids"], skip_special_tokens=True).strip()
@@ -363,6 +393,20 @@ def test_most_words_of_a_sentence_are_gone_when_they_are_silent_and_nothing_else
     gone = [each.split() == words[:i] + words[i + 1 :] for i, each in enumerate(written)]
     assert sum(gone) > len(words) / 2
     assert not gone[words.index("garden")]
+
+
+def replaced(part, node, tiny):
+    """What a part of a link puts in the place of which audio tokens."""
+    model, processor = tiny
+    first, last, clip, *rest = part.split(" ")
+    if clip == "text":
+        source = processor.tokenizer(" " + " ".join(rest), add_special_tokens=False)["input_ids"]
+    else:
+        _, start, end = CLIPS[clip].words[int(rest[0])]
+        vectors = node.get(f"{clip}.embeds", -1, model.get_input_embeddings().embedding_dim)
+        source = vectors[int(start / TOKEN) : int(np.ceil(end / TOKEN))].tolist()
+    count = int(last) - int(first) + 1
+    return [[int(first) + i, source[i * len(source) // count]] for i in range(count)]
 
 
 def number(text):

@@ -10,10 +10,13 @@ BODY = {
     'role="doc-biblioentry"': 'role="listitem"',
     '<th class="head"><p></p></th>': "<td></td>",  # the corner of a table heads nothing
 }
-# The theme's two columns at the sides have the same role, and no names to tell them apart.
+# The theme's two columns at the sides have the same role, and no names to tell them apart; its link upwards
+# stands in no landmark.
 COLUMNS = {
     '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="Site">',
     '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="Page">',
+    '<a href="#" class="back-to-top': '<nav aria-label="Top"><a href="#top" class="back-to-top',
+    "<span>Back to top</span>\n        </a>": "<span>Back to top</span></a></nav>",
 }
 
 

@@ -28,6 +28,7 @@ function fill(length, value) {
 
 /* Bytes that were written as letters, so that a page from a disk can load them. */
 function bytesOf(letters) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(letters);
   const text = atob(letters);
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
@@ -222,10 +223,36 @@ function erf(x) {
   const sum = ((outer * t - 0.284496736) * t + 0.254829592) * t;
   return Math.sign(x) * (1 - sum * Math.exp(-x * x));
 }
-const gelu = (x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2));
-const silu = (x) => x / (1 + Math.exp(-x));
-const add = (x, y) => x.map((value, i) => value + y[i]);
-const multiply = (x, y) => x.map((value, i) => value * y[i]);
+
+/* A bend: every number times a share, which is 0 far below zero and 1 far above.
+   Shares are read from a table, and between two of them on a straight line: an
+   exponential for each number would take as long as the matrices do. */
+function bend(share, reach = 20, entries = 2 ** 15) {
+  const scale = entries / (2 * reach);
+  const table = fill(entries + 2, (i) => share(i / scale - reach));
+  return (x) => {
+    const out = new Float32Array(x.length);
+    for (let i = 0; i < x.length; i++) {
+      const place = (Math.max(-reach, Math.min(reach, x[i])) + reach) * scale;
+      const low = Math.floor(place);
+      out[i] = x[i] * (table[low] + (place - low) * (table[low + 1] - table[low]));
+    }
+    return out;
+  };
+}
+const gelu = bend((x) => 0.5 * (1 + erf(x * Math.SQRT1_2)));
+const silu = bend((x) => 1 / (1 + Math.exp(-x)));
+
+function add(x, y) {
+  const out = new Float32Array(x.length);
+  for (let i = 0; i < x.length; i++) out[i] = x[i] + y[i];
+  return out;
+}
+function multiply(x, y) {
+  const out = new Float32Array(x.length);
+  for (let i = 0; i < x.length; i++) out[i] = x[i] * y[i];
+  return out;
+}
 function join(...parts) {
   const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
   parts.reduce((at, part) => (out.set(part, at), at + part.length), 0);
@@ -333,8 +360,8 @@ function encode({ kernel, encoder }, mel, off = new Set()) {
   const { width, heads, conv1, conv2, places, layers, norm } = encoder;
   const apply = (part, input) => // the rows of an input, times a matrix with a bias
     kernel.linear(input, input.length / part.columns, part, part.bias);
-  let x = apply(conv1, neighbors(mel.values, mel.frames, mel.bands, 1)).map(gelu);
-  x = apply(conv2, neighbors(x, mel.frames, width, 2)).map(gelu);
+  let x = gelu(apply(conv1, neighbors(mel.values, mel.frames, mel.bands, 1)));
+  x = gelu(apply(conv2, neighbors(x, mel.frames, width, 2)));
   x = add(x, places);
   layers.forEach((layer, number) => {
     if (off.has(`encoder ${number}`)) return;
@@ -343,7 +370,7 @@ function encode({ kernel, encoder }, mel, off = new Set()) {
     const silent = (head) => off.has(`encoder ${number}.${head}`);
     const mixed = attend(kernel, qkv, { heads, size: width / heads, off: silent });
     x = add(x, apply(layer.o, mixed));
-    const thought = apply(layer.fc1, layerNorm(x, layer.norm2)).map(gelu);
+    const thought = gelu(apply(layer.fc1, layerNorm(x, layer.norm2)));
     x = add(x, apply(layer.fc2, thought));
   });
   return layerNorm(x, norm); // [positions][width]
@@ -357,7 +384,7 @@ function project({ kernel }, projector, hidden) {
   const { gate, up, down, normIn, normOut, eps } = projector;
   const tokens = Math.floor(hidden.length / gate.columns); // a remainder is cut
   const stacked = rmsNorm(hidden.subarray(0, tokens * gate.columns), normIn, eps);
-  const opened = kernel.linear(stacked, tokens, gate).map(silu);
+  const opened = silu(kernel.linear(stacked, tokens, gate));
   const inside = multiply(opened, kernel.linear(stacked, tokens, up));
   return rmsNorm(kernel.linear(inside, tokens, down), normOut, eps); // [tokens][width]
 }
@@ -429,9 +456,9 @@ function rotate(x, width, size, theta, position) {
 }
 
 /* Read vectors behind those that were read before, and score every token as the
-   next one. What a later position needs of an earlier one, its keys and values,
-   is kept in `cache`. */
-function read({ kernel, decoder, table }, vectors, cache, off = new Set()) {
+   next one, behind each of the last `wanted` vectors. What a later position needs
+   of an earlier one, its keys and values, is kept in `cache`. */
+function read({ kernel, decoder, table }, vectors, cache, off = new Set(), wanted = 1) {
   const { width, heads, keyHeads, size, theta, eps, layers, norm } = decoder;
   const count = rowsOf(vectors, width);
   const start = cache.length;
@@ -454,16 +481,36 @@ function read({ kernel, decoder, table }, vectors, cache, off = new Set()) {
     const ways = { heads, keyHeads, size, off: silent, causal: true };
     x = add(x, apply(layer.o, attend(kernel, [q, k, v], ways)));
     const inner = rmsNorm(x, layer.norm2, eps);
-    const opened = apply(layer.gate, inner).map(silu);
+    const opened = silu(apply(layer.gate, inner));
     x = add(x, apply(layer.down, multiply(opened, apply(layer.up, inner))));
   });
   cache.length += count;
-  const last = rmsNorm(x.subarray((count - 1) * width), norm, eps);
-  return kernel.linear(last, 1, table); // logits: [vocabulary]
+  const last = rmsNorm(x.subarray((count - wanted) * width), norm, eps);
+  const scores = kernel.linear(last, wanted, table);
+  const logits = (i) => scores.subarray(i * table.rows, (i + 1) * table.rows);
+  return Array.from({ length: wanted }, (_, i) => logits(i)); // each: [vocabulary]
+}
+
+/* Drop from the cache what was read behind the first `length` vectors. */
+function forget({ decoder: { keyHeads, size } }, cache, length) {
+  const kept = (x) => x.subarray(0, length * keyHeads * size);
+  cache.layers = cache.layers.map(({ k, v }) => ({ k: kept(k), v: kept(v) }));
+  cache.length = length;
 }
 
 const wordVector = ({ words, decoder: { width } }, id) =>
   words.subarray(id * width, (id + 1) * width);
+
+/* Put other vectors in the place of audio tokens: those of tokens of text, given
+   by their id, or those of another clip. */
+function replace(model, embeds, replaced) {
+  const out = embeds.slice();
+  for (const [place, by] of replaced) {
+    const vector = typeof by === "number" ? wordVector(model, by) : by;
+    if (place < rowsOf(out, vector.length)) out.set(vector, place * vector.length);
+  }
+  return out;
+}
 
 /* The prompt as vectors: those of its tokens, and those of the clip where its
    placeholder stands. */
@@ -486,21 +533,30 @@ function highest(x, count) {
 
 /* Write the sentence: always the likeliest token, until the end token or
    `limit`. `forced` are tokens that it begins with, whatever the decoder would
-   have written. */
-function write(model, embeds, { limit, forced = [], off, runnersUp = 5 }) {
+   have written. `guess` is a sentence that may come out, that of the sound before
+   it was changed: it is read together with the prompt, and costs little. What the
+   decoder would have written in its place is what counts. */
+function write(model, embeds, { limit, forced = [], guess = [], off, runnersUp = 5 }) {
   const cache = { length: 0, layers: [] };
-  let logits = read(model, assemble(model, embeds), cache, off);
-  const first = logits;
+  const prompt = assemble(model, embeds);
+  const draft = [...forced, ...guess.slice(forced.length)].slice(0, limit);
+  const known = join(prompt, ...draft.map((id) => wordVector(model, id)));
+  let scored = read(model, known, cache, off, draft.length + 1);
+  const [first] = scored;
   const steps = [];
   while (steps.length < limit) {
+    const [logits, ...later] = scored;
     const chances = softmax(logits.slice());
     const order = highest(chances, runnersUp + 1);
     const id = forced[steps.length] ?? order[0];
     const others = order.filter((each) => each !== id).slice(0, runnersUp);
     const chanceOf = (each) => [each, chances[each]];
+    scored = id === draft[steps.length] ? later : [];
     steps.push({ id, chance: chances[id], others: others.map(chanceOf) });
     if (id === model.endToken) break;
-    logits = read(model, wordVector(model, id), cache, off);
+    if (scored.length) continue;
+    forget(model, cache, rowsOf(prompt, model.decoder.width) + steps.length - 1);
+    scored = read(model, wordVector(model, id), cache, off);
   }
   return { steps, logits: first, ended: steps.at(-1)?.id === model.endToken };
 }
@@ -602,7 +658,9 @@ function assembleModel(kernel, tensors, { config, projectorEps, prompt, endToken
   const words = vector("language_model.model.embed_tokens.weight");
   const audioToken = config.audio_token_id;
   const parts = { kernel, encoder, projector, decoder, table, words };
-  return { ...parts, untrained: randomProjector(parts), prompt, endToken, audioToken };
+  let random; // made when it is asked for
+  const untrained = () => (random ??= randomProjector(parts));
+  return { ...parts, untrained, prompt, endToken, audioToken };
 }
 
 /* The kernel of kernel.c where the browser runs WebAssembly, and the plain one
@@ -616,13 +674,14 @@ async function makeKernel(bytes) {
 }
 
 /* From a spectrogram to a sentence. What can be changed on the way: layers and
-   heads that are `off`, audio tokens that are left out (`without`), tokens that
-   the sentence begins with (`forced`), the projector. */
-function hear(model, mel, { limit, off, without, forced, untrained }) {
-  const hidden = encode(model, mel, off);
-  const embeds = project(model, untrained ? model.untrained : model.projector, hidden);
+   heads that are `off`, the projector, audio tokens that are `replaced` or left
+   out (`without`), tokens that the sentence begins with (`forced`). */
+function hear(model, mel, { untrained, replaced = [], without, ...more }) {
+  const hidden = encode(model, mel, more.off);
+  const projector = untrained ? model.untrained() : model.projector;
+  const embeds = replace(model, project(model, projector, hidden), replaced);
   const { width } = model.decoder;
   const kept = embeds.filter((_, i) => !without.has(Math.floor(i / width)));
-  const written = write(model, kept, { limit, forced, off });
+  const written = write(model, kept, more);
   return { hidden, embeds, nearest: nearest(model, embeds), ...written };
 }

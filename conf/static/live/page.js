@@ -12,8 +12,9 @@
   const LONGEST = settings.config.trained_seconds;
   const PER_TOKEN = 2 * settings.config.stack_factor; // frames
   const SHORTEST = PER_TOKEN * settings.mel.hop; // samples of one audio token
+  const TOKEN = PER_TOKEN * STEP; // seconds of one
   const CHANGED = 0.1; // of its length: from here on, a vector counts as another one
-  const percent = (share) => `${Math.round(100 * share)} %`;
+  const percent = (share) => (share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`);
   const spelled = (id) => settings.pieces[id].replace(/^ /, "␣").replace(/\n/g, "⏎") || "∅";
   const seconds = (time) => `${time.toFixed(2)} s`;
   const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
@@ -31,7 +32,7 @@
 
   const sounds = {}; // samples, by the name of the clip
   const untouched = {}; // what the model made of each clip before anything was changed
-  const fresh = () => ({ clip: data.clips[0].name, edits: [], off: [], without: [], begin: "", untrained: false });
+  const fresh = () => ({ clip: data.clips[0].name, edits: [], off: [], without: [], tokens: [], begin: "", untrained: false });
   let state = fresh();
   let past = [];
   let kind = "silence"; // what dragging does
@@ -40,6 +41,7 @@
   let mel = null; // of the sound as it is now
   let samples = new Float32Array(SHORTEST);
 
+  const wordsOf = (clip) => data.clips.find(({ name }) => name === clip)?.words ?? [];
   const untouchedState = () => ({ ...fresh(), clip: state.clip });
   const isUntouched = () => JSON.stringify(state) === JSON.stringify(untouchedState());
 
@@ -139,9 +141,21 @@
 
   const sentence = make("p", { className: "live-tokens live-sentence", aria: { role: "group", label: "Tokens written; each shows its runners-up" } });
   const before = make("p", { className: "live-before" });
-  const runnersUp = make("div", { className: "live-runners" });
+  const stepper = make("div", { className: "live-row", hidden: true, aria: { role: "group", label: "The decoder, token by token" } });
+  stepper.append("Token by token: ", button("First", () => stepTo(0)), button("Back", () => stepBy(-1)), button("Forward", () => stepBy(1)), button("Whole sentence", () => stepTo(null)));
+  const stepWords = make("p", { className: "live-note", aria: { role: "status" } });
+  const runnersUp = make("div", { className: "live-runners", aria: { role: "group", label: "Runners-up" } });
   const spoken = make("p", { className: "only-read live-only-read", aria: { role: "status" } });
-  const audioTokens = make("div", { className: "live-tokens", aria: { role: "toolbar", label: "Audio tokens; press one to take it out" } });
+  const audioTokens = make("div", { className: "live-tokens", aria: { role: "toolbar", label: "Audio tokens" } });
+  const tokenTools = make("div", { className: "live-tools", aria: { role: "group", label: "What to do to audio tokens" } });
+  tokenTools.append(...Object.entries({ out: "Take out", text: "Set to text", swap: "Swap" }).map(([name, text]) =>
+    button(text, () => { tokenKind = name; drawTokenTools(); }, { value: name })));
+  const tokenQuestion = make("p", { className: "live-question" });
+  const tokenText = make("input", { type: "text", id: "live-token-text", autocomplete: "off", spellcheck: false, value: "milk", oninput: () => sourceNow() });
+  const tokenClip = make("select", { id: "live-token-clip" });
+  tokenClip.append(...data.clips.flatMap(({ name, words }) => words.map(([word], number) => make("option", { value: `${name} ${number}`, textContent: `“${word}” of ${name}` }))));
+  const tokenWords = make("div", { className: "live-words", aria: { role: "group", label: "Audio tokens of a word" } });
+  const tokenEdits = make("ul", { className: "live-edits" });
   const audioWords = make("p", { className: "live-note" });
   const trainedChoice = make("select", { id: "live-projector", onchange: () => change({ untrained: trainedChoice.value === "random" }) },
     make("option", { value: "trained", textContent: "trained" }), make("option", { value: "random", textContent: "random: it has learned nothing" }));
@@ -161,9 +175,11 @@
     panel("What to change",
       tools, question, wordRow, canvas, inWords,
       make("div", { className: "live-row" }, playButton, playFirst, undoButton, resetButton, linkButton)),
-    panel("Sentence", sentence, before, runnersUp, spoken, speed),
+    panel("Sentence", stepper, sentence, stepWords, runnersUp, before, spoken, speed),
     panel("Your edits", noEdits, editList),
-    panel("Audio tokens", audioWords, audioTokens),
+    panel("Audio tokens", tokenTools, tokenQuestion,
+      make("div", { className: "live-row" }, labelled("Text", tokenText), tokenText), make("div", { className: "live-row" }, labelled("With those of", tokenClip), tokenClip),
+      tokenWords, audioWords, audioTokens, tokenEdits),
     panel("Inside the model",
       make("div", { className: "live-row" }, labelled("Projector", trainedChoice), trainedChoice,
         labelled("The sentence begins with", begin), begin),
@@ -268,9 +284,87 @@
     question.textContent = document.getElementById(`ask-${kind}`)?.textContent ?? "";
     if (wordRow.dataset.clip === state.clip) return; // a button that is pressed keeps the focus
     wordRow.dataset.clip = state.clip;
-    const { words } = data.clips.find(({ name }) => name === state.clip) ?? { words: [] };
+    const words = wordsOf(state.clip);
     wordRow.replaceChildren("Drag over the sound, or press: ", ...words.map(([word, start, end]) =>
       button(word, () => addEdit(start, end))), button(words.length ? "the middle" : "a stretch in the middle", () => addEdit(...middle())));
+  }
+
+  /* ---- Audio tokens: taken out, set to text, or swapped with those of another clip ---- */
+
+  let tokenKind = "out"; // what pressing one does
+
+  /* What can stand in the place of audio tokens: ids of text, or places in another clip. */
+  function sourceOf({ text, clip, word }) {
+    if (text !== undefined) return tokenize(` ${text}`, settings);
+    const [, start, end] = wordsOf(clip)[word];
+    return placesIn(start, end);
+  }
+  function placesIn(start, end) {
+    const first = Math.floor(start / TOKEN);
+    return Array.from({ length: Math.max(1, Math.ceil(end / TOKEN) - first) }, (_, i) => first + i);
+  }
+
+  /* For each place that an edit covers: what stands there now. A source that is shorter or longer is stretched. */
+  function replacements({ first, last, ...from }) {
+    const source = sourceOf(from);
+    const width = settings.config.text_config.hidden_size;
+    const vector = (place) => untouched[from.clip].embeds.slice(place * width, (place + 1) * width);
+    return Array.from({ length: last - first + 1 }, (_, i) => {
+      const by = source[Math.floor((i * source.length) / (last - first + 1))];
+      return [first + i, from.clip ? vector(by) : by];
+    });
+  }
+
+  /* What the controls say, or null and a message. */
+  function sourceNow() {
+    const [clip, word] = tokenClip.value.split(" ");
+    const from = tokenKind === "swap" ? { clip, word: Number(word) } : { text: tokenText.value.trim() };
+    let fault = from.text === "" ? "write a word first" : "";
+    try {
+      sourceOf(from);
+    } catch (error) {
+      fault = error.message;
+    }
+    tokenText.setCustomValidity(fault);
+    if (fault) say(`Audio tokens cannot be set to this text: ${fault}.`, true);
+    return fault ? null : from;
+  }
+
+  /* Do it to some places: to all of them, if they are those of a word; from one on, if one was pressed. */
+  function changeTokens(places, stretch) {
+    if (tokenKind === "out") {
+      const others = state.without.filter((place) => !places.includes(place));
+      const gone = places.every((place) => state.without.includes(place));
+      change({ without: gone ? others : [...others, ...places].sort((a, b) => a - b) });
+      return;
+    }
+    const from = sourceNow();
+    if (!from) return;
+    const [first] = places;
+    const last = stretch ? places.at(-1) : Math.min(audioTokens.children.length - 1, first + sourceOf(from).length - 1);
+    change({ tokens: [...state.tokens, { first, last, ...from }] });
+  }
+
+  const sourceInWords = ({ text, clip, word }) => (clip ? `“${wordsOf(clip)[word][0]}” of ${clip}` : `“${text}”`);
+
+  function drawTokenTools() {
+    for (const tool of tokenTools.children) tool.setAttribute("aria-pressed", tool.value === tokenKind);
+    tokenQuestion.textContent = document.getElementById(`ask-${tokenKind}`)?.textContent ?? "";
+    tokenText.parentElement.hidden = tokenKind !== "text";
+    tokenClip.parentElement.hidden = tokenKind !== "swap";
+    const words = wordsOf(state.clip);
+    if (tokenWords.dataset.clip !== state.clip) {
+      tokenWords.dataset.clip = state.clip;
+      tokenWords.hidden = !words.length;
+      tokenWords.replaceChildren("Press an audio token below, or all of: ", ...words.map(([word, start, end]) =>
+        button(word, () => changeTokens(placesIn(start, end), true))));
+    }
+    tokenEdits.hidden = !state.tokens.length;
+    tokenEdits.replaceChildren(...state.tokens.map((edit, index) => {
+      const places = edit.first === edit.last ? `Audio token ${edit.first + 1}` : `Audio tokens ${edit.first + 1} to ${edit.last + 1}`;
+      const text = `${places}: ${sourceInWords(edit)}`;
+      return make("li", {}, `${text} `, button("Remove", () => change({ tokens: state.tokens.filter((_, i) => i !== index) }), { aria: { label: `Remove: ${text}` } }));
+    }));
   }
 
   /* Dragging: a new stretch, or the selected one moved, or one of its ends. */
@@ -380,7 +474,8 @@
     }
     const { values, frames, bands } = given;
     const limit = Math.ceil(frames * STEP * settings.tokensPerSecond) + settings.spareTokens;
-    return { mel: { values, frames, bands }, forced, limit, off: edited.off, without: edited.without, untrained: edited.untrained };
+    const { off, without, untrained } = edited;
+    return { mel: { values, frames, bands }, forced, limit, off, without, untrained, replaced: edited.tokens.flatMap(replacements) };
   }
 
   let asked = null;
@@ -392,9 +487,10 @@
     }
     busy = true;
     stale = false;
-    const first = !untouched[state.clip];
-    const given = first ? logMel(padded(sounds[state.clip]), settings.mel) : mel;
-    asked = { clip: state.clip, first, mel: given, began: performance.now() };
+    const missing = [state.clip, ...state.tokens.map(({ clip }) => clip)].find((name) => name && !untouched[name]);
+    const [clip, first] = [missing ?? state.clip, missing !== undefined];
+    const given = first && !(clip === state.clip && isUntouched()) ? logMel(padded(sounds[clip]), settings.mel) : mel;
+    asked = { clip, first, mel: given };
     worker.postMessage(jobOf(first ? untouchedState() : state, given));
   }
 
@@ -404,16 +500,17 @@
       say(`The model stopped: ${reply.error}.`, true);
       return;
     }
-    if (asked.first) untouched[asked.clip] = { ...reply, mel: asked.mel };
+    const { clip, first, mel: given } = asked;
+    if (first) untouched[clip] = { ...reply, mel: given };
     const now = performance.now();
     runs.push(now);
     while (runs[0] < now - 3000) runs.shift();
     lab.dataset.runs = Number(lab.dataset.runs ?? 0) + 1;
-    if (asked.clip === state.clip && !(asked.first && !isUntouched())) {
-      shown = { ...reply, mel: asked.mel, clip: asked.clip, wait: now - asked.began };
-      drawAnswer();
-    }
-    if (stale || (asked.first && !isUntouched()) || asked.clip !== state.clip) ask();
+    const another = clip !== state.clip || (first && !isUntouched());
+    if (stale || another) ask(); // the worker goes on while this is drawn
+    if (another) return;
+    shown = { ...reply, mel: given, clip };
+    drawAnswer();
   }
 
   /* ---- Pictures, and the same in words ---- */
@@ -570,10 +667,12 @@
 
   const sameSound = () => shown && shown.mel.frames === untouched[shown.clip].mel.frames;
   let open = null; // the token whose runners-up are shown
+  let stepping = false; // whether the sentence ends there
 
   function drawAnswer() {
     const base = untouched[shown.clip];
     const { steps } = shown;
+    stepper.hidden = false;
     changes = [
       distances(shown.mel.values, base.mel.values, shown.mel.bands),
       distances(shown.hidden, base.hidden, settings.config.audio_config.d_model),
@@ -581,7 +680,7 @@
     ];
     const others = fresher(steps.map(({ id }) => id), base.steps.map(({ id }) => id));
     if (sentence.children.length !== steps.length) {
-      sentence.replaceChildren(...steps.map((_, i) => button("", () => { open = open === i ? null : i; drawRunners(); })));
+      sentence.replaceChildren(...steps.map((_, i) => button("", () => { open = open === i && !stepping ? null : i; drawRunners(); })));
     }
     steps.forEach(({ id, chance }, i) => {
       const token = sentence.children[i];
@@ -616,21 +715,30 @@
     const same = sameSound();
     let others = 0;
     if (audioTokens.children.length !== shown.nearest.length) {
-      audioTokens.replaceChildren(...shown.nearest.map((_, i) => button("", () => {
-        change({ without: state.without.includes(i) ? state.without.filter((each) => each !== i) : [...state.without, i] });
-      }, { tabIndex: i ? -1 : 0, onfocus: () => { pointed = i; draw(); }, onblur: () => { pointed = null; draw(); }, onpointerenter: () => { pointed = i; draw(); }, onpointerleave: () => { pointed = null; draw(); } })));
+      audioTokens.replaceChildren(...shown.nearest.map((_, i) => button("", () => changeTokens([i], false), { tabIndex: i ? -1 : 0, onfocus: () => { pointed = i; draw(); }, onblur: () => { pointed = null; draw(); }, onpointerenter: () => { pointed = i; draw(); }, onpointerleave: () => { pointed = null; draw(); } })));
     }
+    const given = new Map(state.tokens.flatMap((edit) =>
+      Array.from({ length: edit.last - edit.first + 1 }, (_, i) => [edit.first + i, sourceInWords(edit)])));
     shown.nearest.forEach(([id, cosine], i) => {
       const token = audioTokens.children[i];
       const changed = id !== base.nearest[i]?.[0];
+      const out = state.without.includes(i);
       others += changed;
+      const at = (i * TOKEN).toFixed(2);
+      const label = `audio token ${i + 1} at ${at} seconds, nearest to ${spelled(id)}${changed ? ", changed" : ""}${given.has(i) ? `, set to ${given.get(i)}` : ""}${out ? ", taken out" : ""}`;
+      token.title = `${at} s: nearest to “${settings.pieces[id]}”, cosine ${cosine.toFixed(2)}${given.has(i) ? `; set to ${given.get(i)}` : ""}`;
+      if (token.ariaLabel === label) return; // most stay as they are while one drags
       token.textContent = spelled(id);
       token.classList.toggle("live-changed", changed);
-      token.setAttribute("aria-pressed", state.without.includes(i));
-      token.title = `${(i * PER_TOKEN * STEP).toFixed(2)} s: nearest to “${settings.pieces[id]}”, cosine ${cosine.toFixed(2)}`;
-      token.setAttribute("aria-label", `audio token ${i + 1} at ${(i * PER_TOKEN * STEP).toFixed(2)} seconds, nearest to ${spelled(id)}${changed ? ", changed" : ""}${state.without.includes(i) ? ", taken out" : ""}`);
+      token.classList.toggle("live-given", given.has(i));
+      token.setAttribute("aria-pressed", out || given.has(i));
+      token.classList.toggle("live-out", out);
+      token.ariaLabel = label;
     });
-    audioWords.textContent = `${counted(shown.nearest.length, "audio token")} of ${1000 * PER_TOKEN * STEP} ms, each spelled as the text token it points to most nearly (mean cosine ${(shown.nearest.reduce((sum, [, cosine]) => sum + cosine, 0) / shown.nearest.length).toFixed(2)}). ${isUntouched() ? "" : `${others} point to another token than in the untouched clip${same ? "" : ", compared moment by moment"}. `}${state.without.length ? `${state.without.length} taken out. ` : ""}Press one to take it out; the arrow keys lead from one to the next.`;
+    const cosines = shown.nearest.reduce((sum, [, cosine]) => sum + cosine, 0) / shown.nearest.length;
+    const compared = isUntouched() ? "" : ` ${others} point to another token than in the untouched clip${same ? "" : ", compared moment by moment"}.`;
+    const done = [[state.without.length, "taken out"], [given.size, "set to something else"]].filter(([count]) => count).map(([count, how]) => ` ${count} ${how}.`);
+    audioWords.textContent = `${counted(shown.nearest.length, "audio token")} of ${1000 * TOKEN} ms, each spelled as the text token it points to most nearly (mean cosine ${cosines.toFixed(2)}).${compared}${done.join("")} The arrow keys lead from one to the next.`;
   }
   audioTokens.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 8, ArrowUp: -8 }[event.key];
@@ -642,17 +750,42 @@
     next.focus();
   });
 
+  /* Show the sentence as it stands behind one token, or the whole of it (null). */
+  function stepTo(place) {
+    stepping = place !== null;
+    open = place;
+    drawRunners();
+  }
+  const stepBy = (by) => stepTo(stepping ? open + by : 0);
+
   /* What the decoder held for possible at one step; pressing it makes the sentence go on from there. */
   function drawRunners() {
-    [...sentence.children].forEach((token, i) => token.setAttribute("aria-expanded", i === open));
-    const step = shown?.steps[open];
-    runnersUp.hidden = !step;
+    const last = shown.steps.length - 1;
+    if (open !== null) open = Math.max(0, Math.min(open, last));
+    [...sentence.children].forEach((token, i) => {
+      token.setAttribute("aria-expanded", i === open);
+      token.hidden = stepping && i > open;
+    });
+    const step = shown.steps[open];
+    runnersUp.hidden = stepWords.hidden = !step;
     if (!step) return;
     const sofar = shown.steps.slice(0, open).map(({ id }) => settings.pieces[id]).join("");
-    runnersUp.replaceChildren(make("span", { textContent: `Runners-up of token ${open + 1}: ` }), ...step.others.map(([id, chance]) =>
-      button(`${id === settings.endToken ? "end" : spelled(id)} ${percent(chance)}`, () => change({ begin: sofar + settings.pieces[id] }),
-        { disabled: id === settings.endToken, title: "Write this instead, and go on from there" })));
+    const named = (id) => (id === settings.endToken ? "end" : spelled(id));
+    stepWords.textContent = `Token ${open + 1} of ${last + 1}: behind ${sofar ? `“${sofar.trim()}”` : "the prompt"}, the decoder chose ${named(step.id)} with ${percent(step.chance)}. Press a runner-up to write it instead, and to go on from there.`;
+    const focused = runnersUp.contains(document.activeElement);
+    runnersUp.replaceChildren(...step.others.map(([id, chance]) => {
+      const other = button(`${named(id)} ${percent(chance)}`, () => change({ begin: sofar + settings.pieces[id] }), { disabled: id === settings.endToken });
+      other.style.setProperty("--chance", chance);
+      return other;
+    }));
+    if (focused) sentence.children[open].focus(); // the one that was pressed is gone
   }
+  stepper.addEventListener("keydown", (event) => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    stepBy(by);
+  });
 
   /* ---- Sound out and in ---- */
 
@@ -731,10 +864,21 @@
       link.append("edit", [name, start, end, amount, clip].filter((each) => each !== undefined).join(" "));
     }
     if (state.without.length) link.set("without", state.without.join(" "));
+    state.tokens.forEach(({ first, last, text, clip, word }) =>
+      link.append("token", [first, last, ...(clip ? [clip, word] : ["text", text])].join(" ")));
     state.off.forEach((each) => link.append("off", each));
     if (state.begin) link.set("begin", state.begin);
     if (state.untrained) link.set("projector", "random");
     return link.toString();
+  }
+
+  function isTokenEdit({ first, last, ...from }) {
+    if (!(Number.isInteger(first) && Number.isInteger(last) && first >= 0 && last >= first && last < LONGEST / TOKEN)) return false;
+    try {
+      return sourceOf(from).length > 0;
+    } catch {
+      return false; // no such word of a clip, or a letter that the model has no token for
+    }
   }
 
   function fromLink(text) {
@@ -752,12 +896,18 @@
       && (each.amount === undefined || Number.isFinite(each.amount)) && (each.kind !== "mix" || Object.hasOwn(sounds, each.clip)));
     const off = link.getAll("off").filter((each) => [...switches.querySelectorAll("input")].some(({ value }) => value === each));
     const without = link.get("without") ? numbers(link.get("without")) : [];
+    const tokens = link.getAll("token").map((each) => {
+      const [first, last, clip, ...rest] = each.split(" ");
+      const from = clip === "text" ? { text: rest.join(" ") } : { clip, word: Number(rest[0]) };
+      return { first: Number(first), last: Number(last), ...from };
+    }).filter(isTokenEdit);
     if (past.length || !isUntouched()) remember();
-    state = { clip: link.get("clip"), edits, off, without, begin: link.get("begin") ?? "", untrained: link.get("projector") === "random" };
+    state = { clip: link.get("clip"), edits, off, without, tokens, begin: link.get("begin") ?? "", untrained: link.get("projector") === "random" };
     selected = 0;
     kind = edits[0]?.kind ?? kind;
+    if (tokens.length) tokenKind = tokens[0].clip ? "swap" : "text";
     update();
-    if (link.getAll("edit").length > edits.length) say("A part of the link was not understood, and left out.", true);
+    if (link.getAll("edit").length > edits.length || link.getAll("token").length > tokens.length) say("A part of the link was not understood, and left out.", true);
     else if (!worker) say("The sound is edited. Load the model to see what it makes of it.");
     return true;
   }
@@ -781,6 +931,7 @@
     resetButton.disabled = isUntouched();
     linkButton.disabled = state.clip === "own";
     drawTools();
+    drawTokenTools();
     drawEdits();
     draw();
     lab.dataset.computed = mel.computed;

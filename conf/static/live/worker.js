@@ -14,10 +14,13 @@ async function load({ settings, kernel, bytes }) {
   return { ready: ready.kernel.constructor.name };
 }
 
-function answer({ mel, forced, limit, off, without, untrained }) {
+let guess = []; // the sentence before: often the next one too
+
+function answer({ mel, off, without, ...more }) {
   const began = performance.now();
-  const options = { forced, limit, off: new Set(off), without: new Set(without), untrained };
+  const options = { ...more, off: new Set(off), without: new Set(without), guess };
   const heard = hear(ready, mel, options);
+  guess = heard.steps.map(({ id }) => id);
   return { ...heard, milliseconds: performance.now() - began };
 }
 
