@@ -83,6 +83,25 @@ print(f"the translator points to: {reading}\nthe writer makes of it:   {trace.te
 # because its writer was raised on them: what a projector learns to say depends on who
 # reads it.
 #
+# Two votes
+# ---------
+# What the translator spells has a say in what is written: each token is weighed half by
+# the writer, half by how probably the sound spells the text so far with it. Take the
+# say away. **Predict:** what does the writer make of the sentence by itself?
+
+projector = model.multi_modal_projector
+projector.ctc_weight = 0.0
+alone = asrscope.trace(
+    model, processor, person.path, name="one vote", reference=person.text
+)
+projector.ctc_weight = model.config.projector_ctc_weight
+print(f"the writer by itself: {alone.text}\nboth together:        {trace.text}")
+
+# %%
+# A language model alone writes what is likely, and of a long clip it leaves out words; the
+# sound alone knows no language. :doc:`The card </model-card-small>` counts what each gets
+# wrong on recordings of people, and what both together do.
+#
 # The prompt has learned vectors, too
 # -----------------------------------
 # Around the clip stand a few vectors that no word has. They were trained together with
