@@ -31,6 +31,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import can_return_tuple
 
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
+from asrscope.files import in_turn
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.provenance import save_claims
 from asrscope.publishing import publish
@@ -162,6 +163,8 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
     ) -> None:
         """Save weights, configuration, and what is known of the weights' origin.
 
+        Of several that save to one folder at once, each waits for the one before it.
+
         Parameters
         ----------
         save_directory : str or Path
@@ -174,8 +177,9 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         options = {
             name: kwargs.pop(name) for name in ("repo_id", "token", "private", "revision") if name in kwargs
         }
-        super().save_pretrained(save_directory, **kwargs)
-        save_claims(self, save_directory)
+        with in_turn(save_directory):
+            super().save_pretrained(save_directory, **kwargs)
+            save_claims(self, save_directory)
         if push_to_hub:
             self.push_to_hub(options.pop("repo_id", Path(save_directory).name), **options)
 

@@ -29,7 +29,7 @@ NO_CODE = {
     tokenize.ENDMARKER,
 }
 BUDGETS = {
-    "code lines of asrscope": 9_710,
+    "code lines of asrscope": 9_715,
     "files of asrscope": 65,
     "entries at the top of asrscope": 22,
     "code lines of asrscope/loading": 1_455,
@@ -38,7 +38,7 @@ BUDGETS = {
     "files of asrscope/cli": 4,
     "code lines of asrscope_course": 2_005,
     "code lines of asrscope_recipe": 2_600,
-    "code lines of conf": 1_660,
+    "code lines of conf": 1_670,
     "modules of ours that a trace imports": 24,
 }
 
