@@ -129,7 +129,7 @@ def reproduce(session: nox.Session) -> None:
     # What must not matter differs: the place, the hour of the day, the order of sets.
     surroundings = {
         "first": {"TZ": "UTC", "PYTHONHASHSEED": "1"},
-        "in/another/place": {"TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "2"},
+        "in/another place": {"TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "2"},
     }
     for place, environment in surroundings.items():
         for name in filter(os.path.isfile, names):

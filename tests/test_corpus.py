@@ -191,6 +191,12 @@ def test_a_corpus_that_is_not_there_is_an_oserror(tmp_path):
         ("“Don’t,” she said!", "don't she said", "Don't, she said!"),
         ("the dogs' 3 bowls", "the dogs' 3 bowls", "The dogs' 3 bowls."),
         ("it costs 3.5 %, at 10:30", "it costs 3.5 at 10:30", "It costs 3.5 %, at 10:30."),
+        (
+            "at -5 or \u22123.5, 1/2 of 3-4",
+            "at -5 or \u22123.5 1/2 of 3 4",
+            "At -5 or \u22123.5, 1/2 of 3-4.",
+        ),
+        ("and/or - well -", "and or well", "And/or - well."),
         ("Ｆｕｌｌ　ｗｉｄｔｈ and naïve", "full width and naïve", "Full width and naïve."),
         (" ' ... ", "", ""),
         ("WELL <COMMA> YES <PERIOD>", "well yes", "Well yes."),

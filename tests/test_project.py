@@ -1,8 +1,12 @@
 """What is written about the repository is true of it."""
 
 import re
+import runpy
+import sys
 import tomllib
 from pathlib import Path
+from unittest.mock import MagicMock
+from urllib.error import URLError
 
 import pytest
 
@@ -69,3 +73,40 @@ def test_the_checks_of_continuous_integration_are_the_sessions():
     defined = re.findall(r"@nox\.session.*\ndef (\w+)", read("noxfile.py"))
     assert set(ran) == {"lint", "types", "tests", "docs", "site"} <= set(defined)
     assert "train" in defined
+
+
+@pytest.fixture
+def chores(monkeypatch):
+    """What noxfile.py defines, without nox."""
+    monkeypatch.setitem(sys.modules, "nox", MagicMock())
+    return runpy.run_path(str(ROOT / "noxfile.py"))
+
+
+@pytest.mark.parametrize(
+    ("named", "platform", "reachable", "options"),
+    [
+        pytest.param("", "linux", True, "--extra-index-url", id="nothing is named"),
+        pytest.param("global.timeout='60'\n", "linux", True, "--extra-index-url", id="something else is"),
+        pytest.param("global.index-url='https://mirror'\n", "linux", True, None, id="a mirror"),
+        pytest.param(":env:.extra-index-url='https://cu130'\n", "linux", True, None, id="another build"),
+        pytest.param("install.find-links='/wheels'\n", "linux", True, None, id="a folder of wheels"),
+        pytest.param("", "linux", False, None, id="out of reach"),
+        pytest.param("", "darwin", True, None, id="a system with one build"),
+    ],
+)
+def test_the_sessions_take_the_small_build_of_torch_where_nothing_else_is_named(  # noqa: PLR0917
+    chores, monkeypatch, named, platform, reachable, options
+):
+    def urlopen(address, timeout):
+        if not reachable:
+            raise URLError("no route")
+        assert (address, timeout) == ("https://download.pytorch.org/whl/cpu/torch/", 5)
+        return MagicMock()
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    monkeypatch.setattr(sys, "platform", platform)
+    session = MagicMock()
+    session.run.return_value = named
+    found = chores["small_torch"](session)
+    assert found == ((options, chores["CPU_BUILDS"]) if options else ())
+    assert session.warn.called == (not reachable)  # several gigabytes are said before they come

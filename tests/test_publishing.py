@@ -2,6 +2,8 @@
 
 import json
 import re
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ import yaml
 from hub_server import Hub, point_to, serve
 
 from asrscope import load
+from asrscope.files import TURNS
 from asrscope.provenance import provenance_of
 from asrscope.publishing import MARK, model_card, publish, save_projector, write_folder
 
@@ -62,6 +65,55 @@ def test_of_a_model_that_nothing_vouches_for_nothing_is_claimed(make_model, tmp_
     assert not (tmp_path / "provenance.json").exists()
 
 
+def save_whole(model, folder):
+    model.save_pretrained(folder)
+
+
+def save_in_shards(model, folder):
+    model.save_pretrained(folder, max_shard_size="100KB")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != TURNS}
+
+
+@pytest.mark.parametrize(
+    ("save", "changes"),
+    [
+        pytest.param(save_whole, {}, id="other weights"),
+        pytest.param(save_whole, {"stack_factor": 2}, id="another size"),
+        pytest.param(save_in_shards, {"projector_hidden_size": 2000}, id="in shards, of which one has more"),
+        pytest.param(save_projector, {"stack_factor": 2}, id="a projector alone"),
+    ],
+)
+def test_models_that_threads_save_to_one_folder_are_not_mixed(make_checkpoint, tmp_path, save, changes):
+    models = [load(make_checkpoint("one"))[0], load(make_checkpoint("two", seed=1, **changes))[0]]
+    for number, model in enumerate(models):
+        save(model, tmp_path / f"alone {number}")
+    alone = [contents(tmp_path / f"alone {number}") for number in range(2)]
+    assert alone[0] != alone[1]
+    for turn in range(4):
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(save, models, [tmp_path / f"together {turn}"] * 2))
+        assert contents(tmp_path / f"together {turn}") in alone
+
+
+def save_often(model, folder):
+    for _ in range(10):
+        save_whole(model, folder)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_models_that_processes_save_to_one_folder_are_not_mixed(make_checkpoint, tmp_path, method):
+    models = [load(make_checkpoint(f"checkpoint {seed}", seed=seed))[0] for seed in range(2)]
+    for number, model in enumerate(models):
+        save_whole(model, tmp_path / f"alone {number}")
+    with ProcessPoolExecutor(2, get_context(method)) as pool:
+        list(pool.map(save_often, models, [tmp_path / "together"] * 2))
+    alone = [contents(tmp_path / f"alone {number}") for number in range(2)]
+    assert contents(tmp_path / "together") in alone
+
+
 def test_a_projector_alone_is_put_between_its_encoder_and_decoder_again(full_parts, tmp_path):
     from hub_kit import write_own_projector
 
@@ -69,7 +121,7 @@ def test_a_projector_alone_is_put_between_its_encoder_and_decoder_again(full_par
     options = {**full_parts, "dtype": torch.float32}
     model, processor = load("full", projector=tmp_path / "projector.safetensors", **options)
     folder = save_projector(model, tmp_path / "alone", processor=processor)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", TURNS}
     again, same = load("full", projector=folder, **options)
     assert same.prompt() == processor.prompt()
     for name, tensor in model.multi_modal_projector.state_dict().items():

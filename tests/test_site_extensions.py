@@ -412,6 +412,17 @@ def test_what_a_build_wrote_is_kept_until_a_source_changes_or_it_is_gone(tmp_pat
     assert not kept()
 
 
+# With a record of the sources, and what was imported.
+KEEPING = (
+    FINDINGS.replace('["facts"', '["stale", "questions", "facts"')
+    + """
+def setup(app):
+    app.add_config_value("sphinx_gallery_conf", dict.fromkeys(["examples_dirs", "gallery_dirs"], ()), "")
+    app.connect("build-finished", lambda *_: open("torch.txt", "w").write(str("torch" in sys.modules)))
+"""
+)
+
+
 def read_page(folder: Path, *blocks: str, state: str = "sources", asked: str = "") -> tuple[list, list[str]]:
     """Read a page whose blocks are such code; return what they gave, and which of them ran."""
     results, ran = Results(folder, state), []
@@ -479,15 +490,12 @@ def test_a_changed_word_runs_nothing_and_what_failed_is_read_again(tmp_path):
     program = 'from pathlib import Path\nfile = Path("{here}/ran.txt")\nrate = 1 / len("{text}")\n'
     program += 'with file.open("a") as more:\n    more.write("x")\nprint(rate)\n'
     page = "# Page\n\n{word}\n\n```{{bokeh-figure}}\n{program}```\n\n{{found}}`rate`{{holds}}`rate < 1`\n"
-    conf = FINDINGS.replace('["facts"', '["stale", "facts"')
-    gallery = 'dict.fromkeys(["examples_dirs", "gallery_dirs"], ())'
-    conf += f'def setup(app):\n    app.add_config_value("sphinx_gallery_conf", {gallery}, "")\n'
 
     def built(word: str, text: str = "ab") -> tuple[str, str, int]:
         html, warnings = build(
             tmp_path,
             page.format(word=word, program=program.format(here=tmp_path.as_posix(), text=text)),
-            conf,
+            KEEPING,
         )
         return html, warnings, len((tmp_path / "ran.txt").read_text(encoding="utf-8"))
 
@@ -501,3 +509,15 @@ def test_a_changed_word_runs_nothing_and_what_failed_is_read_again(tmp_path):
         assert "bokeh-figure: ZeroDivisionError" in warnings
     html, warnings, ran = built("After.")
     assert (html, warnings, ran) == (again, "", 2)
+
+
+def test_a_changed_word_beside_an_exercise_loads_no_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = "# Page\n\n{word}\n\n```{{exercise}} 1.2\n```\n"
+    first, _ = build(tmp_path, page.format(word="Before."), KEEPING)
+    assert "Exercise 1.2" in first
+    assert "Solution" in first
+    assert Path("torch.txt").read_text(encoding="utf-8") == "True"
+    again, _ = build(tmp_path, page.format(word="After."), KEEPING)
+    assert again == first.replace("Before.", "After.")
+    assert Path("torch.txt").read_text(encoding="utf-8") == "False"

@@ -14,7 +14,9 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-__all__ = ["alone_in", "cache_folder", "remove_partial", "write_bytes", "write_text", "written"]
+__all__ = ["alone_in", "cache_folder", "in_turn", "remove_partial", "write_bytes", "write_text", "written"]
+
+TURNS = ".saving.lock"  # in a folder that several may save to
 
 _DEVICES = (Path("/dev"), Path("/dev/fd"))  # /dev/stdout may lead to a file, which must not be replaced
 
@@ -146,6 +148,25 @@ def alone_in(folder: str | Path) -> FileLock:
             f"{folder}: cannot be written to ({error.strerror}): make room, or choose another place"
         ) from error
     return lock
+
+
+@contextmanager
+def in_turn(folder: str | Path) -> Iterator[None]:
+    """Write several files that belong together, after every thread and process that is at it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where they go; it is created, and gets a file ``.saving.lock``.
+
+    Yields
+    ------
+    None
+        When it is one's turn: who asks for one now waits for the end of the block.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with FileLock(Path(folder, TURNS)):
+        yield
 
 
 def _partial(target: Path) -> Path:

@@ -35,6 +35,7 @@ from transformers.utils import can_return_tuple
 
 from asrscope.decoder import SpellingVote
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
+from asrscope.files import in_turn
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.provenance import save_claims
 from asrscope.publishing import publish
@@ -169,6 +170,8 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
     ) -> None:
         """Save weights, configuration, and what is known of the weights' origin.
 
+        Of several that save to one folder at once, each waits for the one before it.
+
         Parameters
         ----------
         save_directory : str or Path
@@ -181,8 +184,9 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         options = {
             name: kwargs.pop(name) for name in ("repo_id", "token", "private", "revision") if name in kwargs
         }
-        super().save_pretrained(save_directory, **kwargs)
-        save_claims(self, save_directory)
+        with in_turn(save_directory):
+            super().save_pretrained(save_directory, **kwargs)
+            save_claims(self, save_directory)
         if push_to_hub:
             self.push_to_hub(options.pop("repo_id", Path(save_directory).name), **options)
 

@@ -16,7 +16,7 @@ from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # whicheve
 from jinja2 import Environment
 from safetensors.torch import save
 
-from asrscope.files import write_bytes, write_text
+from asrscope.files import TURNS, in_turn, write_bytes, write_text
 from asrscope.provenance import PARTS, hash_vocabulary, name_source, provenance_of, repository_of
 
 __all__ = ["model_card", "publish", "save_projector", "write_folder"]
@@ -49,13 +49,11 @@ def save_projector(model: Any, folder: str | Path, *, processor: Any = None) -> 
         If a file cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     module = PARTS["projector"]
     weights = {
         f"{module}.{name}": tensor.detach().cpu().contiguous()
         for name, tensor in getattr(model, module).state_dict().items()
     }
-    write_bytes(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
     config = model.config
     record: dict[str, Any] = {
         "model_type": "asrscope-projector",
@@ -78,7 +76,9 @@ def save_projector(model: Any, folder: str | Path, *, processor: Any = None) -> 
         record["text_model_vocabulary"] = hash_vocabulary(processor.tokenizer)
         if processor.chat_template not in (None, processor.tokenizer.chat_template):
             record["chat_template"] = processor.chat_template
-    write_text(folder / "config.json", json.dumps(record, indent=2) + "\n")
+    with in_turn(folder):
+        write_bytes(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
+        write_text(folder / "config.json", json.dumps(record, indent=2) + "\n")
     return folder
 
 
@@ -242,6 +242,7 @@ def publish(
             commit = api.upload_folder(
                 repo_id=repository,
                 folder_path=folder,
+                ignore_patterns=[TURNS],
                 token=token,
                 revision=revision,
                 create_pr=create_pr,

@@ -73,12 +73,12 @@ class Source(Protocol):
 def plain_text(text: str) -> str:
     """Reduce a transcript to lowercase words, as the bundled model writes them.
 
-    Letters keep the marks that belong to them in any script, numbers their points; what stands in brackets
-    for noises or punctuation is dropped. Scores are computed on a stronger normalization, see
+    Letters keep the marks that belong to them in any script, numbers their points and signs; what stands in
+    brackets for noises or punctuation is dropped. Scores are computed on a stronger normalization, see
     `asrscope.recognition.metrics`.
     """
     text = APOSTROPHES.sub("'", MARKS.sub(" ", unicodedata.normalize("NFC", _full_width(text)))).lower()
-    text = re.sub(r"(?<=\d)[.,:](?=\d)", lambda point: f"\0{ord(point[0])}\0", text)
+    text = re.sub(r"(?<=\d)[.,:/](?=\d)|(?<!\S)[-\u2212](?=\d)", lambda point: f"\0{ord(point[0])}\0", text)
     text = "".join(sign if _of_word(sign) else " " for sign in text)
     text = re.sub(r"\0(\d+)\0", lambda number: chr(int(number[1])), text)
     return " ".join(word for word in text.split() if word.strip("'"))
