@@ -65,6 +65,7 @@ def test_curves_are_drawn_as_lines_dots_or_steps_each_with_a_name():
     assert [glyph.line_color for glyph, _ in drawn] == ["#000001", "#000002", "#000001"]
     assert drawn[2][0].mode == "after"
     assert [item.label.value for item in fig.legend[0].items] == list(curves)
+    assert fig.height > plots.chart("curves", "Curves", description="").height  # for the legend's second row
     alone = plots.draw(plots.chart("alone", "Alone", description="One."), {"one": ([0, 1], [2, 3])})
     assert alone.legend == []
 

@@ -22,7 +22,7 @@ from asrscope.plots import theme
 from asrscope.plots.sound import add_playhead, sound_with
 from asrscope.scope.traces import Trace
 
-BAR_HEIGHT = 30  # pixels
+BAR_HEIGHT, LEGEND_ROW = 30, 26  # pixels
 CURVES = {
     "loss": "loss",
     "learning_rate": "learning rate",
@@ -89,6 +89,7 @@ def draw(
         glyph(x, y, color=color, **look, **({"legend_label": label} if len(curves) > 1 else {}))
     if len(curves) > 1:
         theme.legend(fig, "below")
+        fig.height = (fig.height or 0) + LEGEND_ROW * ((len(curves) - 1) // 2)  # as much room as with one row
     return fig
 
 
