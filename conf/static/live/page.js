@@ -491,7 +491,9 @@
     const [clip, first] = [missing ?? state.clip, missing !== undefined];
     const given = first && !(clip === state.clip && isUntouched()) ? logMel(padded(sounds[clip]), settings.mel) : mel;
     asked = { clip, first, mel: given };
-    worker.postMessage(jobOf(first ? untouchedState() : state, given));
+    const said = data.clips.find(({ name }) => name === clip)?.text;
+    const guess = first && said ? tokenize(said, settings) : undefined; // what was said is likely to be written
+    worker.postMessage({ ...jobOf(first ? untouchedState() : state, given), guess });
   }
 
   function receive(reply) {

@@ -14,13 +14,13 @@ async function load({ settings, kernel, bytes }) {
   return { ready: ready.kernel.constructor.name };
 }
 
-let guess = []; // the sentence before: often the next one too
+let latest = []; // the sentence before: often the next one too
 
-function answer({ mel, off, without, ...more }) {
+function answer({ mel, off, without, guess = latest, ...more }) {
   const began = performance.now();
   const options = { ...more, off: new Set(off), without: new Set(without), guess };
   const heard = hear(ready, mel, options);
-  guess = heard.steps.map(({ id }) => id);
+  latest = heard.steps.map(({ id }) => id);
   return { ...heard, milliseconds: performance.now() - began };
 }
 
