@@ -38,7 +38,7 @@ BUDGETS = {
     "files of asrscope/cli": 4,
     "code lines of asrscope_course": 2_005,
     "code lines of asrscope_recipe": 2_600,
-    "code lines of conf": 1_660,
+    "code lines of conf": 1_695,
     "modules of ours that a trace imports": 24,
 }
 
