@@ -185,3 +185,11 @@ def test_from_a_disk_the_page_says_how_to_get_it(browser, site):
         visit.page.goto(visit.base + "live.html")
         visit.page.get_by_text("python -m http.server").wait_for()
         assert visit.page.get_by_role("button", name="real pair").count() == 0
+
+
+def test_a_site_that_leaves_it_out_says_so(browser, site):
+    with served(site) as server, Visit(browser, server) as visit:
+        visit.page.route("**/small.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
+        visit.page.goto(f"{server}live.html")
+        visit.page.get_by_text("left out of this copy of the site").wait_for()
+        assert visit.page.get_by_role("button", name="real pair").count() == 0
