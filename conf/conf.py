@@ -6,6 +6,7 @@ A build asks nothing of the network. These variables of the environment are read
 
 - ``ASRSCOPE_CHROMIUM``: browser that makes the gallery's thumbnails (``none``: draw them without one);
 - ``ASRSCOPE_MODEL`` and its kin: the model on the pages that follow one clip (see ``docs/using/full.md``);
+- ``ASRSCOPE_LIVE_SMALL``: 1 puts the model "small" beside the page "Live", which then loads it on a click;
 - ``ASRSCOPE_SITE_URL``: where the site will stand; gives it a sitemap, canonical addresses and previews;
 - ``ASRSCOPE_REPOSITORY``: ``https://github.com/owner/name``; gives pages links to their source on its branch
   ``ASRSCOPE_BRANCH`` (``main``), and gallery pages links to Colab and Binder, which read the built site from
@@ -166,6 +167,7 @@ html_favicon = "static/icon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"}), ("predict.js", {"defer": "defer"})]
 templates_path = ["../conf/templates"]  # from here and, for autosummary, from the sources
+live_small = os.environ.get("ASRSCOPE_LIVE_SMALL") == "1"
 # The page on which the model runs: it compiles the kernel, and starts a worker from text that it holds.
 csp_more = {"live": {"script-src": "'wasm-unsafe-eval'", "worker-src": "blob:"}}
 pygments_dark_style = "github-dark"

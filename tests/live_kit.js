@@ -34,11 +34,12 @@ const tasks = {
     Object.entries({ mel: mel.values, hidden, embeds, logits }).forEach(([name, each]) => keep(`${out}.${name}`, each));
     return { ids: steps.map(({ id }) => id), chances: steps.map(({ chance }) => chance), ended, nearest, frames: mel.frames, reads };
   },
-  linear({ chosen, x, times, matrix, rows, columns, half, bias, out }) {
-    const values = half ? new Uint16Array(bufferOf(path.join(folder, matrix))) : floats(matrix);
-    const inMemory = chosen.matrix(values, rows, columns);
+  linear({ chosen, x, times, matrix, rows, columns, bits, scales, bias, out }) {
+    const Kind = { 8: Int8Array, 16: Uint16Array, 32: Float32Array }[bits];
+    const values = new Kind(bufferOf(path.join(folder, matrix)));
+    const inMemory = chosen.matrix(values, rows, columns, scales ? floats(scales) : undefined);
     keep(out, chosen.linear(floats(x), times, inMemory, bias && floats(bias)));
-    if (!half) keep(`${out}.once`, chosen.linear(floats(x), times, { values, rows, columns }, bias && floats(bias)));
+    if (bits === 32) keep(`${out}.once`, chosen.linear(floats(x), times, { values, rows, columns }, bias && floats(bias)));
     return {};
   },
   again({ before, after }) {

@@ -29,6 +29,7 @@ WEIGHTS = CHECKPOINTS / "tiny" / "model.safetensors"
 CLIPS = {clip.name: clip for clip in load_samples()}
 TOKEN = 0.04  # seconds of an audio token
 SHORTEST = min(CLIPS, key=lambda name: CLIPS[name].path.stat().st_size)
+KINDS = (np.int8, np.float16, np.float32)  # of weights
 SWITCHES = ["encoder 1", "encoder 2.3", "decoder 1", "decoder 2.1", "decoder 3"]
 
 
@@ -42,12 +43,10 @@ def find_node() -> str:
     return found
 
 
-@pytest.fixture(scope="module")
-def settings():
-    spec = importlib.util.spec_from_file_location("live", ROOT / "conf" / "extensions" / "live.py")
-    live = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(live)
-    return live.settings(CHECKPOINTS / "tiny")
+def extension():
+    """The extension that writes what the page needs."""
+    sys.path.insert(0, str(ROOT / "conf" / "extensions"))  # another one stands beside it
+    return importlib.import_module("live")
 
 
 @pytest.fixture(scope="module")
@@ -56,33 +55,39 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
+def settings(tiny):
+    return extension().settings(*tiny)
+
+
+class Node:
+    """Runs jobs of live_kit.js in a folder; gives their answers and reads the arrays that they wrote."""
+
+    def __init__(self, folder, weights, settings):
+        self.folder = folder
+        self.order = {
+            "sources": [str(LIVE / name) for name in ("engine.js", "sounds.js")],
+            "weights": str(weights),
+            "kernel": str(LIVE / "kernel.wasm"),
+            "settings": settings,
+        }
+
+    def put(self, name, array):
+        np.ascontiguousarray(array).tofile(self.folder / name)
+        return name
+
+    def get(self, name, *shape):
+        return np.fromfile(self.folder / name, dtype=np.float32).reshape(shape or -1)
+
+    def run(self, *jobs):
+        (self.folder / "order.json").write_text(json.dumps(self.order | {"jobs": jobs}), encoding="utf-8")
+        kit = Path(__file__).with_name("live_kit.js")
+        subprocess.run([find_node(), str(kit), str(self.folder)], check=True, timeout=600)
+        return json.loads((self.folder / "answers.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
 def node(settings, tmp_path_factory):
-    """Runs jobs of live_kit.js; gives their answers and reads the arrays that they wrote."""
-
-    class Node:
-        folder = tmp_path_factory.mktemp("live")
-
-        def put(self, name, array):
-            np.ascontiguousarray(array).tofile(self.folder / name)
-            return name
-
-        def get(self, name, *shape):
-            return np.fromfile(self.folder / name, dtype=np.float32).reshape(shape or -1)
-
-        def run(self, *jobs):
-            order = {
-                "sources": [str(LIVE / name) for name in ("engine.js", "sounds.js")],
-                "weights": str(WEIGHTS),
-                "kernel": str(LIVE / "kernel.wasm"),
-                "settings": settings,
-                "jobs": jobs,
-            }
-            (self.folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
-            kit = Path(__file__).with_name("live_kit.js")
-            subprocess.run([find_node(), str(kit), str(self.folder)], check=True, timeout=600)
-            return json.loads((self.folder / "answers.json").read_text(encoding="utf-8"))
-
-    return Node()
+    return Node(tmp_path_factory.mktemp("live"), WEIGHTS, settings)
 
 
 def sound(name):
@@ -148,29 +153,43 @@ def test_the_kernel_gives_what_plain_javascript_gives(heard, node):
     assert heard["plain"]["ids"] == heard[SHORTEST]["ids"]
 
 
-# Times, rows and columns: some are no multiples of the kernel's block. Weights of 16 bits come in fours.
-SHAPES = [(1, 4, 4), (1, 12, 20), (3, 8, 4), (2, 8, 28), (2, 5, 7), (7, 3, 1), (6, 9, 13)]
+# Times, rows and columns: some are no multiples of the kernel's block. Weights of 8 and 16 bits have columns
+# in fours.
+SHAPES = [(1, 4, 4), (1, 12, 20), (3, 8, 4), (2, 9, 28), (1, 5, 8), (2, 5, 7), (7, 3, 1), (6, 9, 13)]
 
 
 def test_a_product_has_any_shape(node, rng):
     jobs, wanted = [], {}
-    for (times, rows, columns), half, biased in itertools.product(SHAPES, (True, False), (True, False)):
-        if half and (rows % 4 or columns % 4):
+    for (times, rows, columns), kind, biased in itertools.product(SHAPES, KINDS, (True, False)):
+        if kind != np.float32 and columns % 4:
             continue
         x = rng.standard_normal((times, columns), dtype=np.float32)
-        matrix = rng.standard_normal((rows, columns)).astype(np.float16 if half else np.float32)
+        scales = rng.uniform(0.01, 0.1, rows).astype(np.float32) if kind == np.int8 else None
+        matrix = (
+            rng.standard_normal((rows, columns))
+            if scales is None
+            else rng.integers(-127, 128, (rows, columns))
+        ).astype(kind)
         bias = rng.standard_normal(rows, dtype=np.float32)
-        name = f"{times}-{rows}-{columns}-{half}-{biased}"
-        given = {"x": node.put(f"{name}.x", x), "matrix": node.put(f"{name}.matrix", matrix), "half": half}
+        name = f"{times}-{rows}-{columns}-{kind.__name__}-{biased}"
+        given = {
+            "x": node.put(f"{name}.x", x),
+            "matrix": node.put(f"{name}.matrix", matrix),
+            "bits": 8 * kind().itemsize,
+        }
         given |= {"times": times, "rows": rows, "columns": columns}
         given |= {"bias": biased and node.put(f"{name}.bias", bias)}
+        given |= {"scales": scales is not None and node.put(f"{name}.scales", scales)}
         for on in ("wasm", "plain"):
             jobs.append({"task": "linear", "on": on, "out": f"{name}.{on}", **given})
-            want = x.astype(float) @ matrix.astype(float).T + biased * bias
-            wanted |= {f"{name}.{on}": want} | ({} if half else {f"{name}.{on}.once": want})
+            full = matrix.astype(float) * (1 if scales is None else scales[:, None])
+            want = x.astype(float) @ full.T + biased * bias
+            wanted |= {f"{name}.{on}": want} | ({f"{name}.{on}.once": want} if kind == np.float32 else {})
     kernels = node.run(*jobs)["kernels"]
     assert kernels == {"wasm": "WasmKernel", "plain": "PlainKernel", "broken": "PlainKernel"}
-    assert len(wanted) == 4 * (2 * len(SHAPES) + 4)  # twice with and without bias; four shapes in 16 bits
+    assert len(wanted) == 4 * (
+        2 * len(SHAPES) + 2 * 5
+    )  # twice with and without bias; five shapes in fewer bits
     for name, want in wanted.items():
         np.testing.assert_allclose(node.get(name, *want.shape), want, atol=1e-4, err_msg=name)
 
@@ -414,8 +433,8 @@ def number(text):
 
 
 def test_a_file_of_other_weights_is_refused(tmp_path, settings):
-    header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    (tmp_path / "weights").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    header = json.dumps({"a": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]}}).encode()
+    (tmp_path / "weights").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
     order = {"sources": [str(LIVE / "engine.js")], "weights": str(tmp_path / "weights"), "jobs": []}
     order |= {"kernel": str(LIVE / "kernel.wasm"), "settings": settings}
     (tmp_path / "order.json").write_text(json.dumps(order), encoding="utf-8")
@@ -424,4 +443,4 @@ def test_a_file_of_other_weights_is_refused(tmp_path, settings):
         [find_node(), str(kit), str(tmp_path)], check=False, capture_output=True, text=True, timeout=60
     )
     assert done.returncode
-    assert "expected weights of 16 bits, but found F32" in done.stderr
+    assert "expected weights of F16, F32, I8, I32, but found F64" in done.stderr

@@ -18,7 +18,17 @@ const HALVES = Float32Array.from({ length: 65536 }, (_, bits) => {
     : (fraction / 1024) * 2 ** -14;
   return bits & 0x8000 ? -size : size;
 });
-const widen = (halves) => fill(halves.length, (i) => HALVES[halves[i]]);
+const widen = (values) =>
+  values instanceof Uint16Array
+    ? fill(values.length, (i) => HALVES[values[i]])
+    : new Float32Array(values);
+
+/* One row of a matrix. Numbers of 8 bits are whole; each row has a scale for them. */
+function rowOf({ values, scales, columns }, row) {
+  const out = widen(values.subarray(row * columns, (row + 1) * columns));
+  if (scales) for (let i = 0; i < columns; i++) out[i] *= scales[row];
+  return out;
+}
 
 function fill(length, value) {
   const out = new Float32Array(length);
@@ -36,7 +46,10 @@ function bytesOf(letters) {
 }
 
 /* A safetensors file is the length of its header, the header as JSON, and all
-   numbers in a row. */
+   numbers in a row. Each tensor is copied out when it is asked for, so that the
+   file itself need not be kept. */
+const KINDS = { F16: Uint16Array, F32: Float32Array, I8: Int8Array, I32: Int32Array };
+
 function readSafetensors(buffer) {
   const length = Number(new DataView(buffer).getBigUint64(0, true));
   const text = new TextDecoder().decode(new Uint8Array(buffer, 8, length));
@@ -44,11 +57,13 @@ function readSafetensors(buffer) {
   delete header.__metadata__;
   const tensors = {};
   for (const [name, { dtype, shape, data_offsets }] of Object.entries(header)) {
-    if (dtype !== "F16") {
-      throw new Error(`expected weights of 16 bits, but found ${dtype} in ${name}`);
+    const Kind = KINDS[dtype];
+    if (!Kind) {
+      const known = Object.keys(KINDS).join(", ");
+      throw new Error(`expected weights of ${known}, but found ${dtype} in ${name}`);
     }
     const [start, end] = data_offsets.map((offset) => 8 + length + offset);
-    tensors[name] = { shape, halves: new Uint16Array(buffer.slice(start, end)) };
+    tensors[name] = { shape, copy: () => new Kind(buffer.slice(start, end)) };
   }
   return tensors;
 }
@@ -58,20 +73,20 @@ function readSafetensors(buffer) {
 /* Rows of numbers times a matrix: out[t][r] = x[t] · matrix[r] + bias[r]. Most
    of a model's work. */
 class PlainKernel {
-  matrix(values, rows, columns) {
+  matrix(values, rows, columns, scales) {
     const wide = values instanceof Uint16Array ? widen(values) : values;
-    return { values: wide, rows, columns };
+    return { values: wide, rows, columns, scales };
   }
 
-  linear(x, times, { values, rows, columns }, bias) {
+  linear(x, times, { values, rows, columns, scales }, bias) {
     const out = new Float32Array(times * rows);
     for (let t = 0; t < times; t++) {
       for (let r = 0; r < rows; r++) {
-        let sum = bias ? bias[r] : 0;
+        let sum = 0;
         for (let c = 0; c < columns; c++) {
           sum += x[t * columns + c] * values[r * columns + c];
         }
-        out[t * rows + r] = sum;
+        out[t * rows + r] = sum * (scales ? scales[r] : 1) + (bias ? bias[r] : 0);
       }
     }
     return out;
@@ -79,7 +94,7 @@ class PlainKernel {
 }
 
 /* The same loop by kernel.c, four numbers at a time. Weights stay as they are,
-   in 16 bits, in its memory. */
+   in 8 or 16 bits, in its memory. */
 class WasmKernel {
   constructor({ exports }) {
     this.exports = exports;
@@ -97,7 +112,7 @@ class WasmKernel {
     }
     const { memory } = this.exports;
     const missing = end - memory.buffer.byteLength;
-    if (missing > 0) memory.grow(Math.ceil(missing / 65536));
+    if (missing > 0) memory.grow(Math.ceil(missing / 65536) + 256); // not for each anew
     arrays.forEach((each, i) => {
       if (!each.byteLength) return;
       new each.constructor(memory.buffer, addresses[i], each.length).set(each);
@@ -105,21 +120,22 @@ class WasmKernel {
     return [...addresses, end];
   }
 
-  matrix(values, rows, columns) {
-    const [address, end] = this.place(this.end, [values]);
+  matrix(values, rows, columns, scales) {
+    const [address, scalesAt, end] = this.place(this.end, [values, scales ?? 0]);
     this.end = end;
-    return { address, half: values instanceof Uint16Array, rows, columns };
+    const bits = 8 * values.BYTES_PER_ELEMENT;
+    return { address, scalesAt: scales ? scalesAt : 0, bits, rows, columns };
   }
 
   linear(x, times, matrix, bias) {
-    const { rows, columns, half, values } = matrix; // values: of one that is used once
+    const { rows, columns, values, bits = 32, scalesAt = 0 } = matrix;
     const size = times * rows;
+    // values: of a matrix that is used once, and not kept
     const needed = [x, bias ?? 0, 16 * columns, 4 * size, values ?? 0];
     const [xAt, biasAt, wideAt, outAt, valuesAt] = this.place(this.end, needed);
-    const weightsAt = values ? valuesAt : matrix.address;
+    const weights = [values ? valuesAt : matrix.address, bits, scalesAt];
     const shape = [times, rows, columns];
-    const addedAt = bias ? biasAt : 0;
-    this.exports.linear(outAt, xAt, weightsAt, half, addedAt, ...shape, wideAt);
+    this.exports.linear(outAt, xAt, ...weights, bias ? biasAt : 0, ...shape, wideAt);
     return new Float32Array(this.exports.memory.buffer, outAt, size).slice();
   }
 }
@@ -259,6 +275,11 @@ function join(...parts) {
   return out;
 }
 const rowsOf = (x, width) => x.length / width;
+function lengthOf(x) {
+  let squares = 0;
+  for (let i = 0; i < x.length; i++) squares += x[i] ** 2;
+  return Math.sqrt(squares);
+}
 
 /* Every row gets mean 0 and size 1, then a weight and a bias: the encoder's
    norm. */
@@ -380,18 +401,41 @@ function encode({ kernel, encoder }, mel, off = new Set()) {
 
 /* Stack k positions into one long vector, and let two norms and a gated layer
    make a word-like vector of it. */
-function project({ kernel }, projector, hidden) {
-  const { gate, up, down, normIn, normOut, eps } = projector;
+function project({ kernel, projector, words }, hidden) {
+  const { gate, up, down, normIn, normOut, eps, binding } = projector;
   const tokens = Math.floor(hidden.length / gate.columns); // a remainder is cut
   const stacked = rmsNorm(hidden.subarray(0, tokens * gate.columns), normIn, eps);
   const opened = silu(kernel.linear(stacked, tokens, gate));
   const inside = multiply(opened, kernel.linear(stacked, tokens, up));
-  return rmsNorm(kernel.linear(inside, tokens, down), normOut, eps); // [tokens][width]
+  const free = rmsNorm(kernel.linear(inside, tokens, down), normOut, eps);
+  return binding ? bind(kernel, words, binding, free) : free; // [tokens][width]
+}
+
+/* Of a projector that may only say what words say: each vector becomes the mean of
+   the words that it points to, and of a filler where it points to the blank. */
+function bind(kernel, words, binding, vectors) {
+  const { ids, choices, blank, filler, scale, temperature } = binding;
+  const [width, count] = [blank.length, choices.rows];
+  const tokens = rowsOf(vectors, width);
+  const asBlank = { values: blank, rows: 1, columns: width };
+  const toBlank = kernel.linear(vectors, tokens, asBlank);
+  const toWords = kernel.linear(vectors, tokens, choices);
+  const out = new Float32Array(vectors.length);
+  for (let t = 0; t < tokens; t++) {
+    const scores = join([toBlank[t]], toWords.subarray(t * count, (t + 1) * count));
+    const shares = softmax(scores.map((score) => (scale * score) / temperature));
+    shares.forEach((share, i) => {
+      if (share < 1e-9) return; // thousands of them add nothing that 32 bits can hold
+      const word = i ? rowOf(words, ids[i - 1]) : filler;
+      for (let c = 0; c < width; c++) out[t * width + c] += share * word[c];
+    });
+  }
+  return out;
 }
 
 /* A projector that has learned nothing, with vectors as long as those of text:
    only directions are random. */
-function randomProjector({ kernel, projector, words }, seed = 1) {
+function randomProjector({ kernel, projector, words, lengths, space }, seed = 1) {
   let state = seed;
   const random = () => { // mulberry32
     state = (state + 0x6d2b79f5) | 0;
@@ -403,30 +447,34 @@ function randomProjector({ kernel, projector, words }, seed = 1) {
     const weights = fill(rows * columns, () => (2 * random() - 1) / Math.sqrt(columns));
     return kernel.matrix(weights, rows, columns);
   };
-  const power = words.reduce((sum, value) => sum + value * value, 0) / words.length;
+  const { gate, up, down, normIn, normOut, binding, prompt } = projector;
+  const power = lengths.reduce((sum, size) => sum + size * size, 0); // of the table
+  const mean = power / words.values.length;
+  const someWord = () => rowOf(words, Math.floor(random() * words.rows));
   return {
     ...projector,
-    gate: fresh(projector.gate),
-    up: fresh(projector.up),
-    down: fresh(projector.down),
-    normIn: projector.normIn.map(() => 1),
-    normOut: projector.normOut.map(() => Math.sqrt(power)),
+    gate: fresh(gate),
+    up: fresh(up),
+    down: fresh(down),
+    normIn: normIn.map(() => 1),
+    normOut: normOut.map(() => Math.sqrt(mean)),
+    binding: binding && {
+      ...binding,
+      blank: normOut.map(() => Math.sqrt(3 * mean) * (2 * random() - 1)),
+      filler: rowOf(words, space),
+      scale: 12 / (words.columns * mean), // a word's score with itself is 12
+    },
+    prompt: prompt.map(someWord),
   };
 }
 
 /* The text token that points most nearly where each audio token points: [[id,
    cosine], ...]. */
-function nearest({ kernel, table, words, decoder: { width } }, embeds) {
+function nearest({ kernel, table, lengths, decoder: { width } }, embeds) {
   const tokens = rowsOf(embeds, width);
-  const length = (vectors, row) => {
-    let squares = 0;
-    for (let i = row * width; i < (row + 1) * width; i++) squares += vectors[i] ** 2;
-    return Math.sqrt(squares);
-  };
-  const lengths = fill(table.rows, (id) => length(words, id));
   const scores = kernel.linear(embeds, tokens, table);
   return Array.from({ length: tokens }, (_, t) => {
-    const size = length(embeds, t);
+    const size = lengthOf(embeds.subarray(t * width, (t + 1) * width));
     const cosine = (id) => scores[t * table.rows + id] / (size * lengths[id] || 1);
     const cosines = fill(table.rows, cosine);
     const [best] = highest(cosines, 1);
@@ -498,8 +546,7 @@ function forget({ decoder: { keyHeads, size } }, cache, length) {
   cache.length = length;
 }
 
-const wordVector = ({ words, decoder: { width } }, id) =>
-  words.subarray(id * width, (id + 1) * width);
+const wordVector = ({ words }, id) => rowOf(words, id);
 
 /* Put other vectors in the place of audio tokens: those of tokens of text, given
    by their id, or those of another clip. */
@@ -512,10 +559,14 @@ function replace(model, embeds, replaced) {
   return out;
 }
 
-/* The prompt as vectors: those of its tokens, and those of the clip where its
-   placeholder stands. */
-function assemble({ prompt, audioToken, ...model }, embeds) {
-  const vector = (id) => (id === audioToken ? embeds : wordVector(model, id));
+/* The prompt as vectors: those of its tokens, those of the clip where its
+   placeholder stands, and those that the projector has learned in place of words. */
+function assemble({ prompt, audioToken, promptToken, projector, ...model }, embeds) {
+  let next = 0;
+  const vector = (id) => {
+    if (id === audioToken) return embeds;
+    return id === promptToken ? projector.prompt[next++] : wordVector(model, id);
+  };
   return join(...prompt.map(vector));
 }
 
@@ -595,14 +646,19 @@ const CHUNKS =
 
 /* Give every weight its place. The names are those of the file; the sizes are
    those of its config.json. */
-function assembleModel(kernel, tensors, { config, projectorEps, prompt, endToken }) {
+function assembleModel(kernel, tensors, settings) {
+  const { config, projectorEps, prompt, endToken, space } = settings;
   const { audio_config: audio, text_config: text } = config;
-  const vector = (name) => widen(tensors[name].halves);
-  const linear = (name) => {
-    const { shape: [rows, ...columns], halves } = tensors[`${name}.weight`];
-    const made = kernel.matrix(halves, rows, columns.reduce((a, b) => a * b));
-    return { ...made, bias: tensors[`${name}.bias`] && vector(`${name}.bias`) };
+  const vector = (name) => widen(tensors[name].copy());
+  const optional = (name) => tensors[name] && vector(name);
+  const rows = (name) => {
+    const { shape: [count, ...others], copy } = tensors[`${name}.weight`];
+    const scales = optional(`${name}.weight_scale`);
+    return { values: copy(), rows: count, columns: others.reduce((a, b) => a * b), scales };
   };
+  const inKernel = (part) =>
+    kernel.matrix(part.values, part.rows, part.columns, part.scales);
+  const linear = (name) => ({ ...inKernel(rows(name)), bias: optional(`${name}.bias`) });
   const all = (prefix, names) => {
     const entries = Object.entries(names);
     return Object.fromEntries(entries.map(([to, from]) => [to, linear(prefix + from)]));
@@ -628,12 +684,36 @@ function assembleModel(kernel, tensors, { config, projectorEps, prompt, endToken
     }),
     norm: norm("audio_tower.layer_norm"),
   };
+  // Tied: the table that gives a token its vector also scores a vector as each token.
+  const words = rows("language_model.model.embed_tokens");
+  const table = inKernel(words);
+  const lengths = fill(words.rows, (id) => lengthOf(rowOf(words, id)));
   const projector = {
     ...all("multi_modal_projector.", { gate: "gate", up: "up", down: "down" }),
     normIn: vector("multi_modal_projector.norm_in.weight"),
     normOut: vector("multi_modal_projector.norm_out.weight"),
     eps: projectorEps,
+    binding: null,
+    prompt: [],
   };
+  if (config.projector_output === "bound") {
+    const part = (name) => `multi_modal_projector.binding.${name}`;
+    const ids = tensors[part("vocabulary")].copy();
+    const chosen = join(...Array.from(ids, (id) => rowOf(words, id)));
+    projector.binding = {
+      ids,
+      choices: kernel.matrix(chosen, ids.length, words.columns),
+      blank: vector(part("blank")),
+      filler: vector(part("filler")),
+      scale: Math.exp(vector(part("scale"))[0]),
+      temperature: config.projector_temperature,
+    };
+  }
+  if (config.projector_prompt_vectors) {
+    const learned = vector("multi_modal_projector.prompt");
+    projector.prompt = layersOf(config.projector_prompt_vectors, (i) =>
+      learned.slice(i * words.columns, (i + 1) * words.columns));
+  }
   const decoder = {
     width: text.hidden_size,
     heads: text.num_attention_heads,
@@ -653,14 +733,12 @@ function assembleModel(kernel, tensors, { config, projectorEps, prompt, endToken
     }),
     norm: vector("language_model.model.norm.weight"),
   };
-  // Tied: the table that gives a token its vector also scores a vector as each token.
-  const table = linear("language_model.model.embed_tokens");
-  const words = vector("language_model.model.embed_tokens.weight");
-  const audioToken = config.audio_token_id;
-  const parts = { kernel, encoder, projector, decoder, table, words };
+  const parts = { kernel, encoder, projector, decoder, table, words, lengths, space };
+  const tokens = { prompt, endToken, audioToken: config.audio_token_id };
+  const promptToken = config.prompt_token_id;
   let random; // made when it is asked for
   const untrained = () => (random ??= randomProjector(parts));
-  return { ...parts, untrained, prompt, endToken, audioToken };
+  return { ...parts, ...tokens, promptToken, untrained };
 }
 
 /* The kernel of kernel.c where the browser runs WebAssembly, and the plain one
@@ -677,11 +755,11 @@ async function makeKernel(bytes) {
    heads that are `off`, the projector, audio tokens that are `replaced` or left
    out (`without`), tokens that the sentence begins with (`forced`). */
 function hear(model, mel, { untrained, replaced = [], without, ...more }) {
+  const chosen = untrained ? { ...model, projector: model.untrained() } : model;
   const hidden = encode(model, mel, more.off);
-  const projector = untrained ? model.untrained() : model.projector;
-  const embeds = replace(model, project(model, projector, hidden), replaced);
+  const embeds = replace(model, project(chosen, hidden), replaced);
   const { width } = model.decoder;
   const kept = embeds.filter((_, i) => !without.has(Math.floor(i / width)));
-  const written = write(model, kept, more);
+  const written = write(chosen, kept, more);
   return { hidden, embeds, nearest: nearest(model, embeds), ...written };
 }

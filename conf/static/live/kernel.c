@@ -10,6 +10,7 @@ typedef float four __attribute__((vector_size(16)));
 typedef float four_anywhere __attribute__((vector_size(16), aligned(4)));
 typedef unsigned four_bits __attribute__((vector_size(16)));
 typedef unsigned short four_halves __attribute__((vector_size(8), aligned(2)));
+typedef signed char four_bytes __attribute__((vector_size(4), aligned(1)));
 
 #define ALWAYS static inline __attribute__((always_inline))
 enum { ROWS = 4, TIMES = 2 }; /* of the block that stays in registers: 8 sums */
@@ -23,22 +24,25 @@ ALWAYS four widen(four_halves halves) {
   return (four)((four_bits)magnitude | (bits & 0x8000) << 16);
 }
 
-/* Four weights, whichever way they are kept. */
-ALWAYS four load(const void *weights, int i, const int half) {
-  return half ? widen(*(const four_halves *)((const unsigned short *)weights + i))
-              : *(const four_anywhere *)((const float *)weights + i);
+/* Four weights, whichever way they are kept: in 8, 16 or 32 bits. */
+ALWAYS four load(const void *weights, int i, const int bits) {
+  const char *at = (const char *)weights + i * (bits / 8);
+  if (bits == 8) return __builtin_convertvector(*(const four_bytes *)at, four);
+  return bits == 16 ? widen(*(const four_halves *)at) : *(const four_anywhere *)at;
 }
 
-/* out[t][r] = x[t] · w[r] + bias[r], for a block of times t and rows r whose
-   size is known when this is compiled. */
-ALWAYS void block(float *out, const float *x, const void *w, const float *bias,
-                  int rows, int columns, const int n_times, const int n_rows,
-                  const int half) {
+/* What comes behind the product: the size of a row's whole numbers, and a bias. */
+typedef struct { const float *scales, *bias; } ends;
+
+/* out[t][r] = x[t] · w[r] * scales[r] + bias[r], for a block of times t and rows r
+   whose size is known when this is compiled. */
+ALWAYS void block(float *out, const float *x, const void *w, ends e, int rows,
+                  int columns, const int n_times, const int n_rows, const int bits) {
   four sums[TIMES][ROWS] = {0};
   int c = 0;
   for (; c + 4 <= columns; c += 4)
     for (int r = 0; r < n_rows; r++) {
-      four weights = load(w, r * columns + c, half);
+      four weights = load(w, r * columns + c, bits);
       for (int t = 0; t < n_times; t++)
         sums[t][r] += *(const four_anywhere *)(x + t * columns + c) * weights;
     }
@@ -46,43 +50,55 @@ ALWAYS void block(float *out, const float *x, const void *w, const float *bias,
     for (int r = 0; r < n_rows; r++) {
       four s = sums[t][r];
       float sum = (s[0] + s[1]) + (s[2] + s[3]);
-      for (int rest = c; rest < columns; rest++) /* never in 16 bits */
+      for (int rest = c; rest < columns; rest++) /* only in 32 bits */
         sum += x[t * columns + rest] * ((const float *)w)[r * columns + rest];
-      out[t * rows + r] = bias ? sum + bias[r] : sum;
+      if (e.scales) sum *= e.scales[r];
+      out[t * rows + r] = e.bias ? sum + e.bias[r] : sum;
     }
 }
 
-ALWAYS void all_times(float *out, const float *x, const float *w, const float *bias,
-                      int times, int rows, int columns, const int n_rows) {
+/* One token uses each weight once, as it is kept. */
+ALWAYS void one_time(float *out, const float *x, const void *w, ends e, int columns,
+                     int n_rows, const int bits) {
+  if (n_rows == ROWS) block(out, x, w, e, 0, columns, 1, ROWS, bits);
+  else block(out, x, w, e, 0, columns, 1, 1, bits);
+}
+
+ALWAYS void blocks(float *out, const float *x, const void *w, ends e, int times,
+                   int rows, int columns, const int n_rows) {
   int t = 0;
   for (; t + TIMES <= times; t += TIMES)
-    block(out + t * rows, x + t * columns, w, bias, rows, columns, TIMES, n_rows, 0);
+    block(out + t * rows, x + t * columns, w, e, rows, columns, TIMES, n_rows, 32);
   for (; t < times; t++)
-    block(out + t * rows, x + t * columns, w, bias, rows, columns, 1, n_rows, 0);
+    block(out + t * rows, x + t * columns, w, e, rows, columns, 1, n_rows, 32);
 }
 
-/* x: [times][columns]. weights: [rows][columns]; if `half`, 16 bits each, and
-   rows and columns come in fours. out: [times][rows]. wide: room for ROWS rows
-   of weights in 32 bits. */
+/* For many, weights are widened once. */
+ALWAYS const void *widened(float *wide, const void *w, int size, const int bits) {
+  for (int i = 0; i < size; i += 4) *(four *)(wide + i) = load(w, i, bits);
+  return wide;
+}
+
+/* x: [times][columns]. weights: [rows][columns], of 8, 16 or 32 bits each; of fewer
+   than 32, columns come in fours. scales and bias: [rows], or none.
+   out: [times][rows]. wide: room for ROWS rows of weights in 32 bits. */
 __attribute__((export_name("linear")))
-void linear(float *out, const float *x, const void *weights, int half,
-            const float *bias, int times, int rows, int columns, float *wide) {
-  for (int r = 0; r < rows; r += ROWS) {
-    const float *b = bias ? bias + r : 0;
-    const float *w = (const float *)weights + r * columns;
-    if (half) {
-      const unsigned short *h = (const unsigned short *)weights + r * columns;
-      if (times == 1) { /* one token: each weight is used once */
-        block(out + r, x, h, b, rows, columns, 1, ROWS, 1);
-        continue;
-      }
-      for (int i = 0; i < ROWS * columns; i += 4) *(four *)(wide + i) = load(h, i, 1);
-      w = wide;
+void linear(float *out, const float *x, const void *weights, int bits,
+            const float *scales, const float *bias, int times, int rows, int columns,
+            float *wide) {
+  for (int r = 0, n; r < rows; r += n, out += n) {
+    n = rows - r >= ROWS ? ROWS : 1;
+    const void *w = (const char *)weights + r * columns * (bits / 8);
+    const ends e = {scales ? scales + r : 0, bias ? bias + r : 0};
+    if (times == 1) {
+      if (bits == 8) one_time(out, x, w, e, columns, n, 8);
+      else if (bits == 16) one_time(out, x, w, e, columns, n, 16);
+      else one_time(out, x, w, e, columns, n, 32);
+      continue;
     }
-    if (rows - r >= ROWS) all_times(out + r, x, w, b, times, rows, columns, ROWS);
-    else
-      for (int one = 0; r + one < rows; one++)
-        all_times(out + r + one, x, w + one * columns, b ? b + one : 0, times, rows,
-                  columns, 1);
+    if (bits == 8) w = widened(wide, w, n * columns, 8);
+    if (bits == 16) w = widened(wide, w, n * columns, 16);
+    if (n == ROWS) blocks(out, x, w, e, times, rows, columns, ROWS);
+    else blocks(out, x, w, e, times, rows, columns, 1);
   }
 }

@@ -6,13 +6,17 @@
   const data = window.asrscopeLive;
   if (!lab || !data) return;
 
-  const { settings } = data;
-  const RATE = settings.mel.sampleRate;
-  const STEP = settings.mel.hop / RATE; // seconds of a frame
-  const LONGEST = settings.config.trained_seconds;
-  const PER_TOKEN = 2 * settings.config.stack_factor; // frames
-  const SHORTEST = PER_TOKEN * settings.mel.hop; // samples of one audio token
-  const TOKEN = PER_TOKEN * STEP; // seconds of one
+  const { mel: { sampleRate: RATE, hop } } = data.settings;
+  const STEP = hop / RATE; // seconds of a frame
+  let settings, LONGEST, PER_TOKEN, TOKEN, SHORTEST; // of the pair that listens
+  function use(next) {
+    settings = next;
+    LONGEST = settings.config.trained_seconds;
+    PER_TOKEN = 2 * settings.config.stack_factor; // frames
+    TOKEN = PER_TOKEN * STEP; // seconds of one
+    SHORTEST = PER_TOKEN * hop; // samples of one audio token
+  }
+  use(data.settings);
   const CHANGED = 0.1; // of its length: from here on, a vector counts as another one
   const percent = (share) => (share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`);
   const spelled = (id) => settings.pieces[id].replace(/^ /, "␣").replace(/\n/g, "⏎") || "∅";
@@ -87,7 +91,7 @@
     update();
     if (!hasSound(sound)) say(`There is next to no sound in ${name}. What the model writes now, it writes of silence.`, true);
     else if (length > LONGEST) say(`${name} has ${seconds(length)}, and this model has learned from clips of up to ${LONGEST} s: the first ${LONGEST} s are taken.`, true);
-    else say(`${name}: ${seconds(length)}. This model has never heard a person: expect it to guess.`);
+    else say(`${name}: ${seconds(length)}.${pair.name === "tiny" ? " This model has never heard a person: expect it to guess." : ""}`);
   }
 
   /* ---- The controls ---- */
@@ -98,9 +102,20 @@
     message.classList.toggle("live-bad", bad);
   }
 
-  const megabytes = ((data.bytes * 4) / 3e6).toFixed(0); // as text: four letters for three bytes
-  const loadButton = button(`Load the model (${megabytes} MB) and let it listen`, () => load(), { className: "live-primary" });
-  const progress = make("progress", { max: data.parts.length, value: 0, hidden: true, aria: { label: "Loading the model" } });
+  // tiny comes as text, four letters for three bytes; small, where this site has it, as files that are fetched.
+  const tiny = { name: "tiny", title: "the model", files: data.parts.length, bytes: data.bytes, size: (data.bytes * 4) / 3, parts: lettersOf, settingsOf: () => data.settings };
+  const small = { name: "small", title: "the real pair", files: data.small?.length - 1, parts: filesOf, settingsOf: async () => JSON.parse(new TextDecoder().decode(await fetched(data.small[0]))) };
+  small.size = data.small?.reduce((sum, { bytes }) => sum + bytes, 0);
+  small.bytes = small.size - data.small?.[0].bytes;
+  const megabytes = ({ size }) => `${(size / 1e6).toFixed(0)} MB`;
+  let pair = tiny; // that listens, or would
+  const loadButton = button(`Load the model (${megabytes(tiny)}) and let it listen`, () => load(tiny), { className: "live-primary" });
+  const progress = make("progress", { value: 0, hidden: true, aria: { label: "Loading the model" } });
+  const smallButton = button(`Load the real pair (${megabytes(small)}), which has learned from people`, () => load(small));
+  const smallRow = make("p", { className: "live-note" });
+  if (!data.small) smallRow.append("The real pair, which has learned from people, is left out of this copy of the site.");
+  else if (location.protocol === "file:") smallRow.append(`The real pair, which has learned from people, has ${megabytes(small)}. A page from a disk may not fetch them: run “python -m http.server” in the folder of this page, and open http://localhost:8000/live.html.`);
+  else smallRow.append(smallButton);
 
   const clipChoice = make("select", { id: "live-clip", onchange: () => change({ ...untouchedState(), clip: clipChoice.value }) });
   clipChoice.append(...data.clips.map(({ name, text }) => make("option", { value: name, textContent: `${name}: “${text}”` })));
@@ -170,7 +185,7 @@
     panel("Sound",
       make("div", { className: "live-row" }, labelled("Clip", clipChoice), clipChoice, recordButton),
       make("div", { className: "live-row" }, labelled("or a file of yours", file), file),
-      make("div", { className: "live-row live-start" }, loadButton, progress),
+      make("div", { className: "live-row live-start" }, loadButton, progress), smallRow,
       message),
     panel("What to change",
       tools, question, wordRow, canvas, inWords,
@@ -186,21 +201,25 @@
       make("details", {}, make("summary", { textContent: "Switch layers and heads off" }), switches)),
   );
 
-  for (const [part, name, layers, heads] of [
-    ["encoder", "Encoder", settings.config.audio_config.encoder_layers, settings.config.audio_config.encoder_attention_heads],
-    ["decoder", "Decoder", settings.config.text_config.num_hidden_layers, settings.config.text_config.num_attention_heads],
-  ]) {
-    const rows = Array.from({ length: layers }, (_, layer) => {
-      const box = (key, text) => make("label", {}, make("input", { type: "checkbox", checked: true, value: key, onchange: ({ target }) => {
-        const off = state.off.filter((each) => each !== key);
-        change({ off: target.checked ? off : [...off, key] });
-      } }), ` ${text}`);
-      return make("div", { className: "live-row", aria: { role: "group", label: `${name}, layer ${layer + 1}` } },
-        box(`${part} ${layer}`, `layer ${layer + 1}`),
-        ...Array.from({ length: heads }, (_, head) => box(`${part} ${layer}.${head}`, `head ${head + 1}`)));
-    });
-    switches.append(make("fieldset", {}, make("legend", { textContent: name }), ...rows));
+  function drawSwitches() {
+    switches.replaceChildren();
+    for (const [part, name, layers, heads] of [
+      ["encoder", "Encoder", settings.config.audio_config.encoder_layers, settings.config.audio_config.encoder_attention_heads],
+      ["decoder", "Decoder", settings.config.text_config.num_hidden_layers, settings.config.text_config.num_attention_heads],
+    ]) {
+      const rows = Array.from({ length: layers }, (_, layer) => {
+        const box = (key, text) => make("label", {}, make("input", { type: "checkbox", checked: true, value: key, onchange: ({ target }) => {
+          const off = state.off.filter((each) => each !== key);
+          change({ off: target.checked ? off : [...off, key] });
+        } }), ` ${text}`);
+        return make("div", { className: "live-row", aria: { role: "group", label: `${name}, layer ${layer + 1}` } },
+          box(`${part} ${layer}`, `layer ${layer + 1}`),
+          ...Array.from({ length: heads }, (_, head) => box(`${part} ${layer}.${head}`, `head ${head + 1}`)));
+      });
+      switches.append(make("fieldset", {}, make("legend", { textContent: name }), ...rows));
+    }
   }
+  drawSwitches();
 
   /* ---- Edits ---- */
 
@@ -425,42 +444,103 @@
     document.head.append(make("script", { src: source, onload: done, onerror: () => failed(new Error(`${source} did not come`)) }));
   });
 
-  async function load() {
-    loadButton.disabled = true;
-    progress.hidden = false;
-    say(`Loading ${megabytes} MB…`);
+  const folder = document.querySelector('script[src*="live/data.js"]').src.split("data.js")[0];
+
+  async function* lettersOf() {
+    for (let number = 0; number < data.parts.length; number++) {
+      data.parts[number] = null;
+      await script(`${folder}weights-${number}.js`);
+      if (!data.parts[number]) throw new Error(`part ${number + 1} came damaged`);
+      yield data.parts[number];
+      data.parts[number] = null;
+    }
+  }
+
+  async function* filesOf() {
+    for (const file of data.small.slice(1)) yield fetched(file);
+  }
+
+  /* The bytes of a file, as they were written: those that the browser has kept, or fetched. Where a page is
+     not safe from others (http, and another host), browsers neither keep nor hash: only the length tells then. */
+  async function fetched({ name, bytes, sha256 }) {
+    const right = async (content) => content.byteLength === bytes
+      && (!crypto.subtle || [...new Uint8Array(await crypto.subtle.digest("SHA-256", content))].map((byte) => byte.toString(16).padStart(2, "0")).join("") === sha256);
+    const shelf = await window.caches?.open("asrscope-live").catch(() => null);
+    const kept = await (await shelf?.match(folder + name))?.arrayBuffer();
+    if (kept && await right(kept)) return kept;
+    const reply = await fetch(folder + name, { cache: "no-cache" });
+    if (!reply.ok) throw new Error(`${name} did not come (${reply.status})`);
+    const content = await reply.arrayBuffer();
+    if (!await right(content)) throw new Error(`${name} came damaged`);
+    await shelf?.put(folder + name, new Response(content)).catch(() => null); // no room: it comes again next time
+    return content;
+  }
+
+  /* A worker that has made a model of a pair's weights. */
+  async function started({ bytes, files, parts }, given) {
+    const loading = new Worker(URL.createObjectURL(new Blob([data.source], { type: "text/javascript" })));
     try {
-      const place = URL.createObjectURL(new Blob([data.source], { type: "text/javascript" }));
-      const loading = new Worker(place);
-      const folder = document.querySelector('script[src*="live/data.js"]').src.split("data.js")[0];
-      for (let number = 0; number < data.parts.length; number++) {
-        await script(`${folder}weights-${number}.js`);
-        if (!data.parts[number]) throw new Error(`part ${number + 1} came damaged`);
-        loading.postMessage({ part: data.parts[number] });
-        data.parts[number] = null;
-        progress.value = number + 1;
+      Object.assign(progress, { max: files, value: 0 });
+      for await (const part of parts()) {
+        loading.postMessage({ part, bytes }, part.byteLength ? [part] : []);
+        progress.value += 1;
       }
       const answered = new Promise((done, failed) => {
         loading.onmessage = ({ data: reply }) => (reply.ready ? done(reply) : failed(new Error(reply.error)));
         loading.onerror = () => failed(new Error("the browser does not let the page start it"));
       });
-      loading.postMessage({ settings, kernel: data.kernel, bytes: data.bytes });
-      const { ready } = await answered;
-      lab.dataset.kernel = ready;
-      worker = loading;
+      loading.postMessage({ settings: given, kernel: data.kernel, bytes });
+      lab.dataset.kernel = (await answered).ready;
     } catch (error) {
-      loadButton.disabled = false;
-      progress.hidden = true;
-      loadButton.textContent = "Try again to load the model";
+      loading.terminate();
+      throw error;
+    }
+    return loading;
+  }
+
+  async function load(next) {
+    const pressed = next === tiny ? loadButton : smallButton;
+    loadButton.disabled = smallButton.disabled = true;
+    progress.hidden = false;
+    say(`Loading ${next.title}, ${megabytes(next)}…`);
+    try {
+      const given = await next.settingsOf();
+      const loaded = await started(next, given);
+      listenWith(next, given, loaded);
+    } catch (error) {
+      pressed.textContent = `Try again to load ${next.title}`;
       say(`The model could not be loaded: ${error.message}. The sound and its spectrogram work without it.`, true);
       return;
+    } finally {
+      loadButton.disabled = smallButton.disabled = false;
+      progress.hidden = true;
     }
-    loadButton.parentElement.hidden = true;
     tools.firstChild.focus({ preventScroll: true });
+    update();
+    say(lab.dataset.kernel !== "WasmKernel" ? "The model is here. This browser runs no WebAssembly, so it is slow."
+      : pair === tiny ? "The model is here. Drag across the sound, or press a word."
+        : "The real pair is here. Record yourself, or open a file. It takes a few seconds for each sentence.");
+  }
+
+  /* From now on another pair listens: what the one before made of a clip says nothing about this one. */
+  function listenWith(next, given, loaded) {
+    worker?.terminate();
+    worker = loaded;
     worker.onmessage = ({ data: reply }) => receive(reply);
-    say(lab.dataset.kernel === "WasmKernel" ? "The model is here. Drag across the sound, or press a word."
-      : "The model is here. This browser runs no WebAssembly, so it is slow.");
-    ask();
+    busy = stale = false;
+    if (next !== pair) {
+      pair = next;
+      lab.dataset.pair = pair.name;
+      use(given);
+      Object.keys(untouched).forEach((name) => delete untouched[name]);
+      [past, shown, changes, open, stepping] = [[], null, [[], [], []], null, false];
+      [sentence, audioTokens, before].forEach((each) => each.replaceChildren());
+      [stepper, stepWords, runnersUp].forEach((each) => { each.hidden = true; });
+      state = { ...untouchedState(), edits: state.edits };
+      drawSwitches();
+    }
+    loadButton.hidden = pair === tiny;
+    smallButton.hidden = pair === small;
   }
 
   function jobOf(edited, given) {

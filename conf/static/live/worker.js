@@ -2,15 +2,21 @@
 "use strict";
 
 let ready; // the model, once all of its parts are here
-let loading = [];
+let whole; // the bytes of its weights, of which the first ones are here
+let here = 0;
+
+/* A part comes as letters or as bytes. */
+function take({ part, bytes }) {
+  const more = typeof part === "string" ? bytesOf(part) : new Uint8Array(part);
+  whole ??= new Uint8Array(bytes);
+  whole.set(more.subarray(0, bytes - here), here);
+  here += more.length;
+}
 
 async function load({ settings, kernel, bytes }) {
-  const size = loading.reduce((sum, part) => sum + part.length, 0);
-  if (size !== bytes) throw new Error(`expected ${bytes} bytes of weights, but found ${size}`);
-  const whole = new Uint8Array(size);
-  loading.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
-  loading = [];
+  if (here !== bytes) throw new Error(`expected ${bytes} bytes of weights, but found ${here}`);
   ready = assembleModel(await makeKernel(bytesOf(kernel)), readSafetensors(whole.buffer), settings);
+  whole = null;
   return { ready: ready.kernel.constructor.name };
 }
 
@@ -26,7 +32,7 @@ function answer({ mel, off, without, guess = latest, ...more }) {
 
 self.onmessage = async ({ data }) => {
   try {
-    if (data.part) loading.push(bytesOf(data.part));
+    if (data.part) take(data);
     else self.postMessage(data.mel ? answer(data) : await load(data));
   } catch (error) {
     self.postMessage({ error: error.message });
