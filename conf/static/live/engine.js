@@ -319,6 +319,13 @@ function softmax(x, start = 0, end = x.length) {
   return x;
 }
 
+/* The same as logarithms, of which none is too small to be kept. */
+function logSoftmax(x) {
+  const largest = x.reduce((a, b) => Math.max(a, b));
+  const sum = x.reduce((total, value) => total + Math.exp(value - largest), 0);
+  return x.map((value) => value - largest - Math.log(sum));
+}
+
 /* Attention: every query asks all keys, and reads their values in shares that
    add up to 1, in several heads. `off(head)` says which are silent; where it is
    `causal`, no position sees what comes after it. */
@@ -400,30 +407,45 @@ function encode({ kernel, encoder }, mel, off = new Set()) {
 /* ---- Projector ------------------------------------------------------------------ */
 
 /* Stack k positions into one long vector, and let two norms and a gated layer
-   make a word-like vector of it. */
-function project({ kernel, projector, words }, hidden) {
+   make a word-like vector of it. Some projectors can say by themselves what these
+   vectors spell. */
+function project(model, hidden) {
+  const { kernel, projector } = model;
   const { gate, up, down, normIn, normOut, eps, binding } = projector;
   const tokens = Math.floor(hidden.length / gate.columns); // a remainder is cut
   const stacked = rmsNorm(hidden.subarray(0, tokens * gate.columns), normIn, eps);
   const opened = silu(kernel.linear(stacked, tokens, gate));
   const inside = multiply(opened, kernel.linear(stacked, tokens, up));
   const free = rmsNorm(kernel.linear(inside, tokens, down), normOut, eps);
-  return binding ? bind(kernel, words, binding, free) : free; // [tokens][width]
+  const spelled = binding && spell(model, binding, free);
+  const embeds = binding ? bind(model, binding, spelled) : free;
+  return { embeds, spelled }; // [tokens][width], [tokens][1 + words] or nothing
 }
 
-/* Of a projector that may only say what words say: each vector becomes the mean of
-   the words that it points to, and of a filler where it points to the blank. */
-function bind(kernel, words, binding, vectors) {
-  const { ids, choices, blank, filler, scale, temperature } = binding;
+/* How probably each vector points to the blank, and to each word: logarithms. */
+function spell({ kernel }, { choices, blank, scale }, vectors) {
   const [width, count] = [blank.length, choices.rows];
   const tokens = rowsOf(vectors, width);
   const asBlank = { values: blank, rows: 1, columns: width };
   const toBlank = kernel.linear(vectors, tokens, asBlank);
   const toWords = kernel.linear(vectors, tokens, choices);
-  const out = new Float32Array(vectors.length);
+  const out = new Float32Array(tokens * (1 + count));
   for (let t = 0; t < tokens; t++) {
     const scores = join([toBlank[t]], toWords.subarray(t * count, (t + 1) * count));
-    const shares = softmax(scores.map((score) => (scale * score) / temperature));
+    out.set(logSoftmax(scores.map((score) => scale * score)), t * (1 + count));
+  }
+  return out;
+}
+
+/* Of a projector that may only say what words say: each vector becomes the mean of
+   the words that it points to, and of a filler where it points to the blank. */
+function bind({ words }, { ids, filler, temperature }, spelled) {
+  const [width, choices] = [filler.length, 1 + ids.length];
+  const tokens = spelled.length / choices;
+  const out = new Float32Array(tokens * width);
+  for (let t = 0; t < tokens; t++) {
+    const points = spelled.subarray(t * choices, (t + 1) * choices);
+    const shares = softmax(points.map((point) => point / temperature));
     shares.forEach((share, i) => {
       if (share < 1e-9) return; // thousands of them add nothing that 32 bits can hold
       const word = i ? rowOf(words, ids[i - 1]) : filler;
@@ -570,6 +592,84 @@ function assemble({ prompt, audioToken, promptToken, projector, ...model }, embe
   return join(...prompt.map(vector));
 }
 
+/* Two probabilities that are kept as logarithms, together. */
+function logAdd(a, b) {
+  const [high, low] = a > b ? [a, b] : [b, a];
+  return low === -Infinity ? high : high + Math.log1p(Math.exp(low - high));
+}
+
+/* What the audio tokens spell, followed along a text. Each names a word or the
+   blank; repeats are merged, blanks are dropped; all ways to a text count. That is
+   CTC. `word` and `blank` hold how probably the audio tokens up to each one spell
+   the text so far, with its last word there or with blanks after it. */
+class Spelling {
+  constructor(spelled, choices) {
+    const tokens = spelled.length / choices;
+    let sum = 0;
+    const upTo = (_, t) => (sum += spelled[t * choices]);
+    const blank = Float64Array.from({ length: tokens }, upTo);
+    const word = new Float64Array(tokens).fill(-Infinity);
+    Object.assign(this, { spelled, choices, tokens, word, blank, last: 0 });
+  }
+
+  /* The text so far, ahead of an audio token; a word follows itself after a blank. */
+  ahead(t, itself = false) {
+    if (t === 0) return this.last ? -Infinity : 0;
+    return itself ? this.blank[t - 1] : logAdd(this.word[t - 1], this.blank[t - 1]);
+  }
+
+  /* How probably the text so far is all that is spelled, and how probably it goes
+     on with each word: [1 + words]. */
+  votes() {
+    const { spelled, choices, tokens, last } = this;
+    const ahead = Array.from({ length: tokens }, (_, t) => this.ahead(t));
+    const highest = Math.max(...ahead);
+    const sums = new Float64Array(choices);
+    let itself = -Infinity;
+    for (let t = 0; t < tokens; t++) {
+      const points = spelled.subarray(t * choices, (t + 1) * choices);
+      if (last) itself = logAdd(itself, this.ahead(t, true) + points[last]);
+      const share = Math.exp(ahead[t] - highest);
+      if (share < 1e-12) continue;
+      for (let i = 1; i < choices; i++) sums[i] += share * Math.exp(points[i]);
+    }
+    const out = sums.map((sum) => highest + Math.log(sum));
+    if (last) out[last] = itself;
+    out[0] = logAdd(this.word[tokens - 1], this.blank[tokens - 1]);
+    return out;
+  }
+
+  /* Write a word behind the text. */
+  goOn(place) {
+    const { spelled, choices, tokens } = this;
+    const [word, blank] = [new Float64Array(tokens), new Float64Array(tokens)];
+    let [inWord, inBlank] = [-Infinity, -Infinity];
+    for (let t = 0; t < tokens; t++) {
+      const before = logAdd(inWord, inBlank);
+      const points = spelled.subarray(t * choices, (t + 1) * choices);
+      inWord = logAdd(inWord, this.ahead(t, place === this.last)) + points[place];
+      inBlank = before + points[0];
+      [word[t], blank[t]] = [inWord, inBlank];
+    }
+    Object.assign(this, { word, blank, last: place });
+  }
+}
+
+/* The two votes on the next token: the decoder's, and what the sound spells. A text
+   begins with `openings`, the same words without the space before them. */
+function weigh({ projector: { binding }, endToken }, logits, spelling) {
+  const { ids, openings, weight } = binding;
+  const own = logSoftmax(logits);
+  const votes = spelling.votes();
+  const together = (id, place) => (1 - weight) * own[id] + weight * votes[place];
+  const out = new Float32Array(logits.length).fill(-Infinity);
+  (spelling.last ? ids : openings).forEach((id, i) => {
+    if (id >= 0) out[id] = together(id, i + 1);
+  });
+  out[endToken] = together(endToken, 0);
+  return out;
+}
+
 /* Where the highest numbers stand, the highest first. */
 function highest(x, count) {
   const places = [];
@@ -586,18 +686,22 @@ function highest(x, count) {
    `limit`. `forced` are tokens that it begins with, whatever the decoder would
    have written. `guess` is a sentence that may come out, that of the sound before
    it was changed: it is read together with the prompt, and costs little. What the
-   decoder would have written in its place is what counts. */
-function write(model, embeds, { limit, forced = [], guess = [], off, runnersUp = 5 }) {
+   decoder would have written in its place is what counts. `spelled` has its vote. */
+function write(model, embeds, spelled, options) {
+  const { limit, forced = [], guess = [], off, runnersUp = 5 } = options;
+  const { binding } = model.projector;
   const cache = { length: 0, layers: [] };
   const prompt = assemble(model, embeds);
   const draft = [...forced, ...guess.slice(forced.length)].slice(0, limit);
-  const known = join(prompt, ...draft.map((id) => wordVector(model, id)));
-  let scored = read(model, known, cache, off, draft.length + 1);
+  const behind = join(prompt, ...draft.map((id) => wordVector(model, id)));
+  let scored = read(model, behind, cache, off, draft.length + 1);
   const [first] = scored;
+  const choices = binding?.weight && 1 + binding.ids.length;
+  let spelling = choices ? new Spelling(spelled, choices) : null;
   const steps = [];
   while (steps.length < limit) {
     const [logits, ...later] = scored;
-    const chances = softmax(logits.slice());
+    const chances = softmax(spelling ? weigh(model, logits, spelling) : logits.slice());
     const order = highest(chances, runnersUp + 1);
     const id = forced[steps.length] ?? order[0];
     const others = order.filter((each) => each !== id).slice(0, runnersUp);
@@ -605,6 +709,10 @@ function write(model, embeds, { limit, forced = [], guess = [], off, runnersUp =
     scored = id === draft[steps.length] ? later : [];
     steps.push({ id, chance: chances[id], others: others.map(chanceOf) });
     if (id === model.endToken) break;
+    const known = spelling?.last ? binding.ids : binding?.openings;
+    const place = 1 + (known?.indexOf(id) ?? -1);
+    if (place) spelling?.goOn(place);
+    else spelling = null; // a forced token that cannot be spelled
     if (scored.length) continue;
     forget(model, cache, rowsOf(prompt, model.decoder.width) + steps.length - 1);
     scored = read(model, wordVector(model, id), cache, off);
@@ -707,6 +815,8 @@ function assembleModel(kernel, tensors, settings) {
       filler: vector(part("filler")),
       scale: Math.exp(vector(part("scale"))[0]),
       temperature: config.projector_temperature,
+      openings: tensors[part("openings")].copy(),
+      weight: config.projector_ctc_weight,
     };
   }
   if (config.projector_prompt_vectors) {
@@ -757,9 +867,21 @@ async function makeKernel(bytes) {
 function hear(model, mel, { untrained, replaced = [], without, ...more }) {
   const chosen = untrained ? { ...model, projector: model.untrained() } : model;
   const hidden = encode(model, mel, more.off);
-  const embeds = replace(model, project(chosen, hidden), replaced);
+  const { embeds: heard, spelled } = project(chosen, hidden);
+  const embeds = replace(model, heard, replaced);
   const { width } = model.decoder;
-  const kept = embeds.filter((_, i) => !without.has(Math.floor(i / width)));
-  const written = write(chosen, kept, more);
+  const choices = spelled && (spelled.length * width) / embeds.length;
+  const vectorAt = (place) => embeds.subarray(place * width, (place + 1) * width);
+  if (spelled) {
+    for (const [place] of replaced) {
+      if (place >= rowsOf(embeds, width)) continue;
+      const points = spell(chosen, chosen.projector.binding, vectorAt(place));
+      spelled.set(points, place * choices);
+    }
+  }
+  const kept = (x, size) =>
+    without.size ? x.filter((_, i) => !without.has(Math.floor(i / size))) : x;
+  const points = spelled && kept(spelled, choices);
+  const written = write(chosen, kept(embeds, width), points, more);
   return { hidden, embeds, nearest: nearest(model, embeds), ...written };
 }
