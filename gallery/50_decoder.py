@@ -172,7 +172,7 @@ assert middle["as spoken"] > middle["not as spoken"], "the page says: on the who
 assert sure, "the page says that some are wrong and sure"
 
 # %%
-# On the whole they are. But some words that nobody spoke are as good as certain.
+# On the whole they are. But a word that nobody spoke can be as good as certain.
 #
 # Summary
 # -------

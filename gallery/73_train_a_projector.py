@@ -119,9 +119,8 @@ assert smooth[-1] < smooth[0] / 2, "the page says that it falls"
 # does the error rate fall with the loss, before it, or after it?
 
 bundled = model.multi_modal_projector
-own = make_projector(
-    model.config.audio_config.d_model, model.get_input_embeddings().weight, recipe
-)
+width, table = model.config.audio_config.d_model, model.get_input_embeddings().weight
+own = make_projector(width, table, recipe)
 model.multi_modal_projector = own
 rates, moments = {}, []
 for step in kept:
@@ -142,8 +141,11 @@ plots.show(plots.rates_over({"held-out": rates}, "wer", title, **scale))
 half = int(np.argmax(smooth < (smooth[0] + smooth[-1]) / 2)) + 5
 words_left = min(step for step in kept if rates[step].rate < 0.9)
 print(f"half of the loss is gone by step {half}, a tenth of the errors by {words_left}")
+assert abs(half - words_left) <= 20, "the page says that both fall together"
 
 # %%
+# They fall together: the words come in the few steps in which the loss halves.
+#
 # Watch the words come
 # --------------------
 # The slider goes through the same projectors, on the clip from the top of the page.
