@@ -164,10 +164,11 @@ def measured(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def machine() -> str:
-    """Return the processor's name, where Linux tells it, the number of its cores, and how much waits for them."""
+    """Return the processor's name, where Linux tells it, its cores, and how many programs want them."""
     told = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.*)", told.read_text(encoding="utf-8")) if told.exists() else []
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}"
+    name = names[0] if names else platform.processor()
+    return f"{name}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}"
 
 
 def main(site: Path, package: Path) -> int:
