@@ -1,6 +1,7 @@
 """The machine that runs in the page "Live" gives the package's numbers: engine.js in Node, beside torch."""
 
 import copy
+import csv
 import html
 import importlib.util
 import itertools
@@ -192,6 +193,13 @@ def test_a_product_has_any_shape(node, rng):
     )  # twice with and without bias; five shapes in fewer bits
     for name, want in wanted.items():
         np.testing.assert_allclose(node.get(name, *want.shape), want, atol=1e-4, err_msg=name)
+
+
+def test_the_table_of_runtimes_is_of_this_model():
+    with (ROOT / "docs" / "runtimes.csv").open(encoding="utf-8", newline="") as file:
+        rows = {name: values for name, *values in csv.reader(file)}
+    assert rows["weights (MB)"][0] == f"{WEIGHTS.stat().st_size / 1e6:.1f}"
+    assert rows[f"the tokens of torch, of {len(CLIPS)} clips"][0] == str(len(CLIPS))
 
 
 def test_16_bits_mean_what_numpy_says(node):
