@@ -539,6 +539,7 @@
       state = { ...untouchedState(), edits: state.edits };
       drawSwitches();
     }
+    loadButton.textContent = `Let tiny listen (${megabytes(tiny)})`;
     loadButton.hidden = pair === tiny;
     smallButton.hidden = pair === small;
   }
@@ -567,6 +568,7 @@
     }
     busy = true;
     stale = false;
+    if (pair === small) speed.textContent = "It listens…"; // for seconds
     const missing = [state.clip, ...state.tokens.map(({ clip }) => clip)].find((name) => name && !untouched[name]);
     const [clip, first] = [missing ?? state.clip, missing !== undefined];
     const given = first && !(clip === state.clip && isUntouched()) ? logMel(padded(sounds[clip]), settings.mel) : mel;
