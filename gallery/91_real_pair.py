@@ -98,9 +98,9 @@ projector.ctc_weight = model.config.projector_ctc_weight
 print(f"the writer by itself: {alone.text}\nboth together:        {trace.text}")
 
 # %%
-# A language model alone writes what is likely, and of a long clip it leaves out words; the
-# sound alone knows no language. :doc:`The card </model-card-small>` counts what each gets
-# wrong on recordings of people, and what both together do.
+# A language model alone writes what is likely, and of a long clip it leaves out words;
+# the sound alone knows no language. :doc:`The card </model-card-small>` counts what each
+# gets wrong on recordings of people, and what both together do.
 #
 # The prompt has learned vectors, too
 # -----------------------------------

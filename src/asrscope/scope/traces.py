@@ -90,7 +90,7 @@ class Token:
     text : str
         The token as text, its leading space included.
     probability : float
-        Softmax, at this step, of the scores it was chosen by: the decoder's logits, or what a vote made of them.
+        Softmax, at this step, of the scores that it was chosen by: the decoder's, or those of a vote.
     runners_up : tuple of (str, float)
         The most probable *other* tokens with their probabilities, best first.
     """
