@@ -99,8 +99,8 @@ print(f"the writer by itself: {alone.text}\nboth together:        {trace.text}")
 
 # %%
 # A language model alone writes what is likely, and of a long clip it leaves out words;
-# the sound alone knows no language. :doc:`The card </model-card-small>` counts what each
-# gets wrong on recordings of people, and what both together do.
+# the sound alone knows no language. :doc:`The card </model-card-small>` counts what
+# each gets wrong on recordings of people, and what both together do.
 #
 # The prompt has learned vectors, too
 # -----------------------------------
@@ -138,7 +138,7 @@ assert random_trace.provenance[1].trained is False
 # Synthetic voices
 # ----------------
 # ``tiny`` does not understand people: it has heard synthesizers only. **Predict:** does
-# ``small``, which has heard people only, understand the synthetic clips of ``tiny``?
+# ``small``, which has heard people nearly always, understand the clips of ``tiny``?
 
 pairs, counted = {"tiny": asrscope.load("tiny"), "small": (model, processor)}, {}
 for name, pair in pairs.items():
