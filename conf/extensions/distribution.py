@@ -20,7 +20,7 @@ FOLDER = "package"  # of the site
 BESIDE_SOURCES = ("pyproject.toml", "README.md", "LICENSE")  # what else it is made of
 
 WHEEL = """
-<a href="{up}{folder}/{name}" download>{name}</a> is the package that this site shows it, {size:.0f} MB, with
+<a href="{up}{folder}/{name}" download>{name}</a> is the package that this site shows, {size:.0f} MB, with
 the SHA-256 `{digest}`.{save}
 
 ```console
@@ -28,7 +28,7 @@ $ python -m pip install {place}
 ```
 """
 REPOSITORY = """
-Or the newest state, from {address}:
+Or the newest state, from <{address}>:
 
 ```console
 $ python -m pip install git+{address}
