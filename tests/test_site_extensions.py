@@ -418,7 +418,8 @@ KEEPING = (
     + """
 def setup(app):
     app.add_config_value("sphinx_gallery_conf", dict.fromkeys(["examples_dirs", "gallery_dirs"], ()), "")
-    app.connect("build-finished", lambda *_: open("torch.txt", "w").write(str("torch" in sys.modules)))
+    loaded = app.srcdir / "torch.txt"
+    app.connect("build-finished", lambda *_: loaded.write_text(str("torch" in sys.modules)))
 """
 )
 
@@ -511,13 +512,12 @@ def test_a_changed_word_runs_nothing_and_what_failed_is_read_again(tmp_path):
     assert (html, warnings, ran) == (again, "", 2)
 
 
-def test_a_changed_word_beside_an_exercise_loads_no_model(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_changed_word_beside_an_exercise_loads_no_model(tmp_path):
     page = "# Page\n\n{word}\n\n```{{exercise}} 1.2\n```\n"
     first, _ = build(tmp_path, page.format(word="Before."), KEEPING)
     assert "Exercise 1.2" in first
     assert "Solution" in first
-    assert Path("torch.txt").read_text(encoding="utf-8") == "True"
+    assert (tmp_path / "torch.txt").read_text(encoding="utf-8") == "True"
     again, _ = build(tmp_path, page.format(word="After."), KEEPING)
     assert again == first.replace("Before.", "After.")
-    assert Path("torch.txt").read_text(encoding="utf-8") == "False"
+    assert (tmp_path / "torch.txt").read_text(encoding="utf-8") == "False"
