@@ -208,9 +208,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """
         return publish(self, repo_id, **kwargs)
 
-    def generate(  # type: ignore[override]
-        self, *args: Any, logits_processor: Sequence[LogitsProcessor] = (), **kwargs: Any
-    ) -> Any:
+    def generate(self, *args: Any, logits_processor: Sequence[LogitsProcessor] = (), **kwargs: Any) -> Any:
         """Write as transformers does; the projector has its say in each token, if it has a ``ctc_weight``.
 
         Parameters
