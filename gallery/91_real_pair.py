@@ -27,11 +27,7 @@ import asrscope
 from asrscope import plots
 from asrscope.audio.samples import load_person, load_samples
 from asrscope.loading.presets import untrained
-from asrscope.recognition.metrics import (
-    paired_difference,
-    total_errors,
-    word_errors,
-)
+from asrscope.recognition.metrics import total_errors, word_errors
 from asrscope.training.projector import read_nearest
 
 model, processor = asrscope.load("small")
@@ -147,15 +143,14 @@ for name, pair in pairs.items():
     counted[name] = [word_errors(clip.text, text) for clip, text in both]
     print(f"{name}: {total_errors(counted[name]).rate:.0%} of the words wrong,")
     print(f"    {written[0]!r}")
-_, low, high = paired_difference(counted["tiny"], counted["small"])
-print(f"the difference: {100 * low:+.0f} to {100 * high:+.0f} points")
-plots.listen(asrscope.load_audio(load_samples()[0].path), load_samples()[0].text)
-assert low > 0, "the page says that tiny understands them better"
-assert total_errors(counted["small"]).rate > 0.25, "the page says: not well"
+clip = load_samples()[0]
+plots.listen(asrscope.load_audio(clip.path), clip.text)
+assert total_errors(counted["small"]).rate < 0.5, "the page says: most are right"
 
 # %%
-# Not well: it loses many words that ``tiny`` gets, although it is the larger one by
-# far. Each understands best what it was trained on.
+# It does: most words are right, of voices that it has hardly heard. The other way round
+# it fails, for ``tiny`` gets next to no word of what people say. A listener that has
+# heard many thousand hours carries over to what is new.
 #
 # How much was trained?
 # ---------------------
