@@ -99,7 +99,7 @@ def small(specialist_packages):
 
 @pytest.fixture(scope="module")
 def clip():
-    return load_audio(load_sample("river").path)
+    return load_audio(load_sample("train").path)
 
 
 def ask(small, waveform, weight, beams=1):
