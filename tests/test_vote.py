@@ -1,5 +1,6 @@
 """What the audio tokens spell has its say in what the decoder writes."""
 
+import copy
 import itertools
 import math
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from asrscope.audio import load_audio
 from asrscope.audio.samples import load_sample
 from asrscope.decoder import SpellingVote, write
 from asrscope.encoder import encode
-from asrscope.loading.presets import load
+from asrscope.loading.presets import load, untrained
 from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import word_errors
 from asrscope.training.projector import read_nearest
@@ -123,6 +124,26 @@ def test_the_model_writes_nearly_what_its_projector_spells_when_that_alone_count
     alone = processor.tokenizer.decode(ask(small, clip, 0.0).ids)
     # Not the same: it sums over paths, and looks no token ahead.
     assert word_errors(nearest, text).rate < min(0.5, word_errors(nearest, alone).rate)
+
+
+def test_options_of_transformers_count_with_a_vote_too(small, clip):
+    model, processor = small
+    inputs, (end,) = processor(audio=clip), processor.tokenizer.encode("<|endoftext|>")
+    assert end not in {
+        model.generation_config.eos_token_id,
+        *model.multi_modal_projector.binding.vocabulary.tolist(),
+    }
+    settings = copy.deepcopy(model.generation_config)
+    settings.update(eos_token_id=end, max_new_tokens=60)
+    written = model.generate(**inputs, generation_config=settings, logits_processor=None, do_sample=False)
+    assert written[0, -1] == end
+
+
+def test_a_random_projector_can_point_to_the_same_tokens(small):
+    new, old = (each.multi_modal_projector.binding for each in (untrained(small[0]), small[0]))
+    for name, tokens in old.named_buffers():
+        assert torch.equal(new.get_buffer(name), tokens)
+    assert not torch.equal(new.blank, old.blank)
 
 
 def test_the_decoder_alone_and_both_together_write_other_probabilities(small, clip):

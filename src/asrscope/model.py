@@ -208,14 +208,16 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """
         return publish(self, repo_id, **kwargs)
 
-    def generate(self, *args: Any, logits_processor: Sequence[LogitsProcessor] = (), **kwargs: Any) -> Any:
+    def generate(
+        self, *args: Any, logits_processor: Sequence[LogitsProcessor] | None = None, **kwargs: Any
+    ) -> Any:
         """Write as transformers does; the projector has its say in each token, if it has a ``ctc_weight``.
 
         Parameters
         ----------
         *args
             Passed on.
-        logits_processor : sequence of LogitsProcessor
+        logits_processor : sequence of LogitsProcessor, optional
             Further changes of the scores; they see those that were voted on.
         **kwargs
             What the processor prepared, and options of transformers.
@@ -225,12 +227,13 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         torch.Tensor or ModelOutput
             What ``GenerationMixin.generate`` returns.
         """
-        weight = self.multi_modal_projector.ctc_weight
+        weight, processors = self.multi_modal_projector.ctc_weight, list(logits_processor or ())
         if weight and kwargs.get("input_features") is not None:
-            ends = kwargs.get("eos_token_id", self.generation_config.eos_token_id)
+            settings = kwargs.get("generation_config") or self.generation_config
+            ends = kwargs.get("eos_token_id", settings.eos_token_id)
             vote = SpellingVote(weight, self.multi_modal_projector.binding, ends)
-            logits_processor, kwargs["spelling"] = [vote, *logits_processor], vote
-        return super().generate(*args, logits_processor=LogitsProcessorList(logits_processor), **kwargs)
+            processors, kwargs["spelling"] = [vote, *processors], vote
+        return super().generate(*args, logits_processor=LogitsProcessorList(processors), **kwargs)
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def get_audio_features(

@@ -137,6 +137,8 @@ def untrained(model: AsrScopeForConditionalGeneration, seed: int = 0) -> AsrScop
             **old.settings,
         )
         new.fit_length(table)
+        if new.binding is not None:  # which tokens it can point to is not learned
+            new.binding.load_state_dict(dict(old.binding.named_buffers()), strict=False)
     with torch.device("meta"):  # the other parts exist already
         control = AsrScopeForConditionalGeneration(model.config)
     control.audio_tower, control.language_model = model.audio_tower, model.language_model
