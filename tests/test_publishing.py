@@ -12,6 +12,7 @@ from hub_server import Hub, point_to, serve
 
 from asrscope import load
 from asrscope.files import TURNS
+from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.provenance import provenance_of
 from asrscope.publishing import MARK, model_card, publish, save_projector, write_folder
 
@@ -98,18 +99,14 @@ def test_models_that_threads_save_to_one_folder_are_not_mixed(make_checkpoint, t
         assert contents(tmp_path / f"together {turn}") in alone
 
 
-def save_often(model, folder):
-    for _ in range(10):
-        save_whole(model, folder)
-
-
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_models_that_processes_save_to_one_folder_are_not_mixed(make_checkpoint, tmp_path, method):
     models = [load(make_checkpoint(f"checkpoint {seed}", seed=seed))[0] for seed in range(2)]
     for number, model in enumerate(models):
         save_whole(model, tmp_path / f"alone {number}")
+    save = AsrScopeForConditionalGeneration.save_pretrained  # new processes find what is in the package
     with ProcessPoolExecutor(2, get_context(method)) as pool:
-        list(pool.map(save_often, models, [tmp_path / "together"] * 2))
+        list(pool.map(save, models * 10, [tmp_path / "together"] * 20))
     alone = [contents(tmp_path / f"alone {number}") for number in range(2)]
     assert contents(tmp_path / "together") in alone
 
