@@ -324,6 +324,9 @@ def people(
     recordings: Annotated[
         Path | None, typer.Option(help="Folder of digits spoken by people, named as 7_speaker_0.wav.")
     ] = None,
+    synthetic: Annotated[
+        Path | None, typer.Option(help="Folder of held-out sets, as 'asrscope-recipe data' makes them.")
+    ] = None,
     every: Annotated[int, typer.Option(min=1, help="Read one row in so many.")] = 1,
     threads: Threads = None,
 ) -> None:
@@ -337,7 +340,8 @@ def people(
         target = Path(model) if Path(model).is_dir() else CHECKPOINTS / model
         systems = systems_beside(target.name, loaded, warm=warm, whisper=whisper, peer=compare)
         with progress(1) as report:
-            metrics = measure_people(systems, test, every=every, recordings=recordings, report=report)
+            where: dict[str, Any] = {"synthetic": synthetic, "recordings": recordings}
+            metrics = measure_people(systems, test, every=every, **where, report=report)
         complain(f"wrote {write_card(target, loaded, metrics)}")
 
 
