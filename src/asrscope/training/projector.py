@@ -263,6 +263,8 @@ def make_projector(
 def begin_with(projector: AudioProjector, folder: Path) -> dict[str, Any]:
     """Load a finished projector, but for the list of tokens it was bound to; returns how it was made.
 
+    What the new one is not to have, a binding or a learned prompt, is left out.
+
     Raises
     ------
     ValueError
@@ -273,6 +275,8 @@ def begin_with(projector: AudioProjector, folder: Path) -> dict[str, Any]:
     saved = {name.removeprefix(module): stored[name] for name in stored if name.startswith(module)} or stored
     if projector.vocabulary:
         saved |= {f"binding.{name}": tensor for name, tensor in projector.binding.named_buffers()}
+    gone = tuple(name for name in ("binding", "prompt") if getattr(projector, name) is None)
+    saved = {name: tensor for name, tensor in saved.items() if not name.startswith(gone)}
     try:
         projector.load_state_dict(saved)
     except RuntimeError as error:
