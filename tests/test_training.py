@@ -30,11 +30,14 @@ from asrscope.training import encodings as encodings_module
 from asrscope.training.corpus import Utterance
 from asrscope.training.encodings import Clip, cache_encodings, count_bad, load_encodings
 from asrscope.training.projector import (
+    Batches,
     ProjectorRecipe,
     Prompt,
+    evaluate,
     hold_out,
     make_projector,
     read_nearest,
+    read_projector,
     train_projector,
     write_model,
 )
@@ -183,6 +186,18 @@ def test_what_is_held_out_is_measured_and_not_trained_on(trained, tmp_path):
         assert scores <= set(list(lines)[-1])
         made = json.loads((finished / "recipe.json").read_text("utf-8"))
         assert 0 < made["trained_on"]["clips"] < len(clips)
+
+
+def test_what_is_left_out_at_random_in_training_is_there_when_it_is_measured(trained, tmp_path):
+    finished = train_stage("joint", trained, tmp_path, held_out=3, dropout=0.5)
+    last = json.loads((tmp_path / "log.jsonl").read_text("utf-8").splitlines()[-1])
+    model, processor = trained["loaded"]
+    clips = load_encodings(trained["encodings"])
+    kept = [clip for clip, apart in zip(clips, hold_out(clips, 3), strict=True) if apart and not clip.copy]
+    test = Batches(kept, Prompt(processor, JOINT.prompt_vectors), JOINT)
+    assert (
+        evaluate(read_projector(finished, model), model.language_model, test)["dev_loss"] == last["dev_loss"]
+    )
 
 
 def test_the_projector_is_kept_as_it_was_after_the_steps_asked_for(trained, tmp_path):

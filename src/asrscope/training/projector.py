@@ -205,8 +205,9 @@ class Translator(nn.Module):
     def __init__(self, projector: AudioProjector, recipe: ProjectorRecipe) -> None:
         super().__init__()
         self.projector = projector
-        self.dropout = nn.Dropout(recipe.dropout)
-        projector.down.register_forward_pre_hook(lambda _layer, hidden: self.dropout(*hidden))
+        projector.down.register_forward_pre_hook(
+            lambda down, hidden: nn.functional.dropout(*hidden, recipe.dropout, down.training)
+        )
         if recipe.stage == "warm":  # which the decoder reads, and no one else
             for name, parameter in projector.named_parameters():
                 parameter.requires_grad_(name not in {"binding.filler", "prompt"})
