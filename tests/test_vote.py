@@ -56,11 +56,13 @@ def test_the_vote_is_the_sum_over_all_paths(seed):
         scores = vote(
             torch.cat([prompt, torch.tensor([ids], dtype=torch.long)], 1), torch.zeros(1, VOCABULARY)
         )
+        so_far = sum(p for said, p in texts.items() if said[: len(written)] == written)
         for label, token in enumerate(TOKENS if written else OPENINGS, 1):
             goes_on = sum(p for said, p in texts.items() if said[: len(written) + 1] == (*written, label))
             if token >= 0:
-                assert math.exp(scores[0, token]) == pytest.approx(goes_on, rel=1e-3, abs=1e-12)
-        assert math.exp(scores[0, END]) == pytest.approx(texts.get(written, 0.0), rel=1e-3, abs=1e-12)
+                assert math.exp(scores[0, token]) == pytest.approx(goes_on / so_far, rel=1e-3, abs=1e-12)
+        ends = texts.get(written, 0.0) / so_far
+        assert math.exp(scores[0, END]) == pytest.approx(ends, rel=1e-3, abs=1e-12)
         others = set(range(VOCABULARY)) - {END, *(TOKENS if written else OPENINGS)}
         assert all(scores[0, other] == -math.inf for other in others)
 

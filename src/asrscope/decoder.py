@@ -188,7 +188,8 @@ class SpellingVote(LogitsProcessor):
         if written:  # a token follows itself only after a blank
             last = self._place(written)
             votes[last] = torch.logsumexp(self._before(spelled.blank, written) + heard[:, 1 + last], 0)
-        return torch.cat([votes, spelled.either[-1:]])
+        votes = torch.cat([votes, spelled.either[-1:]])
+        return votes - votes.logsumexp(0)  # given the text so far: beams add up what each token costs
 
     def _spelled(self, row: int, written: tuple[int, ...]) -> Spelled:
         """Follow a text through the audio tokens of a row; what was followed before is known."""
