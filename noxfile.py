@@ -104,7 +104,7 @@ def live(session: nox.Session) -> None:
 
 @nox.session(requires=["docs"], venv_backend="none")
 def site(session: nox.Session) -> None:
-    """Build the site, open all of its pages in two browsers, and run all of its notebooks."""
+    """Build the site, open all of its pages in two browsers, and run a notebook of each kind."""
     # In the environment that built it: one of its own would hold the same packages.
     environment = Path(session.create_tmp()).parents[1] / "docs"
     python = environment / ("Scripts" if sys.platform == "win32" else "bin") / "python"

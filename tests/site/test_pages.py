@@ -14,7 +14,8 @@ PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"
 ON_DISK = [page for page in PAGES if page != "404.html"]  # only a server shows it, for any address
 ON_DISK_BASE = SITE.as_uri() + "/"
 ROOT = "http://site.invalid/"  # stands for wherever the site is
-VIEWS = [(390, "light"), (1280, "dark")]  # beside wide and light, narrow and dark, which all pages get
+# Beside wide and light from a server, narrow and dark from the disk, which all pages get.
+VIEWS = [("server", 1280, "dark"), ("disk", 390, "light")]
 # The pages of the API look alike: two stand for all where colors and widths decide.
 LIKE_OTHERS = re.compile(r"api/(?!asrscope\.plots\.html|asrscope\.scope\.tracing\.html)")
 NARROW_RULES = ["color-contrast", "scrollable-region-focusable", "label", "link-name", "button-name"]
@@ -53,11 +54,11 @@ def test_a_page_from_the_disk_has_no_fault_and_no_barrier_narrow_and_dark(browse
 
 
 @pytest.mark.parametrize("page", FIGURES_WANTED)
-@pytest.mark.parametrize(("width", "theme"), VIEWS)
-def test_a_main_page_in_the_other_views(browser, server, page, width, theme):
-    for base in (server, ON_DISK_BASE):
-        with Visit(browser, base, width=width, theme=theme) as visit:
-            look(visit, page)
+@pytest.mark.parametrize(("place", "width", "theme"), VIEWS)
+def test_a_main_page_in_the_other_views(browser, server, page, place, width, theme):  # noqa: PLR0917
+    base = server if place == "server" else ON_DISK_BASE
+    with Visit(browser, base, width=width, theme=theme) as visit:
+        look(visit, page)
 
 
 def test_axe_finds_the_barriers_that_it_is_given(browser, server):
