@@ -1,4 +1,4 @@
-"""What the built site gives away: scripts, notebooks and archives, and a notebook of each kind run through."""
+"""What the built site gives away: scripts, notebooks and archives, and a notebook of each kind is run."""
 
 import os
 import re
