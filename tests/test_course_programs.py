@@ -39,7 +39,7 @@ def run(*command: str | Path, folder: Path, **variables: str) -> str:
 # Class 2: the program that is changed ---------------------------------------------------------------------
 
 
-def test_the_change_that_the_class_asks_for_adds_a_second_at_every_stage(tmp_path):
+def test_the_change_that_the_class_asks_for_adds_a_second_at_every_stage(run_here, tmp_path):
     page = (COURSE / "class-2.md").read_text(encoding="utf-8")
     change = re.search(r"^```\{code-block\} python\n(import numpy.*?)^```$", page, re.MULTILINE | re.DOTALL)[
         1
@@ -53,7 +53,7 @@ def test_the_change_that_the_class_asks_for_adds_a_second_at_every_stage(tmp_pat
     for name, code in (("as_it_is", ""), ("changed", change)):
         text = program[:end].replace(f"\n{line}", f"\n{code}{line}") + show
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
-        printed.append(run(f"{name}.py", folder=tmp_path))
+        printed.append(run_here(tmp_path / f"{name}.py"))
     lengths = [dict(re.findall(r"^(\w+) \((\d+),", each, re.MULTILINE)) for each in printed]
     more = {field: int(lengths[1][field]) - int(lengths[0][field]) for field in lengths[0]}
     assert more["waveform"] == 16_000
