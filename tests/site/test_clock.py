@@ -27,10 +27,17 @@ LINES = """() => asrscopeClock.figures.map((figure) => ({
 }))"""
 
 
-@pytest.fixture
-def visit(browser):
+@pytest.fixture(scope="module")
+def window(browser):
     with Visit(browser, BASE, height=TALL) as visit:
         yield visit
+
+
+@pytest.fixture
+def visit(window):
+    """One window for all pages, without the complaints of the page before."""
+    window.complaints.clear()
+    return window
 
 
 @pytest.mark.parametrize("page", PAGES)
