@@ -23,11 +23,6 @@ STAGES = {
     "projector": "Train the projector between the finished encoder and decoder, which stay frozen.",
 }
 
-# The decoder's own template begins with advice to an assistant, which a transcript does not need.
-TURNS = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 app = typer.Typer(
     help="Train the bundled model from zero. Stages go on where they were stopped. Needs espeak-ng, flite.",
@@ -291,10 +286,12 @@ def small(
         from asrscope.training.corpus import Corpus
         from asrscope.training.projector import RECIPES
         from asrscope.training.run import changed
+        from asrscope_recipe.decoder import TEMPLATE
         from asrscope_recipe.wordnet import Spoken, example_sentences
 
         model, processor = load("small", random_projector=True, projector=None)
-        processor.chat_template = TURNS
+        # The decoder's own template begins with advice to an assistant, which a transcript does not need.
+        processor.chat_template = TEMPLATE
         # What the encoder makes of a clip at its true length is as good, and takes a tenth of the time.
         model.config.pad_audio = processor.pad_audio = False
         model.config.trained_seconds = 0.0
