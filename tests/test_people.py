@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -32,11 +33,23 @@ def file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def measured(file):
+def sets(tmp_path_factory):
+    """Two held-out sets, of the fifth and the sixth of the shipped clips."""
+    folder = tmp_path_factory.mktemp("sets")
+    for number, sample in enumerate(load_samples()[4:6]):
+        target = folder / f"set {number}"
+        target.mkdir()
+        shutil.copy(sample.path, target / "000.flac")
+        (target / "manifest.jsonl").write_text(json.dumps({"file": "000.flac", "text": sample.text}) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(file, sets):
     loaded = load("tiny")
     systems = systems_beside("own", loaded)
     del systems["tiny"]  # which is the same here
-    return systems, measure_people({**systems, "silent": lambda _: ""}, file)
+    return systems, measure_people({**systems, "silent": lambda _: ""}, file, synthetic=sets)
 
 
 def test_rows_come_in_order_with_their_sources(file):
@@ -46,7 +59,7 @@ def test_rows_come_in_order_with_their_sources(file):
     assert [text for _, text, _ in read_rows(file, every=3)] == [rows[0][1], rows[3][1]]
 
 
-def test_rates_are_those_of_each_source_and_of_all(measured, bundled):
+def test_rates_are_those_of_each_source_and_of_all(measured, file, bundled):
     _, metrics = measured
     each = [word_errors(sample.text, transcribe(*bundled, sample.path).text) for sample in load_samples()[:4]]
     assert set(metrics["sources"]) == {"room 0", "room 1", "together"}
@@ -56,6 +69,11 @@ def test_rates_are_those_of_each_source_and_of_all(measured, bundled):
         assert rates["own"]["clips"] == len(errors)
         assert rates["silent"]["wer"] == 1.0
     assert metrics["sources"]["together"]["a random projector"]["wer"] > 0.5
+    for number, sample in enumerate(load_samples()[4:6]):
+        own = word_errors(sample.text, transcribe(*bundled, sample.path).text)
+        assert metrics["synthetic"][f"set {number}"]["own"]["wer"] == own.rate
+    assert metrics["synthetic"]["together"]["own"]["clips"] == 2
+    assert metrics["audio_seconds"] == round(sum(len(wave) for *_, wave in read_rows(file)) / 16_000, 1)
     assert metrics["digits"] is None
     assert metrics["seconds"]["own"] > metrics["seconds"]["silent"]
 
@@ -78,7 +96,9 @@ def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
     write_provenance(tmp_path, {"projector": {"trained": True, "made_with": made}})
     card = write_card(tmp_path, load("tiny"), metrics).read_text(encoding="utf-8")
     assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == metrics
-    for source, rates in metrics["sources"].items():
+    for source, rates in [*metrics["sources"].items(), *metrics["synthetic"].items()]:
+        if source == "together":  # once in each of the two tables
+            continue
         (row,) = re.findall(rf"^\| {source} \|.*$", card, re.MULTILINE)
         assert [f"{100 * rates[system]['wer']:.1f} %" in row for system in metrics["systems"]] == [True] * 3
     assert "A projector of 9.0 MB" in card

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from safetensors.torch import load_file
-from training_kit import broken_off
+from training_kit import JOINT, broken_off
 from typer.testing import CliRunner
 
 from asrscope.audio import load_audio
@@ -17,7 +17,7 @@ from asrscope.recognition.metrics import word_errors
 from asrscope.training.projector import ProjectorRecipe
 from asrscope_recipe.bundle import bundle
 from asrscope_recipe.cli import app
-from asrscope_recipe.studies import Study, StudyPlan, load_study, variants
+from asrscope_recipe.studies import BRIDGES, Study, StudyPlan, compare_bridges, load_study, variants
 
 PLAN = StudyPlan(shards=2, held_out=2, steps=4, positions_per_batch=400, precision="fp32")
 SETTINGS = [f"--set={name}={value}" for name, value in vars(PLAN).items()]
@@ -197,3 +197,22 @@ def test_without_held_out_sets_the_command_says_what_makes_them(cache, tmp_path)
 def test_a_study_that_is_not_there_is_one_clear_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected a study 'depth', but found none"):
         load_study("depth", tmp_path)
+
+
+def test_bridges_begin_with_one_projector_and_differ_in_what_the_decoder_reads(trained, tmp_path):
+    recipe = replace(JOINT, held_out=3, evaluate_every=3)
+    where = (trained["loaded"], [trained["encodings"]], tmp_path)
+    study = json.loads(compare_bridges(*where, recipe, start=trained["warm"]).read_text(encoding="utf-8"))
+    assert set(study["variants"]) == set(BRIDGES)
+    assert len({way["utterances"] for way in study["variants"].values()}) == 1
+    assert len({way["curve"]["loss"][0] for way in study["variants"].values()}) == 4
+    start = load_file(trained["warm"] / "model.safetensors")
+    for name, way in study["variants"].items():
+        assert way["curve"]["step"][-1] == way["held_out"]["step"][-1] == recipe.steps
+        weights = load_file(
+            tmp_path / name.replace(", ", "-").replace(" ", "-") / "projector/model.safetensors"
+        )
+        assert any(key.startswith("binding.") for key in weights) == name.startswith("bound")
+        assert ("prompt" in weights) == name.endswith("learned prompt")
+        # A few steps away from where it began, not drawn at random once more.
+        assert (weights["up.weight"] - start["up.weight"]).abs().max() < start["up.weight"].std()

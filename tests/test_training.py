@@ -28,10 +28,11 @@ from asrscope.loading.presets import load
 from asrscope.provenance import describe_weights, provenance_of
 from asrscope.training import encodings as encodings_module
 from asrscope.training.corpus import Utterance
-from asrscope.training.encodings import cache_encodings, count_bad, load_encodings
+from asrscope.training.encodings import Clip, cache_encodings, count_bad, load_encodings
 from asrscope.training.projector import (
     ProjectorRecipe,
     Prompt,
+    hold_out,
     make_projector,
     read_nearest,
     train_projector,
@@ -158,6 +159,20 @@ def test_a_projector_of_another_corpus_can_be_the_beginning(trained, tmp_path):
         assert made["started_from"]["steps"] == JOINT.steps
     with pytest.raises(ValueError, match="expected a projector of the sizes that are to be trained"):
         train_projector(*where, tmp_path / "wider", replace(recipe, hidden_size=32), start=saved)
+
+
+def test_a_name_for_a_crowd_is_held_out_by_sentence_and_a_person_as_a_whole():
+    def clip(number, speaker):
+        return Clip(str(number), f"sentence {number}", speaker, 0, np.zeros((1, 1), np.float16))
+
+    people = [clip(number, f"person {number % 60}") for number in range(180)]
+    crowd = [clip(number, "unknown") for number in range(180, 580)]
+    nameless = [clip(number, None) for number in range(580, 600)]
+    apart = hold_out([*people, *crowd, *nameless], 10)
+    assert sum(apart[180:580]) in range(10, 80)
+    assert apart[:60] == apart[60:120] == apart[120:180]
+    assert sum(apart[:60]) in range(1, 15)
+    assert not any(hold_out(people, 0))
 
 
 def test_what_is_held_out_is_measured_and_not_trained_on(trained, tmp_path):

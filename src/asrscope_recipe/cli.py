@@ -12,6 +12,7 @@ from asrscope.cli.console import complain, counted, expected_errors, followed, p
 from asrscope.cli.train import DEFAULT_CACHE, Cache, Settings, Threads, curves, processes, train_pair
 
 if TYPE_CHECKING:
+    from asrscope.loading.presets import Loaded
     from asrscope_recipe.plan import Plan
 
 __all__ = ["app", "main"]
@@ -22,7 +23,6 @@ STAGES = {
     "decoder": "Train the decoder on text alone.",
     "projector": "Train the projector between the finished encoder and decoder, which stay frozen.",
 }
-
 
 app = typer.Typer(
     help="Train the bundled model from zero. Stages go on where they were stopped. Needs espeak-ng, flite.",
@@ -262,6 +262,20 @@ def all_stages(
     curves(cache)
 
 
+def small_parts() -> "Loaded":
+    """Load encoder and decoder of 'small' as its projector is trained between them."""
+    from asrscope.loading.presets import load
+    from asrscope_recipe.decoder import TEMPLATE
+
+    model, processor = load("small", random_projector=True, projector=None)
+    # The decoder's own template begins with advice to an assistant, which a transcript does not need.
+    processor.chat_template = TEMPLATE
+    # What the encoder makes of a clip at its true length is as good, and takes a tenth of the time.
+    model.config.pad_audio = processor.pad_audio = False
+    model.config.trained_seconds = 0.0
+    return model, processor
+
+
 @app.command()
 def small(
     speech: Annotated[
@@ -282,19 +296,12 @@ def small(
 ) -> None:
     """Train the projector of the model 'small', from people's speech and from synthesized sentences."""
     with expected_errors(), processes(threads):
-        from asrscope.loading.presets import load
         from asrscope.training.corpus import Corpus
         from asrscope.training.projector import RECIPES
         from asrscope.training.run import changed
-        from asrscope_recipe.decoder import TEMPLATE
         from asrscope_recipe.wordnet import Spoken, example_sentences
 
-        model, processor = load("small", random_projector=True, projector=None)
-        # The decoder's own template begins with advice to an assistant, which a transcript does not need.
-        processor.chat_template = TEMPLATE
-        # What the encoder makes of a clip at its true length is as good, and takes a tenth of the time.
-        model.config.pad_audio = processor.pad_audio = False
-        model.config.trained_seconds = 0.0
+        model, processor = small_parts()
         how: dict[str, Any] = {"style": "written", "max_seconds": max_seconds}
         sources: dict[str, Any] = {name: Corpus(name, processor.features, **how) for name in speech or []}
         if sentences:
@@ -303,6 +310,28 @@ def small(
         pair, folder = (model, processor), cache / "small"
         made = train_pair(pair, sources, folder, recipe, warm_steps, start=start, whole=False)
         say(f"the projector is in {made}: asrscope.load('{made}')")
+
+
+@app.command()
+def bridges(
+    cache: Cache = DEFAULT_CACHE,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder of the projector after its warm start; default: in the cache.")
+    ] = None,
+    settings: Settings = None,
+    threads: Threads = None,
+) -> None:
+    """Train the projector of 'small' on in four ways, on what 'small' encoded; writes bridges.json."""
+    with expected_errors(), processes(threads):
+        from asrscope.training.projector import RECIPES
+        from asrscope.training.run import changed
+        from asrscope_recipe.studies import compare_bridges
+
+        folder = cache / "small"
+        recipe = changed(RECIPES["small"], ["steps=60", "evaluate_every=20", *(settings or [])])
+        where = (sorted((folder / "encodings").iterdir()), folder / "bridges", recipe)
+        begin = start or folder / "warm" / "projector"
+        complain(f"wrote {compare_bridges(small_parts(), *where, start=begin, watch=followed)}")
 
 
 @app.command()
@@ -321,6 +350,9 @@ def people(
     recordings: Annotated[
         Path | None, typer.Option(help="Folder of digits spoken by people, named as 7_speaker_0.wav.")
     ] = None,
+    synthetic: Annotated[
+        Path | None, typer.Option(help="Folder of held-out sets, as 'asrscope-recipe data' makes them.")
+    ] = None,
     every: Annotated[int, typer.Option(min=1, help="Read one row in so many.")] = 1,
     threads: Threads = None,
 ) -> None:
@@ -334,7 +366,8 @@ def people(
         target = Path(model) if Path(model).is_dir() else CHECKPOINTS / model
         systems = systems_beside(target.name, loaded, warm=warm, whisper=whisper, peer=compare)
         with progress(1) as report:
-            metrics = measure_people(systems, test, every=every, recordings=recordings, report=report)
+            where: dict[str, Any] = {"synthetic": synthetic, "recordings": recordings}
+            metrics = measure_people(systems, test, every=every, **where, report=report)
         complain(f"wrote {write_card(target, loaded, metrics)}")
 
 

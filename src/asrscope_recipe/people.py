@@ -1,7 +1,8 @@
 """Measure a pair on recordings of people, beside others that hear the same, and write its model card."""
 
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from asrscope_recipe.comparison import load_peer, spoken_digits
 __all__ = ["measure_people", "read_rows", "systems_beside", "write_card"]
 
 Waveform = Float32[np.ndarray, " samples"]
+Rows = Iterable[tuple[str, str, Waveform]]
 
 
 def read_rows(file: Path, every: int = 1) -> Iterator[tuple[str, str, Waveform]]:
@@ -143,6 +145,7 @@ def measure_people(
     file: Path,
     *,
     every: int = 1,
+    synthetic: Path | None = None,
     recordings: Path | None = None,
     report: Callable[..., None] = lambda *_, **__: None,
 ) -> dict[str, Any]:
@@ -156,6 +159,8 @@ def measure_people(
         Parquet, with the columns ``audio``, ``text`` and ``source``.
     every : int
         Read one row in so many.
+    synthetic : Path, optional
+        Folder of the held-out sets that `asrscope_recipe.corpus.make_test_sets` wrote.
     recordings : Path, optional
         Folder of single digits spoken by people, see `asrscope_recipe.comparison.spoken_digits`.
     report : callable, optional
@@ -165,23 +170,14 @@ def measure_people(
     -------
     dict
         ``sources``: for each, and for all together, the rates of each system; ``seconds`` that each took for
-        ``audio_seconds`` of speech; ``digits``: how many of them each got right.
+        ``audio_seconds`` of speech; ``synthetic``: the rates for each held-out set; ``digits``: how many of
+        them each got right.
     """
-    errors: dict[str, dict[str, list[WordErrors]]] = {}
     seconds = dict.fromkeys(systems, 0.0)
-    heard = 0.0
-    for source, text, waveform in read_rows(file, every):
-        heard += len(waveform) / SAMPLE_RATE
-        for name, recognize in systems.items():
-            begin = time.perf_counter()
-            written = recognize(waveform)
-            seconds[name] += time.perf_counter() - begin
-            for of in (source, "together"):
-                errors.setdefault(of, {}).setdefault(name, []).append(word_errors(text, written))
-        report(None)
-    if not errors:
+    sources, heard = _measure(systems, read_rows(file, every), seconds, report)
+    if not heard:
         raise ValueError(f"{file}: expected rows with a recording, but found none")
-    together = errors.pop("together")
+    sets, _ = _measure(systems, _read_sets(synthetic) if synthetic else (), {}, report)
     digits = spoken_digits(recordings) if recordings else ()
     right = {
         name: sum(normalize(recognize(load_audio(one.audio))) == normalize(one.text) for one in digits)
@@ -189,18 +185,44 @@ def measure_people(
     }
     return {
         "systems": list(systems),
-        "sources": {
-            source: {name: _rates(each) for name, each in by_system.items()}
-            for source, by_system in (*sorted(errors.items()), ("together", together))
-        },
+        "sources": sources,
         "every": every,
         "audio_seconds": round(heard, 1),
         "seconds": {name: round(spent, 1) for name, spent in seconds.items()},
+        "synthetic": sets,
         "digits": {"clips": len(digits), "right": right} if digits else None,
         "normalizer": NORMALIZER,
         "machine": machine(torch.device("cpu")),
         "threads": torch.get_num_threads(),
     }
+
+
+def _read_sets(folder: Path) -> Rows:
+    for manifest in sorted(folder.glob("*/manifest.jsonl")):
+        for line in manifest.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            yield manifest.parent.name, row["text"], load_audio(manifest.parent / row["file"])
+
+
+def _measure(
+    systems: Mapping[str, Recognize], rows: Rows, seconds: dict[str, float], report: Callable[..., None]
+) -> tuple[dict[str, Any], float]:
+    errors: dict[str, dict[str, list[WordErrors]]] = {}
+    heard = 0.0
+    for source, text, waveform in rows:
+        heard += len(waveform) / SAMPLE_RATE
+        for name, recognize in systems.items():
+            begin = time.perf_counter()
+            written = recognize(waveform)
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
+            for of in (source, "together"):
+                errors.setdefault(of, {}).setdefault(name, []).append(word_errors(text, written))
+        report(None)
+    found = {
+        source: {name: _rates(each) for name, each in errors[source].items()}
+        for source in sorted(errors, key=lambda source: (source == "together", source))
+    }
+    return found, heard
 
 
 def _rates(each: list[WordErrors]) -> dict[str, Any]:

@@ -1,15 +1,16 @@
-"""Two studies of the projector, too long for a page: what each of its choices does, and how it learns.
+"""Studies of the projector, too long for a page: what each of its choices does, and how it learns.
 
-Both train projectors from random weights between the frozen encoder and decoder of one model. The first
-changes one setting at a time. The second keeps the projector at some steps of the unchanged variant. What
-comes out is data with its provenance, which the package ships and the gallery draws.
+Two train projectors from random weights between the frozen encoder and decoder of one model. The first
+changes one setting at a time. The second keeps the projector at some steps of the unchanged variant. A third
+goes on from one warm start through a decoder that others published, in four ways. What comes out is data with
+its provenance, which the package ships and the gallery draws.
 """
 
 import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,7 @@ import asrscope
 from asrscope.audio.samples import load_samples
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.files import write_text
-from asrscope.loading.presets import load
+from asrscope.loading.presets import Loaded, load
 from asrscope.projector import AudioProjector
 from asrscope.provenance import provenance_of
 from asrscope.recognition.metrics import WordErrors, bootstrap_interval, total_errors
@@ -35,11 +36,17 @@ from asrscope_recipe.corpus import Clips, load_shards, read_held_out
 from asrscope_recipe.measuring import sha256_of
 from asrscope_recipe.writing import count_errors
 
-__all__ = ["STUDIES", "Study", "StudyPlan", "load_study", "variants"]
+__all__ = ["BRIDGES", "STUDIES", "Study", "StudyPlan", "compare_bridges", "load_study", "variants"]
 
 STUDIES = Path(asrscope.__file__).parent / "data" / "studies"
 STACK_FACTORS = (1, 2, 4, 5, 8)
 KEPT = (0, 10, 20, 30, 40, 60, 100)
+# How audio tokens may stand before a decoder that never saw any, and how it is asked for a transcript.
+BRIDGES: dict[str, dict[str, Any]] = {
+    f"{output}, {asked}": {"output": output, "ctc": 0.0, "ctc_weight": 0.0} | prompt
+    for output in ("bound", "free")
+    for asked, prompt in (("learned prompt", {}), ("written prompt", {"prompt_vectors": 0}))
+}
 
 Progress = Callable[[int, int | None], None]
 
@@ -224,13 +231,7 @@ class Study:
                 "sha256": sha256_of(manifests),
             },
             "held_out": dict(sets),
-            "made_with": {
-                "command": "asrscope-recipe studies",
-                "date": time.strftime("%Y-%m-%d", time.gmtime()),
-                "machine": machine(torch.device("cpu")),
-                "threads": torch.get_num_threads(),
-                **{package: version(package) for package in ("asrscope", "torch", "transformers")},
-            },
+            "made_with": _made_with("studies"),
         }
 
     def _measure(self, variant: str) -> dict[str, Any]:
@@ -285,15 +286,85 @@ class Study:
         }
 
 
+def compare_bridges(
+    loaded: Loaded,
+    encodings: Sequence[Path],
+    folder: Path,
+    recipe: ProjectorRecipe,
+    *,
+    start: Path,
+    watch: Callable[[Path], Watch] | None = None,
+) -> Path:
+    """Train a projector through the frozen decoder in each way of `BRIDGES`, on the same clips; no CTC.
+
+    Parameters
+    ----------
+    loaded : (AsrScopeForConditionalGeneration, AsrScopeProcessor)
+        The pair that lends its decoder.
+    encodings : sequence of Path
+        What `asrscope.training.encodings.cache_encodings` wrote.
+    folder : Path
+        Gets a folder for each way, and ``bridges.json``.
+    recipe : ProjectorRecipe
+        What all have in common.
+    start : Path
+        Folder of the projector after its warm start, from which all begin.
+    watch : callable, optional
+        Makes of each way's folder what watches its run.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    found, trained_on = {}, {}
+    for name, changes in BRIDGES.items():
+        place = folder / name.replace(", ", "-").replace(" ", "-")
+        own = replace(recipe, **changes)
+        done = train_projector(
+            loaded, encodings, place, own, start=start, watch=watch(place) if watch else None
+        )
+        made = json.loads((done / "recipe.json").read_text(encoding="utf-8"))
+        log = read_log(place / "log.jsonl")
+        curve = [line for line in log if "loss" in line]
+        measured = [line for line in log if "dev_loss" in line]
+        trained_on = made["trained_on"]
+        found[name] = {
+            "utterances": made["utterances"],
+            "curve": {key: [line[key] for line in curve] for key in ("step", "loss")},
+            "held_out": {key: [line[key] for line in measured] for key in ("step", "dev_loss")},
+        }
+    parts = {part.part: part.sha256 for part in provenance_of(loaded[0])}
+    study = {
+        "parts": {part: parts[part] for part in ("encoder", "decoder")},
+        "plan": asdict(recipe),
+        "corpus": trained_on,
+        "made_with": _made_with("bridges"),
+        "variants": found,
+    }
+    write_text(folder / "bridges.json", json.dumps(study) + "\n")
+    return folder / "bridges.json"
+
+
+def _made_with(command: str) -> dict[str, Any]:
+    return {
+        "command": f"asrscope-recipe {command}",
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": machine(torch.device("cpu")),
+        "threads": torch.get_num_threads(),
+        **{package: version(package) for package in ("asrscope", "torch", "transformers")},
+    }
+
+
 def load_study(name: str, folder: Path = STUDIES) -> dict[str, Any]:
     """Read a study that the package ships.
 
     Parameters
     ----------
     name : str
-        ``"ablations"`` or ``"milestones"``.
+        ``"ablations"``, ``"milestones"`` or ``"bridges"``.
     folder : Path
-        Where `Study.write` wrote it.
+        Where it was written.
 
     Returns
     -------

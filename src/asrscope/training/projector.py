@@ -77,7 +77,7 @@ class ProjectorRecipe(Recipe):
     copies : int
         Differently disturbed copies of every clip in the cache.
     held_out : int
-        One speaker in so many (where nobody is named: one sentence) is kept to measure on; 0 for none.
+        One speaker in so many is kept to measure on, see `hold_out`; 0 for none.
     batches_of : int
         Put together the batches that a projector of this stack factor gets; 0: of the own one. So projectors
         of different ones see the same clips in the same steps.
@@ -263,6 +263,8 @@ def make_projector(
 def begin_with(projector: AudioProjector, folder: Path) -> dict[str, Any]:
     """Load a finished projector, but for the list of tokens it was bound to; returns how it was made.
 
+    What the new one is not to have, a binding or a learned prompt, is left out.
+
     Raises
     ------
     ValueError
@@ -273,6 +275,8 @@ def begin_with(projector: AudioProjector, folder: Path) -> dict[str, Any]:
     saved = {name.removeprefix(module): stored[name] for name in stored if name.startswith(module)} or stored
     if projector.vocabulary:
         saved |= {f"binding.{name}": tensor for name, tensor in projector.binding.named_buffers()}
+    gone = tuple(name for name in ("binding", "prompt") if getattr(projector, name) is None)
+    saved = {name: tensor for name, tensor in saved.items() if not name.startswith(gone)}
     try:
         projector.load_state_dict(saved)
     except RuntimeError as error:
@@ -453,9 +457,10 @@ def train_projector(
     model, processor = loaded
     prompt = Prompt(processor, recipe.prompt_vectors)
     clips = load_encodings(*([encodings] if isinstance(encodings, Path) else encodings))
-    train = Batches([clip for clip in clips if not is_held_out(clip, recipe)], prompt, recipe)
-    apart = [clip for clip in clips if is_held_out(clip, recipe) and clip.copy == 0]
-    test = Batches(load_encodings(held_out) if held_out else apart, prompt, recipe)
+    kept = list(zip(clips, hold_out(clips, recipe.held_out), strict=True))
+    train = Batches([clip for clip, apart in kept if not apart], prompt, recipe)
+    undisturbed = [clip for clip, apart in kept if apart and clip.copy == 0]
+    test = Batches(load_encodings(held_out) if held_out else undisturbed, prompt, recipe)
     if not train.clips:
         raise ValueError(
             f"none of {len(clips)} clips is left to train on: the others are held out (held_out="
@@ -525,9 +530,20 @@ def train_projector(
     )
 
 
-def is_held_out(clip: Clip, recipe: ProjectorRecipe) -> bool:
-    """Tell whether a clip is to be measured on: its speaker, or else its sentence, decides."""
-    return bool(recipe.held_out) and zlib.crc32((clip.speaker or clip.text).encode()) % recipe.held_out == 0
+def hold_out(clips: Sequence[Clip], one_in: int) -> list[bool]:
+    """Tell of each clip whether it is to be measured on: its speaker decides, or else its sentence.
+
+    A name that stands for more clips than are to be held out is that of a crowd, as "unknown" is; or of
+    somebody without whom there would be little to learn from.
+    """
+    if not one_in:
+        return [False] * len(clips)
+    clips_of = Counter(clip.speaker for clip in clips)
+    keys = [
+        clip.speaker if clip.speaker and clips_of[clip.speaker] * one_in <= len(clips) else clip.text
+        for clip in clips
+    ]
+    return [zlib.crc32(key.encode()) % one_in == 0 for key in keys]
 
 
 def frozen_copy(decoder: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
