@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from hub_server import Hub, serve
+from typer.testing import CliRunner
 
 COURSE = Path(__file__).parents[1] / "docs" / "course"
 CLASS_4 = (COURSE / "class-4.md").read_text(encoding="utf-8")
@@ -201,7 +202,11 @@ def test_push_to_hub_sends_the_rows_of_the_table_and_leaves_out_the_measured_car
     assert hub.private == {"reader/my-tiny": True}
 
 
-def test_a_folder_that_was_uploaded_is_downloaded_and_loaded_with_its_provenance(hub, variables, tmp_path):
+def test_a_folder_that_was_uploaded_is_downloaded_and_loaded_with_its_provenance(
+    hub, variables, tmp_path, monkeypatch
+):
+    from asrscope.cli import app
+
     shutil.copytree(TINY, tmp_path / "lesson" / "pair" / "model")
     lines = re.findall(r"^\$ hf (upload|download) (.+)$", CLASS_4, re.MULTILINE)
     assert [verb for verb, _ in lines] == ["upload", "download"]
@@ -212,6 +217,6 @@ def test_a_folder_that_was_uploaded_is_downloaded_and_loaded_with_its_provenance
     files = hub.files["reader/my-tiny", "main"]
     assert {name: content for name, content in files.items() if name in sent} == sent
     assert hub.private == {"reader/my-tiny": True}
-    shown = run("-m", "asrscope", "info", "--model", "my-tiny", "--json", folder=tmp_path)
-    parts = json.loads(shown)
+    monkeypatch.chdir(tmp_path)
+    parts = json.loads(CliRunner().invoke(app, ["info", "--model", "my-tiny", "--json"]).stdout)
     assert {parts[part]["weights"] for part in ("encoder", "projector", "decoder")} == {"trained weights"}
