@@ -104,7 +104,7 @@ def live(session: nox.Session) -> None:
 
 @nox.session(requires=["docs"], venv_backend="none")
 def site(session: nox.Session) -> None:
-    """Build the site, open all of its pages in two browsers, and run all of its notebooks."""
+    """Build the site, open all of its pages in two browsers, and run a notebook of each kind."""
     # In the environment that built it: one of its own would hold the same packages.
     environment = Path(session.create_tmp()).parents[1] / "docs"
     python = environment / ("Scripts" if sys.platform == "win32" else "bin") / "python"
@@ -146,13 +146,14 @@ def reproduce(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests; arguments after "--" go to pytest: "-- -n 0 --pdb" runs them in one process."""
+    """Run the tests but those marked slow; arguments after "--" go to pytest: "-- -n 0 --pdb"."""
     install(session, "site")  # some tests build a small site
     wanted = os.environ.get("ASRSCOPE_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if wanted is None:
         # Where this fails too, the browser's tests are left out, and pytest says so; with CI=true they fail.
         session.run("playwright", "install", "chromium", success_codes=range(256))
-    session.run(*PYTEST, *session.posargs)
+    # Those that take minutes, or ask the package index, run every week: see "fresh".
+    session.run(*PYTEST, *(session.posargs or ("-m", "not slow")))
 
 
 @nox.session(default=False)
@@ -175,7 +176,7 @@ def packages(session: nox.Session) -> None:
 
 @nox.session(default=False, reuse_venv=False)
 def fresh(session: nox.Session) -> None:
-    """Run tests, scripts and site with the newest version of everything, whatever the lists say."""
+    """Run all tests, scripts and site with the newest version of everything, whatever the lists say."""
     groups = nox.project.dependency_groups(PYPROJECT, "docs", "test", "packages")
     editable = [f"--editable={place}" for place in DISTRIBUTIONS]
     session.install("--upgrade", *small_torch(session), *editable, *groups)

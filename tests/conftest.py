@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -26,6 +27,19 @@ WORKER = 3e9  # bytes: what a process of the tests, its browser and its programs
 def rng() -> np.random.Generator:
     """A generator with a fixed seed, so that a failing test fails again."""
     return np.random.default_rng(20240229)
+
+
+@pytest.fixture
+def run_here(tmp_path, monkeypatch, capsys):
+    """Run a script in this process, which has imported torch already, in the folder of the test."""
+
+    def run(script, *arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [str(script), *map(str, arguments)])
+        runpy.run_path(str(script), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
 
 
 @pytest.fixture(scope="session")

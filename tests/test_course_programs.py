@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from hub_server import Hub, serve
+from typer.testing import CliRunner
 
 COURSE = Path(__file__).parents[1] / "docs" / "course"
 CLASS_4 = (COURSE / "class-4.md").read_text(encoding="utf-8")
@@ -39,7 +40,7 @@ def run(*command: str | Path, folder: Path, **variables: str) -> str:
 # Class 2: the program that is changed ---------------------------------------------------------------------
 
 
-def test_the_change_that_the_class_asks_for_adds_a_second_at_every_stage(tmp_path):
+def test_the_change_that_the_class_asks_for_adds_a_second_at_every_stage(run_here, tmp_path):
     page = (COURSE / "class-2.md").read_text(encoding="utf-8")
     change = re.search(r"^```\{code-block\} python\n(import numpy.*?)^```$", page, re.MULTILINE | re.DOTALL)[
         1
@@ -53,7 +54,7 @@ def test_the_change_that_the_class_asks_for_adds_a_second_at_every_stage(tmp_pat
     for name, code in (("as_it_is", ""), ("changed", change)):
         text = program[:end].replace(f"\n{line}", f"\n{code}{line}") + show
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
-        printed.append(run(f"{name}.py", folder=tmp_path))
+        printed.append(run_here(tmp_path / f"{name}.py"))
     lengths = [dict(re.findall(r"^(\w+) \((\d+),", each, re.MULTILINE)) for each in printed]
     more = {field: int(lengths[1][field]) - int(lengths[0][field]) for field in lengths[0]}
     assert more["waveform"] == 16_000
@@ -201,7 +202,11 @@ def test_push_to_hub_sends_the_rows_of_the_table_and_leaves_out_the_measured_car
     assert hub.private == {"reader/my-tiny": True}
 
 
-def test_a_folder_that_was_uploaded_is_downloaded_and_loaded_with_its_provenance(hub, variables, tmp_path):
+def test_a_folder_that_was_uploaded_is_downloaded_and_loaded_with_its_provenance(
+    hub, variables, tmp_path, monkeypatch
+):
+    from asrscope.cli import app
+
     shutil.copytree(TINY, tmp_path / "lesson" / "pair" / "model")
     lines = re.findall(r"^\$ hf (upload|download) (.+)$", CLASS_4, re.MULTILINE)
     assert [verb for verb, _ in lines] == ["upload", "download"]
@@ -212,6 +217,6 @@ def test_a_folder_that_was_uploaded_is_downloaded_and_loaded_with_its_provenance
     files = hub.files["reader/my-tiny", "main"]
     assert {name: content for name, content in files.items() if name in sent} == sent
     assert hub.private == {"reader/my-tiny": True}
-    shown = run("-m", "asrscope", "info", "--model", "my-tiny", "--json", folder=tmp_path)
-    parts = json.loads(shown)
+    monkeypatch.chdir(tmp_path)
+    parts = json.loads(CliRunner().invoke(app, ["info", "--model", "my-tiny", "--json"]).stdout)
     assert {parts[part]["weights"] for part in ("encoder", "projector", "decoder")} == {"trained weights"}

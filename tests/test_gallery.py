@@ -9,8 +9,10 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import soundfile
 
 import asrscope
 
@@ -18,21 +20,6 @@ GALLERY = Path(__file__).parents[1] / "gallery"
 SCRIPTS = sorted(GALLERY.glob("[0-9]*.py"))
 TRACE_DATA = GALLERY / "90_trace_data.py"
 METRICS = GALLERY.parent / "src" / "asrscope" / "data" / "checkpoints" / "tiny" / "metrics.json"
-
-
-def run(script: Path, folder: Path, *arguments: str) -> str:
-    """Run a script as a reader would, in an empty folder, and return what it printed."""
-    finished = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", str(script), *arguments],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
 
 
 def addresses(page: str) -> list[str]:
@@ -110,25 +97,40 @@ def test_every_label_linked_to_is_the_label_of_a_page():
     assert linked == labels
 
 
-# One with figures alone, one with a slider, one with the real pair.
-@pytest.mark.parametrize("stem", ["10_from_air_to_numbers", "40_projector", "91_real_pair"])
-def test_a_script_run_by_itself_saves_its_figures_as_pages_that_need_no_network(stem, tmp_path):
-    script = GALLERY / f"{stem}.py"
-    printed = run(script, tmp_path)
+def assert_saved(script: Path, folder: Path, printed: str) -> None:
+    """Make sure that each figure that a script shows was saved as a page that needs no network."""
     figures = re.findall(r"^wrote (.+\.html)$", printed, re.MULTILINE)
     shown = script.read_text(encoding="utf-8").count("plots.show(")
     assert len(set(figures)) == shown > 0
     for name in figures:
-        page = (tmp_path / name).read_text(encoding="utf-8")
+        page = (folder / name).read_text(encoding="utf-8")
         assert "Bokeh" in page or 'type="range"' in page
         assert addresses(page) == []
 
 
-def test_the_workshops_script_writes_a_report_and_valid_json(tmp_path):
+@pytest.mark.parametrize("stem", ["10_from_air_to_numbers", "40_projector"])  # with sounds; with a slider
+def test_a_script_run_by_itself_saves_its_figures_as_pages_that_need_no_network(stem, run_here, tmp_path):
+    script = GALLERY / f"{stem}.py"
+    assert_saved(script, tmp_path, run_here(script))
+
+
+def test_the_workshops_script_writes_a_report_and_valid_json_and_no_time_of_the_clock(tmp_path):
+    """In a process of its own, as a reader starts it."""
     from asrscope.audio.samples import load_samples
     from asrscope.scope.schema import validate_json
 
-    printed = run(TRACE_DATA, tmp_path)
+    finished = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", str(TRACE_DATA)],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    printed = finished.stdout
+    assert_saved(TRACE_DATA, tmp_path, printed)
     sample = load_samples()[0]
     data = json.loads((tmp_path / "data_trace.json").read_text(encoding="utf-8"))
     validate_json(data)
@@ -138,39 +140,39 @@ def test_the_workshops_script_writes_a_report_and_valid_json(tmp_path):
     page = (tmp_path / "data_trace.html").read_text(encoding="utf-8")
     assert "<audio" in page
     assert addresses(page) == []
+    assert "this run:" not in printed  # of a clip of the package, only what was recorded
+    speed = json.loads(METRICS.read_text(encoding="utf-8"))["speed"]
+    assert (
+        f"{speed['clip']}: {speed['audio_seconds']:.2f} s of sound in {speed['seconds']:.2f} s\n" in printed
+    )
 
 
-def test_the_workshops_script_takes_a_recording(tmp_path):
+def test_the_workshops_script_takes_a_recording(run_here, tmp_path):
     from asrscope.audio.samples import load_samples
 
     recording = tmp_path / "my recording.flac"
     shutil.copyfile(load_samples()[1].path, recording)
-    printed = run(TRACE_DATA, tmp_path, recording.name)
+    printed = run_here(TRACE_DATA, recording.name)
     data = json.loads((tmp_path / "data_trace.json").read_text(encoding="utf-8"))
     assert "spoken:  not known\n" in printed
+    assert "this run:" in printed
     assert data["reference"] is None
     assert data["name"] == recording.stem
 
 
-FAKE_MICROPHONE = """
-import soundfile
-PortAudioError = RuntimeError
-def query_devices(kind):
-    return {"default_samplerate": 16000.0}
-def rec(frames, **_options):
-    return soundfile.read(CLIP, dtype="float32", always_2d=True)[0][:frames]
-"""
-
-
-def test_the_workshops_script_takes_what_the_microphone_hears(tmp_path, monkeypatch):
+def test_the_workshops_script_takes_what_the_microphone_hears(run_here, tmp_path, monkeypatch):
     from asrscope.audio.samples import load_samples
 
     sample = load_samples()[0]
-    modules = tmp_path / "modules"
-    modules.mkdir()
-    (modules / "sounddevice.py").write_text(f"CLIP = {str(sample.path)!r}\n{FAKE_MICROPHONE}")
-    monkeypatch.setenv("PYTHONPATH", str(modules), prepend=os.pathsep)
-    printed = run(TRACE_DATA, tmp_path, "microphone")
+
+    def rec(frames, **_options):
+        return soundfile.read(sample.path, dtype="float32", always_2d=True)[0][:frames]
+
+    microphone = SimpleNamespace(
+        PortAudioError=RuntimeError, rec=rec, query_devices=lambda kind: {"default_samplerate": 16000.0}
+    )
+    monkeypatch.setitem(sys.modules, "sounddevice", microphone)
+    printed = run_here(TRACE_DATA, "microphone")
     data = json.loads((tmp_path / "data_trace.json").read_text(encoding="utf-8"))
     assert printed.startswith("Speak now")
     assert "spoken:  not known\n" in printed
@@ -178,17 +180,9 @@ def test_the_workshops_script_takes_what_the_microphone_hears(tmp_path, monkeypa
     assert (tmp_path / "data_trace.html").is_file()
 
 
-def test_the_workshops_script_says_so_if_a_recording_is_missing(tmp_path):
-    finished = subprocess.run(
-        [sys.executable, str(TRACE_DATA), "no-such-file.wav"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert finished.returncode != 0
-    assert "no-such-file.wav" in finished.stderr
+def test_the_workshops_script_says_so_if_a_recording_is_missing(run_here, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no-such-file\.wav"):
+        run_here(TRACE_DATA, "no-such-file.wav")
     assert not (tmp_path / "data_trace.html").exists()
 
 
@@ -199,14 +193,3 @@ def test_notebooks_say_in_words_what_a_role_links_to(monkeypatch):
     assert plain("Next: :ref:`the encoder <gallery-encoder>`.") == "Next: *the encoder*."
     for script in SCRIPTS:
         assert not re.search(r":[a-z]+:`", plain(narration(script)))
-
-
-def test_a_page_prints_no_time_of_the_clock_that_built_it(tmp_path):
-    source = TRACE_DATA.read_text(encoding="utf-8")
-    printed = run(TRACE_DATA, tmp_path)
-    assert "this run:" in source
-    assert "this run:" not in printed  # of a clip of the package, only what was recorded
-    speed = json.loads(METRICS.read_text(encoding="utf-8"))["speed"]
-    assert (
-        f"{speed['clip']}: {speed['audio_seconds']:.2f} s of sound in {speed['seconds']:.2f} s\n" in printed
-    )

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+from bokeh.layouts import column
 from bokeh.models import CustomJS
 from bokeh.plotting import figure
 from pages import IDLE, Visit, barriers, wait_for
@@ -116,7 +117,7 @@ STATE = """() => ({
   time: document.querySelector("audio").currentTime,
   paused: document.querySelector("audio").paused,
   lines: asrscopeClock.figures.flatMap((figure) => figure.lines.map((line) => line.location)),
-  lit: asrscopeClock.figures.map((figure) => figure.lit),
+  lit: Object.fromEntries(asrscopeClock.figures.map((figure) => [figure.plot.name, figure.lit])),
   bars: asrscopeClock.figures.flatMap((figure) => figure.plot.below)
     .filter((model) => model.type === "ColorBar").map((bar) => bar.major_label_text_color),
 })"""
@@ -160,49 +161,50 @@ def finish(seen):
 TIME_PLOTS = ("waveform", "log_mel", "encoder_output", "audio_embeds", "nearest_tokens")
 
 
-@pytest.mark.parametrize("name", [*TIME_PLOTS, "time_map"])
-def test_in_a_saved_figure_a_word_plays_its_stretch_and_moves_the_line(visit, make_trace, tmp_path, name):
+def test_in_saved_figures_a_word_plays_its_stretch_and_moves_every_line(visit, make_trace, tmp_path):
     trace = make_trace()
-    if name == "time_map":
-        values = np.linspace(0, 1, 2 * len(trace.audio_embeds)).reshape(2, -1)
-        options = {"title": "a map", "value": "share", "description": "A map."}
-        figure = plots.time_map(trace, values, ["one", "two"], name=name, **options)
-    else:
-        figure = plots.PLOTS[name](trace)
-    seen = visit(save(figure, tmp_path / "figure.html"))
+    figures = [plots.PLOTS[name](trace) for name in TIME_PLOTS]
+    values = np.linspace(0, 1, 2 * len(trace.audio_embeds)).reshape(2, -1)
+    options = {"title": "a map", "value": "share", "description": "A map."}
+    figures.append(plots.time_map(trace, values, ["one", "two"], name="time_map", **options))
+    seen = visit(save(below_each_other(figures), tmp_path / "figures.html"), figures=len(figures))
     text, start, end = trace.reference_words[1]
     button = seen.page.get_by_role("button", name=text).first
     button.press("Enter")
     state = finish(seen)
     assert start < state["time"] < end
     assert state["time"] == pytest.approx(end, abs=0.01)
-    assert state["lines"] == [state["time"]]
+    assert state["lines"] == [state["time"]] * len(figures)
     assert barriers(seen) == []
     assert button.get_attribute("aria-current") == "true"
     assert seen.complaints == []
 
 
-@pytest.mark.parametrize("name", ["decoder_words", "decoder_tokens", "prompt"])
-def test_a_figure_without_a_time_axis_lights_what_is_heard(visit, make_trace, tmp_path, name):
+def below_each_other(figures):
+    together = column(figures, sizing_mode="stretch_width")
+    together.name = "figures"
+    return together
+
+
+def test_figures_without_a_time_axis_light_what_is_heard(visit, make_trace, tmp_path):
     trace = make_trace()
-    seen = visit(save(plots.PLOTS[name](trace), tmp_path / "figure.html"))
+    figures = {name: plots.PLOTS[name](trace) for name in ("decoder_words", "decoder_tokens", "prompt")}
+    seen = visit(save(below_each_other([*figures.values()]), tmp_path / "figures.html"), figures=3)
     seen.page.locator(".asrscope-words button").nth(1).click()
     state = finish(seen)
-    word, cells = trace.words[1], plots.PLOTS[name](trace).renderers[0].data_source.data
+    word, cells = trace.words[1], figures["decoder_tokens"].renderers[0].data_source.data
     expected = {
         "decoder_words": [1],
         "decoder_tokens": [
             index
             for index, (row, place) in enumerate(zip(cells["row"], cells["column_name"], strict=True))
             if place == "written" and word.first_token <= row <= word.last_token
-        ]
-        if name == "decoder_tokens"
-        else [],
+        ],
         "prompt": [
             int(np.flatnonzero(trace.prompt_is_audio)[int(state["time"] / trace.seconds_per_audio_token)])
         ],
-    }[name]
-    assert state["lit"] == [",".join(map(str, expected))]
+    }
+    assert state["lit"] == {name: ",".join(map(str, lit)) for name, lit in expected.items()}
     assert seen.complaints == []
 
 

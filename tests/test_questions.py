@@ -169,26 +169,6 @@ def test_only_pages_that_ask_load_the_script(site):
     assert "course.js" not in (site / "plain.html").read_text(encoding="utf-8")
 
 
-def test_an_objective_that_nothing_assesses_is_a_warning(tmp_path):
-    _, warnings = build(
-        tmp_path, PAGE.replace("projector: explain it", "projector: explain it\nnew: forget it")
-    )
-    told = "page.md:10: WARNING: the objective 'new' is assessed by no question and no exercise"
-    assert told in warnings
-
-
-def test_a_question_that_assesses_no_objective_of_the_page_is_a_warning(tmp_path):
-    _, warnings = build(tmp_path, PAGE.replace(":objective: sound", ":objective: light"))
-    assert "question 2 assesses 'light', which is no objective of this page" in warnings
-    assert "the objective 'sound' is assessed by no question" in warnings
-
-
-def test_an_exercise_on_two_pages_is_a_warning(tmp_path):
-    other = "# Other\n\n```{objectives}\nprojector: explain\n```\n\n```{exercise} 2.3\n```\n"
-    _, warnings = build(tmp_path, PAGE, plain=other)
-    assert "exercise-2-3 stands already on page" in warnings
-
-
 WRONG = {
     "no choice is right": (QUESTION.replace("[x]", "[ ]"), "one of them marked [x]"),
     "two are right": (QUESTION.replace("- [ ] 3", "- [x] 3"), "one of them marked [x]"),
@@ -205,6 +185,18 @@ WRONG = {
     "an objective twice": ("```{objectives}\nb: x\nb: y\n```", "'b' stands here twice"),
     "no objectives": ("```{objectives}\n```", "expected at least one"),
     "no such page": ("```{progress} nowhere\n```", "progress: nowhere asks nothing"),
+    "an objective that nothing assesses": (
+        "```{objectives}\nlengths: **count** the audio tokens\n  of a clip\nnew: forget it\n```",
+        ".md:6: WARNING: the objective 'new' is assessed by no question and no exercise",
+    ),
+    "a question that assesses none": (
+        OBJECTIVES + SECOND.replace(":objective: sound", ":objective: light"),
+        "question 1 assesses 'light', which is no objective of this page",
+    ),
+    "an exercise on two pages": (
+        "```{objectives}\nprojector: explain\n```\n\n```{exercise} 2.3\n```",
+        "exercise-2-3 stands already on page",
+    ),
 }
 
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import zlib
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import jsonschema
 import numpy as np
 import pytest
 from bokeh.resources import Resources
-from pages import COLORS, PATIENCE, barriers, wait_for
+from pages import COLORS, PATIENCE, Visit, barriers, wait_for
 
 from asrscope import plots
 from asrscope.audio import wav_bytes
@@ -331,16 +332,14 @@ TOOLTIPS = """() => {
 }"""
 
 
-@pytest.fixture
-def visit(browser, page_text, tmp_path):
-    """Open a report, by default that of `trace`; its complaints are collected in ``visit().complaints``."""
-    from pages import Visit
-
+@contextmanager
+def reports(browser, folder, page_text):
+    """Give what opens a report, by default that of `trace`; complaints are collected in what it returns."""
     opened = []
 
     def open_report(text=page_text, draw_all=True, **options):
-        (tmp_path / "report.html").write_text(text, encoding="utf-8")
-        seen = Visit(browser, f"{tmp_path.as_uri()}/", **options)
+        (folder / "report.html").write_text(text, encoding="utf-8")
+        seen = Visit(browser, f"{folder.as_uri()}/", **options)
         opened.append(seen)
         seen.page.goto(f"{seen.base}report.html")
         seen.page.wait_for_selector("html[data-ready]", state="attached")
@@ -353,6 +352,36 @@ def visit(browser, page_text, tmp_path):
     yield open_report
     for seen in opened:
         seen.context.close()
+
+
+@pytest.fixture
+def visit(browser, page_text, tmp_path):
+    """Open reports of this test's own."""
+    with reports(browser, tmp_path, page_text) as open_report:
+        yield open_report
+
+
+@pytest.fixture(scope="module")
+def open_report(browser, page_text, tmp_path_factory):
+    """The report of `trace`, opened once for all tests that leave it as it is."""
+    with reports(browser, tmp_path_factory.mktemp("report"), page_text) as open_one:
+        yield open_one()
+
+
+@pytest.fixture
+def seen(open_report):
+    """That report, as if it had just been opened."""
+    open_report.page.evaluate(
+        """() => {
+          const sound = document.getElementById("audio")
+          sound.pause()
+          sound.currentTime = 0
+          scrollTo(0, 0)
+          window.began = 0
+        }"""
+    )
+    wait_for(open_report.page, "!document.getElementById('audio').seeking")
+    return open_report
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
@@ -370,8 +399,7 @@ def test_every_figure_is_drawn_and_fits(visit, width, theme):
     assert seen.complaints == []
 
 
-def test_the_sound_plays_and_moves_every_playhead(visit, trace):
-    seen = visit()
+def test_the_sound_plays_and_moves_every_playhead(seen, trace):
     page = seen.page
     wait_for(page, "document.getElementById('audio').duration > 0")
     assert page.evaluate("document.getElementById('audio').duration") == pytest.approx(
@@ -393,8 +421,7 @@ def test_the_sound_plays_and_moves_every_playhead(visit, trace):
     assert seen.complaints == []
 
 
-def test_a_click_in_a_figure_plays_from_there_to_the_end(visit, trace):
-    seen = visit()
+def test_a_click_in_a_figure_plays_from_there_to_the_end(seen, trace):
     page = seen.page
     page.locator("#plot-log_mel").scroll_into_view_if_needed()
     frame = page.evaluate(FRAMES)["log_mel"]
@@ -403,8 +430,7 @@ def test_a_click_in_a_figure_plays_from_there_to_the_end(visit, trace):
     assert seen.began() == pytest.approx(0.8 * trace.duration, abs=0.02)
 
 
-def test_a_click_on_a_word_or_token_plays_that_word(visit, trace):
-    seen = visit()
+def test_a_click_on_a_word_or_token_plays_that_word(seen, trace):
     page = seen.page
     row = 4
     owner = next(i for i, word in enumerate(trace.words) if word.first_token <= row <= word.last_token)
@@ -420,8 +446,7 @@ def test_a_click_on_a_word_or_token_plays_that_word(visit, trace):
         assert seen.began() == pytest.approx(trace.words[word].start, abs=0.02)
 
 
-def test_a_click_on_an_audio_position_of_the_prompt_plays_its_stretch(visit, trace):
-    seen = visit()
+def test_a_click_on_an_audio_position_of_the_prompt_plays_its_stretch(seen, trace):
     page = seen.page
     page.locator("#plot-prompt").scroll_into_view_if_needed()
     frame = page.evaluate(FRAMES)["prompt"]
@@ -436,8 +461,7 @@ def test_a_click_on_an_audio_position_of_the_prompt_plays_its_stretch(visit, tra
     assert page.evaluate(LIT)["prompt"] == [place]
 
 
-def test_a_moment_lights_its_word_its_tokens_and_its_audio_token(visit, trace):
-    seen = visit()
+def test_a_moment_lights_its_word_its_tokens_and_its_audio_token(seen, trace):
     page = seen.page
     number = 4
     word = trace.words[number]
@@ -453,8 +477,7 @@ def test_a_moment_lights_its_word_its_tokens_and_its_audio_token(visit, trace):
     assert lit["prompt"] == [int(np.flatnonzero(trace.prompt_is_audio)[heard])]
 
 
-def test_every_written_token_stands_in_a_table_and_plays_its_word(visit, trace):
-    seen = visit()
+def test_every_written_token_stands_in_a_table_and_plays_its_word(seen, trace):
     page = seen.page
     rows = page.locator("table.tokens tbody tr")
     assert rows.count() == len(trace.tokens)
@@ -473,8 +496,8 @@ def test_every_written_token_stands_in_a_table_and_plays_its_word(visit, trace):
     assert seen.hear_out() < trace.words[3].end
 
 
-def test_the_values_of_every_picture_are_those_of_the_trace_to_three_decimals(visit, trace):
-    page = visit().page
+def test_the_values_of_every_picture_are_those_of_the_trace_to_three_decimals(seen, trace):
+    page = seen.page
     pictures = page.evaluate(PICTURES)
     for key, values in (
         ("log_mel", trace.log_mel),
@@ -568,8 +591,8 @@ def test_the_length_of_the_prompt_is_worked_out_from_the_clip(make_trace):
     assert "given 150 positions" in plots.prompt_length(padded)[1]
 
 
-def test_hovering_shows_the_real_value_at_its_time(visit, trace):
-    page = visit().page
+def test_hovering_shows_the_real_value_at_its_time(seen, trace):
+    page = seen.page
     page.locator("#plot-log_mel").scroll_into_view_if_needed()
     frame = page.evaluate(FRAMES)["log_mel"]
     band, column = 20, 150
@@ -684,8 +707,8 @@ def test_foreign_script_and_requests_are_refused(visit):
     assert page.evaluate("window.harmed") is None
 
 
-def test_tool_buttons_have_a_role_and_a_name(visit):
-    page = visit().page
+def test_tool_buttons_have_a_role_and_a_name(seen):
+    page = seen.page
     names = (
         page.locator("#plot-waveform")
         .get_by_role("button")

@@ -72,25 +72,57 @@ def build(folder: Path, page: str, conf: str = CONF, *arguments: str, fails: boo
     return (folder / "site" / "index.html").read_text(encoding="utf-8"), result.stderr
 
 
-def test_a_fact_links_to_its_row_and_names_its_source(tmp_path):
-    html, warnings = build(tmp_path, "# Page\n\n{fact}`chain.parameters` in all.\n\n```{facts-table}\n```\n")
-    assert warnings == ""
+# A page for each thing that facts, pictures and formulas may be asked for.
+PAGES = {
+    "some": "```{facts-table} chain.s\n```\n\n```{facts-table} ring.\n```\n",
+    "grouped": "```{facts-table}\n:grouped:\n```\n",
+    "unknown": "{fact}`chain.stage` in all.\n",
+    "picture": "```{diagram} chain\n```\n",
+    "wrong_picture": "```{diagram} wrong\n```\n",
+    "formulas": "Of $k^2$ and\n\n$$ \\frac{a}{b} $$ (ratio)\n\nSee {eq}`ratio`.\n",
+}
+PICTURES = {
+    "chain": "<svg><title>A chain of @chain.stages@ stages</title></svg>",
+    "wrong": "<svg>@chain.length@</svg>",
+}
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """A site of all of them: the HTML of each, and the lines that warn of it."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "_diagrams").mkdir()
+    for name, svg in PICTURES.items():
+        (folder / "_diagrams" / f"{name}.svg").write_text(svg, encoding="utf-8")
+    for name, text in PAGES.items():
+        (folder / f"{name}.md").write_text(f"---\norphan: true\n---\n\n# Page\n\n{text}", encoding="utf-8")
+    _, warnings = build(folder, "# Page\n\n{fact}`chain.parameters` in all.\n\n```{facts-table}\n```\n")
+    return {
+        name: (
+            (folder / "site" / f"{name}.html").read_text(encoding="utf-8"),
+            [line for line in warnings.splitlines() if f"/{name}.md" in line],
+        )
+        for name in ("index", *PAGES)
+    }
+
+
+def test_a_fact_links_to_its_row_and_names_its_source(pages):
+    html, warnings = pages["index"]
+    assert warnings == []
     assert 'href="#fact-chain-parameters" title="chain.parameters: counted too">1,234,567</a>' in html
     assert 'id="fact-chain-parameters"' in html
 
 
-def test_a_table_may_list_some_of_the_facts(tmp_path):
-    html, warnings = build(
-        tmp_path, "# Page\n\n```{facts-table} chain.s\n```\n\n```{facts-table} ring.\n```\n"
-    )
+def test_a_table_may_list_some_of_the_facts(pages):
+    html, (warning,) = pages["some"]
     assert 'id="fact-chain-stages"' in html
     assert "fact-chain-parameters" not in html
-    assert "facts-table: no fact begins with ring." in warnings
+    assert "facts-table: no fact begins with ring." in warning
 
 
-def test_facts_of_one_source_may_share_a_row(tmp_path):
-    html, warnings = build(tmp_path, "# Page\n\n```{facts-table}\n:grouped:\n```\n")
-    assert warnings == ""
+def test_facts_of_one_source_may_share_a_row(pages):
+    html, warnings = pages["grouped"]
+    assert warnings == []
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
     assert "what found counted 5 with weights: 3 counted too 1,234,567" in text
     for name in ("chain-stages", "chain-stages-with-weights", "chain-parameters"):
@@ -98,9 +130,10 @@ def test_facts_of_one_source_may_share_a_row(tmp_path):
     assert set(re.findall(r"<tr[^>]*>\s*<(\w+)", html)) == {"th", "td"}  # nothing else may stand in a row
 
 
-def test_an_unknown_fact_is_a_warning_so_that_a_strict_build_fails(tmp_path):
-    _html, warnings = build(tmp_path, "# Page\n\n{fact}`chain.stage` in all.\n")
-    assert "index.md:3: WARNING: no fact is called 'chain.stage'; did you mean 'chain.stages'?" in warnings
+def test_an_unknown_fact_is_a_warning_so_that_a_strict_build_fails(pages):
+    _html, (warning,) = pages["unknown"]
+    told = "unknown.md:7: WARNING: no fact is called 'chain.stage'; did you mean 'chain.stages'?"
+    assert told in warning
 
 
 def test_facts_are_computed_once_for_several_processes_and_kept_until_a_source_changes(tmp_path):
@@ -134,26 +167,20 @@ def setup(app):
     assert 'href="index.html#fact-chain-stages"' in last
 
 
-def test_a_picture_takes_its_numbers_from_facts(tmp_path):
-    (tmp_path / "_diagrams").mkdir()
-    svg = "<svg><title>A chain of @chain.stages@ stages</title></svg>"
-    (tmp_path / "_diagrams" / "chain.svg").write_text(svg, encoding="utf-8")
-    html, warnings = build(tmp_path, "# Page\n\n```{diagram} chain\n```\n")
-    assert warnings == ""
+def test_a_picture_takes_its_numbers_from_facts(pages):
+    html, warnings = pages["picture"]
+    assert warnings == []
     assert "<title>A chain of 5 stages</title>" in html
 
 
-def test_a_picture_with_an_unknown_fact_is_a_warning(tmp_path):
-    (tmp_path / "_diagrams").mkdir()
-    (tmp_path / "_diagrams" / "chain.svg").write_text("<svg>@chain.length@</svg>", encoding="utf-8")
-    _html, warnings = build(tmp_path, "# Page\n\n```{diagram} chain\n```\n")
-    assert "WARNING: diagram: no fact is called 'chain.length'" in warnings
+def test_a_picture_with_an_unknown_fact_is_a_warning(pages):
+    _html, (warning,) = pages["wrong_picture"]
+    assert "WARNING: diagram: no fact is called 'chain.length'" in warning
 
 
-def test_formulas_are_mathml_and_need_no_script(tmp_path):
-    page = "# Page\n\nOf $k^2$ and\n\n$$ \\frac{a}{b} $$ (ratio)\n\nSee {eq}`ratio`.\n"
-    html, warnings = build(tmp_path, page)
-    assert warnings == ""
+def test_formulas_are_mathml_and_need_no_script(pages):
+    html, warnings = pages["formulas"]
+    assert warnings == []
     assert "<msup><mi>k</mi><mn>2</mn></msup>" in html
     assert 'display="block"' in html
     assert "<mfrac><mrow><mi>a</mi></mrow><mrow><mi>b</mi></mrow></mfrac>" in html
@@ -231,15 +258,30 @@ def test_a_page_goes_when_its_script_goes(tmp_path):
         assert archive.namelist() == ["one.py"]
 
 
-def test_a_script_runs_again_when_the_package_has_changed(tmp_path):
-    runs = tmp_path / "runs.txt"
+RESULTS = ("one.ipynb", "one.rst", "images/thumb/sphx_glr_one_thumb.png")
+
+
+def test_a_script_runs_again_when_package_or_environment_have_changed_or_a_result_is_gone(
+    tmp_path, monkeypatch
+):
+    runs, weights = tmp_path / "runs.txt", tmp_path / "src" / "model.bin"
     make_scripts(tmp_path, one=f'with open({str(runs)!r}, "a") as file:\n    file.write("run\\n")')
-    counts = []
-    for content in ("weights", "weights", "other weights"):
-        (tmp_path / "src" / "model.bin").write_text(content, encoding="utf-8")
-        build(tmp_path, GALLERY_PAGE, GALLERY_CONF)
-        counts.append(runs.read_text(encoding="utf-8").count("run"))
-    assert counts == [1, 1, 2]
+    monkeypatch.setenv("MINI_MODEL", "tiny")
+    changes = {
+        "at first": lambda: weights.write_text("weights", encoding="utf-8"),
+        "nothing": lambda: weights.write_text("weights", encoding="utf-8"),
+        "package": lambda: weights.write_text("other weights", encoding="utf-8"),
+        "environment": lambda: monkeypatch.setenv("MINI_MODEL", "full"),
+        **{name: (tmp_path / "gallery" / name).unlink for name in RESULTS},
+    }
+    expected = 0
+    for what, change in changes.items():
+        change()
+        _html, warnings = build(tmp_path, GALLERY_PAGE, GALLERY_CONF)
+        assert warnings == "", what
+        expected += what != "nothing"
+        assert runs.read_text(encoding="utf-8").count("run") == expected, what
+        assert all((tmp_path / "gallery" / name).is_file() for name in RESULTS), what
 
 
 HALF = "raise RuntimeError('half way')"
@@ -257,18 +299,6 @@ def test_a_script_that_failed_and_was_put_right_runs_again(tmp_path):
         made = [tmp_path / "site" / "gallery" / "one.html", tmp_path / "gallery" / "one.ipynb"]
         found.append(["half way" in path.read_text(encoding="utf-8") for path in made])
     assert found == [[False, False], [True, True], [False, False], [False, False]]
-
-
-@pytest.mark.parametrize("lost", ["one.ipynb", "one.rst", "images/thumb/sphx_glr_one_thumb.png"])
-def test_what_is_gone_of_a_scripts_results_is_made_again(tmp_path, lost):
-    runs = tmp_path / "runs.txt"
-    make_scripts(tmp_path, one=f'with open({str(runs)!r}, "a") as file:\n    file.write("run\\n")')
-    build(tmp_path, GALLERY_PAGE, GALLERY_CONF)
-    (tmp_path / "gallery" / lost).unlink()
-    _html, warnings = build(tmp_path, GALLERY_PAGE, GALLERY_CONF)
-    assert warnings == ""
-    assert (tmp_path / "gallery" / lost).is_file()
-    assert runs.read_text(encoding="utf-8").count("run") == 2
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
@@ -318,17 +348,6 @@ def test_the_reference_is_written_again_only_when_a_source_changes(tmp_path):
     assert 0 < counts[0] == counts[1] < counts[2]
 
 
-def test_a_script_runs_again_when_the_environment_asks_for_another_model(tmp_path, monkeypatch):
-    runs = tmp_path / "runs.txt"
-    make_scripts(tmp_path, one=f'with open({str(runs)!r}, "a") as file:\n    file.write("run\\n")')
-    counts = []
-    for model in ("tiny", "tiny", "full"):
-        monkeypatch.setenv("MINI_MODEL", model)
-        build(tmp_path, GALLERY_PAGE, GALLERY_CONF)
-        counts.append(runs.read_text(encoding="utf-8").count("run"))
-    assert counts == [1, 1, 2]
-
-
 def test_archives_of_equal_files_are_equal(tmp_path):
     first, second = tmp_path / "first.zip", tmp_path / "second.zip"
     for path, names, moment in ((first, "ab", (2020, 1, 1, 0, 0, 0)), (second, "ba", (2021, 5, 5, 5, 5, 5))):
@@ -354,30 +373,26 @@ def test_headings_of_the_navigation_state_their_level():
 FINDINGS = CONF.replace('"mathml", ', '"mathml", "bokeh_gallery", "findings", ')
 
 
-def test_a_sentence_is_held_by_what_the_page_computes(tmp_path):
-    page = (
-        "# Page\n\n```{bokeh-figure}\nrate = 0.163\n```\n\n"
-        'It is {found}`f"{rate:.0%}"`.{holds}`0 < rate < 1 and chain.stages.bit_length() == 3` So.\n'
-    )
-    html, warnings = build(tmp_path, page, FINDINGS)
-    assert warnings == ""
+FOUND = "# Page\n\n```{bokeh-figure}\nrate = 0.163\n```\n\n"
+WRONG = {
+    "{holds}`rate > 1`": "the page says what no longer holds: rate > 1 (rate = 0.163)",
+    "{holds}`chain.stages > 6`": "the page says what no longer holds: chain.stages > 6 (fact_0 = 5)",
+    "{holds}`other > 1`": "holds: NameError: name 'other' is not defined, in: other > 1",
+    "{found}`rate +`": "found: SyntaxError: invalid syntax",
+}
+
+
+def test_a_sentence_is_held_by_what_the_page_computes_and_is_a_warning_where_it_no_longer_is(tmp_path):
+    for number, said in enumerate(WRONG):
+        page = f"---\norphan: true\n---\n\n{FOUND}True. {said}\n"
+        (tmp_path / f"wrong{number}.md").write_text(page, encoding="utf-8")
+    page = 'It is {found}`f"{rate:.0%}"`.{holds}`0 < rate < 1 and chain.stages.bit_length() == 3` So.\n'
+    html, warnings = build(tmp_path, FOUND + page, FINDINGS)
     assert '>16%</abbr>.<sup><abbr class="holds" title="checked when this page was built' in html
-
-
-@pytest.mark.parametrize(
-    ("said", "told"),
-    [
-        ("{holds}`rate > 1`", "the page says what no longer holds: rate > 1 (rate = 0.163)"),
-        ("{holds}`chain.stages > 6`", "the page says what no longer holds: chain.stages > 6 (fact_0 = 5)"),
-        ("{holds}`other > 1`", "holds: NameError: name 'other' is not defined, in: other > 1"),
-        ("{found}`rate +`", "found: SyntaxError: invalid syntax"),
-    ],
-)
-def test_a_sentence_that_no_longer_holds_is_a_warning(tmp_path, said, told):
-    _html, warnings = build(
-        tmp_path, f"# Page\n\n```{{bokeh-figure}}\nrate = 0.163\n```\n\nTrue. {said}\n", FINDINGS
-    )
-    assert told in warnings
+    lines = warnings.splitlines()
+    assert len(lines) == len(WRONG)
+    for number, told in enumerate(WRONG.values()):
+        assert any(told in line and f"wrong{number}.md" in line for line in lines), told
 
 
 def test_without_figures_no_sentence_is_judged(tmp_path):

@@ -126,7 +126,6 @@ class GraniteFeatures(GraniteSpeechFeatureExtractor):
         mel = power.transpose(1, 2) @ torch.from_numpy(filters).to(device, torch.float32)
         log_mel = mel.clamp(min=FLOOR).log10()  # (batch, frames, n_mels)
         log_mel = log_mel.clamp(min=log_mel.amax(dim=(1, 2), keepdim=True) - RANGE) / 4 + 1
-        frames = (
-            log_mel.shape[1] // FRAMES_PER_COLUMN * FRAMES_PER_COLUMN
-        )  # an odd frame at the end is left out
+        # An odd frame at the end is left out.
+        frames = log_mel.shape[1] // FRAMES_PER_COLUMN * FRAMES_PER_COLUMN
         return log_mel[:, :frames].reshape(len(log_mel), -1, FRAMES_PER_COLUMN * n_mels)

@@ -18,22 +18,8 @@ from asrscope_course.sizes import count_parameters
 __all__ = ["clip", "metrics", "part_parameters", "random_array", "sentence", "tiny", "waveform"]
 
 WORDS = [
-    "the",
-    "a",
-    "old",
-    "captain",
-    "told",
-    "us",
-    "story",
-    "about",
-    "sea",
-    "milk",
-    "train",
-    "letter",
-    "piano",
-    "river",
-    "museum",
-    "spring",
+    *("the", "a", "old", "captain", "told", "us", "story", "about"),
+    *("sea", "milk", "train", "letter", "piano", "river", "museum", "spring"),
 ]
 
 

@@ -35,13 +35,8 @@ __all__ = [
     "parameters_of",
 ]
 
-SYSTEMS = (
-    "voxtral",
-    "glmasr",
-    "audioflamingo3",
-    "qwen2_audio",
-    "granite_speech",
-)  # as transformers names them
+# As transformers names them.
+SYSTEMS = ("voxtral", "glmasr", "audioflamingo3", "qwen2_audio", "granite_speech")
 ORIGINS = {
     "published": "published configuration",
     "defaults": "defaults of the class",

@@ -24,12 +24,6 @@ STAGES = {
     "projector": "Train the projector between the finished encoder and decoder, which stay frozen.",
 }
 
-# The decoder's own template begins with advice to an assistant, which a transcript does not need.
-TURNS = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
 app = typer.Typer(
     help="Train the bundled model from zero. Stages go on where they were stopped. Needs espeak-ng, flite.",
     no_args_is_help=True,
@@ -271,9 +265,11 @@ def all_stages(
 def small_parts() -> "Loaded":
     """Load encoder and decoder of 'small' as its projector is trained between them."""
     from asrscope.loading.presets import load
+    from asrscope_recipe.decoder import TEMPLATE
 
     model, processor = load("small", random_projector=True, projector=None)
-    processor.chat_template = TURNS
+    # The decoder's own template begins with advice to an assistant, which a transcript does not need.
+    processor.chat_template = TEMPLATE
     # What the encoder makes of a clip at its true length is as good, and takes a tenth of the time.
     model.config.pad_audio = processor.pad_audio = False
     model.config.trained_seconds = 0.0

@@ -29,10 +29,8 @@ from asrscope_recipe.synthesis import training_voice
 __all__ = ["LESSON", "Lesson", "load_lesson", "make_lesson"]
 
 LESSON = Path(asrscope.__file__).parent / "data" / "lesson"
-SETS: dict[str, tuple[str, int]] = {
-    "train": ("train", 320),
-    "held-out": ("test", 40),
-}  # name -> split of its sentences, clips
+# By name: the split of its sentences, and how many clips.
+SETS: dict[str, tuple[str, int]] = {"train": ("train", 320), "held-out": ("test", 40)}
 SEED = 71
 WORDS = range(4, 9)  # in a sentence: short clips are quick to train on
 COMPRESSION = 0.92  # of libsndfile's Opus: about 22 kilobits a second

@@ -110,10 +110,11 @@ def test_the_first_figure_is_there_before_the_page_has_worked_for_a_second(brows
 
 
 @pytest.mark.parametrize("page", [LECTURE, *GALLERY])
-def test_a_reader_opens_the_words_of_a_figure_with_a_key_and_reads_them(visit, page):
+def test_a_reader_reaches_tools_and_words_of_figures_with_the_keys(visit, page):
     visit.open(page)
     figures = visit.page.locator(".bokeh-figure")
     assert figures.count() >= 1
+    reach_tools(visit)
     for figure in figures.all():
         words = figure.locator(".bokeh-figure-description p")
         assert not words.is_visible()
@@ -121,11 +122,11 @@ def test_a_reader_opens_the_words_of_a_figure_with_a_key_and_reads_them(visit, p
         visit.page.keyboard.press("Enter")
         assert words.is_visible()
         assert len(words.inner_text().split()) >= 5
+    assert visit.complaints == []
 
 
-@pytest.mark.parametrize("page", [LECTURE, *GALLERY])
-def test_a_reader_reaches_the_tools_of_the_first_figure_with_the_tab_key(visit, page):
-    visit.open(page)
+def reach_tools(visit):
+    """Go through the tools of the first figure with the Tab key, and switch on what can be."""
     figure = visit.page.locator(FIRST)
     figure.evaluate("(figure) => { figure.tabIndex = -1; figure.focus() }")
     tools = []
@@ -140,7 +141,6 @@ def test_a_reader_reaches_the_tools_of_the_first_figure_with_the_tab_key(visit, 
             visit.page.wait_for_function(f"() => ({FOCUSED})().pressed === 'true'")
     assert tools
     assert all(tools), tools
-    assert visit.complaints == []
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])

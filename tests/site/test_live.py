@@ -70,8 +70,7 @@ def drag(page, start, end):
     page.mouse.up()
 
 
-@pytest.mark.parametrize("where", ["server", "disk"])
-@pytest.mark.parametrize("wide", [1280, 390])
+@pytest.mark.parametrize(("where", "wide"), [("server", 1280), ("disk", 390)])
 def test_a_silence_that_is_dragged_over_a_word_takes_the_word_away(browser, server, where, wide):
     with Visit(browser, server if where == "server" else DISK, width=wide) as visit:
         page = opened(visit, "live.html#clip=spring")

@@ -14,7 +14,8 @@ PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"
 ON_DISK = [page for page in PAGES if page != "404.html"]  # only a server shows it, for any address
 ON_DISK_BASE = SITE.as_uri() + "/"
 ROOT = "http://site.invalid/"  # stands for wherever the site is
-VIEWS = [(390, "light"), (1280, "dark")]  # beside wide and light, narrow and dark, which all pages get
+# Beside wide and light from a server, narrow and dark from the disk, which all pages get.
+VIEWS = [("server", 1280, "dark"), ("disk", 390, "light")]
 # The pages of the API look alike: two stand for all where colors and widths decide.
 LIKE_OTHERS = re.compile(r"api/(?!asrscope\.plots\.html|asrscope\.scope\.tracing\.html)")
 NARROW_RULES = ["color-contrast", "scrollable-region-focusable", "label", "link-name", "button-name"]
@@ -32,32 +33,49 @@ def look(visit: Visit, page: str) -> None:
     assert visit.complaints == []
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_from_a_static_server_has_no_fault_and_no_barrier(browser, server, page, audit_record):
+@pytest.fixture(scope="module")
+def served_pages(browser, server):
+    """One window for all pages of the server: what they share is fetched and compiled once."""
     with Visit(browser, server) as visit:
-        look(visit, page)
-        found = barriers(visit)
-        audit_record(f"axe/{page.replace('/', '-')}", {"violations": len(found)})
-        assert found == []
-        visit.narrow(390)
-        assert visit.overflow() <= 0, f"{visit.overflow()} pixels wider than a phone"
+        yield visit
+
+
+@pytest.fixture(scope="module")
+def pages_on_disk(browser):
+    """And one, narrow and dark, for all pages on the disk."""
+    with Visit(browser, ON_DISK_BASE, width=390, theme="dark") as visit:
+        yield visit
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_from_a_static_server_has_no_fault_and_no_barrier(served_pages, page, audit_record):
+    visit = served_pages
+    visit.complaints.clear()
+    visit.narrow(1280)
+    look(visit, page)
+    found = barriers(visit)
+    audit_record(f"axe/{page.replace('/', '-')}", {"violations": len(found)})
+    assert found == []
+    visit.narrow(390)
+    assert visit.overflow() <= 0, f"{visit.overflow()} pixels wider than a phone"
 
 
 @pytest.mark.parametrize("page", [page for page in ON_DISK if not LIKE_OTHERS.match(page)])
-def test_a_page_from_the_disk_has_no_fault_and_no_barrier_narrow_and_dark(browser, page, audit_record):
-    with Visit(browser, ON_DISK_BASE, width=390, theme="dark") as visit:
-        look(visit, page)
-        found = barriers(visit, runOnly=[*NARROW_RULES, "target-size"])
+def test_a_page_from_the_disk_has_no_fault_and_no_barrier_narrow_and_dark(pages_on_disk, page, audit_record):
+    visit = pages_on_disk
+    visit.complaints.clear()
+    look(visit, page)
+    found = barriers(visit, runOnly=[*NARROW_RULES, "target-size"])
     audit_record(f"axe/{page.replace('/', '-')}-narrow", {"violations": len(found)})
     assert found == []
 
 
 @pytest.mark.parametrize("page", FIGURES_WANTED)
-@pytest.mark.parametrize(("width", "theme"), VIEWS)
-def test_a_main_page_in_the_other_views(browser, server, page, width, theme):
-    for base in (server, ON_DISK_BASE):
-        with Visit(browser, base, width=width, theme=theme) as visit:
-            look(visit, page)
+@pytest.mark.parametrize(("place", "width", "theme"), VIEWS)
+def test_a_main_page_in_the_other_views(browser, server, page, place, width, theme):  # noqa: PLR0917
+    base = server if place == "server" else ON_DISK_BASE
+    with Visit(browser, base, width=width, theme=theme) as visit:
+        look(visit, page)
 
 
 def test_axe_finds_the_barriers_that_it_is_given(browser, server):

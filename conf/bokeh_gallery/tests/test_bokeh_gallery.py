@@ -110,8 +110,15 @@ def test_every_figure_is_drawn_and_nothing_is_fetched_elsewhere(browser, base, t
 @pytest.mark.parametrize(
     ("builder", "path", "count"), [("dirhtml", "gallery/10_wave/index.html", 2), ("singlehtml", LECTURE, 7)]
 )
-def test_figures_are_drawn_whatever_the_names_of_pages_are(browser, build, tmp_path, builder, path, count):  # noqa: PLR0917
+def test_figures_are_drawn_whatever_the_names_of_pages_are_and_thumbnails_without_a_browser(  # noqa: PLR0917
+    browser, build, tmp_path, builder, path, count
+):
     site = build(tmp_path / "source", "-b", builder, chromium="none")
+    thumbnails = list((site / "_images").glob("*_thumb.png"))
+    assert len(thumbnails) == 2
+    for thumbnail in thumbnails:
+        with Image.open(thumbnail) as picture:
+            assert len(picture.convert("RGB").getcolors(picture.width * picture.height)) > 3, thumbnail
     with Visit(browser, site.as_uri() + "/", height=TALL) as visit:
         visit.open(path)
         assert [figure["drawn"] for figure in visit.figures()] == ["true"] * count
@@ -145,23 +152,6 @@ def test_a_page_loads_only_the_parts_of_bokehjs_that_its_figures_need(browser, s
     names = [re.search(r"/(bokeh[a-z-]*)-[0-9][\w.]*\.min\.js$", url) for url in asked]
     assert sorted(match[1] for match in names if match) == parts
     assert list((site / "_static" / "bokeh-gallery").glob("bokeh-tables*")) == []  # no page needs them
-
-
-def test_a_model_with_a_script_of_its_own_is_refused(build, tmp_path):
-    page = """
-```{bokeh-figure}
-from bokeh.models import LayoutDOM
-
-class Dial(LayoutDOM):
-    __implementation__ = "export class Dial {}"
-
-Dial()
-```
-"""
-    with pytest.raises(
-        AssertionError, match="TypeError: A page draws with BokehJS alone, but found Dial, which brings"
-    ):
-        build(tmp_path / "foreign", more=page)
 
 
 def test_figures_follow_the_theme_while_the_reader_switches(browser, site):
@@ -268,25 +258,36 @@ def test_two_builds_are_the_same_bytes_with_one_process_or_two(build, site, tmp_
     assert different <= {".buildinfo"}
 
 
-def test_without_a_browser_thumbnails_are_drawn(build, tmp_path):
-    site = build(tmp_path / "plain", chromium="none")
-    for path in (site / "_images").glob("*_thumb.png"):
-        with Image.open(path) as picture:
-            assert len(picture.convert("RGB").getcolors(picture.width * picture.height)) > 3, path
-    assert len(list((site / "_images").glob("*_thumb.png"))) == 2
-
-
 def test_a_build_that_runs_nothing_still_works(build, tmp_path):
     site = build(tmp_path / "still", "-D", "plot_gallery=0")
     assert "This build leaves figures out" in (site / LECTURE).read_text(encoding="utf-8")
     assert not (site / "_bokeh").exists()
 
 
-def test_an_error_in_a_block_names_the_page_and_the_cause(build, tmp_path):
-    page = "\n```{bokeh-figure}\nmissing_name\n```\n"
-    told = r"plain\.md:\d+: WARNING: bokeh-figure: NameError: name 'missing_name'"
-    with pytest.raises(AssertionError, match=told):
-        build(tmp_path / "wrong", more=page)
+WRONG = """
+```{bokeh-figure}
+missing_name
+```
+
+```{bokeh-figure}
+from bokeh.models import LayoutDOM
+
+class Dial(LayoutDOM):
+    __implementation__ = "export class Dial {}"
+
+Dial()
+```
+"""
+
+
+def test_an_error_in_a_block_names_page_and_cause_and_a_model_with_a_script_of_its_own_is_one(
+    build, tmp_path
+):
+    with pytest.raises(
+        AssertionError, match=r"plain\.md:\d+: WARNING: bokeh-figure: NameError: name 'missing_name'"
+    ) as told:
+        build(tmp_path / "wrong", chromium="none", more=WRONG)
+    assert "TypeError: A page draws with BokehJS alone, but found Dial, which brings" in str(told.value)
 
 
 def test_the_wheel_holds_the_extension_with_its_page_files_and_nothing_else(packages):

