@@ -146,14 +146,13 @@ def reproduce(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests but those marked slow; arguments after "--" go to pytest: "-- -n 0 --pdb"."""
+    """Run the tests; arguments after "--" go to pytest: "-- -n 0 --pdb" runs them in one process."""
     install(session, "site")  # some tests build a small site
     wanted = os.environ.get("ASRSCOPE_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if wanted is None:
         # Where this fails too, the browser's tests are left out, and pytest says so; with CI=true they fail.
         session.run("playwright", "install", "chromium", success_codes=range(256))
-    # Those that take minutes, or ask the package index, run every week: see "fresh".
-    session.run(*PYTEST, *(session.posargs or ("-m", "not slow")))
+    session.run(*PYTEST, *session.posargs)
 
 
 @nox.session(default=False)
@@ -176,7 +175,7 @@ def packages(session: nox.Session) -> None:
 
 @nox.session(default=False, reuse_venv=False)
 def fresh(session: nox.Session) -> None:
-    """Run all tests, scripts and site with the newest version of everything, whatever the lists say."""
+    """Run tests, scripts and site with the newest version of everything, whatever the lists say."""
     groups = nox.project.dependency_groups(PYPROJECT, "docs", "test", "packages")
     editable = [f"--editable={place}" for place in DISTRIBUTIONS]
     session.install("--upgrade", *small_torch(session), *editable, *groups)
