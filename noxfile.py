@@ -61,6 +61,12 @@ def install(session: nox.Session, lock: str) -> None:
         session.install("--no-deps", "--require-hashes", "--requirement", "requirements/specialists.txt")
 
 
+def install_firefox(session: nox.Session) -> None:
+    """Install what drives a Firefox, where it can."""
+    if sys.platform == "linux":
+        session.install("--no-deps", "--require-hashes", "--requirement", "requirements/firefox.txt")
+
+
 def small_torch(session: nox.Session) -> tuple[str, ...]:
     """Return pip's option for the index of CPU builds, unless pip is told of one or cannot reach it."""
     named = str(session.run("python", "-m", "pip", "config", "list", silent=True, log=False))
@@ -148,6 +154,7 @@ def reproduce(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments after "--" go to pytest: "-- -n 0 --pdb" runs them in one process."""
     install(session, "site")  # some tests build a small site
+    install_firefox(session)
     wanted = os.environ.get("ASRSCOPE_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if wanted is None:
         # Where this fails too, the browser's tests are left out, and pytest says so; with CI=true they fail.
@@ -189,8 +196,7 @@ def fresh(session: nox.Session) -> None:
 def audit(session: nox.Session) -> None:
     """Run tests and builds, count, and write docs/audit.json; "-- --counted" takes what .ci/run has left."""
     install(session, "site")
-    if sys.platform == "linux":
-        session.install("--no-deps", "--require-hashes", "--requirement", "requirements/firefox.txt")
+    install_firefox(session)
     counts = AUDIT / "counts"  # where .ci/run, too, has its tests count
     seconds = ""
     if "--counted" not in session.posargs:

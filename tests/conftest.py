@@ -1,10 +1,12 @@
 """Fixtures that every test module may use."""
 
+import gc
 import json
 import os
 import runpy
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 # Two threads on two busy cores are several times slower than one; must be set before torch is imported.
@@ -279,12 +281,38 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="session")
 def browser():
     """A headless Chromium. Where there is none, tests that ask for it are left out (see below)."""
-    from pages import find_chromium
+    from pages import PATIENCE, find_chromium
     from visit import driver
 
-    chromium = driver().chromium.launch(executable_path=find_chromium())
+    chromium = driver().chromium.launch(executable_path=find_chromium(), timeout=1000 * PATIENCE)
     yield chromium
     chromium.close()
+
+
+@pytest.fixture(scope="session")
+def firefox(tmp_path_factory):
+    """The Firefox of this machine, driven by its own Marionette. Where it is missing, tests are left out."""
+    from pages import PATIENCE, find_firefox
+
+    # Its driver asks the system's name in an old way. It knocks until Firefox is there, and leaves the closed
+    # doors to the garbage collector: which comes here, and not amid another test.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from marionette_driver.marionette import Marionette
+
+        # Its driver removes the file of the log before it begins: as root, /dev/null would be gone.
+        log = str(tmp_path_factory.mktemp("firefox") / "gecko.log")
+        # Port 0 is any that is free: tests in another process may have a Firefox too.
+        fox = Marionette(bin=find_firefox(), port=0, headless=True, gecko_log=log, startup_timeout=300)
+        fox.start_session()
+        gc.collect()
+    fox.timeout.script = fox.timeout.page_load = PATIENCE
+    yield fox
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fox.quit()
+        del fox
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -301,16 +301,18 @@ def test_a_sentence_that_is_begun_by_force_goes_on_from_there(node, tiny):
 def test_a_guess_saves_work_and_changes_nothing(node, heard):
     clip = sound(SHORTEST)
     right = heard[SHORTEST]["ids"]
-    guesses = [right, right[:3], [*right[:4], *right[2:]], [1, 2, 3], 99 * right]
+    other = [*right[:2], 1, *right[3:]]  # one token of it is not written, and another one is
+    guesses = [right, right[:3], other, [*right[:4], *right[2:]], [1, 2, 3], 99 * right]
     options = [{"guess": guess} for guess in guesses]
     options += [{"forced": right[:2], "guess": guess} for guess in guesses]
     answers = node.run(*(job(node, f"guess {i}", clip, **each) for i, each in enumerate(options)))["answers"]
     for given, answer in zip(options, answers, strict=True):
         assert answer["ids"] == right, given
         np.testing.assert_allclose(answer["chances"], heard[SHORTEST]["chances"], atol=1e-5)
-    whole, shorter, *_ = answers
+    whole, shorter, mended, *_ = answers
     assert whole["reads"] == 1
     assert shorter["reads"] == 1 + len(right) - 4  # token 4 is scored behind the guess, the last never read
+    assert mended["reads"] == 3  # token 3 is read alone, and behind token 4 the guess holds again
 
 
 def test_text_is_cut_as_the_tokenizer_cuts_it(node, tiny):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pages import Visit, served, wait_for
+from pages import PATIENCE, Visit, served, wait_for
 from safetensors.numpy import load
 from test_live import LIVE, SHORTEST, Node, extension, job, sound
 
@@ -178,6 +178,26 @@ def test_the_page_loads_it_writes_the_same_sentence_and_keeps_it(browser, site, 
         assert asked.count("small-0.bin") == 1
         assert asked.count("small-1.bin") == 2
         assert visit.complaints == []
+
+
+def test_in_firefox_it_writes_the_same_sentence_and_is_kept_too(firefox, site, heard, small):
+    from marionette_driver import Wait
+
+    sentence = small[1].tokenizer.decode(heard[0]["ids"], skip_special_tokens=True).strip()
+
+    def wait(condition):
+        Wait(firefox, PATIENCE).until(lambda _: firefox.execute_script(f"return {condition}"))
+
+    with served(site) as server:
+        firefox.navigate(f"{server}live.html#clip={SHORTEST}")
+        wait("document.querySelector('#live.live-ready') !== null")
+        button = "[...document.querySelectorAll('button')].find((each) => /real pair/.test(each.textContent))"
+        firefox.execute_script(f"{button}.click()")
+        wait(f"{LAB}.dataset.text === {json.dumps(sentence)}")
+        assert firefox.execute_script(f"return {LAB}.dataset.pair") == "small"
+        keep = "caches.open('asrscope-live').then((shelf) => shelf.keys()).then((all) => all.length)"
+        kept = firefox.execute_async_script(f"const [done] = arguments; {keep}.then(done)")
+        assert kept == 1 + len(in_parts(site))
 
 
 def test_from_a_disk_the_page_says_how_to_get_it(browser, site):

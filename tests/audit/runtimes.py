@@ -198,7 +198,7 @@ def main(site: Path, package: Path) -> int:
     same = [sum(a == b for a, b in zip(each["ids"], wanted, strict=True)) for each in results]
     version = json.loads((package / "package.json").read_text(encoding="utf-8"))["version"]
     rows = [
-        ["", *programs],
+        ["measured", *programs],
         ["program, packed (kB)", *(f"{size / 1000:,.0f}" for size in packed)],
         ["weights (MB)", *(f"{size / 1e6:.1f}" for size in loaded)],
         ["start, all files there (ms)", *(f"{each['start']:,.0f}" for each in results)],

@@ -375,8 +375,6 @@ def test_without_scripts_a_sentence_leads_to_the_figures(browser, server):
     context.close()
 
 
-# The driver knocks until Firefox is there and leaves the closed doors to the garbage collector.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.skipif(sys.platform != "linux", reason="Marionette's driver is at home on Linux")
 def test_in_firefox_a_silence_takes_the_word_away_from_a_server_and_from_the_disk(firefox, server):
     from marionette_driver import Wait

@@ -132,8 +132,6 @@ PLAY = """const sound = document.querySelector("audio")
 if (sound.paused && sound.currentTime === 0) Object.assign(sound, { muted: true }).play()"""
 
 
-# The driver knocks until Firefox is there and leaves the closed doors to the garbage collector.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.skipif(sys.platform != "linux", reason="Marionette's driver is at home on Linux")
 def test_in_firefox_a_reader_reads_plays_answers_and_switches_the_light(firefox, server, audit_record):
     from marionette_driver import By, Wait, errors

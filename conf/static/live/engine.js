@@ -240,34 +240,32 @@ function erf(x) {
   return Math.sign(x) * (1 - sum * Math.exp(-x * x));
 }
 
-/* A bend: every number times a share, which is 0 far below zero and 1 far above.
-   Shares are read from a table, and between two of them on a straight line: an
+/* A bend, in place: every number times a share, which is 0 far below zero and 1 far
+   above. Shares are read from a table, and between two of them on a straight line: an
    exponential for each number would take as long as the matrices do. */
 function bend(share, reach = 20, entries = 2 ** 15) {
   const scale = entries / (2 * reach);
   const table = fill(entries + 2, (i) => share(i / scale - reach));
   return (x) => {
-    const out = new Float32Array(x.length);
     for (let i = 0; i < x.length; i++) {
-      const place = (Math.max(-reach, Math.min(reach, x[i])) + reach) * scale;
-      const low = Math.floor(place);
-      out[i] = x[i] * (table[low] + (place - low) * (table[low + 1] - table[low]));
+      const place = Math.max(0, Math.min(entries, (x[i] + reach) * scale));
+      const low = place | 0; // without its fraction
+      x[i] *= table[low] + (place - low) * (table[low + 1] - table[low]);
     }
-    return out;
+    return x;
   };
 }
 const gelu = bend((x) => 0.5 * (1 + erf(x * Math.SQRT1_2)));
 const silu = bend((x) => 1 / (1 + Math.exp(-x)));
 
+/* Both in place: what was there before is not asked for again. */
 function add(x, y) {
-  const out = new Float32Array(x.length);
-  for (let i = 0; i < x.length; i++) out[i] = x[i] + y[i];
-  return out;
+  for (let i = 0; i < x.length; i++) x[i] += y[i];
+  return x;
 }
 function multiply(x, y) {
-  const out = new Float32Array(x.length);
-  for (let i = 0; i < x.length; i++) out[i] = x[i] * y[i];
-  return out;
+  for (let i = 0; i < x.length; i++) x[i] *= y[i];
+  return x;
 }
 function join(...parts) {
   const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
@@ -310,12 +308,13 @@ function rmsNorm(x, weight, eps) {
   return out;
 }
 
-/* Numbers become shares of 1, in place. */
-function softmax(x, start = 0, end = x.length) {
+/* Numbers become shares of 1, in place; `scale` says how much they differ. */
+function softmax(x, scale = 1, start = 0, end = x.length) {
   let [largest, sum] = [-Infinity, 0];
-  for (let i = start; i < end; i++) largest = Math.max(largest, x[i]);
-  for (let i = start; i < end; i++) sum += x[i] = Math.exp(x[i] - largest);
-  for (let i = start; i < end; i++) x[i] /= sum;
+  for (let i = start; i < end; i++) if (x[i] > largest) largest = x[i];
+  for (let i = start; i < end; i++) sum += x[i] = Math.exp(scale * (x[i] - largest));
+  const part = 1 / sum;
+  for (let i = start; i < end; i++) x[i] *= part;
   return x;
 }
 
@@ -326,39 +325,42 @@ function logSoftmax(x) {
   return x.map((value) => value - largest - Math.log(sum));
 }
 
+/* Some columns of rows, one row after the other, or lying down: one column after the
+   other. */
+function columnsOf(x, width, [from, count], lying = false) {
+  const rows = rowsOf(x, width);
+  const [down, right] = lying ? [1, rows] : [count, 1];
+  const out = new Float32Array(rows * count);
+  for (let t = 0; t < rows; t++) {
+    for (let i = 0; i < count; i++) {
+      out[t * down + i * right] = x[t * width + from + i];
+    }
+  }
+  return out;
+}
+
 /* Attention: every query asks all keys, and reads their values in shares that
    add up to 1, in several heads. `off(head)` says which are silent; where it is
    `causal`, no position sees what comes after it. */
 function attend(kernel, [q, k, v], { heads, keyHeads = heads, size, off, causal }) {
-  const [width, keyWidth] = [heads * size, keyHeads * size];
+  const [width, keyWidth, sharing] = [heads * size, keyHeads * size, heads / keyHeads];
   const [times, seen] = [rowsOf(q, width), rowsOf(k, keyWidth)];
   const mixed = new Float32Array(q.length);
+  let asked, told; // the keys and values of a head; heads may share theirs
   for (let head = 0; head < heads; head++) {
+    if (head % sharing === 0) {
+      const place = [(head / sharing) * size, size];
+      asked = { values: columnsOf(k, keyWidth, place), rows: seen, columns: size };
+      told = { values: columnsOf(v, keyWidth, place, true), rows: size, columns: seen };
+    }
     if (off(head)) continue;
-    // Heads may share their keys and values.
-    const from = Math.floor(head / (heads / keyHeads)) * size;
-    const queries = new Float32Array(times * size);
-    const keys = new Float32Array(seen * size);
-    const values = new Float32Array(seen * size); // lying down: [size][seen]
-    for (let t = 0; t < times; t++) {
-      for (let i = 0; i < size; i++) {
-        queries[t * size + i] = q[t * width + head * size + i] * size ** -0.5;
-      }
-    }
-    for (let t = 0; t < seen; t++) {
-      for (let i = 0; i < size; i++) {
-        keys[t * size + i] = k[t * keyWidth + from + i];
-        values[i * seen + t] = v[t * keyWidth + from + i];
-      }
-    }
-    const asked = { values: keys, rows: seen, columns: size };
+    const queries = columnsOf(q, width, [head * size, size]);
     const shares = kernel.linear(queries, times, asked); // [times][seen]
     for (let t = 0; t < times; t++) {
-      const visible = causal ? seen - times + t + 1 : seen;
-      softmax(shares, t * seen, t * seen + visible);
-      shares.fill(0, t * seen + visible, (t + 1) * seen);
+      const [start, visible] = [t * seen, causal ? seen - times + t + 1 : seen];
+      softmax(shares, size ** -0.5, start, start + visible);
+      shares.fill(0, start + visible, start + seen);
     }
-    const told = { values, rows: size, columns: seen };
     const answers = kernel.linear(shares, times, told); // [times][size]
     for (let t = 0; t < times; t++) {
       mixed.set(answers.subarray(t * size, (t + 1) * size), t * width + head * size);
@@ -445,7 +447,7 @@ function bind({ words }, { ids, filler, temperature }, spelled) {
   const out = new Float32Array(tokens * width);
   for (let t = 0; t < tokens; t++) {
     const points = spelled.subarray(t * choices, (t + 1) * choices);
-    const shares = softmax(points.map((point) => point / temperature));
+    const shares = softmax(points.slice(), 1 / temperature);
     shares.forEach((share, i) => {
       if (share < 1e-9) return; // thousands of them add nothing that 32 bits can hold
       const word = i ? rowOf(words, ids[i - 1]) : filler;
@@ -686,36 +688,46 @@ function highest(x, count) {
    `limit`. `forced` are tokens that it begins with, whatever the decoder would
    have written. `guess` is a sentence that may come out, that of the sound before
    it was changed: it is read together with the prompt, and costs little. What the
-   decoder would have written in its place is what counts. `spelled` has its vote. */
+   decoder would have written in its place is what counts; where it writes what
+   stands further on in the guess, the rest is read from there. `spelled` has its
+   vote. */
 function write(model, embeds, spelled, options) {
   const { limit, forced = [], guess = [], off, runnersUp = 5 } = options;
   const { binding } = model.projector;
   const cache = { length: 0, layers: [] };
   const prompt = assemble(model, embeds);
-  const draft = [...forced, ...guess.slice(forced.length)].slice(0, limit);
-  const behind = join(prompt, ...draft.map((id) => wordVector(model, id)));
-  let scored = read(model, behind, cache, off, draft.length + 1);
+  const readOn = (vectors, ids) => {
+    const words = ids.map((id) => wordVector(model, id));
+    return read(model, join(vectors, ...words), cache, off, ids.length + 1);
+  };
+  let draft = [...forced, ...guess.slice(forced.length)].slice(0, limit); // read ahead
+  let place = 0; // in the guess
+  let scored = readOn(prompt, draft);
   const [first] = scored;
   const choices = binding?.weight && 1 + binding.ids.length;
   let spelling = choices ? new Spelling(spelled, choices) : null;
   const steps = [];
   while (steps.length < limit) {
-    const [logits, ...later] = scored;
-    const chances = softmax(spelling ? weigh(model, logits, spelling) : logits.slice());
+    const chances = softmax(spelling ? weigh(model, scored[0], spelling) : scored[0].slice());
     const order = highest(chances, runnersUp + 1);
     const id = forced[steps.length] ?? order[0];
     const others = order.filter((each) => each !== id).slice(0, runnersUp);
     const chanceOf = (each) => [each, chances[each]];
-    scored = id === draft[steps.length] ? later : [];
     steps.push({ id, chance: chances[id], others: others.map(chanceOf) });
     if (id === model.endToken) break;
     const known = spelling?.last ? binding.ids : binding?.openings;
-    const place = 1 + (known?.indexOf(id) ?? -1);
-    if (place) spelling?.goOn(place);
+    const word = 1 + (known?.indexOf(id) ?? -1);
+    if (word) spelling?.goOn(word);
     else spelling = null; // a forced token that cannot be spelled
-    if (scored.length) continue;
+    if (id === draft[0]) {
+      [draft, scored, place] = [draft.slice(1), scored.slice(1), place + 1];
+      continue;
+    }
+    const again = guess.indexOf(id, place);
+    if (again >= 0) place = again + 1;
+    draft = again >= 0 ? guess.slice(place) : [];
     forget(model, cache, rowsOf(prompt, model.decoder.width) + steps.length - 1);
-    scored = read(model, wordVector(model, id), cache, off);
+    scored = readOn(wordVector(model, id), draft);
   }
   return { steps, logits: first, ended: steps.at(-1)?.id === model.endToken };
 }
