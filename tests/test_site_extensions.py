@@ -8,13 +8,16 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from sphinx.errors import ConfigError
 
 EXTENSIONS = Path(__file__).resolve().parents[1] / "conf" / "extensions"
 sys.path.insert(0, str(EXTENSIONS))
 
 import accessible  # noqa: E402 - found through the line above
+import hosting  # noqa: E402
 import reproducible  # noqa: E402
 import stale  # noqa: E402
 
@@ -357,6 +360,13 @@ def test_a_build_in_which_nothing_has_changed_reads_no_page(tmp_path):
     assert {"gallery/index", "gallery/one"} <= {*(tmp_path / "read.txt").read_text(encoding="utf-8").split()}
 
 
+@pytest.mark.parametrize("name", ["dirhtml", "singlehtml"])
+def test_builders_that_name_pages_otherwise_are_refused_in_words(name):
+    app = SimpleNamespace(builder=SimpleNamespace(format="html", name=name))
+    with pytest.raises(ConfigError, match=f"built with the builder html, but found {name}"):
+        hosting.refuse_others(app)
+
+
 def test_headings_of_the_navigation_state_their_level():
     context = {
         "furo_navigation_tree": '<p class="caption" role="heading">Course</p>',
@@ -405,8 +415,6 @@ def test_without_figures_no_sentence_is_judged(tmp_path):
 
 
 def test_what_a_build_wrote_is_kept_until_a_source_changes_or_it_is_gone(tmp_path):
-    from types import SimpleNamespace
-
     from stale import written
 
     made, source = tmp_path / "data.js", tmp_path / "source" / "engine.js"
