@@ -143,7 +143,22 @@ def test_recordings_in_a_folder_are_found_in_order(tmp_path):
 def test_every_ending_that_is_read_counts_and_those_of_phones_and_video_too(tmp_path):
     """A folder that leaves a recording out in silence loses it."""
     read = ("aifc", "sph", "snd", "mpga", "wave", "bwf", "opus", "oga", "w64", "rf64", "caf", "voc", "8svx")
-    foreign = ("mp4", "3gp", "mov", "m4b", "amr", "webm", "wma", "aac", "mkv")
+    foreign = (
+        "mp4",
+        "3gp",
+        "mov",
+        "m4b",
+        "m4r",
+        "amr",
+        "awb",
+        "webm",
+        "wma",
+        "wmv",
+        "aac",
+        "mkv",
+        "mpg",
+        "spx",
+    )
     for ending in (*read, *foreign, "txt", "pdf", "wav.part"):
         (tmp_path / f"clip.{ending}").write_bytes(b"")
     assert {path.name.removeprefix("clip.") for path in find_audio(tmp_path)} == {*read, *foreign}
@@ -163,7 +178,30 @@ def test_links_to_folders_are_followed_and_circles_end(tmp_path):
     (outside / "deep" / "self").symlink_to(outside / "deep")
     (inside / "gone.wav").symlink_to(tmp_path / "nothing.wav")
     found = [path.relative_to(inside).as_posix() for path in find_audio(inside)]
-    assert found == ["a.wav", "linked/b.wav", "linked/deep/c.wav"]
+    assert found == ["a.wav", "gone.wav", "linked/b.wav", "linked/deep/c.wav"]
+    with pytest.raises(FileNotFoundError, match=r"gone\.wav: there is no such file"):
+        load_audio(inside / "gone.wav")
+
+
+def test_a_folder_with_a_link_beside_it_is_listed_once(tmp_path):
+    (tmp_path / "z").mkdir()
+    (tmp_path / "z" / "a.wav").write_bytes(b"")
+    (tmp_path / "before").symlink_to(tmp_path / "z")
+    assert find_audio(tmp_path) == [tmp_path / "z" / "a.wav"]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    scan = os.scandir
+
+    def refuse(place):
+        if os.fspath(place).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(OSError, match=r"closed: this folder cannot be read .Permission denied"):
+        find_audio(tmp_path)
 
 
 # What is read with a warning --------------------------------------------------------------------------------

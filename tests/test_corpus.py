@@ -214,6 +214,9 @@ def test_a_corpus_that_is_not_there_is_an_oserror(tmp_path):
         ("שָׁלוֹם", "שָׁלוֹם", "שָׁלוֹם"),
         ("مُحَمَّد", "مُحَمَّد", "مُحَمَّد"),
         ("می‌روم", "می‌روم", "می‌روم"),
+        ("\u0663\u066b\u0665", "\u0663\u066b\u0665", "\u0663\u066b\u0665"),  # 3.5 in Arabic digits
+        ("un col·legi \u00b7 dos", "un col·legi dos", "Un col·legi \u00b7 dos."),
+        ("צה\u05f4ל", "צה\u05f4ל", "צה\u05f4ל"),
     ],
 )
 def test_transcripts_keep_their_letters_and_numbers(said, plain, written):

@@ -95,7 +95,16 @@ def test_a_recording_without_a_transcript_is_named(clip, tmp_path):
         (b'["a.wav", "one"]\n', "line 1: expected a JSON object, but found list"),
         (b'{"file": "a.wav"}\n', r"line 1: expected the strings .* but found \['file'\]"),
         (b'{"file": 5, "text": "one"}\n', "line 1: expected the strings"),
-        (b'{"file": "a.wav", "text": "one", "offset": 2.5}\n', "line 1: expected whole recordings.*'offset'"),
+        (
+            b'{"file": "a.wav", "text": "one", "end_time": 2.5}\n',
+            "line 1: expected pieces .* found.*'end_time'",
+        ),
+        (b'{"file": "a.wav", "text": "one", "start": 0, "duration": 1}\n', "line 1: .*but found.*'start'"),
+        (b'{"file": "a.wav", "text": "one", "offset": 1, "end": 2}\n', "line 1: .*but found.*'end'"),
+        (b'{"file": "a.wav", "text": "one", "offset": "1 s"}\n', "line 1: expected .* in seconds.*'1 s'"),
+        (b'{"file": "a.wav", "text": "one", "offset": -1}\n', "line 1: expected .* in seconds"),
+        (b'{"file": "a.wav", "text": "one", "offset": NaN}\n', "line 1: expected .* in seconds"),
+        (b'{"file": "a.wav", "text": "one", "offset": 0, "duration": 0}\n', "line 1: expected .* in seconds"),
         (b"\xff\xfe\x00", "UTF-8"),
         (b"\n", "no utterances found"),
     ],
@@ -105,6 +114,27 @@ def test_a_bad_manifest_is_refused_with_its_line(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read_utterances(path)
+
+
+def test_a_piece_of_a_recording_is_what_is_recognized(clip, tmp_path):
+    """Offset and duration of a row, as such manifests have them; a duration alone is the recording's own."""
+    clip("a.wav", 3.0)
+    pieces = [
+        ({"offset": 0, "duration": 0.75}, 0.75),
+        ({"offset": 1.5, "duration": 0.5}, 0.5),
+        ({"offset": 2}, 1.0),
+        ({"offset": 2.5, "duration": 10}, 0.5),
+        ({"offset": None, "duration": 1}, 3.0),
+        ({"duration": 2.996}, 3.0),
+        ({"offset": 3.5, "duration": 1}, 0.0),
+    ]
+    entries = [{"file": "a.wav", "text": "one", **keys} for keys, _ in pieces]
+    results = evaluate(
+        read_utterances(write_manifest(tmp_path / "list.jsonl", entries)), lambda _: "one"
+    ).results
+    assert [result.audio_seconds for result in results] == [seconds for _, seconds in pieces]
+    assert [result.failure for result in results[:-1]] == [None] * 6
+    assert "too short to have a piece at 3.5 s" in results[-1].failure
 
 
 def test_a_missing_manifest_is_named(tmp_path):

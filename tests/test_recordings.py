@@ -83,6 +83,11 @@ WHOLE = {
     "three links of Ogg": (lambda: 2 * ogg(FIRST, "VORBIS") + ogg(SECOND, "VORBIS"), 1.0 + sum(SECONDS)),
     "FLAC that counts too little": (lambda: announce(encode(BOTH, format="FLAC"), FIRST.size), sum(SECONDS)),
     "FLAC with tags around": (lambda: id3(99) + encode(BOTH, format="FLAC"), sum(SECONDS)),
+    "FLACs glued": (lambda: encode(FIRST, format="FLAC") + encode(SECOND, format="FLAC"), sum(SECONDS)),
+    "FLACs with tags glued": (
+        lambda: id3(99) + encode(FIRST, format="FLAC") + TAG + id3(99) + encode(SECOND, format="FLAC"),
+        sum(SECONDS),
+    ),
     "AU that counts too little": (lambda: au_announcing(2 * FIRST.size), sum(SECONDS)),
     "AU that counts nothing": (lambda: au_announcing(0), sum(SECONDS)),
     "WAVs glued": (lambda: encode(FIRST) + encode(SECOND), sum(SECONDS)),
@@ -143,6 +148,19 @@ def test_bytes_that_are_not_read_are_counted(form):
     assert waveform.size == FIRST.size
     (warning,) = warnings
     assert f"{2 * SECOND.size:,} bytes after the announced end were not read" in warning
+
+
+def test_an_mp3_whose_note_counts_too_few_frames_says_what_was_not_read():
+    content = mp3(BOTH)
+    note = max(content.find(b"Xing"), content.find(b"Info"))
+    frames = struct.unpack_from(">I", content, note + 8)[0]
+    waveform, (warning,) = read(patched(content, note + 8, struct.pack(">I", 2 * frames // 5)))
+    assert waveform.size / SAMPLE_RATE == pytest.approx(2 / 5 * sum(SECONDS), abs=0.15)
+    unread = len(content) * (1 - waveform.size / BOTH.size)
+    counted = int(
+        warning.split(" bytes after the announced end were not read")[0].split()[-1].replace(",", "")
+    )
+    assert counted == pytest.approx(unread, rel=0.1)
 
 
 def test_a_link_of_another_rate_is_not_read_and_counted():

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from sphinx.errors import ConfigError
 
 EXTENSIONS = Path(__file__).resolve().parents[1] / "conf" / "extensions"
 sys.path.insert(0, str(EXTENSIONS))
 
 import accessible  # noqa: E402 - found through the line above
+import hosting  # noqa: E402
 import reproducible  # noqa: E402
 import stale  # noqa: E402
 
@@ -360,6 +363,29 @@ def test_archives_of_equal_files_are_equal(tmp_path):
         assert archive.read("a") == b"content of a"
 
 
+def test_a_build_in_which_nothing_has_changed_reads_no_page(tmp_path):
+    """Archives of all scripts are made in each build; the page that gives them away is not read for it."""
+    make_scripts(tmp_path, one="print(1)")
+    conf = GALLERY_CONF.replace('"facts", ', '"reproducible", "facts", ')
+    conf += "def setup(app):\n    app.connect('env-before-read-docs', lambda app, env, names: "
+    conf += "app.srcdir.joinpath('read.txt').write_text(' '.join(sorted(names))) and None)\n"
+    build(tmp_path, GALLERY_PAGE, conf)
+    again = [sys.executable, "-m", "sphinx", "-q", str(tmp_path), str(tmp_path / "site")]
+    subprocess.run(again, check=True)
+    assert (tmp_path / "read.txt").read_text(encoding="utf-8") == ""
+    with (tmp_path / "scripts" / "one.py").open("a", encoding="utf-8") as script:
+        script.write("print(2)\n")
+    subprocess.run(again, check=True)
+    assert {"gallery/index", "gallery/one"} <= {*(tmp_path / "read.txt").read_text(encoding="utf-8").split()}
+
+
+@pytest.mark.parametrize("name", ["dirhtml", "singlehtml"])
+def test_builders_that_name_pages_otherwise_are_refused_in_words(name):
+    app = SimpleNamespace(builder=SimpleNamespace(format="html", name=name))
+    with pytest.raises(ConfigError, match=f"built with the builder html, but found {name}"):
+        hosting.refuse_others(app)
+
+
 def test_headings_of_the_navigation_state_their_level():
     context = {
         "furo_navigation_tree": '<p class="caption" role="heading">Course</p>',
@@ -404,8 +430,6 @@ def test_without_figures_no_sentence_is_judged(tmp_path):
 
 
 def test_what_a_build_wrote_is_kept_until_a_source_changes_or_it_is_gone(tmp_path):
-    from types import SimpleNamespace
-
     from stale import written
 
     made, source = tmp_path / "data.js", tmp_path / "source" / "engine.js"
@@ -425,6 +449,27 @@ def test_what_a_build_wrote_is_kept_until_a_source_changes_or_it_is_gone(tmp_pat
     assert [kept(), kept()] == [False, True]
     made.unlink()
     assert not kept()
+
+
+def test_the_files_of_the_live_page_are_kept_without_torch(tmp_path):
+    shutil.copytree(EXTENSIONS.parent / "static" / "live", tmp_path / "site" / "_static" / "live")
+    program = f"""
+import sys
+from types import SimpleNamespace as Some
+sys.path.insert(0, {str(EXTENSIONS)!r})
+import live
+config = Some(live_page="live", live_small=False, stale_state="the same")
+places = dict(doctreedir={str(tmp_path)!r}, confdir={str(EXTENSIONS.parent)!r})
+places["outdir"] = {str(tmp_path / "site")!r}
+live.write(Some(builder=Some(format="html"), env=Some(found_docs=["live"]), config=config, **places), None)
+print("torch" in sys.modules)
+"""
+    loaded = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert loaded == ["True\n", "False\n"]
+    assert (tmp_path / "site" / "_static" / "live" / "data.js").stat().st_size > 100_000
 
 
 # With a record of the sources, and what was imported.

@@ -27,6 +27,7 @@ import numpy as np
 from safetensors.numpy import save
 from stale import written
 
+import asrscope  # torch comes with its function `load` alone
 from asrscope.audio import SAMPLE_RATE
 from asrscope.audio.samples import load_samples
 
@@ -139,17 +140,15 @@ def write(app: Any, error: Exception | None) -> None:
     """Write what has changed since the last build, and leave nothing of what this one leaves out."""
     if error or app.builder.format != "html" or app.config.live_page not in app.env.found_docs:
         return
-    from asrscope import load  # noqa: PLC0415 - see above
-
     place = Path(app.outdir, "_static", "live")
     made = [place / "data.js", *(place / f"weights-{number}.js" for number in range(PARTS))]
     if not written(app, *made, also=[Path(app.confdir, "static", "live")]):
-        write_tiny(place, *load("tiny"))
+        write_tiny(place, *asrscope.load("tiny"))
     if not app.config.live_small:
         for path in place.glob("small*"):
             path.unlink()
     elif not written(app, place / "small.js"):
-        write_small(place, *load("small"))
+        write_small(place, *asrscope.load("small"))
 
 
 def add_files(app: Any, pagename: str, *_: Any) -> None:

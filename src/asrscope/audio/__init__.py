@@ -68,8 +68,9 @@ AUDIO_SUFFIXES = (
     *(".8svx", ".aif", ".aifc", ".aiff", ".au", ".avr", ".bwf", ".caf", ".flac", ".htk", ".iff", ".ircam"),
     *(".mp1", ".mp2", ".mp3", ".mpga", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".sd2"),
     *(".sds", ".sf", ".snd", ".sph", ".svx", ".voc", ".w64", ".wav", ".wave", ".wve", ".xi"),
-    *(".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".m4a", ".m4b", ".m4v", ".mka", ".mkv"),
-    *(".mov", ".mp4", ".webm", ".wma", ".wv"),
+    *(".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".awb", ".dss", ".flv", ".m4a", ".m4b"),
+    *(".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".qt", ".spx", ".webm"),
+    *(".wma", ".wmv", ".wv"),
 )
 
 Warn = Callable[[str], None]
@@ -321,20 +322,23 @@ def is_silent(waveform: Float32[np.ndarray, " samples"]) -> bool:
 def find_audio(folder: str | Path) -> list[Path]:
     """Find the recordings in a folder and the folders below it, by their endings, sorted by path.
 
-    Links to folders are followed, each folder once; hidden files are left out.
+    Links to folders are followed, each folder once; hidden files are left out. A link that leads nowhere
+    counts: whoever opens it says so. A folder that cannot be read is an `OSError`.
     """
-    found, seen = [], set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        seen.add(os.path.realpath(place))
-        # A link to a folder that was seen leads in a circle, or to what is listed anyway.
-        folders[:] = [name for name in sorted(folders) if os.path.realpath(Path(place, name)) not in seen]
-        found += [
-            Path(place, name)
-            for name in files
-            if name.lower().endswith(AUDIO_SUFFIXES)
-            and not name.startswith(".")
-            and Path(place, name).is_file()
-        ]
+
+    def fail(error: OSError) -> None:
+        raise OSError(f"{error.filename}: this folder cannot be read ({error.strerror})") from error
+
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=fail):
+        if (real := os.path.realpath(place)) in seen:  # a link leads in a circle, or to what is listed anyway
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort(key=lambda name: Path(place, name).is_symlink())
+        names = [name for name in files if name.lower().endswith(AUDIO_SUFFIXES) and name[0] != "."]
+        found += [Path(place, name) for name in names]
     return sorted(found)
 
 

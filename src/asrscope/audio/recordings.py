@@ -140,14 +140,16 @@ class Recording:
         self._damaged, self.unread = False, self._rest
         total = 0
         for number, part in enumerate(self._parts):
-            before = total
-            for block in self._decoded(part):
+            before, view = total, _View(self._data, part)
+            for block in self._decoded(view):
                 total += len(block)
                 yield block if self._channel is None else block[:, self._channel, np.newaxis]
             if total == before and number:
                 self.unread += part.stop - part.start
             elif number == 0 and self.announced:
                 self._damaged = total < self.announced  # behind the announced end there may be a tag
+            if total > before and not self._damaged:
+                self.unread += view.left()
         self.truncated = self._damaged or any(part.cut for part in self._parts)
         self._data.raise_failure(self.name)
         if not total:
@@ -155,10 +157,10 @@ class Recording:
                 f"{self.name}: a header without samples that can be read: record or copy it again"
             )
 
-    def _decoded(self, part: "_Part") -> Iterator[np.ndarray]:
+    def _decoded(self, view: "_View") -> Iterator[np.ndarray]:
         """Decode one of the recordings in the file; nothing, if it is unlike the first."""
         try:
-            decoder = _Decoder(_View(self._data, part))
+            decoder = _Decoder(view)
         except (soundfile.LibsndfileError, TypeError, ValueError):
             return
         size = max(1, BLOCK_SAMPLES // self.channels)
@@ -303,9 +305,14 @@ def _parts_of(data: "_Bytes") -> tuple[list[_Part], int]:
         place = part.stop
     if not parts:  # libsndfile knows more kinds than are known here
         return [_Part(0, data.size)], 0
+    return parts, _unknown(data, place, data.size)
+
+
+def _unknown(data: "_Bytes", place: int, stop: int) -> int:
+    """Count the bytes behind the sound, unless they are few, zeros or a tag."""
     rest = data.at(place, _TRAILER)
     known = rest.startswith((b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")) or not rest.strip(b"\0")
-    return parts, 0 if known or len(rest) < _TRAILER else data.size - place
+    return 0 if known or stop - place < _TRAILER else stop - place
 
 
 def _after_tags(data: "_Bytes", place: int) -> int:
@@ -397,13 +404,14 @@ def _w64(data: "_Bytes", start: int) -> _Part | None:
 
 
 def _flac(data: "_Bytes", start: int) -> _Part | None:
-    """Hide the number of samples, at which the decoder would stop."""
+    """Hide the number of samples, at which the decoder would stop; the next file's beginning is its end."""
     head = data.at(start, 26)
     if not head.startswith(b"fLaC") or len(head) < 26:
         return None
     frames = int.from_bytes(head[21:26], "big") & 0xF_FFFF_FFFF
     hidden = head[:21] + bytes([head[21] & 0xF0]) + bytes(4)
-    return _Part(start, data.size, hidden, len(hidden), frames=frames)
+    stop = data.find(rb"fLaC[\0\x80]\0\0\x22", start + len(hidden))
+    return _Part(start, stop, hidden, len(hidden), frames=frames)
 
 
 def _au(data: "_Bytes", start: int) -> _Part | None:
@@ -475,6 +483,14 @@ class _Bytes:
             pass
         return b""
 
+    def find(self, pattern: bytes, place: int) -> int:
+        """Find the next place where a short pattern fits; the end, if there is none."""
+        while block := self.at(place, 2**20):
+            if found := re.search(pattern, block):
+                return place + found.start()
+            place += max(len(block) - 2**6, 1)
+        return self.size
+
     def raise_failure(self, name: str) -> None:
         if self._failure is not None:
             raise _unreadable(name, self._failure) from self._failure
@@ -499,6 +515,12 @@ class _View:
 
     def tell(self) -> int:
         return self._place
+
+    def left(self) -> int:
+        """Count the bytes of a stream that were not asked for; what is made of chunks knows its end."""
+        chunks = self._data.at(self._part.start, 4) in {*_CHUNKED, b"riff"}
+        place = self._part.stop - self._size + self._place
+        return 0 if chunks else _unknown(self._data, place, self._part.stop)
 
     def read(self, size: int) -> bytes:
         place, part = self._place, self._part

@@ -61,7 +61,11 @@ KINDS = {  # of errors: what the JSON calls them, and the text
     "insert": ("insertions", "inserted"),
     "delete": ("deletions", "deleted"),
 }
-PIECE_KEYS = ("offset", "start", "begin", "end", "stop")  # of a manifest that means pieces of recordings
+# In a table of recordings they say that a row is a piece of its file.
+PIECE_KEYS = (
+    *("offset", "start", "begin", "end", "stop"),
+    *("start_time", "begin_time", "end_time", "segment_start"),
+)
 
 Recognize = Callable[[Float32[np.ndarray, " samples"]], str]
 
@@ -83,12 +87,15 @@ class Utterance:
         What is said.
     voice : str or None
         Who says it, if known.
+    piece : tuple of float
+        Where it begins in the recording, and how long it is: seconds.
     """
 
     name: str
     audio: Path
     text: str
     voice: str | None = None
+    piece: tuple[float, float] = (0.0, inf)
 
 
 def read_utterances(path: str | Path) -> tuple[Utterance, ...]:
@@ -98,7 +105,8 @@ def read_utterances(path: str | Path) -> tuple[Utterance, ...]:
     ----------
     path : str or Path
         A JSON-lines file, each line an object with ``file`` (or ``audio``), ``text`` and possibly ``voice``,
-        paths relative to the manifest; or a folder in which every recording has a text file of the same name
+        paths relative to the manifest; with ``offset`` and ``duration``, both in seconds, it is about a piece
+        of the recording; or a folder in which every recording has a text file of the same name
         (``clip.wav`` and ``clip.txt``).
 
     Returns
@@ -138,9 +146,16 @@ def _read_manifest(path: Path) -> Iterable[Utterance]:
             raise ValueError(
                 f"{where}: expected the strings 'file' (or 'audio') and 'text', but found {sorted(entry)}"
             )
-        if pieces := [key for key in PIECE_KEYS if entry.get(key)]:
-            raise ValueError(f"{where}: expected whole recordings, but found {pieces[0]!r}: cut them first")
-        yield Utterance(name, path.parent / name, text, None if voice is None else str(voice))
+        keys = [key for key in PIECE_KEYS if entry.get(key) is not None]
+        piece: tuple[Any, Any] = (0.0, inf)
+        if keys == ["offset"]:  # a duration alone is that of the whole recording
+            piece = entry["offset"], inf if entry.get("duration") is None else entry["duration"]
+        elif keys:
+            raise ValueError(f"{where}: expected pieces by 'offset' and 'duration', but found {keys}")
+        if not all(isinstance(part, int | float) for part in piece) or not (inf > piece[0] >= 0 < piece[1]):
+            raise ValueError(f"{where}: expected 'offset' and 'duration' in seconds, but found {piece}")
+        begin, lasts = map(float, piece)
+        yield Utterance(name, path.parent / name, text, None if voice is None else str(voice), (begin, lasts))
 
 
 def _read_folder(path: Path) -> Iterable[Utterance]:
@@ -589,6 +604,10 @@ def _recognized(utterance: Utterance, recognize: Recognize, noise: Noise | None)
     try:
         # What is odd about a recording shows in its errors; a page of warnings would hide them.
         waveform = load_audio(utterance.audio, on_warning=lambda _message: None)
+        begin, lasts = utterance.piece
+        waveform = waveform[round(begin * SAMPLE_RATE) :][: round(min(lasts, len(waveform)) * SAMPLE_RATE)]
+        if not len(waveform):
+            raise ValueError(f"{utterance.audio}: too short to have a piece at {begin:g} s")
         if noise is not None:
             waveform = add_noise(waveform, noise, utterance.name)
         start = time.perf_counter()

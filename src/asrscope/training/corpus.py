@@ -20,6 +20,7 @@ from jaxtyping import Float, Float32
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE, check_waveform, load_audio
+from asrscope.recognition.evaluate import PIECE_KEYS
 
 __all__ = ["STYLES", "Corpus", "Source", "Utterance", "plain_text", "written_text"]
 
@@ -27,13 +28,12 @@ AUDIO_COLUMNS = ("audio", "file_name", "file", "path", "wav", "speech")
 TEXT_COLUMNS = ("text", "transcription", "transcript", "sentence", "normalized_text")
 SPEAKER_COLUMNS = ("speaker_id", "speaker", "client_id", "user_id")
 ID_COLUMNS = ("id", "utt_id", "segment_id")
-# Of a table of recordings: then a row is a piece of its file.
-PIECE_COLUMNS = ("offset", "start", "start_time", "begin_time", "segment_start")
 METADATA = {"metadata.csv": "csv", "metadata.jsonl": "json", "metadata.parquet": "parquet"}
 # What corpora write for noises, unclear words and punctuation: <unk>, <COMMA>, [laughter], {breath}.
 MARKS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\{[^{}]*\}")
 APOSTROPHES = re.compile("[\u2018\u2019\u02bc`]")
-JOINERS = "\u200c\u200d"  # within words of Indic scripts and of Persian
+# Within words: of Indic scripts and of Persian, of Catalan, of Hebrew.
+JOINERS = "\u200c\u200d\u00b7\u05f3\u05f4"
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,12 @@ def plain_text(text: str) -> str:
     `asrscope.recognition.metrics`.
     """
     text = APOSTROPHES.sub("'", MARKS.sub(" ", unicodedata.normalize("NFC", _full_width(text)))).lower()
-    text = re.sub(r"(?<=\d)[.,:/](?=\d)|(?<!\S)[-\u2212](?=\d)", lambda point: f"\0{ord(point[0])}\0", text)
+    text = re.sub(
+        r"(?<=\d)[.,:/\u066b\u066c](?=\d)|(?<!\S)[-\u2212](?=\d)", lambda point: f"\0{ord(point[0])}\0", text
+    )
     text = "".join(sign if _of_word(sign) else " " for sign in text)
     text = re.sub(r"\0(\d+)\0", lambda number: chr(int(number[1])), text)
-    return " ".join(word for word in text.split() if word.strip("'"))
+    return " ".join(word for word in text.split() if word.strip(f"'{JOINERS}"))
 
 
 def written_text(text: str) -> str:
@@ -193,7 +195,7 @@ class Corpus:
         self._text = self._column("text", (text_column,) if text_column else TEXT_COLUMNS, columns)
         self._speaker = next((name for name in SPEAKER_COLUMNS if name in columns), None)
         self._id = next((name for name in ID_COLUMNS if name in columns), None)
-        if self._metadata and (pieces := [name for name in PIECE_COLUMNS if name in columns]):
+        if self._metadata and (pieces := [name for name in PIECE_KEYS if name in columns]):
             raise ValueError(
                 f"{self._metadata}: the column {pieces[0]!r} says that rows are pieces of recordings. Make "
                 "sure to cut the recordings first, one file a row"
