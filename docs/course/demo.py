@@ -1,4 +1,4 @@
-"""Serve a page on this machine that takes a recording and answers with its report: python demo.py [PORT]"""
+"""Serve a page that answers a recording with its report: python demo.py [PORT]"""
 
 import sys
 from email.parser import BytesParser

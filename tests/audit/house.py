@@ -29,7 +29,7 @@ NO_CODE = {
     tokenize.ENDMARKER,
 }
 BUDGETS = {
-    "code lines of asrscope": 9_870,
+    "code lines of asrscope": 9_904,
     "files of asrscope": 65,
     "entries at the top of asrscope": 22,
     "code lines of asrscope/loading": 1_460,

@@ -125,6 +125,14 @@ def wrong_words(trace: Trace) -> tuple[bool, ...]:
     return unmatched([word.text for word in trace.words], trace.reference.split())
 
 
+def missed_words(trace: Trace) -> tuple[bool, ...]:
+    """Tell of each of the `spoken_words` whether it was not written as it was said."""
+    if trace.reference_words:
+        return unmatched([text for text, *_ in trace.reference_words], [word.text for word in trace.words])
+    timed = zip(word_times(trace), wrong_words(trace), strict=True)
+    return tuple(wrong for time, wrong in timed if time is not None)
+
+
 def word_times(trace: Trace) -> Times:
     """Find start and end in seconds of each written word; None where they are not known.
 
