@@ -143,8 +143,8 @@ def word_times(trace: Trace) -> Times:
     if trace.reference_words or any(times):
         return times
     starts = _spelled_from(trace)
-    ends = dict(zip(starts, [*list(starts.values())[1:], trace.duration], strict=True))
-    return tuple((starts[n], ends[n]) if n in starts else None for n in range(len(trace.words)))
+    stretches = dict(zip(starts, pairwise([*starts.values(), trace.duration]), strict=True))
+    return tuple(map(stretches.get, range(len(trace.words))))
 
 
 def _spelled_from(trace: Trace) -> dict[int, float]:
