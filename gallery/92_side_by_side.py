@@ -34,7 +34,7 @@ models = {system.name: systems.build(key) for key, system in known.items()}
 labels = {system.name: system.label for system in known.values()}
 models[ours], labels[ours] = pair, "published, joined by us"
 counts = {name: systems.parameters_of(model) for name, model in models.items()}
-parts = {"all": 8, "encoder": 9, "projector": 11, "decoder": 9}  # width of columns
+parts = {"all": 7, "encoder": 8, "projector": 11, "decoder": 9}  # width of columns
 print(f"{'in millions':18}" + "".join(f"{part:>{w}}" for part, w in parts.items()))
 for name, count in counts.items():
     columns = "".join(f"{count[part] / 1e6:{w},.0f}" for part, w in parts.items())
