@@ -88,7 +88,7 @@ for tone in (1000, 3000, 5000, 7000):
     spectrum = np.abs(np.fft.rfft(careless[around] * np.hanning(512)))
     heard[tone] = spectrum.argmax() * SAMPLE_RATE / 512
 told = ", ".join(f"{tone} Hz at {found:.0f} Hz" for tone, found in heard.items())
-print("after that:", told)
+print("after that:", told, sep="\n    ")
 assert abs(heard[3000] - 1000) < 50, "the page says that the line comes down again"
 title, rate = "A rising tone, every fourth sample kept", {"sampling_rate": SAMPLE_RATE}
 plots.show(plots.spectrogram(careless, "careless", title, description=told, **rate))
@@ -145,7 +145,7 @@ for peak in peaks:
         hiss = (0.2 * np.fft.irfft(spectrum)).astype(np.float32)
 some = zip(peaks[::4], shares[::4], strict=True)
 text = ", ".join(f"{peak:g} kHz {share:.0f} %" for peak, share in some)
-print("resonance and share of the power above 8 kHz:", text)
+print("resonance and share of the power above 8 kHz:", text, sep="\n    ")
 half = shares[list(peaks).index(8)]
 assert 40 < half < 60, "the page says: half of it"
 axes = {"x_label": "resonance (kHz)", "y_label": "share of the power (%)"}

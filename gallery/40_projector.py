@@ -130,8 +130,8 @@ cosines = tuple(trace.nearest_cosines[:, 0].tolist())
 moments.append(plots.Moment("bundled", trace.text, nearest, cosines))
 print(f"trained on {study['corpus']['clips']} clips, tested on", end=" ")
 print(f"{sum(study['held_out'].values())} others,")
-made = "by {command!r} on {machine}, {date}; last: this package's own"
-print(made.format(**study["made_with"]))
+print("by {command!r} on {machine}, {date};".format(**study["made_with"]))
+print("last: this package's own")
 look = {"seconds_per_token": trace.seconds_per_audio_token}
 title = f"Training, seen on the clip {sample.name!r}"
 plots.show(plots.step_slider(moments, "steps", title, **look))

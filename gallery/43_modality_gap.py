@@ -173,7 +173,7 @@ for label, change in changes.items():
     pairs = zip(samples, written, strict=True)
     errors = [word_errors(sample.text, trace.text) for sample, trace in pairs]
     rates[label] = total_errors(errors).rate
-    print(f"{label}: {rates[label]:.0%} of the words wrong; {written[0].text}")
+    print(f"{label}: {rates[label]:.0%} of the words wrong\n    {written[0].text}")
 assert min(rates, key=rates.get) == "as it is", "the page says that no change helps"
 assert rates["turned to a token"] > 1.5 * rates["as it is"], "the page: nor does this"
 

@@ -18,6 +18,7 @@ length, and then breaks it on purpose.
 # **Predict:** how often does the model get to read the placeholder?
 
 # sphinx_gallery_thumbnail_number = 1
+import textwrap
 from itertools import groupby
 
 import numpy as np
@@ -129,7 +130,7 @@ try:
     model(**fewer, input_features=inputs["input_features"])
     raise AssertionError("the page says that it refuses")
 except ValueError as error:
-    print("ValueError:", error)
+    print(textwrap.fill(f"ValueError: {error}", 80))
 
 # %%
 # It refuses, because all later audio tokens would stand in wrong places. But what is

@@ -80,7 +80,7 @@ for label, cached in (("with cache", True), ("without cache", False)):
     ids = model.generate(**inputs, **options, use_cache=cached)
     handle.remove()
 prompt = inputs["input_ids"].shape[1]
-print(f"{prompt} positions of prompt, {ids.shape[1] - prompt} tokens written", end="; ")
+print(f"{prompt} positions of prompt, {ids.shape[1] - prompt} tokens written")
 told = ", ".join(f"{label} {sum(passed)}" for label, passed in counts.items())
 print("positions that passed through:", told)
 new = len(counts["with cache"]) - 1

@@ -161,14 +161,20 @@ least = [
 ]
 look = {"name": "what_if_each", "title": "Each word, while another is masked"}
 look["description"] = f"The word that loses most. {'; '.join(least)}."
-look["subtitles"] = ["rows: masked · columns: the words · 1: as before · 0: lost"]
+look["subtitles"] = ["dark: lost · middle: as before · bright: more probable"]
 look |= {"corner": ("masked", "word")}
 look["clip"] = (trace, [(word.start, word.end) for word in spoken])
-matrix = plots.token_grid(shown, ratios.clip(0, 1), rows, names, **look)
+colors = np.where(ratios < 1, ratios / 2, 1 - 0.5 / np.maximum(ratios, 1))
+matrix = plots.token_grid(shown, colors, rows, names, **look)
 matrix.xaxis.major_label_orientation, matrix.height = 1.0, matrix.height + 40
 plots.show(matrix)
+doubt = int(table[:, 0].argmin())  # the word that it was least sure of
+assert np.median(ratios[: len(rows) - 2, doubt]) > 1.5, "the page: its column is bright"
 
 # %%
+# The bright column is the word of which the decoder was least sure. A silence makes it
+# trust its language more, :doc:`as Class 5 finds </course/class-5>`.
+#
 # Summary
 # -------
 # :ref:`Attention <gallery-attention>` shows what the decoder looks at; a change shows

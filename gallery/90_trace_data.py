@@ -164,8 +164,9 @@ for name in ("data_trace.html", "data_trace.json"):
 # ------------------
 # Save a short sentence as WAV, FLAC, OGG or MP3 and give its path to the script, or use
 # the microphone; in a notebook, set ``source``. :doc:`How to record
-# </using/your-recording>`. This model learned from synthesizers, so expect a poor
-# transcript from a human voice. The stages show where it went wrong.
+# </using/your-recording>`. The bundled model learned from synthesizers and gets next to
+# nothing of what people say; the stages show where it goes wrong. To be understood,
+# write ``asrscope.load("small")``.
 #
 # Summary
 # -------

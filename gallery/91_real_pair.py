@@ -21,6 +21,8 @@ other two come from the package index or from the Hub.
 # Play it. **Predict:** which of its words will be the hardest?
 
 # sphinx_gallery_thumbnail_number = 4
+import textwrap
+
 import torch
 
 import asrscope
@@ -122,7 +124,7 @@ control = untrained(model)
 random_trace = asrscope.trace(
     control, processor, person.path, name="random projector", reference=person.text
 )
-print(f"random projector: {random_trace.text[:200]!r}")
+print(textwrap.fill(f"random projector: {random_trace.text[:200]!r}", 80))
 wrong = word_errors(person.text, random_trace.text)
 assert wrong.rate > 0.9, "the page says that nothing is left of the sentence"
 assert random_trace.provenance[1].trained is False

@@ -34,10 +34,10 @@ models = {system.name: systems.build(key) for key, system in known.items()}
 labels = {system.name: system.label for system in known.values()}
 models[ours], labels[ours] = pair, "published, joined by us"
 counts = {name: systems.parameters_of(model) for name, model in models.items()}
-parts = {"all": 15, "encoder": 14, "projector": 13, "decoder": 15}  # width of columns
-print(f"{'':18}" + "".join(f"{part:>{width}}" for part, width in parts.items()))
+parts = {"all": 7, "encoder": 8, "projector": 11, "decoder": 9}  # width of columns
+print(f"{'in millions':18}" + "".join(f"{part:>{w}}" for part, w in parts.items()))
 for name, count in counts.items():
-    columns = "".join(f"{count[part]:{width},}" for part, width in parts.items())
+    columns = "".join(f"{count[part] / 1e6:{w},.0f}" for part, w in parts.items())
     print(f"{name:18}{columns}  {labels[name]}")
 
 # %%
@@ -85,7 +85,7 @@ for key, found in heard.items():
 window = sizes.lengths(clip, pair.config)
 windows, one = round(at["10 min"] / at["30 s"]), window.audio_tokens
 columns = f"{window.positions:10}{one:14}{one:9}{f'{windows} x {one}':>11}"
-print(f"{ours:18}{columns}  (a prompt for each 30 s)")
+print(f"{ours:18}{columns}  (30 s a prompt)")
 plots.listen(waveform, f"{sample.name}: {sample.text}")
 
 # %%

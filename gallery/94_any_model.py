@@ -63,7 +63,7 @@ for name, trace in traces.items():
     sentence = (
         f"{name}: {1000 * trace.seconds_per_audio_token:g} ms each. {trace.projection}."
     )
-    print(textwrap.fill(sentence, 88), end="\n\n")
+    print(textwrap.fill(sentence, 80), end="\n\n")
 
 # %%
 # And where the weights are from. A picture that depends on random weights says so in

@@ -21,6 +21,7 @@ from bokeh.models import (
     Title,
 )
 
+import asrscope
 from asrscope import plots
 from asrscope.features import mel_filters
 from asrscope.plots.sound import MAX_CELLS, envelope, merge_rows
@@ -237,6 +238,33 @@ def test_the_waveform_names_the_spoken_words_at_their_centers(figures, trace):
     assert names == {(start + end) / 2: word for word, start, end in trace.reference_words}
 
 
+def test_words_of_speech_that_nobody_timed_are_found_where_the_audio_tokens_spell_them():
+    model, processor = asrscope.load("tiny")
+    late, said = [], 0
+    for sample in asrscope.load_samples():
+        timed = asrscope.trace(model, processor, sample.path, reference_words=sample.words)
+        bare = tuple(replace(word, start=None, end=None) for word in timed.words)
+        unknown = replace(timed, words=bare, reference_words=None)
+        for word, time in zip(timed.words, plots.word_times(unknown), strict=True):
+            said += word.start is not None
+            if word.start is not None and time is not None:
+                late.append(time[0] - word.start)
+                assert time[0] < time[1] <= timed.duration
+    assert len(late) > 0.9 * said
+    assert max(np.abs(late)) < 0.25
+    assert np.median(np.abs(late)) < 0.05
+
+
+def test_a_word_that_was_not_said_is_marked_where_it_can_be_pressed(trace):
+    words = tuple(replace(word, start=None, end=None) for word in trace.words)
+    spelled = "".join(word.text for word in words)[: len(trace.nearest_texts)]
+    nearest = tuple((letter,) for letter in spelled.ljust(len(trace.nearest_texts), "-"))
+    changes = {"reference": " ".join(["no", *(word.text for word in words[1:])]), "reference_words": None}
+    html = plots.player(replace(trace, words=words, nearest_texts=nearest, **changes)).to_html()
+    assert html.count("<button") > len(words) / 2
+    assert html.count("data-missed") == 1
+
+
 @pytest.mark.parametrize("key", TIME_FIGURES)
 def test_word_boundaries_stand_where_the_reference_has_them(figures, trace, key):
     (boundaries,) = figures[key].select({"name": "boundaries"})
@@ -249,7 +277,7 @@ def test_without_a_reference_the_times_of_the_written_words_are_used(trace):
     names = names_beside(plots.waveform(written), "above")
     assert list(names.values()).count("clock") == 1
     unknown = tuple(replace(word, start=None, end=None) for word in trace.words)
-    nothing = replace(written, words=unknown)
+    nothing = replace(written, words=unknown, nearest_texts=(("z",),) * len(trace.nearest_texts))
     assert names_beside(plots.waveform(nothing), "above") == {}
     assert not plots.waveform(nothing).select({"name": "boundaries"})
 

@@ -222,7 +222,7 @@ def _words(entry: Entry) -> dict[str, str]:
     first, rest = "", made.starter
     if rest.startswith("import "):  # a stub with imports: they stand first
         first, _, rest = rest.partition("\n")
-    program = f"{first}\n\nfrom asrscope.exercises import check\n\n{rest}".strip()
+    program = f"{first}\n\nfrom asrscope.exercises import check\n\n{rest.lstrip()}".strip()
     return {
         "kind": made.kind,
         "task": f"{made.task}\n\n{made.listed}" if isinstance(made, Choice) else made.task,

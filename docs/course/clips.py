@@ -1,4 +1,4 @@
-"""Write the clips that come with the package as a corpus that `asrscope train projector` reads."""
+"""Write the clips of the package as a corpus for `asrscope train projector`."""
 
 import csv
 import json
@@ -12,7 +12,8 @@ import asrscope
 folder = Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
 lesson = Path(asrscope.__file__).parent / "data" / "lesson"
-described = json.loads((lesson / "lesson.json").read_text(encoding="utf-8"))["sets"]["train"]
+sets = json.loads((lesson / "lesson.json").read_text(encoding="utf-8"))["sets"]
+described = sets["train"]
 recording = asrscope.load_audio(lesson / described["file"])  # all clips, end to end
 rows = [("file_name", "text")]
 for number, clip in enumerate(described["clips"]):

@@ -1,4 +1,4 @@
-"""Serve a page on this machine that takes a recording and answers with its report: python demo.py [PORT]"""
+"""Serve a page that answers a recording with its report: python demo.py [PORT]"""
 
 import sys
 from email.parser import BytesParser
@@ -12,7 +12,8 @@ import asrscope
 
 LARGEST = 20_000_000  # bytes of an upload
 PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy"
 content="default-src 'none'; style-src 'unsafe-inline'; form-action 'self'">
 <title>tiny</title>
@@ -28,7 +29,7 @@ body {{ font: 1.1em/1.6 sans-serif; max-width: 40em; margin: auto; padding: 1em 
 <p><button>Show the report</button></p>
 </form>
 </html>"""
-WELCOME = "Tiny has heard synthesized voices only. Expect little, and look at the stages."
+WELCOME = "Tiny has heard synthesizers only. Expect little, and look at the stages."
 
 model, processor = asrscope.load("tiny")
 
@@ -41,22 +42,26 @@ class Demo(BaseHTTPRequestHandler):
         size = int(self.headers.get("Content-Length") or 0)
         if not 0 < size <= LARGEST:
             self.close_connection = True  # what was sent is not read
-            self.answer(413, PAGE.format(note=f"Expected at most {LARGEST:,} bytes, but found {size:,}."))
+            note = f"Expected at most {LARGEST:,} bytes, but found {size:,}."
+            self.answer(413, PAGE.format(note=note))
             return
         head = f"Content-Type: {self.headers.get('Content-Type')}\r\n\r\n".encode()
         form = BytesParser(policy=HTTP).parsebytes(head + self.rfile.read(size))
         clips = [part for part in form.iter_parts() if part.get_filename()]
         if not clips:
-            self.answer(400, PAGE.format(note="Expected a recording, but found none. Choose a file."))
+            note = "Expected a recording, but found none. Choose a file."
+            self.answer(400, PAGE.format(note=note))
             return
         name = Path(clips[0].get_filename()).name
         with TemporaryDirectory() as folder:  # deleted when the answer is ready
             recording, report = Path(folder, name), Path(folder, "report.html")
             recording.write_bytes(clips[0].get_payload(decode=True))
             try:
-                asrscope.write_html(asrscope.trace(model, processor, recording, name=name), report)
+                trace = asrscope.trace(model, processor, recording, name=name)
+                asrscope.write_html(trace, report)
             except (OSError, ValueError) as error:
-                self.answer(400, PAGE.format(note=escape(str(error).replace(str(recording), name))))
+                note = escape(str(error).replace(str(recording), name))
+                self.answer(400, PAGE.format(note=note))
                 return
             self.answer(200, report.read_text(encoding="utf-8"))
 
@@ -69,7 +74,9 @@ class Demo(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-# Only programs on this machine can reach 127.0.0.1. One request at a time: the next one waits.
-with HTTPServer(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 8000), Demo) as server:
-    print(f"Open http://127.0.0.1:{server.server_port} in a browser; Ctrl+C ends the program.", flush=True)
+# Only this machine can reach 127.0.0.1. One request at a time: the next one waits.
+port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
+with HTTPServer(("127.0.0.1", port), Demo) as server:
+    address = f"http://127.0.0.1:{server.server_port}"
+    print(f"Open {address} in a browser; Ctrl+C ends the program.", flush=True)
     server.serve_forever()

@@ -1,4 +1,4 @@
-"""Let synthesizers speak sentences, and write them as a corpus that `asrscope train projector` reads."""
+"""Let synthesizers speak a corpus for `asrscope train projector`."""
 
 import csv
 import random

@@ -29,7 +29,7 @@ NO_CODE = {
     tokenize.ENDMARKER,
 }
 BUDGETS = {
-    "code lines of asrscope": 9_905,
+    "code lines of asrscope": 9_939,
     "files of asrscope": 65,
     "entries at the top of asrscope": 22,
     "code lines of asrscope/loading": 1_455,
@@ -37,8 +37,8 @@ BUDGETS = {
     "code lines of asrscope/cli": 882,
     "files of asrscope/cli": 4,
     "code lines of asrscope_course": 1_979,
-    "code lines of asrscope_recipe": 2_610,
-    "code lines of conf": 1_783,
+    "code lines of asrscope_recipe": 2_687,
+    "code lines of conf": 1_784,
     "modules of ours that a trace imports": 24,
 }
 

@@ -70,6 +70,20 @@ def test_a_page_from_the_disk_has_no_fault_and_no_barrier_narrow_and_dark(pages_
     assert found == []
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.startswith(("course/", "gallery/", "using/"))]
+)
+def test_no_line_of_a_program_is_cut_where_the_window_is_wide(browser, page):
+    cut = """() => {
+      for (const each of document.querySelectorAll("details")) each.open = true
+      const wide = (each) => each.scrollWidth > each.clientWidth + 1
+      return [...document.querySelectorAll("article pre")].filter(wide).map((each) => each.innerText)
+    }"""
+    with Visit(browser, ON_DISK_BASE, width=1280) as visit:
+        visit.page.goto(ON_DISK_BASE + page)
+        assert visit.page.evaluate(cut) == []
+
+
 @pytest.mark.parametrize("page", FIGURES_WANTED)
 @pytest.mark.parametrize(("place", "width", "theme"), VIEWS)
 def test_a_main_page_in_the_other_views(browser, server, page, place, width, theme):  # noqa: PLR0917

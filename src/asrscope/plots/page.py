@@ -32,7 +32,7 @@ from markupsafe import Markup
 from asrscope.audio import SAMPLE_RATE, wav_bytes
 from asrscope.files import write_text
 from asrscope.plots.theme import theme_css
-from asrscope.plots.words import chance, number, spelling, spoken_words, unmatched, visible
+from asrscope.plots.words import chance, missed_words, number, spelling, spoken_words, visible
 from asrscope.scope.traces import Trace
 
 _templates = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
@@ -137,9 +137,10 @@ def player(trace: Trace, *, spelled: bool = False) -> Player:
         If the trace has no samples.
     """
     words = spoken_words(trace)
-    missed = unmatched([text for text, *_ in words], [word.text for word in trace.words])
     letters = spelling(trace) if spelled and words else ()
-    return replace(listen(trace.waveform, trace.name, words=words), missed=missed, spelled=letters)
+    return replace(
+        listen(trace.waveform, trace.name, words=words), missed=missed_words(trace), spelled=letters
+    )
 
 
 def listen(

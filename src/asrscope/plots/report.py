@@ -94,6 +94,7 @@ def _page(trace: Trace, control: Trace | None) -> str:
         "report.html",
         trace=trace,
         wrong=wrong_words(trace),
+        times=plots.word_times(trace),
         spelled=spelling(trace),
         audio=base64.b64encode(wav_bytes(trace.waveform)).decode("ascii"),
         rivals=[_rival(each) for each in (trace, control) if each is not None],

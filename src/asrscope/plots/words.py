@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TypedDict
 
 import numpy as np
@@ -93,8 +93,8 @@ def heading(trace: Trace, key: str) -> Heading:
 
 
 def spoken_words(trace: Trace) -> tuple[tuple[str, float, float], ...]:
-    """Words with known times: the reference's if the trace has them, else those of the written words."""
-    if trace.reference_words is not None:
+    """Words with times: the reference's if the trace has them, else those of the written words."""
+    if trace.reference_words:
         return trace.reference_words
     timed = zip(trace.words, word_times(trace), strict=True)
     return tuple((word.text, *time) for word, time in timed if time is not None)
@@ -125,11 +125,53 @@ def wrong_words(trace: Trace) -> tuple[bool, ...]:
     return unmatched([word.text for word in trace.words], trace.reference.split())
 
 
+def missed_words(trace: Trace) -> tuple[bool, ...]:
+    """Tell of each of the `spoken_words` whether it was not written as it was said."""
+    if trace.reference_words:
+        return unmatched([text for text, *_ in trace.reference_words], [word.text for word in trace.words])
+    timed = zip(word_times(trace), wrong_words(trace), strict=True)
+    return tuple(wrong for time, wrong in timed if time is not None)
+
+
 def word_times(trace: Trace) -> Times:
-    """Find start and end in seconds of each written word; None where they are not known."""
-    return tuple(
-        None if word.start is None or word.end is None else (word.start, word.end) for word in trace.words
-    )
+    """Find start and end in seconds of each written word; None where they are not known.
+
+    Of speech that nobody has timed they are about right: where the audio tokens spell the word.
+    """
+    timed = [(word.start, word.end) for word in trace.words]
+    times = tuple(None if start is None or end is None else (start, end) for start, end in timed)
+    if trace.reference_words or any(times):
+        return times
+    starts = _spelled_from(trace)
+    stretches = dict(zip(starts, pairwise([*starts.values(), trace.duration]), strict=True))
+    return tuple(map(stretches.get, range(len(trace.words))))
+
+
+def _spelled_from(trace: Trace) -> dict[int, float]:
+    """Find the second from which audio tokens spell each written word; none if they spell another text."""
+    heard, places, before = "", list[int](), ""
+    for place, texts in enumerate(trace.nearest_texts):
+        text = texts[0].strip().casefold() if texts else ""
+        if text not in {before, "-"}:  # a letter stays while its sound lasts
+            heard, places = heard + text, places + [place] * len(text)
+        before = text
+    written = [(letter, n) for n, word in enumerate(trace.words) for letter in word.text.casefold()]
+    runs: dict[int, list[list[int]]] = {}  # of each word: where its letters stand, each run together
+    found = SequenceMatcher(None, heard, [letter for letter, _ in written], autojunk=False)
+    for first, second, size in found.get_matching_blocks():
+        for n, pairs in groupby(
+            zip(written[second : second + size], places[first:], strict=False), lambda pair: pair[0][1]
+        ):
+            runs.setdefault(n, []).append([place for _, place in pairs])
+    counts = {n: sum(map(len, each)) for n, each in runs.items()}
+    if 3 * sum(counts.values()) < 2 * len(written):
+        return {}
+    # A letter or piece is spelled when some of its sound has passed: half a token, in the mean.
+    return {
+        n: max(0.0, (max(each, key=len)[0] - 0.5) * trace.seconds_per_audio_token)
+        for n, each in runs.items()
+        if 2 * counts[n] > len(trace.words[n].text)
+    }
 
 
 def token_times(trace: Trace) -> Times:

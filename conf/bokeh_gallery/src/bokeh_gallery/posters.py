@@ -30,7 +30,7 @@ BROWSER_VARIABLE = "BOKEH_GALLERY_CHROMIUM"
 INK, PALE = "#455a75", "#c9d3df"
 
 POSTER_PAGE = """<!doctype html><meta charset="utf-8">
-<style>body {{ margin: 0; background: white }} #figure {{ width: {width}px; padding: 6px }}</style>
+<style>body {{ margin: 0 }} #figure {{ width: {width}px; padding: 6px }}</style>
 {scripts}
 <div id="figure"></div>
 <script>
@@ -142,13 +142,15 @@ class _Browser:
             page_file.write_text(page, encoding="utf-8")
             self._page.goto(page_file.as_uri())
             self._page.wait_for_selector("body[data-drawn]", timeout=20_000)
-            self._page.locator("#figure").screenshot(path=path, animations="disabled")
+            # On no ground: the ink of a figure is for light pages and dark ones.
+            look = {"animations": "disabled", "omit_background": True}
+            self._page.locator("#figure").screenshot(path=path, **look)
 
 
 def _draw_plainly(figure: FigureRecord, model: LayoutDOM) -> Image.Image:
     """Draw axes, lines and images of the first plot in a model, without text or ticks but with its title."""
     width, height = POSTER_WIDTH, max(figure.height, 200)
-    picture = Image.new("RGB", (width, height), "white")
+    picture = Image.new("RGBA", (width, height))
     draw = ImageDraw.Draw(picture)
     left, top, right, bottom = 40, 34, width - 20, height - 30
     title = figure.title.encode("latin-1", "replace").decode("latin-1")  # the built-in font knows no more
