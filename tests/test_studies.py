@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from asrscope.audio import load_audio
 from asrscope.audio.samples import load_samples
+from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.loading.presets import load
 from asrscope.projector import AudioProjector
 from asrscope.provenance import provenance_of
@@ -58,6 +59,16 @@ def made(cache, tmp_path_factory):
 def test_a_shipped_study_belongs_to_the_shipped_encoder_and_decoder(name):
     shipped = {part.part: part.sha256 for part in provenance_of(load("tiny")[0])}
     assert load_study(name)["parts"] == {part: shipped[part] for part in ("encoder", "decoder")}
+
+
+def test_the_shipped_bridges_stand_between_the_parts_of_small_and_cost_what_a_reader_may_compare():
+    config = json.loads((CHECKPOINTS / "small" / "config.json").read_text("utf-8"))
+    study = load_study("bridges")
+    wanted = {"encoder": config["audio_model_sha256"], "decoder": config["text_model_sha256"]}
+    assert study["parts"] == wanted
+    assert set(study["variants"]) == set(BRIDGES)
+    steps = {tuple(way["held_out"]["step"]) for way in study["variants"].values()}
+    assert steps == {(study["plan"]["steps"],)}
 
 
 @pytest.mark.parametrize("name", ["ablations", "milestones"])
