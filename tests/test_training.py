@@ -33,6 +33,7 @@ from asrscope.training.projector import (
     Batches,
     ProjectorRecipe,
     Prompt,
+    average_with,
     evaluate,
     hold_out,
     make_projector,
@@ -162,6 +163,19 @@ def test_a_projector_of_another_corpus_can_be_the_beginning(trained, tmp_path):
         assert made["started_from"]["steps"] == JOINT.steps
     with pytest.raises(ValueError, match="expected a projector of the sizes that are to be trained"):
         train_projector(*where, tmp_path / "wider", replace(recipe, hidden_size=32), start=saved)
+
+
+def test_a_finished_projector_is_averaged_with_the_one_it_began_with(trained, tmp_path):
+    done = average_with(trained["warm"], trained["joint"], 0.25, tmp_path / "mean")
+    mean, began, ended = map(weights, (done, trained["warm"], trained["joint"]))
+    for name, value in mean.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.25 * began[name] + 0.75 * ended[name])
+        else:
+            assert torch.equal(value, ended[name])
+    model, _ = trained["loaded"]
+    assert read_projector(done, model).settings == read_projector(trained["joint"], model).settings
+    assert json.loads((done / "recipe.json").read_text("utf-8"))["averaged_with_start"] == 0.25
 
 
 def test_a_name_for_a_crowd_is_held_out_by_sentence_and_a_person_as_a_whole():

@@ -289,8 +289,14 @@ def small(
     max_seconds: Annotated[float, typer.Option(help="Leave longer recordings out.")] = 12.0,
     warm_steps: Annotated[int | None, typer.Option(min=0, help="Steps without the decoder.")] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Folder of a finished projector to begin with; no warm start.")
+        Path | None,
+        typer.Option(
+            help="Folder of a projector to begin with; no warm start without --warm-steps."
+        ),
     ] = None,
+    average: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of that projector in the finished one.")
+    ] = 0.0,
     settings: Settings = None,
     threads: Threads = None,
 ) -> None:
@@ -308,7 +314,8 @@ def small(
             sources["WordNet"] = Spoken(example_sentences()[:sentences], processor.features)
         recipe = changed(RECIPES["small"], settings or [])
         pair, folder = (model, processor), cache / "small"
-        made = train_pair(pair, sources, folder, recipe, warm_steps, start=start, whole=False)
+        how = {"start": start, "average": average, "whole": False}
+        made = train_pair(pair, sources, folder, recipe, warm_steps, **how)
         say(f"the projector is in {made}: asrscope.load('{made}')")
 
 

@@ -120,10 +120,11 @@ def train_pair(
     *,
     start: Path | None,
     whole: bool,
+    average: float = 0.0,
 ) -> Path:
     """Encode each source, train the stages that the recipe asks for, and write the result; say all of it."""
     from asrscope.training.encodings import cache_encodings, count_bad, load_encodings
-    from asrscope.training.projector import WARM, train_projector, write_model
+    from asrscope.training.projector import WARM, average_with, train_projector, write_model
 
     encodings = [folder / "encodings" / f"{number}" for number in range(len(sources))]
     for (name, source), place in zip(sources.items(), encodings, strict=True):
@@ -143,6 +144,7 @@ def train_pair(
     seconds = [clip.seconds for clip in load_encodings(*encodings) if clip.copy == 0]
     bad = sum(map(count_bad, encodings))
     say(f"{len(seconds)} utterances, {sum(seconds) / 3600:.2f} h; rows that cannot be used: {bad}")
+    begun_with = start
     if recipe.output == "bound" and (warm_steps or (warm_steps is None and start is None)):
         changes: dict[str, Any] = WARM | ({"steps": warm_steps} if warm_steps else {})
         warm = replace(recipe, **changes)
@@ -152,6 +154,8 @@ def train_pair(
     done = train_projector(loaded, encodings, place, recipe, start=start, watch=followed(place))
     target = folder / "model"
     if is_first():
+        if average and begun_with:
+            done = average_with(begun_with, done, average, folder / "averaged")
         write_model(loaded, done, target, seconds=max(seconds), whole=whole)
     return target
 

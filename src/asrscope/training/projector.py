@@ -41,6 +41,7 @@ __all__ = [
     "WARM",
     "ProjectorRecipe",
     "Prompt",
+    "average_with",
     "put_together",
     "read_nearest",
     "read_projector",
@@ -271,9 +272,7 @@ def begin_with(projector: AudioProjector, folder: Path) -> dict[str, Any]:
     ValueError
         If the folder has no projector of these sizes.
     """
-    module = f"{PARTS['projector']}."
-    stored = load_file(folder / "model.safetensors")
-    saved = {name.removeprefix(module): stored[name] for name in stored if name.startswith(module)} or stored
+    saved = _read_weights(folder)
     if projector.vocabulary:
         saved |= {f"binding.{name}": tensor for name, tensor in projector.binding.named_buffers()}
     gone = tuple(name for name in ("binding", "prompt") if getattr(projector, name) is None)
@@ -292,6 +291,48 @@ def begin_with(projector: AudioProjector, folder: Path) -> dict[str, Any]:
         else read_claims(folder).get("projector", {}).get("made_with", {})
     )
     return made
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read a projector's tensors, whether it stands in a folder by itself or as a part of a model."""
+    module = f"{PARTS['projector']}."
+    stored = load_file(folder / "model.safetensors")
+    return {name.removeprefix(module): stored[name] for name in stored if name.startswith(module)} or stored
+
+
+def average_with(start: Path, done: Path, share: float, target: Path) -> Path:
+    """Take the mean of a finished projector and the one that its training began with.
+
+    What both learned adds up, and what the one knows of its own clips by heart does not.
+
+    Parameters
+    ----------
+    start, done : Path
+        Folders of the two.
+    share : float
+        That of the first, between 0 and 1.
+    target : Path
+        Gets the mean, with the recipe of the second and its list of tokens.
+
+    Returns
+    -------
+    Path
+        ``target``.
+
+    References
+    ----------
+    Wortsman et al., "Robust fine-tuning of zero-shot models", 2022.
+    """
+    earlier, weights = _read_weights(start), load_file(done / "model.safetensors")
+    for name, value in weights.items():
+        if value.is_floating_point():
+            weights[name] = torch.lerp(value, earlier[name].to(value), share)
+    made = json.loads((done / "recipe.json").read_text(encoding="utf-8"))
+    target.mkdir(parents=True, exist_ok=True)
+    write_bytes(target / "model.safetensors", save(weights))
+    write_text(target / "training.json", (done / "training.json").read_text(encoding="utf-8"))
+    write_text(target / "recipe.json", json.dumps(made | {"averaged_with_start": share}) + "\n")
+    return target
 
 
 class Batches:
