@@ -389,6 +389,22 @@ def test_a_reader_that_has_seen_enough_ends_the_process(clip, make_checkpoint):
     assert len([line for line in told.splitlines() if "warning: " not in line]) == 1
 
 
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_stream_that_is_closed_from_the_start_is_no_traceback(monkeypatch, capfd, closed):
+    """Python has None in its place, and print would send what is said to standard output."""
+    monkeypatch.setattr(sys, closed, None)
+    monkeypatch.setattr(sys, "argv", ["asrscope", "transcribe", "nowhere.wav"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    if closed == "stderr":
+        sys.stderr.close()  # what stands there now
+    found = capfd.readouterr()
+    assert ended.value.code == 2
+    assert found.out == ""
+    told = "asrscope: error: standard output cannot be written (it is closed): the command ends here\n"
+    assert found.err == (told if closed == "stdout" else "")
+
+
 # trace ------------------------------------------------------------------------------------------------------
 
 

@@ -167,6 +167,24 @@ def test_what_a_corpus_is_made_of_is_noticed(tmp_path):
     assert identity() not in (later, same)
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_recordings_behind_a_linked_folder_are_noticed_and_other_files_are_not(tmp_path, streaming):
+    """A link to a folder is read through; what training writes beside the recordings is none of them."""
+    (tmp_path / "elsewhere").mkdir()
+    folder = tmp_path / "corpus"
+    folder_of_recordings(folder, ["sub/a.wav", "sub/b.wav", "x" * 300])
+    (folder / "sub").symlink_to(tmp_path / "elsewhere")
+
+    def identity():
+        return Corpus(folder, features, cache_dir=tmp_path / "hub", streaming=streaming).identity
+
+    same = identity()
+    (folder / "encodings.npy").write_bytes(b"made of it")
+    assert identity() == same
+    (tmp_path / "elsewhere" / "b.wav").write_bytes(b"come later")
+    assert identity() != same
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

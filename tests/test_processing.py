@@ -123,6 +123,16 @@ def test_another_rate_is_resampled_and_integers_are_scaled(processor):
     )  # 40 dB below the loudest
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_floats_beyond_full_scale_are_scaled_down_and_said(processor, clip, kind):
+    """Integers that were cast but not scaled, for example: taken as they are, they are nonsense."""
+    loud = clip.astype(kind) * (30_000 / np.abs(clip).max())
+    with pytest.warns(UserWarning, match=r"samples reach 3e\+04, beyond full scale"):
+        found = processor(loud)["input_features"]
+    expected = processor(clip / np.abs(clip).max())["input_features"]
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("audio", "options", "message"),
     [

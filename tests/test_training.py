@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -226,6 +227,20 @@ def test_the_projector_is_kept_as_it_was_after_the_steps_asked_for(trained, tmp_
     drawn = make_projector(ENCODER.d_model, table, PROJECTOR).state_dict()
     assert all(torch.equal(drawn[name], kept[0][name]) for name in drawn)
     assert not torch.equal(kept[2]["up.weight"], kept[0]["up.weight"])
+
+
+def test_a_run_does_not_go_on_with_other_clips_than_it_began_with(trained, tmp_path):
+    """Nor is it finished already: its encodings were made anew, or those of another corpus came to them."""
+    loaded, encodings, folder = trained["loaded"], trained["encodings"], tmp_path / "run"
+    train_projector(loaded, encodings, folder, PROJECTOR)
+    anew = tmp_path / "anew"
+    shutil.copytree(encodings, anew)
+    made_of = json.loads((anew / "made_of.json").read_text("utf-8"))
+    (anew / "made_of.json").write_text(json.dumps(made_of | {"text_column": "corrected"}), "utf-8")
+    for others in (anew, [encodings, anew]):
+        with pytest.raises(ValueError, match="holds what was made with another encodings"):
+            train_projector(loaded, others, folder, PROJECTOR)
+    train_projector(loaded, [encodings], folder, PROJECTOR)
 
 
 def test_projectors_of_other_stack_factors_can_hear_the_same_clips(trained, tmp_path):

@@ -26,6 +26,13 @@ def test_webvtt_escapes_what_it_would_read_as_markup():
     )
 
 
+def test_webvtt_without_a_word_has_its_header_and_the_empty_line_after_it():
+    """The format wants two line ends after WEBVTT, with or without a cue; SubRip has no header."""
+    silent = Transcript("", 0.0, WARNINGS, SEGMENTS[1:2])
+    assert silent.to_vtt() == "WEBVTT\n\n"
+    assert silent.to_srt() == ""
+
+
 def test_json_holds_every_segment_with_its_warnings():
     record = json.loads(json.dumps(TRANSCRIPT.to_dict()))
     assert record["seconds"] == TRANSCRIPT.seconds == 3661.2504

@@ -225,8 +225,8 @@ def _as_clip(audio: Any, sampling_rate: float | int) -> np.ndarray:
         raise ValueError(
             f"Expected samples, but found {str(audio)!r}. Make sure to read it with load_audio()."
         )
-    known = isinstance(audio, np.ndarray) and (audio.ndim, audio.dtype) == (1, np.float32)
-    return audio if known and sampling_rate == SAMPLE_RATE else check_waveform(audio, sampling_rate)
+    own = isinstance(audio, np.ndarray) and (audio.ndim, audio.dtype, sampling_rate) == (1, "f4", SAMPLE_RATE)
+    return audio if own and np.abs(audio).max(initial=0.0) <= 1.0 else check_waveform(audio, sampling_rate)
 
 
 def _batch(spectrograms: list[np.ndarray]) -> dict[str, Tensor]:

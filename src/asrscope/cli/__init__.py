@@ -580,12 +580,10 @@ class _Writer:
             elif self.form is not Format.jsonl:
                 name = f"{self.name} ({label})" if self.channels > 1 else self.name
                 if self.form is Format.text:
-                    output = (
-                        f"{name}: {transcript.text}" if self.several or self.channels > 1 else transcript.text
-                    )
-                warnings = [
-                    f"warning: {_named(self.name, one)}" for one in transcript.warnings[:MOST_WARNINGS]
-                ]
+                    alone = name == self.name and not self.several
+                    output = transcript.text if alone else f"{name}: {transcript.text}"
+                told = transcript.warnings[:MOST_WARNINGS]
+                warnings = [f"warning: {_named(self.name, one)}" for one in told]
                 if (more := len(transcript.warnings) - MOST_WARNINGS) > 0:
                     warnings.append(f"warning: {name}: {more} more warnings, which --format json shows")
             self.report(output, *warnings, advance=0.0)

@@ -33,6 +33,10 @@ FAILED = 2  # exit status when something expected went wrong
 
 def start(app: typer.Typer, *, quiet: bool = False) -> None:
     """Run a command line, which ends the process; `quiet` keeps off what C libraries write."""
+    # Closed: print would take standard output in its place.
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        _end(OSError(None, "it is closed"))
     for stream in (sys.stdout, sys.stderr):
         # A file name that the terminal's encoding cannot show must not end the run.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -56,7 +60,7 @@ def put(result: str) -> None:
 
 def _end(error: OSError) -> NoReturn:
     complain(f"error: standard output cannot be written ({error.strerror}): the command ends here")
-    with suppress(OSError, ValueError):  # it has been replaced by what is no file
+    with suppress(AttributeError, OSError, ValueError):  # it is None, or replaced by what is no file
         # What is still in the buffer goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     # Not what `expected_errors` catches, and a file that cannot be read is.
@@ -201,7 +205,6 @@ def followed(folder: Path) -> Callable[["Run", Mapping[str, Any] | None], None]:
 
 
 def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
+    if (minutes := round(seconds / 60)) < 1:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

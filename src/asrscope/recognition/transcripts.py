@@ -83,7 +83,7 @@ class Transcript:
 
     def to_vtt(self) -> str:
         """Write the segments that have a text as WebVTT subtitles."""
-        return "\n".join(["WEBVTT\n", *map(vtt_cue, self._spoken())])
+        return "WEBVTT\n\n" + "\n".join(map(vtt_cue, self._spoken()))
 
     def _spoken(self) -> Iterable[Segment]:
         return (segment for segment in self.segments if segment.text)

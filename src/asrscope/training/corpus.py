@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -212,10 +213,13 @@ class Corpus:
 
     def _files(self) -> str:
         """Fingerprint the files of a local corpus: names, sizes and times."""
-        paths = [
-            path for path in sorted({Path(self.source), *Path(self.source).rglob("*")}) if path.is_file()
-        ]
-        stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        paths = {Path(self.source), *Path(self.source).rglob("*")}
+        if self._metadata:  # what it names, behind links too, and not what else lies there
+            names = (row[self._audio] for row in self._rows.select_columns([self._audio]))
+            named = takewhile(lambda name: not isinstance(name, Mapping), names)
+            paths = {self._metadata, *(self._metadata.parent / str(name) for name in named)}
+        found = sorted(filter(os.path.isfile, paths))
+        stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found]
         return hashlib.sha256(repr(stats).encode()).hexdigest()[:16] if stats else ""
 
     def __len__(self) -> int:
@@ -281,11 +285,8 @@ class Corpus:
             import datasets  # noqa: PLC0415 - heavy, and only for those who bring a corpus
         except ImportError as error:
             raise ImportError("reading a corpus needs datasets: pip install 'asrscope[train]'") from error
-        where: dict[str, Any] = {
-            "split": self.split,
-            "streaming": self.streaming,
-            "cache_dir": None if self.cache_dir is None else str(self.cache_dir),
-        }
+        place = None if self.cache_dir is None else str(self.cache_dir)
+        where: dict[str, Any] = {"split": self.split, "streaming": self.streaming, "cache_dir": place}
         table = self._metadata or (Path(self.source) if Path(self.source).is_file() else None)
         if table is None:
             rows = datasets.load_dataset(self.source, self.config, **where)
@@ -302,8 +303,7 @@ class Corpus:
         return rows
 
     def _column(self, what: str, known: tuple[str, ...], columns: list[str]) -> str:
-        found = next((name for name in known if name in columns), None)
-        if found is None:
+        if (found := next((name for name in known if name in columns), None)) is None:
             raise ValueError(
                 f"{self.source}: expected a column of {what} named {', '.join(known)}, but found "
                 f"{', '.join(columns)}"

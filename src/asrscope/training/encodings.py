@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +112,7 @@ def cache_encodings(
     except TypeError:  # a stream does not know
         total = None
     longest = 0 if fixed_length else 2 * encoder.config.max_source_positions
-    first = 0
-    while _manifest(folder, first).exists():
-        first += 1
+    first = next(number for number in count() if not _manifest(folder, number).exists())
     done = first * ROWS_PER_SHARD
     rows = source.rows(done)
     for number, group in enumerate(iter(lambda: list(islice(rows, ROWS_PER_SHARD)), []), first):
@@ -214,8 +212,8 @@ def _encode(encoder: WhisperEncoder, mels: Sequence[ndarray]) -> list[ndarray]:
         padded = pad_batch([mels[index].astype(np.float32) for index in together], multiple=32)
         features, mask = (tensor[:, :window].to(device) for tensor in padded)
         hidden = encode(encoder, features.transpose(1, 2), mask).half().cpu().numpy()
-        for index, states, count in zip(together, hidden, position_mask(mask).sum(1).tolist(), strict=True):
-            found[index] = states[:count]
+        for index, states, length in zip(together, hidden, position_mask(mask).sum(1).tolist(), strict=True):
+            found[index] = states[:length]
     return found
 
 

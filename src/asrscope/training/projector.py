@@ -498,7 +498,8 @@ def train_projector(
     """
     model, processor = loaded
     prompt = Prompt(processor, recipe.prompt_vectors)
-    clips = load_encodings(*([encodings] if isinstance(encodings, Path) else encodings))
+    folders = [encodings] if isinstance(encodings, Path) else encodings
+    clips = load_encodings(*folders)
     kept = list(zip(clips, hold_out(clips, recipe.held_out), strict=True))
     train = Batches([clip for clip, apart in kept if not apart], prompt, recipe)
     undisturbed = [clip for clip, apart in kept if apart and clip.copy == 0]
@@ -525,7 +526,8 @@ def train_projector(
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
 
     parts = {part.part: part.sha256 for part in provenance_of(model)}
-    made_of = {part: parts[part] for part in ("encoder", "decoder")}
+    made_of: dict[str, Any] = {part: parts[part] for part in ("encoder", "decoder")}
+    made_of["encodings"] = [json.loads((place / "made_of.json").read_text("utf-8")) for place in folders]
     run = Run(folder, translator, optimizer, recipe, made_of=made_of, watch=watch)
     accelerator, device = run.accelerator, run.accelerator.device
     decoder = frozen_copy(
