@@ -290,9 +290,7 @@ def small(
     warm_steps: Annotated[int | None, typer.Option(min=0, help="Steps without the decoder.")] = None,
     start: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of a projector to begin with; no warm start without --warm-steps."
-        ),
+        typer.Option(help="Folder of a projector to begin with; no warm start without --warm-steps."),
     ] = None,
     average: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of that projector in the finished one.")

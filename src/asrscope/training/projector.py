@@ -207,7 +207,7 @@ class Translator(nn.Module):
         super().__init__()
         self.projector = projector
         projector.down.register_forward_pre_hook(
-            lambda down, hidden: nn.functional.dropout(*hidden, recipe.dropout, down.training)
+            lambda down, hidden: nn.functional.dropout(hidden[0], recipe.dropout, down.training)
         )
         if recipe.stage == "warm":  # which the decoder reads, and no one else
             for name, parameter in projector.named_parameters():
