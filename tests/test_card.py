@@ -495,7 +495,7 @@ def test_a_card_can_be_written_again_without_measuring(cache, tmp_path, monkeypa
     ("options", "message"),
     [
         (["--compare", "kaldi"], "expected a recognizer out of pocketsphinx, but found 'kaldi'"),
-        (["--recordings", "/nowhere"], "/nowhere: no recordings of digits found"),
+        (["--recordings", "/nowhere"], "/nowhere: this folder cannot be read (No such file or directory)"),
         (["--cache", "/nowhere"], "no held-out sets: make them with 'asrscope-recipe data'"),
     ],
 )

@@ -34,7 +34,7 @@ FAILED = 2  # exit status when something expected went wrong
 def start(app: typer.Typer, *, quiet: bool = False) -> None:
     """Run a command line, which ends the process; `quiet` keeps off what C libraries write."""
     # Closed: print would take standard output in its place.
-    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     if sys.stdout is None:
         _end(OSError(None, "it is closed"))
     for stream in (sys.stdout, sys.stderr):
