@@ -378,17 +378,39 @@ def test_without_scripts_a_sentence_leads_to_the_figures(browser, server):
 @pytest.mark.skipif(sys.platform != "linux", reason="Marionette's driver is at home on Linux")
 def test_in_firefox_a_silence_takes_the_word_away_from_a_server_and_from_the_disk(firefox, server):
     from marionette_driver import Wait
+    from marionette_driver.marionette import ActionSequence
 
     def wait(condition):
         Wait(firefox, PATIENCE).until(lambda _: firefox.execute_script(f"return {condition}"))
 
-    for base in (server, DISK):
+    def at(seconds):
+        canvas = "document.querySelector('.live-canvas')"
+        firefox.execute_script(f"{canvas}.scrollIntoView({{ block: 'center', behavior: 'instant' }})")
+        box = firefox.execute_script(f"return {canvas}.getBoundingClientRect().toJSON()")
+        return round(box["x"] + box["width"] * seconds / SECONDS), round(box["y"] + 0.4 * box["height"])
+
+    def drag():
+        mouse = ActionSequence(firefox, "pointer", "mouse", {"pointerType": "mouse"})
+        mouse.pointer_move(*at(START)).pointer_down()
+        mouse.pointer_move(*at((START + END) / 2), duration=100).pointer_move(*at(END), duration=100)
+        mouse.pointer_up().perform()
+
+    def press():
+        buttons = "[...document.querySelectorAll('.live-words button')]"
+        firefox.execute_script(f"{buttons}.find((each) => each.textContent === '{WORD}').focus()")
+        enter = "\ue007"
+        ActionSequence(firefox, "key", "keyboard").key_down(enter).key_up(enter).perform()
+
+    for base, takes in ((server, drag), (DISK, press)):
         firefox.navigate("about:blank")
         firefox.navigate(base + "live.html#clip=spring")
         wait(READY)
         firefox.execute_script("document.querySelector('.live-start button').click()")
         wait(f"{LAB}.dataset.text === {json.dumps(CLIP.text)}")
         assert firefox.execute_script(f"return {LAB}.dataset.kernel") == "WasmKernel"
-        buttons = "[...document.querySelectorAll('.live-words button')]"
-        firefox.execute_script(f"{buttons}.find((each) => each.textContent === '{WORD}').click()")
+        takes()
         wait(f"!{LAB}.dataset.text.includes('{WORD}')")
+        asked = firefox.execute_script(
+            "return performance.getEntriesByType('resource').map((each) => each.name)"
+        )
+        assert [address for address in asked if not address.startswith((base, "blob:", "data:"))] == []
