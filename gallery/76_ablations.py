@@ -159,20 +159,20 @@ for name, way in study["variants"].items():
     after[tuple(name.split(", "))] = way["held_out"]["dev_loss"][-1]
     print(f"    {name:22}{way['held_out']['dev_loss'][-1]:5.2f}")
 axes["description"] = "Both bound ways lie below both free ways from the first step."
-bridges = plots.chart("bridges", "Loss while training on", **axes)
-plots.show(plots.draw(bridges, lines))
+plots.show(plots.draw(plots.chart("bridges", "Loss on the way", **axes), lines))
 learned, written = "learned prompt", "written prompt"
 binding = [after["free", ask] - after["bound", ask] for ask in (learned, written)]
 asking = [after[way, written] - after[way, learned] for way in ("bound", "free")]
 assert min(binding) > 2 * max(asking) > 0, "the page says that binding matters more"
 highest = max(max(loss) for name, (_, loss) in lines.items() if "bound" in name)
 assert highest < min(min(loss) for name, (_, loss) in lines.items() if "free" in name)
+assert all(lines[f"bound, {ask}"][1][-1] < after["bound", ask] for _, ask in after)
 
 # %%
 # Binding does. A decoder that has only ever read its own embeddings reads a mean of
 # them far better than a vector that merely points their way. A learned prompt helps
-# with either. The curves end lower than what is printed: the projector had heard these
-# clips many times, and the held-out people never.
+# with either. Both bound curves end below what is printed: the projector had heard
+# these clips many times, and the held-out people never.
 
 # %%
 # What this does not show

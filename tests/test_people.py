@@ -8,12 +8,14 @@ import pytest
 import torch
 from corpus_kit import good_rows
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 from asrscope.audio.samples import load_samples
 from asrscope.loading.presets import load
 from asrscope.provenance import write_provenance
 from asrscope.recognition.metrics import total_errors, word_errors
 from asrscope.recognition.transcribe import transcribe
+from asrscope_recipe.cli import app
 from asrscope_recipe.people import measure_people, read_rows, systems_beside, write_card
 
 
@@ -110,6 +112,17 @@ def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
         assert set(rule) <= set("|- ")
         assert rows
         assert {line.count("|") for line in (rule, *rows)} == {head.count("|")}
+
+
+def test_a_folder_without_held_out_sets_is_an_error(file, tmp_path):
+    with pytest.raises(ValueError, match="expected folders of held-out sets, each with a manifest"):
+        measure_people({"silent": lambda _: ""}, file, synthetic=tmp_path)
+
+
+def test_a_mean_needs_the_projector_to_take_it_with():
+    result = CliRunner().invoke(app, ["small", "--average", "0.5"])
+    assert result.exit_code == 2
+    assert "--average needs the projector that is to be averaged with: --start FOLDER" in result.stderr
 
 
 def test_an_empty_file_is_an_error(file, tmp_path):

@@ -300,6 +300,8 @@ def small(
 ) -> None:
     """Train the projector of the model 'small', from people's speech and from synthesized sentences."""
     with expected_errors(), processes(threads):
+        if average and start is None:
+            raise ValueError("--average needs the projector that is to be averaged with: --start FOLDER")
         from asrscope.training.corpus import Corpus
         from asrscope.training.projector import RECIPES
         from asrscope.training.run import changed

@@ -1,6 +1,5 @@
 """Measure a pair on recordings of people, beside others that hear the same, and write its model card."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from asrscope.encoder import encode
 from asrscope.loading.presets import Loaded, load, untrained
 from asrscope.projector import AudioProjector
 from asrscope.provenance import provenance_of, read_claims
-from asrscope.recognition.evaluate import Recognize
+from asrscope.recognition.evaluate import Recognize, read_utterances
 from asrscope.recognition.metrics import (
     NORMALIZER,
     WordErrors,
@@ -178,6 +177,8 @@ def measure_people(
     if not heard:
         raise ValueError(f"{file}: expected rows with a recording, but found none")
     sets, _ = _measure(systems, _read_sets(synthetic) if synthetic else (), {}, report)
+    if synthetic and not sets:
+        raise ValueError(f"{synthetic}: expected folders of held-out sets, each with a manifest.jsonl")
     digits = spoken_digits(recordings) if recordings else ()
     right = {
         name: sum(normalize(recognize(load_audio(one.audio))) == normalize(one.text) for one in digits)
@@ -199,9 +200,8 @@ def measure_people(
 
 def _read_sets(folder: Path) -> Rows:
     for manifest in sorted(folder.glob("*/manifest.jsonl")):
-        for line in manifest.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            yield manifest.parent.name, row["text"], load_audio(manifest.parent / row["file"])
+        for utterance in read_utterances(manifest):
+            yield manifest.parent.name, utterance.text, load_audio(utterance.audio)
 
 
 def _measure(

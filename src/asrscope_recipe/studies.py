@@ -43,7 +43,7 @@ STACK_FACTORS = (1, 2, 4, 5, 8)
 KEPT = (0, 10, 20, 30, 40, 60, 100)
 # How audio tokens may stand before a decoder that never saw any, and how it is asked for a transcript.
 BRIDGES: dict[str, dict[str, Any]] = {
-    f"{output}, {asked}": {"output": output, "ctc": 0.0, "ctc_weight": 0.0} | prompt
+    f"{output}, {asked}": {"output": output} | prompt
     for output in ("bound", "free")
     for asked, prompt in (("learned prompt", {}), ("written prompt", {"prompt_vectors": 0}))
 }
@@ -295,7 +295,9 @@ def compare_bridges(
     start: Path,
     watch: Callable[[Path], Watch] | None = None,
 ) -> Path:
-    """Train a projector through the frozen decoder in each way of `BRIDGES`, on the same clips; no CTC.
+    """Train a projector through the frozen decoder in each way of `BRIDGES`, from the same clips; no CTC.
+
+    As many positions each: a learned prompt takes some, so fewer clips are heard with it.
 
     Parameters
     ----------
@@ -317,7 +319,8 @@ def compare_bridges(
     Path
         The file.
     """
-    found, trained_on = {}, {}
+    recipe = replace(recipe, ctc=0.0, ctc_weight=0.0)
+    found: dict[str, Any] = {}
     for name, changes in BRIDGES.items():
         place = folder / name.replace(", ", "-").replace(" ", "-")
         own = replace(recipe, **changes)
@@ -328,7 +331,6 @@ def compare_bridges(
         log = read_log(place / "log.jsonl")
         curve = [line for line in log if "loss" in line]
         measured = [line for line in log if "dev_loss" in line]
-        trained_on = made["trained_on"]
         found[name] = {
             "utterances": made["utterances"],
             "curve": {key: [line[key] for line in curve] for key in ("step", "loss")},
@@ -338,7 +340,7 @@ def compare_bridges(
     study = {
         "parts": {part: parts[part] for part in ("encoder", "decoder")},
         "plan": asdict(recipe),
-        "corpus": trained_on,
+        "corpus": made["trained_on"],  # the same in all
         "made_with": _made_with("bridges"),
         "variants": found,
     }
