@@ -23,9 +23,8 @@ import asrscope
 from asrscope import plots
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import SECONDS_PER_FRAME
-from asrscope.inside.counterfactual import cut, mask_span, shift
+from asrscope.inside.counterfactual import add_noise, cut, mask_span, shift
 from asrscope.inside.forcing import force, word_log_probabilities
-from asrscope.recognition.evaluate import Noise, add_noise
 
 model, processor = asrscope.load("tiny")
 sample = asrscope.load_samples()[0]
@@ -38,8 +37,8 @@ clips = {
     "as it is": sound,
     "masked": mask_span(sound, word.start, word.end),
     "cut": cut(sound, word.start, word.end),
-    "10 dB": add_noise(sound, Noise("white", 10.0), sample.name),
-    "0 dB": add_noise(sound, Noise("white", 0.0), sample.name),
+    "10 dB": add_noise(sound, 10.0),
+    "0 dB": add_noise(sound, 0.0),
     "later": shift(sound, 0.5),
 }
 traces = {

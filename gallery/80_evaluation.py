@@ -25,7 +25,8 @@ import numpy as np
 
 import asrscope
 from asrscope import plots
-from asrscope.recognition.evaluate import Evaluation, Noise, Utterance, evaluate
+from asrscope.inside.counterfactual import add_noise
+from asrscope.recognition.evaluate import Evaluation, Utterance, evaluate
 from asrscope.recognition.metrics import character_error_rate, normalize, word_errors
 
 model, processor = asrscope.load("tiny")
@@ -33,10 +34,10 @@ samples = asrscope.load_samples()
 utterances = [
     Utterance(clip.name, clip.path, clip.text, clip.voice) for clip in samples
 ]
-noise = Noise("pink", 10.0)  # for more errors to look at, further down
 write = lambda wave: asrscope.transcribe(model, processor, wave).text  # noqa: E731
-evaluation = evaluate(utterances, write, noises=[noise])
-noisy = evaluation.noisy[noise]
+evaluation = evaluate(utterances, write)
+# For more errors to look at, further down:
+noisy = evaluate(utterances, lambda wave: write(add_noise(wave, 10.0, "pink"))).scored
 wrong = [result for result in evaluation.scored if result.errors.errors] or noisy
 kinds = [len({step.kind for step in result.alignment}) for result in wrong]
 rates = [-result.errors.rate for result in wrong]

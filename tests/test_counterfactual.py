@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -7,7 +8,15 @@ from hypothesis import strategies as st
 
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.audio.samples import load_samples
-from asrscope.inside.counterfactual import FADE, change_pitch, change_tempo, cut, mask_span, shift
+from asrscope.inside.counterfactual import (
+    FADE,
+    add_noise,
+    change_pitch,
+    change_tempo,
+    cut,
+    mask_span,
+    shift,
+)
 
 RATE = SAMPLE_RATE
 EDGE = round(FADE * RATE)
@@ -174,3 +183,59 @@ def test_an_empty_clip_is_refused():
 def test_a_pitch_out_of_range_is_refused():
     with pytest.raises(ValueError, match="-24 to 24 semitones, but found 30"):
         change_pitch(np.zeros(4000, np.float32), 30.0)
+
+
+@pytest.mark.parametrize("color", ["white", "pink"])
+@pytest.mark.parametrize("snr", [20.0, 0.0, -7.5])
+def test_noise_has_the_ratio_asked_for(rng, color, snr):
+    speech = (0.01 * rng.standard_normal(RATE)).astype(np.float32) + np.float32(0.02)
+    added = add_noise(speech, snr, color) - speech
+    assert 10 * np.log10(speech.var() / np.square(added).mean()) == pytest.approx(snr, abs=0.01)
+
+
+def test_each_color_of_noise_has_its_spectrum(rng):
+    speech = (0.001 * rng.standard_normal(2**18)).astype(np.float32)
+
+    def octaves(color):
+        """Power of the noise in octaves from 125 Hz to 8 kHz, in dB."""
+        added = add_noise(speech, -20.0, color) - speech
+        power, frequencies = np.square(np.abs(np.fft.rfft(added))), np.fft.rfftfreq(added.size, 1 / RATE)
+        bounds = pairwise(125 * 2 ** np.arange(7))
+        return 10 * np.log10(
+            [power[(frequencies >= low) & (frequencies < high)].sum() for low, high in bounds]
+        )
+
+    assert np.diff(octaves("white")) == pytest.approx(10 * np.log10(2), abs=0.3)
+    assert np.diff(octaves("pink")) == pytest.approx(0.0, abs=0.3)
+
+
+def test_noise_is_the_same_at_every_ratio_and_another_for_a_clip_of_another_length(rng):
+    speech = (0.001 * rng.standard_normal(8_000)).astype(np.float32)
+
+    def added(snr, clip=speech):
+        return add_noise(clip, snr, "pink") - clip
+
+    np.testing.assert_array_equal(added(10.0), added(10.0))
+    np.testing.assert_allclose(added(-10.0), 10 * added(10.0), atol=1e-6)
+    correlation = np.corrcoef(added(10.0)[:-1], added(10.0, speech[:-1]))[0, 1]
+    assert abs(correlation) < 0.2
+
+
+def test_loud_mixtures_are_scaled_and_silence_stays_silent(rng):
+    loud = np.clip(0.5 * rng.standard_normal(RATE), -1, 1).astype(np.float32)
+    mixed = add_noise(loud, 0.0)
+    assert np.abs(mixed).max() == pytest.approx(1.0)
+    assert np.count_nonzero(np.abs(mixed) == np.abs(mixed).max()) == 1  # not clipped
+    silence = np.zeros(8_000, np.float32)
+    np.testing.assert_array_equal(add_noise(silence, 10.0, "pink"), silence)
+    click = np.ones(3, np.float32)
+    assert np.isfinite(add_noise(click, 10.0, "pink")).all()
+
+
+@pytest.mark.parametrize(
+    ("color", "snr", "message"),
+    [("brown", 10.0, "white or pink noise .* but found 'brown'"), ("pink", float("nan"), "finite .* nan")],
+)
+def test_noise_that_is_none_is_refused(rng, color, snr, message):
+    with pytest.raises(ValueError, match=message):
+        add_noise(rng.uniform(-1, 1, 100).astype(np.float32), snr, color)

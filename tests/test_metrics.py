@@ -106,7 +106,7 @@ def test_the_interval_covers_the_true_rate_about_as_often_as_it_says(rng):
     covered = 0
     for seed in range(100):
         each = [WordErrors(words=8, deletions=int(wrong)) for wrong in rng.binomial(8, 0.3, 100)]
-        low, high = bootstrap_interval(each, resamples=200, seed=seed)
+        low, high = bootstrap_interval(each, seed=seed)
         covered += low <= 0.3 <= high
     assert 85 <= covered <= 100
 
@@ -145,7 +145,7 @@ def test_two_models_of_equal_skill_are_seldom_told_apart(rng):
         first, second = (
             [WordErrors(words=8, deletions=int(wrong)) for wrong in rng.binomial(8, 0.3, 100)] for _ in "ab"
         )
-        _, low, high = paired_difference(first, second, resamples=200, seed=seed)
+        _, low, high = paired_difference(first, second, seed=seed)
         decided += not low <= 0 <= high
     assert 0 <= decided <= 15
 

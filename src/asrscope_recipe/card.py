@@ -296,6 +296,8 @@ def _recorded(made: Mapping[str, Any], key: str, form: str = "") -> str:
 
 
 def _interval(rates: Mapping[str, Any]) -> str:
+    if rates["wer_low"] is None:
+        return "none"  # of few clips, or of clips without an error
     return f"{_percent(rates['wer_low'])} to {_percent(rates['wer_high'])}"
 
 

@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -251,16 +250,7 @@ def _listen(
 
 
 def _rates(evaluation: Evaluation) -> dict[str, Any]:
-    low, high = evaluation.interval
-    errors = evaluation.errors
-    return {
-        "wer": errors.rate,
-        "wer_low": low,
-        "wer_high": high,
-        "cer": evaluation.character_error_rate,
-        **asdict(errors),
-        "utterances": len(evaluation.results),
-    }
+    return {**evaluation.rates(), "cer": evaluation.character_error_rate}
 
 
 def _known_words(texts: Sequence[str]) -> float:

@@ -44,7 +44,6 @@ SMALL = 100_000_000  # parameters of a model that runs a second time for a contr
 MOST_WARNINGS = 10  # of one recording, on standard error
 
 
-Color = StrEnum("Color", "white pink")  # of the noise that is added
 Format = StrEnum("Format", "text json jsonl srt vtt")  # of transcripts
 Channel = StrEnum("Channel", "left right each")  # of a recording with two
 
@@ -262,24 +261,19 @@ def evaluate(
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst utterances to show.")] = 10,
     limit: Annotated[int | None, typer.Option(min=1, help="Only this many utterances, the first.")] = None,
     noise: Annotated[
-        list[float] | None,
-        typer.Option(
-            metavar="DB",
-            help="Measure also under noise of this signal-to-noise ratio in dB. May be given several times.",
-        ),
-    ] = None,
-    color: Annotated[
-        list[Color] | None,
-        typer.Option(help="Of the noise: equal power a hertz or an octave. Default: both."),
+        float | None,
+        typer.Option(metavar="DB", help="Under pink noise of this signal-to-noise ratio in dB."),
     ] = None,
 ) -> None:
-    """Measure the word error rate: its uncertainty, by voice, length and noise, and what went worst."""
+    """Measure the word error rate: its uncertainty, by voice, and what went worst."""
     with expected_errors():
         from asrscope.audio.samples import load_samples
-        from asrscope.recognition.evaluate import Noise, Utterance, read_utterances
+        from asrscope.inside.counterfactual import add_noise
+        from asrscope.recognition.evaluate import Utterance, read_utterances
         from asrscope.recognition.evaluate import evaluate as run
 
-        noises = [Noise(one.value, snr) for one in dict.fromkeys(color or Color) for snr in noise or ()]
+        if noise is not None and not -100 <= noise <= 100:
+            raise ValueError(f"--noise: expected a ratio from -100 to 100 dB, but found {noise:g}")
         if collection == "samples" and not Path(collection).exists():
             utterances = tuple(Utterance(s.path.name, s.path, s.text, s.voice) for s in load_samples())
         else:
@@ -289,16 +283,21 @@ def evaluate(
         from asrscope.recognition.transcribe import transcribe as recognize
 
         loaded = _load(model, projector=projector, quantize=quantize, device_map=device_map)
-        with progress(len(utterances) * (1 + len(noises))) as report:
+
+        def hear(waveform: Any) -> str:
+            heard = waveform if noise is None else add_noise(waveform, noise, "pink")
+            return recognize(*loaded, heard, num_beams=beams).text
+
+        with progress(len(utterances)) as report:
             evaluation = run(
                 utterances,
-                lambda waveform: recognize(*loaded, waveform, num_beams=beams).text,
-                noises=noises,
+                hear,
                 on_result=lambda result: report(
                     None, *([f"error: {one_line(result.failure)}"] if result.failure else [])
                 ),
             )
-        record = {"model": model, "beams": beams, "collection": collection, **evaluation.to_dict()}
+        how = {"model": model, "beams": beams, "noise_db": noise, "collection": collection}
+        record = {**how, **evaluation.to_dict()}
         put(json.dumps(record, indent=2) if as_json else evaluation.to_text(worst))
     if evaluation.failures:
         raise typer.Exit(FAILED)

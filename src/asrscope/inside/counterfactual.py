@@ -14,10 +14,11 @@ from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
 
-__all__ = ["FADE", "change_pitch", "change_tempo", "cut", "mask_span", "shift"]
+__all__ = ["FADE", "add_noise", "change_pitch", "change_tempo", "cut", "mask_span", "shift"]
 
 FADE = 0.005  # seconds
 LARGEST = 4.0  # times as fast, or as slow; beyond it no speech remains
+LOWEST_HZ = 50.0  # pink noise would put power where no microphone hears and no speech is
 WINDOW = 512  # samples of the vocoder's window, 32 ms: several periods of a voice, less than most sounds
 
 
@@ -172,6 +173,52 @@ def change_pitch(waveform: Float32[ndarray, " samples"], semitones: float) -> Fl
     filled = np.pad(changed, (0, waveform.size - changed.size))
     clipped: np.ndarray = np.clip(filled, -1.0, 1.0)
     return clipped.astype(np.float32)
+
+
+def add_noise(
+    waveform: Float32[ndarray, " samples"], snr: float, color: str = "white"
+) -> Float32[ndarray, " samples"]:
+    """Add noise of a given strength. Clips of one length get the same noise, at any strength.
+
+    Parameters
+    ----------
+    waveform : np.ndarray, shape (samples,)
+        Mono audio at 16 kHz in [-1, 1].
+    snr : float
+        Signal-to-noise ratio in dB: the power of the clip, pauses included, over that of the noise.
+    color : {"white", "pink"}
+        White noise has equal power in each hertz and hides consonants first. Pink noise has equal power in
+        each octave, as much of what rooms and streets sound like, and hides vowels too.
+
+    Returns
+    -------
+    np.ndarray, shape (samples,)
+        Clip and noise, scaled down together if they exceed full scale. A silent clip stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If the color is another, or the ratio is not a finite number.
+    """
+    if color not in ("white", "pink") or not math.isfinite(snr):
+        raise ValueError(
+            f"Expected white or pink noise at a finite number of dB, but found {color!r} and {snr}."
+        )
+    noise = np.random.default_rng(waveform.size).standard_normal(waveform.size)
+    if color == "pink":
+        spectrum, frequencies = np.fft.rfft(noise), np.fft.rfftfreq(waveform.size, 1 / SAMPLE_RATE)
+        heard = frequencies >= LOWEST_HZ
+        spectrum[heard] /= np.sqrt(frequencies[heard])
+        spectrum[~heard] = 0
+        noise = np.fft.irfft(spectrum, waveform.size)
+    power = np.mean(np.square(noise))
+    if power == 0:  # shorter than one period of the lowest frequency
+        return waveform
+    # The mean of a clip is an offset, which nobody hears.
+    signal = waveform.astype(np.float64)
+    mixed = signal + noise * np.sqrt(signal.var() / power) * 10 ** (-snr / 20)
+    scaled: ndarray = mixed / max(1.0, np.abs(mixed).max())
+    return scaled.astype(np.float32)
 
 
 def _span(waveform: Float32[ndarray, " samples"], start: float, end: float) -> tuple[int, int]:

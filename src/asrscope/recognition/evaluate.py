@@ -1,29 +1,25 @@
 """Word error rate over a collection of recordings: how certain it is, and where the errors are.
 
-It is counted by voice, by length and under added noise, and the utterances that went worst are set beside
-what was said. Any recognizer can be measured: `evaluate` takes a function from waveform to text.
+Errors are counted by voice, and the utterances that went worst are set beside what was said. Any recognizer
+can be measured: `evaluate` takes a function from waveform to text.
 """
 
-import hashlib
 import json
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import pairwise
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.fft
 from jaxtyping import Float32
-from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE, find_audio, load_audio
 from asrscope.recognition.metrics import (
+    CONFIDENCE,
     NORMALIZER,
     AlignedWord,
     WordErrors,
@@ -34,33 +30,12 @@ from asrscope.recognition.metrics import (
     word_errors,
 )
 
-__all__ = [
-    "COLORS",
-    "Evaluation",
-    "Group",
-    "Noise",
-    "Recognize",
-    "Result",
-    "Utterance",
-    "add_noise",
-    "evaluate",
-    "read_utterances",
-]
+__all__ = ["Evaluation", "Recognize", "Result", "Utterance", "evaluate", "read_utterances"]
 
-COLORS = ("white", "pink")  # equal power in each Hz, equal power in each octave
-LOWEST_HZ = 50.0  # pink noise would put power where no microphone hears and no speech is
-
-CONFIDENCE = 0.95  # of the intervals of the word error rate
 FEWEST = 5  # utterances: of fewer, drawing them again says too little about others of their kind
-LENGTHS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 15.0, 30.0, inf)  # seconds; fixed, so that runs can be compared
-CONFUSIONS_KEPT = 50  # of each kind, in the JSON
-MOST_VOICES = 20
-MOST_CONFUSIONS = 5  # of each kind
-KINDS = {  # of errors: what the JSON calls them, and the text
-    "substitute": ("substitutions", "substituted"),
-    "insert": ("insertions", "inserted"),
-    "delete": ("deletions", "deleted"),
-}
+CONFUSIONS_KEPT = 50  # in the JSON
+CONFUSIONS_SHOWN = 10
+VOICES_SHOWN = 20
 # In a table of recordings they say that a row is a piece of its file.
 PIECE_KEYS = (
     *("offset", "start", "begin", "end", "stop"),
@@ -177,81 +152,6 @@ def _read_text(path: Path) -> str:
         raise ValueError(f"{path}: expected text in UTF-8, but found other bytes: {error.reason}") from error
 
 
-# Noise ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, order=True)
-class Noise:
-    """Noise to add to every recording.
-
-    Attributes
-    ----------
-    color : {"white", "pink"}
-        White noise has equal power in each hertz and hides consonants first. Pink noise has equal power in
-        each octave, as much of what rooms and streets sound like, and hides vowels too.
-    snr : float
-        Signal-to-noise ratio in dB: the power of the recording, pauses included, over that of the noise.
-
-    Raises
-    ------
-    ValueError
-        If the color is another, or the ratio is not a finite number.
-    """
-
-    color: str
-    snr: float
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if self.color not in COLORS:
-            raise ValueError(f"expected noise of one of the colors {', '.join(COLORS)}, found {self.color!r}")
-        if not math.isfinite(self.snr):
-            raise ValueError(f"expected a finite signal-to-noise ratio in dB, but found {self.snr}")
-
-    def __str__(self) -> str:
-        return f"{self.color}, {self.snr:g} dB"
-
-
-def add_noise(
-    waveform: Float32[ndarray, " samples"], noise: Noise, name: str
-) -> Float32[ndarray, " samples"]:
-    """Add noise to a recording.
-
-    Parameters
-    ----------
-    waveform : np.ndarray, shape (samples,)
-        Mono audio at 16 kHz in [-1, 1].
-    noise : Noise
-        Which noise, and how loud.
-    name : str
-        Of the recording. Together with the color it decides on the noise: the same name and color give the
-        same noise, louder or softer.
-
-    Returns
-    -------
-    np.ndarray, shape (samples,)
-        Recording and noise, scaled down together if they exceed full scale. A silent recording stays as it
-        is.
-    """
-    signal = waveform.astype(np.float64)
-    seed = hashlib.sha256(f"{noise.color} {name}".encode()).digest()[:8]
-    added = np.random.default_rng(int.from_bytes(seed)).standard_normal(signal.size)
-    if noise.color == "pink":
-        spectrum = scipy.fft.rfft(added)
-        frequencies = scipy.fft.rfftfreq(signal.size, 1 / SAMPLE_RATE)
-        heard = frequencies >= LOWEST_HZ
-        spectrum[heard] /= np.sqrt(frequencies[heard])
-        spectrum[~heard] = 0
-        added = scipy.fft.irfft(spectrum, signal.size)
-    power = np.mean(np.square(added))
-    if power == 0:  # shorter than one period of the lowest frequency
-        return waveform
-    # The mean of a recording is an offset, which nobody hears.
-    mixed = signal + added * np.sqrt(signal.var() / power) * 10 ** (-noise.snr / 20)
-    scaled: ndarray = mixed / max(1.0, np.abs(mixed).max())
-    return scaled.astype(np.float32)
-
-
 # Results ----------------------------------------------------------------------------------------------------
 
 
@@ -265,8 +165,6 @@ class Result:
         The recording and its reference.
     text : str
         What was written; empty if the recording could not be read.
-    errors : WordErrors
-        Counts against the reference.
     audio_seconds, seconds : float
         Length of the recording, and time taken to recognize it.
     failure : str or None
@@ -275,7 +173,6 @@ class Result:
 
     utterance: Utterance
     text: str
-    errors: WordErrors
     audio_seconds: float
     seconds: float
     failure: str | None = None
@@ -285,23 +182,38 @@ class Result:
         """What was said beside what was written, word by word."""
         return align_words(self.utterance.text, self.text)
 
+    @cached_property
+    def errors(self) -> WordErrors:
+        """Counts against the reference."""
+        return word_errors(self.utterance.text, self.text)
+
 
 @dataclass(frozen=True)
-class Group:
-    """Results that have something in common: a voice, a length, a noise.
+class Evaluation:
+    """Results of a collection, or of a part of it, and the rates over them.
 
     Attributes
     ----------
     results : tuple of Result
-        Of recordings that could be recognized.
+        One for each utterance, in the order given.
     """
 
     results: tuple[Result, ...]
 
     @cached_property
+    def scored(self) -> tuple[Result, ...]:
+        """Results of the recordings that could be recognized."""
+        return tuple(result for result in self.results if result.failure is None)
+
+    @property
+    def failures(self) -> tuple[Result, ...]:
+        """Results of the recordings that could not."""
+        return tuple(result for result in self.results if result.failure is not None)
+
+    @cached_property
     def errors(self) -> WordErrors:
         """Word errors of all of them; its ``rate`` is the word error rate."""
-        return total_errors([result.errors for result in self.results])
+        return total_errors([result.errors for result in self.scored])
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
@@ -309,88 +221,26 @@ class Group:
 
         Drawing a handful of utterances again, or utterances that are all right, gives too narrow an interval.
         """
-        if len(self.results) < FEWEST or not self.errors.words or not self.errors.errors:
+        if len(self.scored) < FEWEST or not self.errors.words or not self.errors.errors:
             return None
-        return bootstrap_interval([result.errors for result in self.results], confidence=CONFIDENCE)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give counts, rate and interval (None where there is none) as plain Python objects."""
-        low, high = self.interval or (None, None)
-        return {**_rates(self.errors), "utterances": len(self.results), "wer_low": low, "wer_high": high}
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Results of a collection, and the rates over it.
-
-    Attributes
-    ----------
-    results : tuple of Result
-        One for each utterance, in the order given.
-    noisy : mapping of Noise to tuple of Result
-        The same under noise. They count in `by_noise` and nowhere else.
-
-    Raises
-    ------
-    ValueError
-        From the rates, if not one utterance with words in its reference was recognized.
-    """
-
-    results: tuple[Result, ...]
-    noisy: Mapping[Noise, tuple[Result, ...]] = field(default_factory=dict)
-
-    @property
-    def scored(self) -> tuple[Result, ...]:
-        """Results of the recordings that could be recognized."""
-        return _scored(self.results)
-
-    @property
-    def failures(self) -> tuple[Result, ...]:
-        """Results of the recordings that could not, with noise or without."""
-        every = (self.results, *self.noisy.values())
-        return tuple(result for results in every for result in results if result.failure is not None)
-
-    @cached_property
-    def errors(self) -> WordErrors:
-        """Word errors of the whole collection; its ``rate`` is the word error rate."""
-        return total_errors([result.errors for result in self.scored])
-
-    @cached_property
-    def interval(self) -> tuple[float, float]:
-        """Bootstrap interval of the word error rate, 95 % wide."""
-        return bootstrap_interval([result.errors for result in self.scored], confidence=CONFIDENCE)
+        return bootstrap_interval([result.errors for result in self.scored])
 
     @cached_property
     def character_error_rate(self) -> float:
-        """Character errors per character of the references."""
+        """Character errors per character of the references; a `ValueError` if these hold no character."""
         return character_error_rate(
             [result.utterance.text for result in self.scored], [result.text for result in self.scored]
         )
 
     @cached_property
-    def by_voice(self) -> dict[str, Group]:
+    def by_voice(self) -> dict[str, "Evaluation"]:
         """The voices, that with most words first; utterances without a voice are left out."""
         voices: dict[str, list[Result]] = {}
         for result in self.scored:
             if result.utterance.voice:
                 voices.setdefault(result.utterance.voice, []).append(result)
-        groups = {voice: Group(tuple(results)) for voice, results in voices.items()}
+        groups = {voice: Evaluation(tuple(results)) for voice, results in voices.items()}
         return dict(sorted(groups.items(), key=lambda item: (-item[1].errors.words, item[0])))
-
-    @cached_property
-    def by_length(self) -> dict[tuple[float, float], Group]:
-        """The lengths that occur: from the first number of seconds to just below the second."""
-        inside: dict[tuple[float, float], tuple[Result, ...]] = {
-            (low, high): tuple(result for result in self.scored if low <= result.audio_seconds < high)
-            for low, high in pairwise(LENGTHS)
-        }
-        return {bounds: Group(results) for bounds, results in inside.items() if results}
-
-    @cached_property
-    def by_noise(self) -> dict[Noise, Group]:
-        """The noises that were added, each color from soft to loud."""
-        order = sorted(self.noisy, key=lambda noise: (COLORS.index(noise.color), -noise.snr))
-        return {noise: Group(_scored(self.noisy[noise])) for noise in order}
 
     @cached_property
     def confusions(self) -> Counter[AlignedWord]:
@@ -399,48 +249,31 @@ class Evaluation:
         words = {step: (step.reference or "", step.hypothesis or "") for step in steps}
         return Counter(dict(sorted(steps.items(), key=lambda item: (-item[1], words[item[0]]))))
 
-    def commonest(self, kind: str, count: int = 10, *, least: int = 1) -> tuple[tuple[AlignedWord, int], ...]:
-        """Return the commonest errors of one kind ("substitute", "insert" or "delete"), with their counts."""
-        items = self.confusions.items()
-        chosen = [(step, times) for step, times in items if step.kind == kind and times >= least]
-        return tuple(chosen[:count])
-
     def worst(self, count: int = 10) -> tuple[Result, ...]:
         """Return the utterances with the highest word error rate, worst first, and none without an error."""
         wrong = [result for result in self.scored if result.errors.errors]
         wrong.sort(key=lambda result: (-result.errors.rate, -result.errors.errors))
         return tuple(wrong[:count])
 
+    def rates(self) -> dict[str, Any]:
+        """Give counts, rates and interval (None where there is none) as plain Python objects."""
+        low, high = self.interval or (None, None)
+        return {**_counts(self.errors), "utterances": len(self.scored), "wer_low": low, "wer_high": high}
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python objects, ready for `json.dumps`; rates are fractions, times seconds."""
-        low, high = self.interval
         return {
-            **_rates(self.errors),
-            "wer_low": low,
-            "wer_high": high,
+            **self.rates(),
             "interval_confidence": CONFIDENCE,
             "cer": self.character_error_rate,
-            "utterances": len(self.scored),
             "audio_seconds": sum(result.audio_seconds for result in self.scored),
             "seconds": sum(result.seconds for result in self.scored),
             "normalizer": NORMALIZER,
-            "by_voice": {voice: group.to_dict() for voice, group in self.by_voice.items()},
-            "by_length": [
-                {
-                    "from_seconds": least,
-                    "below_seconds": None if most == inf else most,
-                    **group.to_dict(),
-                }
-                for (least, most), group in self.by_length.items()
+            "by_voice": {voice: group.rates() for voice, group in self.by_voice.items()},
+            "confusions": [
+                {"said": step.reference, "written": step.hypothesis, "count": times}
+                for step, times in self.confusions.most_common(CONFUSIONS_KEPT)
             ],
-            "by_noise": [
-                {"color": noise.color, "snr_db": noise.snr, **group.to_dict()}
-                for noise, group in self.by_noise.items()
-            ],
-            "confusions": {
-                name: [_confusion(*found) for found in self.commonest(kind, CONFUSIONS_KEPT)]
-                for kind, (name, _) in KINDS.items()
-            },
             "results": [
                 {
                     "file": result.utterance.name,
@@ -449,7 +282,7 @@ class Evaluation:
                     "text": result.text,
                     "audio_seconds": result.audio_seconds,
                     "seconds": result.seconds,
-                    **_rates(result.errors),
+                    **_counts(result.errors),
                 }
                 for result in self.scored
             ],
@@ -460,30 +293,27 @@ class Evaluation:
 
     def to_text(self, worst: int = 10) -> str:
         """Write the evaluation as lines for a terminal, with the alignment of the `worst` few."""
-        errors, (low, high) = self.errors, self.interval
         audio_seconds = sum(result.audio_seconds for result in self.scored)
         seconds = sum(result.seconds for result in self.scored)
         lines = [
-            f"WER {errors.rate:.1%}  ({CONFIDENCE:.0%} interval {low:.1%} to {high:.1%})",
+            f"WER {_rate(self)}",
             f"CER {self.character_error_rate:.1%}",
-            f"{errors.words} words in {len(self.scored)} utterances: {errors.substitutions} substituted, "
-            f"{errors.insertions} inserted, {errors.deletions} deleted",
+            f"{self.errors.words} words in {len(self.scored)} utterances: {self.errors.substitutions} "
+            f"substituted, {self.errors.insertions} inserted, {self.errors.deletions} deleted",
             f"{audio_seconds:.1f} s of audio recognized in {seconds:.1f} s",
         ]
-        lines += _confusions(self)
-        lengths = {_length_name(*bounds): group for bounds, group in self.by_length.items()}
-        if len(lengths) > 1:
-            lines += ["", "By length", *_groups(lengths)]
-        if self.by_noise:
-            noises = {"none": Group(self.scored)} | {
-                str(noise): group for noise, group in self.by_noise.items()
-            }
-            lines += ["", "By added noise and signal-to-noise ratio", *_groups(noises)]
+        if often := [(step, times) for step, times in self.confusions.items() if times > 1]:
+            lines += ["", "Errors made more than once, written for said"]
+            lines += [
+                f"  {step.hypothesis or '-'} for {step.reference or '-'} ({times})"
+                for step, times in often[:CONFUSIONS_SHOWN]
+            ]
         if self.by_voice:
-            shown = dict(list(self.by_voice.items())[:MOST_VOICES])
-            lines += ["", "By voice", *_groups(shown)]
+            shown = list(self.by_voice.items())[:VOICES_SHOWN]
+            lines += ["", "By voice"]
+            lines += [f"  {voice}: {_rate(group)} of {group.errors.words} words" for voice, group in shown]
             if more := len(self.by_voice) - len(shown):
-                lines.append(f"  and {_count(more, 'voice')} with fewer words, see --json")
+                lines.append(f"  and {more} more with fewer words, see --json")
         if chosen := self.worst(worst):
             lines += ["", "Worst utterances"]
             for result in chosen:
@@ -496,40 +326,17 @@ class Evaluation:
         return "\n".join(lines)
 
 
-def _groups(groups: dict[str, Group]) -> Iterable[str]:
-    """One line a group, in columns."""
-    rows = []
-    for name, group in groups.items():
-        interval = "{:.1%} to {:.1%}".format(*group.interval) if group.interval else ""
-        counts = f"{_count(group.errors.words, 'word')} in {_count(len(group.results), 'utterance')}"
-        rows.append((name, f"{group.errors.rate:.1%}", interval, counts))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for name, rate, interval, counts in rows:
-        yield f"  {name:{widths[0]}}  {rate:>{widths[1]}}  {interval:{widths[2]}}  {counts}"
+def _counts(errors: WordErrors) -> dict[str, float | int]:
+    return {"wer": errors.rate, **asdict(errors)}
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _confusions(evaluation: Evaluation) -> Iterable[str]:
-    """Write the commonest errors, a line for each kind with errors that were made more than once."""
-    kinds = KINDS.items()
-    shown = {title: evaluation.commonest(kind, MOST_CONFUSIONS, least=2) for kind, (_, title) in kinds}
-    if any(shown.values()):
-        yield from ("", "Errors made more than once")
-    for title, errors in shown.items():
-        if errors:
-            words = [
-                f"{' for '.join(filter(None, (step.hypothesis, step.reference)))} ({times})"
-                for step, times in errors
-            ]
-            yield f"  {title:11}  {', '.join(words)}"
-
-
-def _confusion(step: AlignedWord, times: int) -> dict[str, Any]:
-    words = {"said": step.reference, "written": step.hypothesis}
-    return {**{side: word for side, word in words.items() if word is not None}, "count": times}
+def _rate(evaluation: Evaluation) -> str:
+    """Write a word error rate, with its interval where it has one."""
+    rate = f"{evaluation.errors.rate:.1%}"
+    if evaluation.interval is None:
+        return rate
+    low, high = evaluation.interval
+    return f"{rate} ({CONFIDENCE:.0%} interval {low:.1%} to {high:.1%})"
 
 
 def _alignment_rows(result: Result) -> tuple[str, str]:
@@ -544,63 +351,40 @@ def _alignment_rows(result: Result) -> tuple[str, str]:
     return "said     " + " ".join(said).rstrip(), "written  " + " ".join(written).rstrip()
 
 
-def _length_name(low: float, high: float) -> str:
-    """Write a range of lengths for a person."""
-    if low == 0:
-        return f"below {high:g} s"
-    return f"{low:g} s and longer" if high == inf else f"{low:g} to {high:g} s"
-
-
-def _scored(results: Iterable[Result]) -> tuple[Result, ...]:
-    return tuple(result for result in results if result.failure is None)
-
-
-def _rates(errors: WordErrors) -> dict[str, float | int]:
-    return {"wer": errors.rate, **asdict(errors)}
-
-
 # Measuring --------------------------------------------------------------------------------------------------
 
 
 def evaluate(
-    utterances: Sequence[Utterance],
+    utterances: Iterable[Utterance],
     recognize: Recognize,
     *,
-    noises: Sequence[Noise] = (),
-    on_result: Callable[[Result], None] | None = None,
+    on_result: Callable[[Result], None] = lambda _result: None,
 ) -> Evaluation:
     """Recognize a collection and count the errors.
 
     Parameters
     ----------
-    utterances : sequence of Utterance
+    utterances : iterable of Utterance
         What to recognize.
     recognize : callable
-        Takes a waveform of shape (samples,), mono at 16 kHz, and returns the text.
-    noises : sequence of Noise
-        Noises to add: each recording is recognized as it is and once more with each of them.
+        Takes a waveform of shape (samples,), mono at 16 kHz, and returns the text. To measure under noise, or
+        at another tempo, let it change the waveform first, with `asrscope.inside.counterfactual`.
     on_result : callable, optional
-        Called with each result as it is ready, under noise too.
+        Called with each result as it is ready.
 
     Returns
     -------
     Evaluation
-        The results; recordings that raised `OSError` or `ValueError` are among its failures, and are not
-        tried again with noise.
+        The results; recordings that raised `OSError` or `ValueError` are among its failures.
     """
-    by_noise: dict[Noise | None, list[Result]] = {noise: [] for noise in (None, *noises)}
+    results = []
     for utterance in utterances:
-        for noise, results in by_noise.items():
-            results.append(_recognized(utterance, recognize, noise))
-            if on_result is not None:
-                on_result(results[-1])
-            if noise is None and results[-1].failure is not None:
-                break
-    plain = tuple(by_noise.pop(None))
-    return Evaluation(plain, {noise: tuple(results) for noise, results in by_noise.items() if noise})
+        results.append(_recognized(utterance, recognize))
+        on_result(results[-1])
+    return Evaluation(tuple(results))
 
 
-def _recognized(utterance: Utterance, recognize: Recognize, noise: Noise | None) -> Result:
+def _recognized(utterance: Utterance, recognize: Recognize) -> Result:
     try:
         # What is odd about a recording shows in its errors; a page of warnings would hide them.
         waveform = load_audio(utterance.audio, on_warning=lambda _message: None)
@@ -608,12 +392,9 @@ def _recognized(utterance: Utterance, recognize: Recognize, noise: Noise | None)
         waveform = waveform[round(begin * SAMPLE_RATE) :][: round(min(lasts, len(waveform)) * SAMPLE_RATE)]
         if not len(waveform):
             raise ValueError(f"{utterance.audio}: too short to have a piece at {begin:g} s")
-        if noise is not None:
-            waveform = add_noise(waveform, noise, utterance.name)
         start = time.perf_counter()
         text = recognize(waveform)
         seconds = time.perf_counter() - start
     except (OSError, ValueError) as error:
-        return Result(utterance, "", WordErrors(0), 0.0, 0.0, failure=str(error))
-    audio_seconds = len(waveform) / SAMPLE_RATE
-    return Result(utterance, text, word_errors(utterance.text, text), audio_seconds, seconds)
+        return Result(utterance, "", 0.0, 0.0, failure=str(error))
+    return Result(utterance, text, len(waveform) / SAMPLE_RATE, seconds)

@@ -4,9 +4,11 @@ Both sides are normalized first, so that ``I'm`` and ``I am``, ``Mr.`` and ``mis
 ``21`` count as equal.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import jiwer
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
 __all__ = [
+    "CONFIDENCE",
     "NORMALIZER",
-    "RESAMPLES",
     "AlignedWord",
     "WordErrors",
     "align_words",
@@ -34,6 +36,7 @@ __all__ = [
 NORMALIZER = "Whisper's English text normalizer (transformers), without its spelling map"
 
 RESAMPLES = 1000  # collections drawn for an interval
+CONFIDENCE = 0.95  # share of them that it holds
 
 
 @dataclass(frozen=True)
@@ -133,14 +136,7 @@ def align_words(reference: str, hypothesis: str) -> tuple[AlignedWord, ...]:
     for chunk in output.alignments[0]:
         before = said[chunk.ref_start_idx : chunk.ref_end_idx]
         after = written[chunk.hyp_start_idx : chunk.hyp_end_idx]
-        for index in range(max(len(before), len(after))):
-            aligned.append(
-                AlignedWord(
-                    kind=str(chunk.type),
-                    reference=before[index] if before else None,
-                    hypothesis=after[index] if after else None,
-                )
-            )
+        aligned += [AlignedWord(str(chunk.type), *words) for words in zip_longest(before, after)]
     return tuple(aligned)
 
 
@@ -159,13 +155,9 @@ def word_errors(reference: str, hypothesis: str) -> WordErrors:
     WordErrors
         Counts over the normalized words.
     """
-    output = jiwer.process_words(normalize(reference), normalize(hypothesis))
-    return WordErrors(
-        words=len(output.references[0]),
-        substitutions=int(output.substitutions),
-        insertions=int(output.insertions),
-        deletions=int(output.deletions),
-    )
+    kinds = Counter(step.kind for step in align_words(reference, hypothesis))
+    words = kinds.total() - kinds["insert"]
+    return WordErrors(words, kinds["substitute"], kinds["insert"], kinds["delete"])
 
 
 def total_errors(each: Sequence[WordErrors]) -> WordErrors:
@@ -218,10 +210,8 @@ def character_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -
     return float(jiwer.process_characters(said, written).cer)
 
 
-def bootstrap_interval(
-    each: Sequence[WordErrors], *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """Interval of the word error rate if other utterances of the same kind had been drawn.
+def bootstrap_interval(each: Sequence[WordErrors], *, seed: int = 0) -> tuple[float, float]:
+    """Interval of the word error rate, 95 % wide, if other utterances of the same kind had been drawn.
 
     Utterances, not words, are drawn with replacement: errors within an utterance go together.
 
@@ -229,10 +219,6 @@ def bootstrap_interval(
     ----------
     each : sequence of WordErrors
         Counts of the utterances.
-    confidence : float, default: 0.95
-        Share of the resampled rates that the interval holds.
-    resamples : int, default: 1000
-        Number of drawn collections.
     seed : int, default: 0
         Of the random generator: equal input gives an equal interval.
 
@@ -253,17 +239,11 @@ def bootstrap_interval(
     .. [1] M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation",
        ICASSP 2004.
     """
-    errors = [one.errors for one in each]
-    return _resampled(errors, [one.words for one in each], confidence, resamples, seed)
+    return _resampled([one.errors for one in each], [one.words for one in each], seed)
 
 
 def paired_difference(
-    first: Sequence[WordErrors],
-    second: Sequence[WordErrors],
-    *,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    first: Sequence[WordErrors], second: Sequence[WordErrors], *, seed: int = 0
 ) -> tuple[float, float, float]:
     """Compare two models that heard the same utterances: the second's word error rate minus the first's.
 
@@ -274,10 +254,6 @@ def paired_difference(
     ----------
     first, second : sequence of WordErrors
         Counts of the same utterances, in the same order.
-    confidence : float, default: 0.95
-        Share of the resampled differences that the interval holds.
-    resamples : int, default: 1000
-        Number of drawn collections.
     seed : int, default: 0
         Of the random generator: equal input gives an equal interval.
 
@@ -303,22 +279,20 @@ def paired_difference(
             "other numbers of words. Score both on one list of clips, in one order"
         )
     more = [two.errors - one.errors for one, two in zip(first, second, strict=True)]
-    interval = _resampled(more, words, confidence, resamples, seed)
+    interval = _resampled(more, words, seed)
     return sum(more) / sum(words), *interval
 
 
-def _resampled(
-    errors: Sequence[int], words: Sequence[int], confidence: float, resamples: int, seed: int
-) -> tuple[float, float]:
+def _resampled(errors: Sequence[int], words: Sequence[int], seed: int) -> tuple[float, float]:
     """Draw utterances with replacement again and again: the interval of their errors per word."""
     if not sum(words):
         raise ValueError("expected utterances with words in their references, but found none")
     counts = np.array([errors, words])
     rng = np.random.default_rng(seed)
-    rates = np.empty(resamples)
-    for index in range(resamples):  # one by one: all at once would fill the memory
+    rates = np.empty(RESAMPLES)
+    for index in range(RESAMPLES):  # one by one: all at once would fill the memory
         wrong, said = counts[:, rng.integers(len(words), size=len(words))].sum(axis=1)
         rates[index] = wrong / max(said, 1)
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(rates, [tail, 1 - tail])
     return float(low), float(high)
