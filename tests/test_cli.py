@@ -14,6 +14,7 @@ import soundfile
 from rich.console import Console
 from typer.testing import CliRunner
 
+import asrscope
 from asrscope.audio import load_audio, wav_bytes
 from asrscope.audio.samples import load_samples
 from asrscope.cli import app, main
@@ -161,39 +162,28 @@ def test_text_of_several_recordings_is_named_and_warnings_go_to_standard_error(r
     assert f"asrscope: warning: {second}: only 0.050 s long" in result.stderr
 
 
-def test_subtitles_are_numbered_on_and_timed_one_recording_after_the_other(run, clip, make_checkpoint):
-    checkpoint = make_checkpoint()
-    clips = [clip("first.wav", seconds=3), clip("second.wav", seconds=9)]
-    lines = run("transcribe", *clips, "--format", "srt", "--model", checkpoint).stdout.splitlines()
-    times = [line for line in lines if " --> " in line]
-    stamp = r"\d\d:\d\d:\d\d,\d\d\d"
-    assert all(re.fullmatch(f"{stamp} --> {stamp}", line) for line in times)
-    starts, ends = zip(*(line.split(" --> ") for line in times), strict=True)
-    assert (starts[0], ends[0], ends[-1]) == ("00:00:00,000", "00:00:03,000", "00:00:12,000")
-    assert starts[1:] == ends[:-1]
-    assert [int(lines[lines.index(line) - 1]) for line in times] == list(range(1, len(times) + 1))
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+def test_subtitles_are_those_of_the_transcript(run, clip, make_checkpoint, form):
+    path, checkpoint = clip("clip.wav", seconds=7), make_checkpoint()
+    text = run("transcribe", path, "--format", form, "--model", checkpoint).stdout
+    transcript = asrscope.transcribe(*asrscope.load(checkpoint), path)
+    assert len(transcript.segments) > 2
+    assert text == getattr(transcript, f"to_{form}")() + "\n"
 
 
-def test_webvtt_has_one_header_for_all_recordings(run, clip, make_checkpoint):
-    clips = [clip("first.wav", seconds=3), clip("second.wav", seconds=9)]
-    text = run("transcribe", *clips, "--format", "vtt", "--model", make_checkpoint()).stdout
-    assert text.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:03.000\n")
-    assert text.count("WEBVTT") == 1
-    assert "--> 00:00:12.000\n" in text
+def test_subtitles_of_several_recordings_are_refused_before_the_work(run, clip, tmp_path):
+    options = ("--format", "srt", "--model", tmp_path / "no_model")
+    result = run("transcribe", clip("a.wav"), clip("b.wav"), *options)
+    assert_one_error(result, "srt: expected one recording, .* but found 2: give one at a time")
 
 
-def test_webvtt_has_its_header_where_nothing_is_said_or_nothing_can_be_read(
-    run, tmp_path, clip, make_checkpoint
-):
+def test_webvtt_has_its_header_where_nothing_is_said(run, tmp_path, make_checkpoint):
     """Players refuse an empty file."""
-    checkpoint, bad = make_checkpoint(), tmp_path / "bad.wav"
-    silent = tmp_path / "silent.wav"
+    silent, checkpoint = tmp_path / "silent.wav", make_checkpoint()
     silent.write_bytes(wav_bytes(np.zeros(16_000 * 10, np.float32)))
-    bad.write_bytes(b"no sound")
-    for clips, said in (([silent], False), ([bad], False), ([bad, silent, clip("clip.wav")], True)):
-        text = run("transcribe", *clips, "--format", "vtt", "--model", checkpoint).stdout
-        assert text.startswith("WEBVTT\n\n")
-        assert (" --> " in text) is said
+    text = run("transcribe", silent, "--format", "vtt", "--model", checkpoint).stdout
+    assert text.startswith("WEBVTT\n\n")
+    assert " --> " not in text
     assert run("transcribe", silent, "--format", "srt", "--model", checkpoint).stdout == ""
 
 
@@ -225,42 +215,21 @@ def stereo(tmp_path, rng):
     return tmp_path / "call.wav"
 
 
-def test_each_channel_of_a_call_is_written_by_itself(run, stereo, make_checkpoint):
-    """As if it were a recording of its own; both at once are named."""
-    checkpoint = make_checkpoint()
-    sides = {}
-    for number, side in enumerate(("left", "right")):
-        samples, rate = soundfile.read(stereo)
-        alone = stereo.with_name(f"{side}.wav")
-        soundfile.write(alone, samples[:, number], rate)
-        sides[side] = json.loads(run("transcribe", alone, "-f", "json", "-m", checkpoint).stdout)
-        found = json.loads(
-            run("transcribe", stereo, "-f", "json", "-m", checkpoint, "--channel", side).stdout
-        )
-        assert (found["channel"], found["file"]) == (side, str(stereo))
-        assert found["segments"] == sides[side]["segments"]
-    each = run("transcribe", stereo, "-f", "json", "-m", checkpoint, "--channel", "each").stdout.splitlines()
-    assert [(record["channel"], record["text"]) for record in map(json.loads, each)] == [
-        (side, record["text"]) for side, record in sides.items()
-    ]
-    text = run("transcribe", stereo, "-m", checkpoint, "--channel", "each").stdout
-    assert text == "".join(f"{stereo} ({side}): {record['text']}\n" for side, record in sides.items())
+@pytest.mark.parametrize(("number", "side"), [(0, "left"), (1, "right")])
+def test_a_channel_of_a_call_is_read_as_if_it_were_a_recording_of_its_own(
+    run, stereo, make_checkpoint, number, side
+):
+    samples, rate = soundfile.read(stereo)
+    alone, checkpoint = stereo.with_name(f"{side}.wav"), make_checkpoint()
+    soundfile.write(alone, samples[:, number], rate)
+    expected = json.loads(run("transcribe", alone, "-f", "json", "-m", checkpoint).stdout)
+    found = json.loads(run("transcribe", stereo, "-f", "json", "-m", checkpoint, "--channel", side).stdout)
+    assert found["segments"] == expected["segments"]
 
 
-def test_subtitles_of_both_channels_are_in_order_and_say_who_speaks(run, stereo, make_checkpoint):
-    text = run("transcribe", stereo, "-f", "vtt", "-m", make_checkpoint(), "--channel", "each").stdout
-    starts = re.findall(r"^(\S+) --> ", text, re.MULTILINE)
-    assert starts == sorted(starts)
-    spoken = re.findall(r"^(left|right): ", text, re.MULTILINE)
-    assert len(spoken) == len(starts)
-    assert {*spoken} == {"left", "right"}
-
-
-def test_a_recording_with_one_channel_has_no_other(run, clip, make_checkpoint):
-    path, checkpoint = clip("clip.wav"), make_checkpoint()
-    plain = run("transcribe", path, "-m", checkpoint).stdout
-    for channel in ("left", "right", "each"):
-        assert run("transcribe", path, "-m", checkpoint, "--channel", channel).stdout == plain
+def test_a_recording_with_one_channel_has_no_right_one(run, clip, make_checkpoint):
+    result = run("transcribe", clip("clip.wav"), "-m", make_checkpoint(), "--channel", "right")
+    assert_one_error(result, r"clip\.wav: expected at least 2 channels, but found 1")
 
 
 def test_a_call_in_one_piece_is_warned_of(run, stereo, make_checkpoint):
@@ -268,7 +237,7 @@ def test_a_call_in_one_piece_is_warned_of(run, stereo, make_checkpoint):
     assert "asrscope: warning: " in told
     seconds = re.search(r"the two channels hold different sounds at the same time, (\S+) s in all", told)[1]
     assert float(seconds) == pytest.approx(4, abs=0.3)
-    assert "--channel each" in told
+    assert "--channel left and right" in told
 
 
 def test_a_folder_of_a_phone_is_transcribed_or_named_file_by_file(run, clip, tmp_path, make_checkpoint):
@@ -339,7 +308,8 @@ COMMANDS = {
     "evaluate": ["evaluate", "CLIPS"],
     "evaluate --json": ["evaluate", "CLIPS", "--json"],
     "trace": ["trace", "CLIPS/a.wav"],
-    **{form: ["transcribe", "CLIPS", "--format", form] for form in ("text", "json", "jsonl", "srt", "vtt")},
+    **{form: ["transcribe", "CLIPS", "--format", form] for form in ("text", "json", "jsonl")},
+    **{form: ["transcribe", "CLIPS/a.wav", "--format", form] for form in ("srt", "vtt")},
 }
 
 

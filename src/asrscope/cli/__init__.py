@@ -8,8 +8,7 @@ and the exit status is then 2. What is large is imported inside the commands, so
 import json
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from io import BytesIO
 from operator import attrgetter
@@ -22,10 +21,9 @@ from asrscope.cli.console import FAILED, complain, expected_errors, one_line, pr
 from asrscope.cli.train import app as train_app
 
 if TYPE_CHECKING:
-    from asrscope.audio import AudioStream
     from asrscope.audio.samples import Sample
     from asrscope.loading.presets import Loaded
-    from asrscope.recognition.transcripts import Segment, Transcript
+    from asrscope.recognition.transcripts import Segment
     from asrscope.scope.traces import Provenance
 
 __all__ = ["app", "main"]
@@ -45,7 +43,7 @@ MOST_WARNINGS = 10  # of one recording, on standard error
 
 
 Format = StrEnum("Format", "text json jsonl srt vtt")  # of transcripts
-Channel = StrEnum("Channel", "left right each")  # of a recording with two
+Channel = StrEnum("Channel", "left right")  # of a recording with two
 
 MODEL_HELP = "'tiny' (bundled), 'small', 'full', or a folder with a saved model."
 Model = Annotated[str, typer.Option("--model", "-m", envvar="ASRSCOPE_MODEL", help=MODEL_HELP)]
@@ -198,12 +196,12 @@ def transcribe(
             "--format",
             "-f",
             help="json: an object a recording; jsonl: an object a segment, as soon as it is recognized; "
-            "srt, vtt: subtitles, those of several recordings timed one after another.",
+            "srt, vtt: subtitles of one recording.",
         ),
     ] = Format.text,
     channel: Annotated[
         Channel | None,
-        typer.Option(help="Of two people on two channels: one of them, or each by itself. Default: a mean."),
+        typer.Option(help="Of two people on two channels: one of them. Default: a mean."),
     ] = None,
     model: Model = "tiny",
     projector: Projector = None,
@@ -219,30 +217,51 @@ def transcribe(
         recordings, failed = _find_recordings(clips)
         if not recordings:
             raise typer.Exit(FAILED)
+        if form in {Format.srt, Format.vtt} and len(recordings) > 1:
+            raise ValueError(
+                f"{form}: expected one recording, since subtitles have its times, but found {len(recordings)}"
+                ": give one at a time"
+            )
 
+        from asrscope.audio import AudioStream
         from asrscope.audio.recordings import name_of
         from asrscope.recognition.transcribe import transcribe as run
 
         loaded = _load(model, projector=projector, quantize=quantize, device_map=device_map)
+    several = len(recordings) > 1
+
+    def recognize(number: int, source: Path | BytesIO) -> None:
+        name = name_of(source)
+
+        def write_at_once(segment: "Segment") -> None:
+            report(json.dumps({"file": name, **segment.to_dict()}), advance=0)
+
+        transcript = run(
+            *loaded,
+            AudioStream(source, channel=None if channel is None else list(Channel).index(channel)),
+            num_beams=beams,
+            batch_size=batch,
+            on_segment=write_at_once if form is Format.jsonl else None,
+            on_progress=lambda seconds, of: report(None, completed=number + seconds / of),
+        )
+        whole, warnings = None, []
+        if form is Format.json:
+            whole = json.dumps({"file": name, **transcript.to_dict()})
+        elif form is not Format.jsonl:
+            named = f"{name}: {transcript.text}" if several else transcript.text
+            whole = {"text": named, "srt": transcript.to_srt(), "vtt": transcript.to_vtt()}[form]
+            warnings = [f"warning: {_named(name, one)}" for one in transcript.warnings[:MOST_WARNINGS]]
+            if (more := len(transcript.warnings) - MOST_WARNINGS) > 0:
+                warnings.append(f"warning: {name}: {more} more warnings, which --format json shows")
+        report(whole if whole or form is Format.text else None, *warnings, completed=number + 1)
+
     with progress(len(recordings)) as report:
-        writer = _Writer(form, report, several=len(recordings) > 1)
-        for source in recordings:
+        for number, source in enumerate(recordings):
             try:
-                channels = _channels(source, channel)
-                writer.begin(name_of(source), len(channels))
-                for number, label in channels:
-                    transcript = run(
-                        *(*loaded, _opened(source, number)),
-                        num_beams=beams,
-                        batch_size=batch,
-                        on_segment=writer.live(label),
-                        on_progress=writer.move,
-                    )
-                    writer.found.append((label, transcript))
-                writer.end()
+                recognize(number, source)
             except (OSError, ValueError) as error:
                 failed = True
-                report(None, f"error: {one_line(error)}", advance=1.0 - writer.done)
+                report(None, f"error: {one_line(error)}", completed=number + 1)
     if failed:
         raise typer.Exit(FAILED)
 
@@ -487,29 +506,6 @@ def _find_recordings(clips: list[str]) -> tuple[list[Path | BytesIO], bool]:
     return found, failed
 
 
-def _channels(source: Path | BytesIO, channel: Channel | None) -> list[tuple[int | None, str]]:
-    """List the channels to read, by number and name; of a recording with one channel, that."""
-    from asrscope.audio.recordings import open_recording
-
-    if channel is None:
-        return [(None, "")]
-    with open_recording(source if isinstance(source, Path) else source.getvalue()) as recording:
-        count = recording.channels
-    if count == 1:
-        return [(None, "")]
-    if channel is not Channel.each:
-        return [(0 if channel is Channel.left else 1, channel.value)]
-    return [(n, ["left", "right"][n] if count == 2 else f"channel {n + 1}") for n in range(count)]
-
-
-def _opened(source: Path | BytesIO, channel: int | None) -> "AudioStream":
-    from asrscope.audio import AudioStream
-
-    if isinstance(source, BytesIO):
-        source.seek(0)
-    return AudioStream(source, channel=channel)
-
-
 def _check_writable(path: Path | None) -> None:
     """Find out before the work, not after it, that a result has nowhere to go."""
     if path is not None and not path.absolute().parent.is_dir():
@@ -523,71 +519,3 @@ def _check_writable(path: Path | None) -> None:
 def _named(name: str, warning: str) -> str:
     """Put a recording's name before a warning that does not begin with it."""
     return one_line(warning if warning.startswith(name) else f"{name}: {warning}")
-
-
-class _Writer:
-    """Writes transcripts of one recording after the other in one form, and moves the bar of `progress`."""
-
-    def __init__(self, form: Format, report: Callable[..., None], *, several: bool) -> None:
-        self.form, self.report, self.several = form, report, several
-        self.cues, self.elapsed = 0, 0.0  # of the recordings before
-        self.done = 0.0
-        if form is Format.vtt:  # also where nothing is said, or nothing can be read
-            report("WEBVTT\n", advance=0.0)
-
-    def begin(self, name: str, channels: int) -> None:
-        """Turn to the next recording."""
-        self.name, self.channels, self.done = name, channels, 0.0
-        self.found: list[tuple[str, Transcript]] = []
-
-    def move(self, seconds: float, of: float) -> None:
-        """Move the bar."""
-        done = (len(self.found) + seconds / of) / self.channels
-        self.report(None, advance=done - self.done)
-        self.done = done
-
-    def live(self, label: str) -> "Callable[[Segment], None] | None":
-        """Return what writes a segment at once, where the form has lines of segments."""
-        if self.form in {Format.text, Format.json} or self.channels > 1:
-            return None
-        return lambda segment: self.segment(label, segment)
-
-    def segment(self, label: str, segment: "Segment") -> None:
-        """Write a segment as a line or a cue."""
-        from asrscope.recognition.transcripts import srt_cue, vtt_cue
-
-        if self.form is Format.jsonl:
-            self.report(json.dumps({**self._named(label), **segment.to_dict()}), advance=0.0)
-        elif segment.text:
-            self.cues += 1
-            if self.channels > 1:
-                segment = replace(segment, text=f"{label}: {segment.text}")
-            srt = self.form is Format.srt
-            cue = srt_cue(segment, self.cues, self.elapsed) if srt else vtt_cue(segment, self.elapsed)
-            self.report(cue, advance=0.0)
-
-    def end(self) -> None:
-        """Write what was not written live, and what is to be said of the recording."""
-        if self.channels > 1 and self.form not in {Format.text, Format.json}:
-            every = [(segment, label) for label, found in self.found for segment in found.segments]
-            for segment, label in sorted(every, key=lambda one: one[0].start):
-                self.segment(label, segment)
-        for label, transcript in self.found:
-            output, warnings = None, []
-            if self.form is Format.json:
-                output = json.dumps({**self._named(label), **transcript.to_dict()})
-            elif self.form is not Format.jsonl:
-                name = f"{self.name} ({label})" if self.channels > 1 else self.name
-                if self.form is Format.text:
-                    alone = name == self.name and not self.several
-                    output = transcript.text if alone else f"{name}: {transcript.text}"
-                told = transcript.warnings[:MOST_WARNINGS]
-                warnings = [f"warning: {_named(self.name, one)}" for one in told]
-                if (more := len(transcript.warnings) - MOST_WARNINGS) > 0:
-                    warnings.append(f"warning: {name}: {more} more warnings, which --format json shows")
-            self.report(output, *warnings, advance=0.0)
-        self.elapsed += max(transcript.seconds for _, transcript in self.found)
-        self.report(None, advance=1.0 - self.done)
-
-    def _named(self, label: str) -> dict[str, str]:
-        return {"file": self.name, **({"channel": label} if label else {})}

@@ -103,8 +103,8 @@ def quiet_libraries() -> Iterator[None]:
 def progress(total: int) -> Iterator[Callable[..., None]]:
     """Show a bar on standard error where that is a terminal.
 
-    Yields a function that moves it, by one unless told otherwise; its first argument goes to standard output
-    (None for nothing), the others to standard error, with the bar out of the way.
+    Yields a function that moves it, by one unless told otherwise, or to a place; its first argument goes to
+    standard output (None for nothing), the others to standard error, with the bar out of the way.
     """
     # Imported here: --help has no bar, and is quick.
     from rich.console import Console
@@ -117,7 +117,11 @@ def progress(total: int) -> Iterator[Callable[..., None]]:
     task = bar.add_task("", total=total)
 
     def report(
-        output: str | None, *complaints: str, advance: float | int = 1, total: int | None = None
+        output: str | None,
+        *complaints: str,
+        advance: int = 1,
+        completed: float | None = None,
+        total: int | None = None,
     ) -> None:
         speaks = shown and (output is not None or bool(complaints))
         if speaks:
@@ -126,7 +130,7 @@ def progress(total: int) -> Iterator[Callable[..., None]]:
             put(output)
         for complaint in complaints:
             complain(complaint)
-        bar.update(task, advance=advance, total=total)
+        bar.update(task, advance=advance if completed is None else None, completed=completed, total=total)
         if speaks:
             bar.start()
 
@@ -171,15 +175,8 @@ def counted(what: str, total: int | None) -> Iterator[Callable[[int, int | None]
         yield lambda _done, _total: None
         return
     complain(f"{what} ...")
-    seen = 0
     with progress(total or 1) as report:
-
-        def count(done: int, total: int | None) -> None:
-            nonlocal seen
-            report(None, advance=done - seen, total=total)
-            seen = done
-
-        yield count
+        yield lambda done, total: report(None, completed=done, total=total)
 
 
 def followed(folder: Path) -> Callable[["Run", Mapping[str, Any] | None], None]:

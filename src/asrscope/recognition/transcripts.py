@@ -1,10 +1,9 @@
 """The text of a recording with its times, and the forms in which others read it: JSON, SubRip, WebVTT."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Segment", "Transcript", "srt_cue", "vtt_cue"]
+__all__ = ["Segment", "Transcript"]
 
 
 @dataclass(frozen=True)
@@ -79,54 +78,20 @@ class Transcript:
 
     def to_srt(self) -> str:
         """Write the segments that have a text as SubRip subtitles."""
-        return "\n".join(srt_cue(segment, number) for number, segment in enumerate(self._spoken(), start=1))
+        cues = enumerate((segment for segment in self.segments if segment.text), start=1)
+        return "\n".join(f"{number}\n{_times(cue, ',')}\n{cue.text}\n" for number, cue in cues)
 
     def to_vtt(self) -> str:
-        """Write the segments that have a text as WebVTT subtitles."""
-        return "WEBVTT\n\n" + "\n".join(map(vtt_cue, self._spoken()))
-
-    def _spoken(self) -> Iterable[Segment]:
-        return (segment for segment in self.segments if segment.text)
-
-
-def srt_cue(segment: Segment, number: int, offset: float = 0.0) -> str:
-    """Write one segment as a SubRip cue.
-
-    Parameters
-    ----------
-    segment : Segment
-        What to show.
-    number : int
-        Number of the cue, from 1.
-    offset : float
-        Seconds to add to its times.
-
-    Returns
-    -------
-    str
-        Three lines; an empty line goes between cues.
-    """
-    start, end = _clock(segment.start + offset, ","), _clock(segment.end + offset, ",")
-    return f"{number}\n{start} --> {end}\n{segment.text}\n"
+        """Write the segments that have a text as WebVTT subtitles; what would be markup is escaped."""
+        cues = (segment for segment in self.segments if segment.text)
+        escaped = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+        return "WEBVTT\n\n" + "\n".join(
+            f"{_times(cue, '.')}\n{cue.text.translate(escaped)}\n" for cue in cues
+        )
 
 
-def vtt_cue(segment: Segment, offset: float = 0.0) -> str:
-    """Write one segment as a WebVTT cue.
-
-    Parameters
-    ----------
-    segment : Segment
-        What to show; what WebVTT would read as markup is escaped.
-    offset : float
-        Seconds to add to its times.
-
-    Returns
-    -------
-    str
-        Two lines; an empty line goes between cues.
-    """
-    text = segment.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return f"{_clock(segment.start + offset, '.')} --> {_clock(segment.end + offset, '.')}\n{text}\n"
+def _times(segment: Segment, point: str) -> str:
+    return f"{_clock(segment.start, point)} --> {_clock(segment.end, point)}"
 
 
 def _clock(seconds: float, point: str) -> str:
