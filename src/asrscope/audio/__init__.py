@@ -10,7 +10,8 @@ import os
 import warnings
 import wave
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -202,8 +203,8 @@ class AudioStream:
     """A recording as pieces of mono 16 kHz samples, in memory that does not grow with it.
 
     It is decoded once for what only the whole of it can tell: its loudest sample, which channels cancel each
-    other, whether it is silent; and once more whenever it is gone through. So the pieces, joined, are what
-    `load_audio` returns.
+    other, whether it is silent; and once more whenever it is gone through. `load_audio` returns the pieces,
+    joined.
 
     Parameters
     ----------
@@ -212,7 +213,7 @@ class AudioStream:
     channel : int, optional
         Read this one channel alone, counted from 0.
     in_memory : bool
-        Keep the samples: it need not be decoded again, but must fit into memory.
+        Refuse it if all its samples would not fit into memory.
 
     Attributes
     ----------
@@ -242,28 +243,19 @@ class AudioStream:
             source = _Samples(source, SAMPLE_RATE)
         self.name = source.name if isinstance(source, _Samples) else name_of(source)
         self._source = source if isinstance(source, _Samples) else held(source, self.name)
-        self._channel, self._waveform = channel, None
-        pieces: list[np.ndarray] | None = [] if in_memory or isinstance(source, _Samples) else None
-        with self._opened() as recording, _enough_memory(self.name):
+        self._channel = channel
+        with self._opened() as recording:
             self.channels, rate = recording.channels, recording.rate
-            most = _most_frames(rate, recording.channels, in_memory=pieces is not None)
+            in_memory = in_memory or isinstance(source, _Samples)
+            most = _most_frames(rate, recording.channels, in_memory=in_memory)
             self._check_length(recording, recording.announced or 0, most)
             survey = _Survey(rate)
             for block in recording.blocks():
                 survey.add(block)
                 self._check_length(recording, survey.frames, most)
-                if pieces is not None:
-                    pieces.append(mean_of_channels(block))
             self._loudest, self._peak = survey.loudest_of_cancelling(self.name), survey.peak
             self.warnings = [f"{self.name}: {oddity}" for oddity in survey.oddities(recording)]
-            if pieces is not None:
-                if self._loudest is not None:
-                    pieces = [block[:, self._loudest].copy() for block in recording.blocks()]
-                mono = np.concatenate(pieces)
-                pieces.clear()
-                self._waveform = _finish(mono, rate, self._peak)
-        frames = round(survey.frames * SAMPLE_RATE / rate)
-        self.size = frames if self._waveform is None else self._waveform.size
+        self.size = round(survey.frames * SAMPLE_RATE / rate)
         if not self.size:
             raise ValueError(
                 f"{self.name}: shorter than one sample at {SAMPLE_RATE} Hz: record or copy it again"
@@ -281,20 +273,28 @@ class AudioStream:
 
     def __iter__(self) -> Iterator[Float32[np.ndarray, "_"]]:
         """Yield the samples in order, some seconds at a time."""
-        if self._waveform is not None:
-            for start in range(0, self.size, BLOCK_SAMPLES):
-                yield self._waveform[start : start + BLOCK_SAMPLES]
-            return
         with self._opened() as recording:
             resampler = soxr.ResampleStream(recording.rate, SAMPLE_RATE, 1, dtype="float32")
-            for block, last in _marked(recording.blocks()):
-                mono = mean_of_channels(block) if self._loudest is None else block[:, self._loudest].copy()
-                if (piece := _finish(mono, recording.rate, self._peak, resampler, last)).size:
-                    yield piece
+            for block in chain(recording.blocks(), [None]):
+                if block is None:  # the end: the resampler holds some samples back
+                    mono = np.zeros(0, np.float32)
+                elif self._loudest is None:
+                    mono = mean_of_channels(block)
+                else:
+                    mono = block[:, self._loudest].copy()
+                if self._peak > 1.0:
+                    mono = mono / np.float32(self._peak)  # all of it, so that the shape of the wave is kept
+                if recording.rate != SAMPLE_RATE:
+                    mono = np.asarray(resampler.resample_chunk(mono, last=block is None))
+                if mono.size:
+                    yield np.clip(mono, -1.0, 1.0)  # resampling overshoots a little at full scale
 
     def samples(self) -> Float32[np.ndarray, " samples"]:
         """Return all samples at once."""
-        return np.concatenate(list(self)) if self._waveform is None else self._waveform
+        try:
+            return np.concatenate(list(self))
+        except MemoryError as error:  # this process may be allowed less than there is
+            raise ValueError(f"{self.name}: there is not enough memory for it: cut it into pieces") from error
 
     def _opened(self) -> "AbstractContextManager[Recording | _Samples]":
         if isinstance(self._source, _Samples):
@@ -439,7 +439,7 @@ class _Survey:
         if (seconds := self._both_speak()) >= BOTH_SECONDS:
             yield (
                 f"the two channels hold different sounds at the same time, {seconds:.1f} s in all, and their "
-                "average mixes them: read them one by one, with channel=0 and 1, or --channel each"
+                "average mixes them: read them one by one, with channel=0 and 1, or --channel left and right"
             )
         if self._flat >= CLIPPED_SAMPLES:
             yield f"{self._flat} samples are clipped at full scale: record with less gain if you can"
@@ -492,24 +492,6 @@ def _whole(stream: AudioStream, on_warning: Warn | None) -> np.ndarray:
     return stream.samples()
 
 
-def _marked(blocks: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
-    """Say of each block whether it is the last one."""
-    before = next(blocks)
-    for block in blocks:
-        yield before, False
-        before = block
-    yield before, True
-
-
-@contextmanager
-def _enough_memory(name: str) -> Iterator[None]:
-    """Say what to do where memory runs out all the same: this process may be allowed less than there is."""
-    try:
-        yield
-    except MemoryError as error:
-        raise ValueError(f"{name}: there is not enough memory for it: cut it into pieces") from error
-
-
 def _most_frames(rate: float, channels: int, *, in_memory: bool) -> tuple[int, str]:
     """How many frames may be read: as many as bounds and memory allow, before and after resampling."""
     if not in_memory:
@@ -549,23 +531,6 @@ def _scaled(samples: np.ndarray, name: str) -> np.ndarray:
         f"{name}: expected float samples in [-1, 1] or int8, int16, int32 or uint8, "
         f"but found {samples.dtype}: convert them first"
     )
-
-
-def _finish(
-    mono: np.ndarray,
-    rate: float,
-    peak: float,
-    resampler: soxr.ResampleStream | None = None,
-    last: bool = True,
-) -> np.ndarray:
-    """Turn checked samples of one channel, which may be overwritten, into the package's form."""
-    if peak > 1.0:
-        mono /= np.float32(peak)  # the one loudest value decides, so that the shape of the wave is kept
-    if rate != SAMPLE_RATE:
-        mono = np.asarray(
-            resampler.resample_chunk(mono, last=last) if resampler else soxr.resample(mono, rate, SAMPLE_RATE)
-        )
-    return np.clip(mono, -1.0, 1.0, out=mono)  # resampling overshoots a little at full scale
 
 
 def _sounddevice() -> Any:
