@@ -10,6 +10,7 @@ from corpus_kit import good_rows
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from asrscope.audio import load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.loading.presets import load
 from asrscope.provenance import write_provenance
@@ -56,9 +57,9 @@ def measured(file, sets):
 
 def test_rows_come_in_order_with_their_sources(file):
     rows = list(read_rows(file))
-    assert [source for source, _, _ in rows] == ["room 0", "room 1"] * 2
-    assert [text.lower().strip(".") for _, text, _ in rows] == [sample.text for sample in load_samples()[:4]]
-    assert [text for _, text, _ in read_rows(file, every=3)] == [rows[0][1], rows[3][1]]
+    assert [row.name for row in rows] == ["room 0", "room 1"] * 2
+    assert [row.text.lower().strip(".") for row in rows] == [sample.text for sample in load_samples()[:4]]
+    assert [row.text for row in read_rows(file, every=3)] == [rows[0].text, rows[3].text]
 
 
 def test_rates_are_those_of_each_source_and_of_all(measured, file, bundled):
@@ -75,7 +76,8 @@ def test_rates_are_those_of_each_source_and_of_all(measured, file, bundled):
         own = word_errors(sample.text, transcribe(*bundled, sample.path).text)
         assert metrics["synthetic"][f"set {number}"]["own"]["wer"] == own.rate
     assert metrics["synthetic"]["together"]["own"]["clips"] == 2
-    assert metrics["audio_seconds"] == round(sum(len(wave) for *_, wave in read_rows(file)) / 16_000, 1)
+    samples = sum(len(load_audio(row.audio)) for row in read_rows(file))
+    assert metrics["audio_seconds"] == round(samples / 16_000, 1)
     assert metrics["digits"] is None
     assert metrics["seconds"]["own"] > metrics["seconds"]["silent"]
 

@@ -1,7 +1,7 @@
 """What the bundled model is set beside: another recognizer, and digits that people spoke."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from asrscope.audio import SAMPLE_RATE, find_audio
-from asrscope.recognition.evaluate import Recognize, Result, Utterance
+from asrscope.recognition.evaluate import Evaluation, Recognize, Result, Utterance, evaluate
 from asrscope.recognition.metrics import normalize
 
-__all__ = ["DIGITS", "Peer", "is_right", "load_peer", "load_pocketsphinx", "spoken_digits"]
+__all__ = ["DIGITS", "Peer", "count_right", "listen", "load_peer", "load_pocketsphinx", "spoken_digits"]
 
+WHOLE = ("own", "beams")  # who hears every clip, whatever the limit
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -139,6 +140,25 @@ def spoken_digits(folder: str | Path) -> tuple[Utterance, ...]:
     return tuple(found)
 
 
-def is_right(result: Result) -> bool:
-    """Tell whether the whole text is what was said, after normalization; a digit's word equals the digit."""
-    return result.failure is None and normalize(result.text) == normalize(result.utterance.text)
+def listen(
+    systems: Mapping[str, Recognize],
+    utterances: Iterable[Utterance],
+    report: Callable[..., None],
+    limit: int | None = None,
+) -> dict[str, Evaluation]:
+    """Give each clip to all systems in turn; clips beyond the limit only to those that hear every clip."""
+    results: dict[str, list[Result]] = {name: [] for name in systems}
+    for number, utterance in enumerate(utterances):
+        for name, recognize in systems.items():
+            if name in WHOLE or limit is None or number < limit:
+                (result,) = evaluate([utterance], recognize).results
+                if result.failure is not None:
+                    raise ValueError(f"{utterance.name}: {name} failed: {result.failure}")
+                results[name].append(result)
+                report(None)
+    return {name: Evaluation(tuple(each)) for name, each in results.items()}
+
+
+def count_right(heard: Evaluation) -> int:
+    """Count the whole texts that are what was said, after normalization; a digit's word equals the digit."""
+    return sum(normalize(result.text) == normalize(result.utterance.text) for result in heard.results)

@@ -19,11 +19,11 @@ from asrscope.audio.samples import load_samples
 from asrscope.features import FRAMES_PER_SECOND
 from asrscope.loading.presets import Loaded, load
 from asrscope.provenance import PARTS, read_claims
-from asrscope.recognition.evaluate import Evaluation, Recognize, Utterance, evaluate, read_utterances
+from asrscope.recognition.evaluate import Evaluation, Recognize, Utterance, read_utterances
 from asrscope.recognition.metrics import NORMALIZER
 from asrscope.recognition.transcribe import transcribe
 from asrscope.training.run import machine
-from asrscope_recipe.comparison import Peer, is_right, spoken_digits
+from asrscope_recipe.comparison import WHOLE, Peer, count_right, listen, spoken_digits
 from asrscope_recipe.corpus import TEST_SETS, UTTERANCES_PER_SHARD
 from asrscope_recipe.plan import PLAN, hours
 from asrscope_recipe.sentences import vocabulary
@@ -35,10 +35,8 @@ THREADS = 1  # of torch while measuring: pocketsphinx has one, and a busy machin
 REPEATS = 5  # of the timed clip; the median counts
 TIMED_SECONDS = 3.0  # length of the clip that is timed, about
 SEED = 0  # of the random projector
-WHOLE = ("own", "beams")  # who hears every clip, whatever the limit
 BEAMS = 4  # of the beam search that is measured beside greedy decoding
 NOT_STATED = ("texts", "words", "speakers")  # of a counted corpus: too much for a card
-LINE_EVERY = 50  # clips, between two lines for a person
 
 
 def measure(
@@ -112,15 +110,15 @@ def measure(
         speed = _speed(systems)
         heard = {}
         for name, utterances in sets.items():
-            heard[name] = _listen(systems, utterances, limit, report)
+            heard[name] = listen(systems, utterances, report, limit)
             rates = (
                 f"{labels[system]} {one.errors.rate:.1%} ({len(one.results)} clips)"
                 for system, one in heard[name].items()
             )
             report(None, f"{name}: WER {', '.join(rates)}", advance=0)
         spoken = {who: recognize for who, recognize in systems.items() if who in {"own", "peer"}}
-        by_people = _listen(spoken, digits, None, report) if digits else {}
-        right = {who: sum(map(is_right, one.results)) for who, one in by_people.items()}
+        by_people = listen(spoken, digits, report) if digits else {}
+        right = {who: count_right(one) for who, one in by_people.items()}
         if right:
             counts = ", ".join(f"{labels[who]} {number}" for who, number in right.items())
             report(None, f"digits spoken by people, right of {len(digits)}: {counts}", advance=0)
@@ -226,27 +224,6 @@ def count_corpus(folders: Sequence[Path]) -> dict[str, Any] | None:
 
 def _recognizer(loaded: Loaded, beams: int = 1) -> Recognize:
     return lambda waveform: transcribe(*loaded, waveform, num_beams=beams).text
-
-
-def _listen(
-    systems: dict[str, Recognize],
-    utterances: Sequence[Utterance],
-    limit: int | None,
-    report: Callable[..., None],
-) -> dict[str, Evaluation]:
-    """Give each clip to all systems in turn; clips beyond the limit only to those that hear every clip."""
-    results: dict[str, list[Any]] = {name: [] for name in systems}
-    for number, utterance in enumerate(utterances):
-        for name, recognize in systems.items():
-            if name in WHOLE or limit is None or number < limit:
-                result = evaluate([utterance], recognize).results[0]
-                if result.failure is not None:
-                    raise ValueError(f"{utterance.audio}: {name} failed: {result.failure}")
-                results[name].append(result)
-                report(None)
-        if (number + 1) % LINE_EVERY == 0:
-            report(None, f"{utterance.audio.parent.name}: {number + 1} of {len(utterances)} clips", advance=0)
-    return {name: Evaluation(tuple(each)) for name, each in results.items()}
 
 
 def _rates(evaluation: Evaluation) -> dict[str, Any]:
@@ -369,11 +346,11 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def sha256_of(paths: Sequence[Path]) -> str:
+def sha256_of(files: Sequence[Path | bytes]) -> str:
     """Hash the bytes of files, one after the other."""
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
+    for file in files:
+        digest.update(file if isinstance(file, bytes) else file.read_bytes())
     return digest.hexdigest()
 
 

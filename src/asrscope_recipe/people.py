@@ -1,8 +1,8 @@
 """Measure a pair on recordings of people, beside others that hear the same, and write its model card."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,43 +11,32 @@ import torch
 from jaxtyping import Float32
 from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from asrscope.audio import SAMPLE_RATE, load_audio
+from asrscope.audio import SAMPLE_RATE
 from asrscope.encoder import encode
 from asrscope.loading.presets import Loaded, load, untrained
 from asrscope.projector import AudioProjector
 from asrscope.provenance import provenance_of, read_claims
-from asrscope.recognition.evaluate import Recognize, read_utterances
-from asrscope.recognition.metrics import (
-    NORMALIZER,
-    WordErrors,
-    bootstrap_interval,
-    normalize,
-    total_errors,
-    word_errors,
-)
+from asrscope.recognition.evaluate import Evaluation, Recognize, Utterance, read_utterances
+from asrscope.recognition.metrics import NORMALIZER, bootstrap_interval
 from asrscope.recognition.transcribe import transcribe
 from asrscope.training.projector import read_nearest, read_projector
 from asrscope.training.run import machine
 from asrscope_recipe.card import fill_card, put_card
-from asrscope_recipe.comparison import load_peer, spoken_digits
+from asrscope_recipe.comparison import count_right, listen, load_peer, spoken_digits
 
 __all__ = ["measure_people", "read_rows", "systems_beside", "write_card"]
 
 Waveform = Float32[np.ndarray, " samples"]
-Rows = Iterable[tuple[str, str, Waveform]]
 
 
-def read_rows(file: Path, every: int = 1) -> Iterator[tuple[str, str, Waveform]]:
-    """Read source, text and sound of the rows of a parquet file, in its order: all, or one in ``every``."""
+def read_rows(file: Path, every: int = 1) -> Iterator[Utterance]:
+    """Read the rows of a parquet file, named by their source, in its order: all, or one in ``every``."""
     from pyarrow.parquet import ParquetFile  # noqa: PLC0415 - comes with datasets
 
-    number = 0
-    for batch in ParquetFile(file).iter_batches(64, columns=["audio", "text", "source"]):
-        for row in batch.to_pylist():
-            if number % every == 0:
-                sound = load_audio(row["audio"]["bytes"], on_warning=lambda _: None)
-                yield row["source"], row["text"], sound
-            number += 1
+    batches = ParquetFile(file).iter_batches(64, columns=["audio", "text", "source"])
+    rows = (row for batch in batches for row in batch.to_pylist())
+    for row in itertools.islice(rows, 0, None, every):
+        yield Utterance(row["source"], row["audio"]["bytes"], row["text"])
 
 
 def systems_beside(
@@ -172,25 +161,24 @@ def measure_people(
         ``audio_seconds`` of speech; ``synthetic``: the rates for each held-out set; ``digits``: how many of
         them each got right.
     """
-    seconds = dict.fromkeys(systems, 0.0)
-    sources, heard = _measure(systems, read_rows(file, every), seconds, report)
-    if not heard:
+    heard = listen(systems, read_rows(file, every), report)
+    own = next(iter(heard.values()))
+    if not own.results:
         raise ValueError(f"{file}: expected rows with a recording, but found none")
-    sets, _ = _measure(systems, _read_sets(synthetic) if synthetic else (), {}, report)
-    if synthetic and not sets:
+    sets = listen(systems, _read_sets(synthetic) if synthetic else (), report)
+    if synthetic and not next(iter(sets.values())).results:
         raise ValueError(f"{synthetic}: expected folders of held-out sets, each with a manifest.jsonl")
     digits = spoken_digits(recordings) if recordings else ()
-    right = {
-        name: sum(normalize(recognize(load_audio(one.audio))) == normalize(one.text) for one in digits)
-        for name, recognize in systems.items()
-    }
+    right = {name: count_right(one) for name, one in listen(systems, digits, report).items()}
     return {
         "systems": list(systems),
-        "sources": sources,
+        "sources": _by_source(heard),
         "every": every,
-        "audio_seconds": round(heard, 1),
-        "seconds": {name: round(spent, 1) for name, spent in seconds.items()},
-        "synthetic": sets,
+        "audio_seconds": round(sum(result.audio_seconds for result in own.results), 1),
+        "seconds": {
+            name: round(sum(result.seconds for result in one.results), 1) for name, one in heard.items()
+        },
+        "synthetic": _by_source(sets) if synthetic else {},
         "digits": {"clips": len(digits), "right": right} if digits else None,
         "normalizer": NORMALIZER,
         "machine": machine(torch.device("cpu")),
@@ -198,37 +186,23 @@ def measure_people(
     }
 
 
-def _read_sets(folder: Path) -> Rows:
+def _read_sets(folder: Path) -> Iterator[Utterance]:
     for manifest in sorted(folder.glob("*/manifest.jsonl")):
         for utterance in read_utterances(manifest):
-            yield manifest.parent.name, utterance.text, load_audio(utterance.audio)
+            yield replace(utterance, name=manifest.parent.name)
 
 
-def _measure(
-    systems: Mapping[str, Recognize], rows: Rows, seconds: dict[str, float], report: Callable[..., None]
-) -> tuple[dict[str, Any], float]:
-    errors: dict[str, dict[str, list[WordErrors]]] = {}
-    heard = 0.0
-    for source, text, waveform in rows:
-        heard += len(waveform) / SAMPLE_RATE
-        for name, recognize in systems.items():
-            begin = time.perf_counter()
-            written = recognize(waveform)
-            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
-            for of in (source, "together"):
-                errors.setdefault(of, {}).setdefault(name, []).append(word_errors(text, written))
-        report(None)
-    found = {
-        source: {name: _rates(each) for name, each in errors[source].items()}
-        for source in sorted(errors, key=lambda source: (source == "together", source))
-    }
-    return found, heard
+def _by_source(heard: Mapping[str, Evaluation]) -> dict[str, dict[str, Any]]:
+    """Give the rates of each system for each source, and for all of them together."""
+    parts = {name: every.by(lambda one: one.name) | {"together": every} for name, every in heard.items()}
+    sources = [*sorted(set(next(iter(parts.values()))) - {"together"}), "together"]
+    return {source: {name: _rates(part[source]) for name, part in parts.items()} for source in sources}
 
 
-def _rates(each: list[WordErrors]) -> dict[str, Any]:
-    low, high = bootstrap_interval(each)
-    summed = total_errors(each)
-    return {"wer": summed.rate, "low": low, "high": high, "clips": len(each), **asdict(summed)}
+def _rates(part: Evaluation) -> dict[str, Any]:
+    low, high = bootstrap_interval([result.errors for result in part.results])
+    clips = len(part.results)
+    return {"wer": part.errors.rate, "low": low, "high": high, "clips": clips, **asdict(part.errors)}
 
 
 def write_card(target: Path, loaded: Loaded, metrics: Mapping[str, Any]) -> Path:

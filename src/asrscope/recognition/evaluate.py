@@ -56,7 +56,7 @@ class Utterance:
     ----------
     name : str
         What to call it in a report: its path as the manifest gives it.
-    audio : Path
+    audio : Path or bytes
         The recording.
     text : str
         What is said.
@@ -67,7 +67,7 @@ class Utterance:
     """
 
     name: str
-    audio: Path
+    audio: Path | bytes
     text: str
     voice: str | None = None
     piece: tuple[float, float] = (0.0, inf)
@@ -232,15 +232,19 @@ class Evaluation:
             [result.utterance.text for result in self.scored], [result.text for result in self.scored]
         )
 
+    def by(self, what: Callable[[Utterance], str | None]) -> dict[str, "Evaluation"]:
+        """Divide it, the part with most words first; utterances of which nothing is known are left out."""
+        parts: dict[str, list[Result]] = {}
+        for result in self.scored:
+            if part := what(result.utterance):
+                parts.setdefault(part, []).append(result)
+        found = {part: Evaluation(tuple(results)) for part, results in parts.items()}
+        return dict(sorted(found.items(), key=lambda item: (-item[1].errors.words, item[0])))
+
     @cached_property
     def by_voice(self) -> dict[str, "Evaluation"]:
-        """The voices, that with most words first; utterances without a voice are left out."""
-        voices: dict[str, list[Result]] = {}
-        for result in self.scored:
-            if result.utterance.voice:
-                voices.setdefault(result.utterance.voice, []).append(result)
-        groups = {voice: Evaluation(tuple(results)) for voice, results in voices.items()}
-        return dict(sorted(groups.items(), key=lambda item: (-item[1].errors.words, item[0])))
+        """The voices, that with most words first."""
+        return self.by(lambda utterance: utterance.voice)
 
     @cached_property
     def confusions(self) -> Counter[AlignedWord]:
@@ -391,7 +395,7 @@ def _recognized(utterance: Utterance, recognize: Recognize) -> Result:
         begin, lasts = utterance.piece
         waveform = waveform[round(begin * SAMPLE_RATE) :][: round(min(lasts, len(waveform)) * SAMPLE_RATE)]
         if not len(waveform):
-            raise ValueError(f"{utterance.audio}: too short to have a piece at {begin:g} s")
+            raise ValueError(f"{utterance.name}: too short to have a piece at {begin:g} s")
         start = time.perf_counter()
         text = recognize(waveform)
         seconds = time.perf_counter() - start
