@@ -100,7 +100,7 @@ def metrics():
             "torch": "2.0",
             "python": "3.11",
         },
-        "commands": ["asrscope-recipe data --shards 2", "asrscope-recipe encoder --set steps=7"],
+        "commands": ["asrscope-recipe data --set shards=2", "asrscope-recipe encoder --set steps=7"],
     }
 
 
@@ -304,7 +304,7 @@ def measured(cache, heard):
         peer=Peer("echo", "1.2", "none", 5, recognize),
         limit=2,
         recordings=cache / "people",
-        corpus=[cache / "shards"],
+        corpus=cache / "shards",
         quick=cache / "tiny",
         report=report,
     )
@@ -437,7 +437,7 @@ def test_commands_tell_where_a_recipe_is_not_the_default(measured, cache, tmp_pa
     (command,) = [line for line in commands if line.startswith("asrscope-recipe encoder")]
     assert f" --set steps={PLAN.encoder.steps + 5}" in command
     assert commands[-1] == "asrscope-recipe card --compare-limit 1"
-    assert measured[0]["commands"][0] == "asrscope-recipe data --shards 1 --utterances 3"
+    assert measured[0]["commands"][0] == "asrscope-recipe data --set shards=1 --set utterances=3"
     assert measured[0]["commands"][-1] == (
         "asrscope-recipe card --compare echo --compare-limit 2 --recordings FOLDER"
     )

@@ -196,5 +196,5 @@ def test_data_takes_from_the_plan_what_is_not_given(tmp_path, monkeypatch):
     assert run("data", "--cache", tmp_path).exit_code == 0
     assert made == [(PLAN.shards, PLAN.utterances), PLAN.test_utterances, PLAN.test_utterances]
     made.clear()
-    assert run("data", "--cache", tmp_path, "--shards", 7, "--test-utterances", 9).exit_code == 0
+    assert run("data", "--cache", tmp_path, "--set", "shards=7", "--set", "test_utterances=9").exit_code == 0
     assert made == [(7, PLAN.utterances), 9, 9]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 CORES = os.cpu_count() or 1
+SMALL_SECONDS = 12.0  # of people's recordings for 'small'; longer ones are left out
 STAGES = {
     "encoder": "Train the encoder on phones and letters.",
     "decoder": "Train the decoder on text alone.",
@@ -45,24 +46,12 @@ def main() -> None:
 
 
 @app.command()
-def data(
-    cache: Cache = DEFAULT_CACHE,
-    shards: Annotated[
-        int | None, typer.Option(min=1, help="Parts of the corpus; default: as planned.")
-    ] = None,
-    workers: Workers = CORES,
-    utterances: Annotated[int | None, typer.Option(min=1, help="In each part; default: as planned.")] = None,
-    test_utterances: Annotated[
-        int | None, typer.Option(min=1, help="In each held-out set; default: as planned.")
-    ] = None,
-) -> None:
+def data(cache: Cache = DEFAULT_CACHE, settings: PlanSettings = None, workers: Workers = CORES) -> None:
     """Write sentences, have them spoken, keep features and times of every phone; make the held-out sets."""
     with expected_errors():
         from asrscope_recipe.plan import PLAN, changed_plan
 
-        sizes = {"shards": shards, "utterances": utterances, "test_utterances": test_utterances}
-        plan = changed_plan(PLAN, [f"{name}={size}" for name, size in sizes.items() if size is not None])
-        _make_data(cache, plan, workers)
+        _make_data(cache, changed_plan(PLAN, settings or []), workers)
 
 
 def _make_data(cache: Path, plan: "Plan", workers: int) -> None:
@@ -150,9 +139,6 @@ def card(
     recordings: Annotated[
         Path | None, typer.Option(help="Folder of digits spoken by people, named as 7_speaker_0.wav.")
     ] = None,
-    corpus: Annotated[
-        list[Path] | None, typer.Option(help="Folder of training shards, to count; default: of the cache.")
-    ] = None,
     quick: Annotated[Path | None, typer.Option(help="Checkpoint of a quick run, to measure as well.")] = None,
     only_write: Annotated[
         bool, typer.Option("--only-write", help="Measure nothing: write the card from metrics.json.")
@@ -176,7 +162,7 @@ def card(
                     peer=load_peer(compare) if compare else None,
                     limit=compare_limit,
                     recordings=recordings,
-                    corpus=corpus or [cache / "shards"],
+                    corpus=cache / "shards",
                     quick=quick,
                     report=report,
                 )
@@ -286,7 +272,6 @@ def small(
     ] = None,
     cache: Cache = DEFAULT_CACHE,
     sentences: Annotated[int, typer.Option(min=0, help="So many are synthesized, of WordNet's.")] = 100_000,
-    max_seconds: Annotated[float, typer.Option(help="Leave longer recordings out.")] = 12.0,
     warm_steps: Annotated[int | None, typer.Option(min=0, help="Steps without the decoder.")] = None,
     start: Annotated[
         Path | None,
@@ -308,7 +293,7 @@ def small(
         from asrscope_recipe.wordnet import Spoken, example_sentences
 
         model, processor = small_parts()
-        how: dict[str, Any] = {"style": "written", "max_seconds": max_seconds}
+        how: dict[str, Any] = {"style": "written", "max_seconds": SMALL_SECONDS}
         sources: dict[str, Any] = {name: Corpus(name, processor.features, **how) for name in speech or []}
         if sentences:
             sources["WordNet"] = Spoken(example_sentences()[:sentences], processor.features)

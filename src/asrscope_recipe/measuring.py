@@ -24,7 +24,7 @@ from asrscope.recognition.metrics import NORMALIZER
 from asrscope.recognition.transcribe import transcribe
 from asrscope.training.run import machine
 from asrscope_recipe.comparison import WHOLE, Peer, count_right, listen, spoken_digits
-from asrscope_recipe.corpus import TEST_SETS, UTTERANCES_PER_SHARD
+from asrscope_recipe.corpus import TEST_SETS
 from asrscope_recipe.plan import PLAN, hours
 from asrscope_recipe.sentences import vocabulary
 from asrscope_recipe.synthesis import HELD_OUT_VOICES
@@ -46,7 +46,7 @@ def measure(
     peer: Peer | None = None,
     limit: int | None = None,
     recordings: Path | None = None,
-    corpus: Sequence[Path] = (),
+    corpus: Path | None = None,
     quick: Path | None = None,
     report: Callable[..., None] = lambda *_, **__: None,
 ) -> dict[str, Any]:
@@ -67,8 +67,8 @@ def measure(
         How many clips of each set, the first ones, the peer and the random projector get; default: all.
     recordings : Path, optional
         A folder of digits spoken by people, see `asrscope_recipe.comparison.spoken_digits`.
-    corpus : sequence of Path
-        Folders of training shards, to be counted.
+    corpus : Path, optional
+        Folder of training shards, to be counted.
     quick : Path, optional
         A checkpoint of a quick run, measured on the same clips as the random projector.
     report : callable, optional
@@ -105,7 +105,7 @@ def measure(
     compared = sum(len(utterances[:limit]) for utterances in sets.values()) * (len(systems) - len(WHOLE))
     whole = sum(map(len, sets.values())) * len(WHOLE)
     report(None, advance=0, total=whole + compared + len(digits) * (1 + bool(peer)))
-    counted = count_corpus(corpus)
+    counted = count_corpus(corpus) if corpus else None
     with _threads(THREADS):
         speed = _speed(systems)
         heard = {}
@@ -180,13 +180,13 @@ def measure(
     }
 
 
-def count_corpus(folders: Sequence[Path]) -> dict[str, Any] | None:
+def count_corpus(folder: Path) -> dict[str, Any] | None:
     """Count what the shards of a training corpus hold.
 
     Parameters
     ----------
-    folders : sequence of Path
-        Folders of shards, see `asrscope_recipe.corpus.make_shards`.
+    folder : Path
+        Of shards, see `asrscope_recipe.corpus.make_shards`.
 
     Returns
     -------
@@ -195,7 +195,7 @@ def count_corpus(folders: Sequence[Path]) -> dict[str, Any] | None:
         of ``voices`` by synthesizer, ``sha256`` of the shards' manifests; and the sets ``texts``, ``words``
         and ``speakers``. None if there is no shard.
     """
-    manifests = [path for folder in folders for path in sorted(folder.glob("*.jsonl"))]
+    manifests = sorted(folder.glob("*.jsonl"))
     if not manifests:
         return None
     utterances, frames = 0, 0
@@ -316,8 +316,8 @@ def _commands(
     size = ""
     if counted:
         each = round(counted["utterances"] / counted["shards"])
-        size = f" --shards {counted['shards']}"
-        size += "" if each == UTTERANCES_PER_SHARD else f" --utterances {each}"
+        size = f" --set shards={counted['shards']}"
+        size += "" if each == PLAN.utterances else f" --set utterances={each}"
     commands = [f"asrscope-recipe data{size}"]
     claims = read_claims(target)
     for part in ("encoder", "decoder", "projector"):

@@ -362,11 +362,7 @@ def record(
         from asrscope.files import write_bytes
 
         complain(f"speak now, for {seconds:g} s")
-        try:
-            waveform = run(seconds)
-        except ImportError as error:
-            raise OSError(str(error)) from error
-        write_bytes(path, wav_bytes(waveform))
+        write_bytes(path, wav_bytes(run(seconds)))
         complain(f"wrote {path}")
 
 

@@ -70,9 +70,6 @@ def projector(
             help="How transcripts are to be written; default: plain words for tiny, else as people write.",
         ),
     ] = None,
-    max_seconds: Annotated[
-        float | None, typer.Option(help="Leave longer recordings out; default: as the encoder takes.")
-    ] = None,
     encoder_part: Annotated[
         str | None, typer.Option("--encoder", help="Of a pair: another encoder, name or folder.")
     ] = None,
@@ -102,7 +99,7 @@ def projector(
                 limit=limit,
                 text_column=text_column,
                 style=style or ("plain" if model == "tiny" else "written"),
-                max_seconds=max_seconds or loaded[0].config.window_seconds,
+                max_seconds=loaded[0].config.window_seconds,
             )
             for source in corpus
         }
