@@ -2,12 +2,10 @@
 
 import dataclasses
 import json
-import os
+import platform
 import subprocess
 import sys
-import tempfile
 from importlib.metadata import PackageNotFoundError
-from pathlib import Path
 
 import pytest
 from serving import Answering, serving
@@ -54,9 +52,8 @@ def works(findings):
 
 def test_here_everything_that_is_needed_works():
     findings = doctor.examine(hub=False)
-    assert [one.name for one in findings] == [
-        *("python", "packages", "torch", "sound", "model", "memory", "disk")
-    ]
+    assert [one.name for one in findings] == ["packages", "torch", "sound", "model"]
+    assert f"Python {platform.python_version()}" in named(findings, "packages").found
     assert works(findings)
     assert "tiny wrote: " in named(findings, "model").found
     assert "was decoded" in named(findings, "sound").found
@@ -131,52 +128,6 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(monkeypa
     monkeypatch.setattr(doctor, "version", version)
     _, remedy = doctor._packages()
     assert remedy == "python -m pip install librosa soxr"
-
-
-def test_an_old_python_is_found(monkeypatch):
-    monkeypatch.setattr(doctor.sys, "version_info", (3, 9, 1))
-    found, remedy = doctor._python()
-    assert ">=3.11 is needed" in found
-    assert remedy.startswith("install Python >=3.11")
-
-
-def test_little_space_and_little_memory_are_found_but_are_not_needed(monkeypatch, quick):
-    monkeypatch.setattr(doctor, "LEAST_DISK", 1e18)
-    monkeypatch.setattr(doctor, "LEAST_MEMORY", 1e18)
-    findings = doctor.examine(hub=False)
-    assert not named(findings, "disk").ok
-    assert not named(findings, "memory").ok
-    assert works(findings)
-
-
-WRITES = """
-import os, sys
-from asrscope.cli.checkup import _disk
-if os.geteuid() == 0:
-    os.setuid(65534)  # whom no mode keeps out must become nobody
-print(*_disk(), sep="\\n")
-"""
-
-
-def test_a_home_that_cannot_be_written_is_noticed():
-    """It is not the space on the disk: that alone would be called fine."""
-    with tempfile.TemporaryDirectory() as home:  # the folders of pytest are closed to others
-        Path(home).chmod(0o555)
-        variables = {
-            "XDG_CACHE_HOME": str(Path(home) / "below" / "it"),
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", WRITES],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, **variables},
-        )
-        Path(home).chmod(0o755)
-    found, remedy = done.stdout.splitlines()
-    assert found == f"no caches, for {home} cannot be written (Permission denied)"
-    assert "XDG_CACHE_HOME=" in remedy
 
 
 # The Hub --------------------------------------------------------------------------------------------------

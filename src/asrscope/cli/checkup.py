@@ -6,19 +6,13 @@ Nothing heavy is imported before it is looked at, so that the report comes even 
 import os
 import platform
 import re
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, requires, version
 
 __all__ = ["Finding", "examine"]
 
-GB = 1e9
-LEAST_DISK = 1 * GB  # below it, results and caches have no room
-LEAST_MEMORY = 1 * GB  # below it, torch and the bundled model have none
 HUB = "https://huggingface.co"
 HUB_SECONDS = 3.0  # to wait for an answer
 CPU_TORCH = "python -m pip install torch --index-url https://download.pytorch.org/whl/cpu"
@@ -55,9 +49,9 @@ def examine(*, hub: bool = True) -> tuple[Finding, ...]:
 
     The Hub is asked for an answer, if at all, and nothing is downloaded.
     """
-    needed = [_python, _packages, _torch, _sound, _model]
+    needed = [_packages, _torch, _sound, _model]
     findings = []
-    for look in [*needed, _memory, _disk, *([_hub] if hub else [])]:
+    for look in [*needed, *([_hub] if hub else [])]:
         try:
             found, remedy = look()
         except Exception as error:  # a broken installation raises anything: that is what is to be told
@@ -69,19 +63,13 @@ def examine(*, hub: bool = True) -> tuple[Finding, ...]:
 # Each look says what it found, and the remedy if that is not well. ------------------------------------------
 
 
-def _python() -> tuple[str, str]:
-    found, wanted = f"{platform.python_version()} in {sys.prefix}", metadata("asrscope")["Requires-Python"]
-    if sys.version_info[:2] >= tuple(int(part) for part in re.findall(r"\d+", wanted)[:2]):
-        return found, ""
-    return f"{found}; {wanted} is needed", f"install Python {wanted}, then: python -m pip install asrscope"
-
-
 def _packages() -> tuple[str, str]:
     """Look for every package that this one depends on; extras are optional and left out."""
     names = [re.match(r"[\w.-]*", need)[0] for need in requires("asrscope") or [] if "extra ==" not in need]  # type: ignore[index]
     if missing := [name for name in names if not _installed(name)]:
         return f"missing: {', '.join(missing)}", f"python -m pip install {' '.join(missing)}"
-    return f"asrscope {version('asrscope')}, all {len(names)} that it needs", ""
+    python = f"Python {platform.python_version()} in {sys.prefix}"
+    return f"asrscope {version('asrscope')}, all {len(names)} that it needs, {python}", ""
 
 
 def _installed(name: str) -> bool:
@@ -123,30 +111,6 @@ def _model() -> tuple[str, str]:
     if len(said & set(text.split())) * 2 < len(said):  # a word or two may be wrong; most may not
         return f"{found}; said was: {sample.text}", f"{REINSTALL} --no-deps asrscope"
     return found, ""
-
-
-def _memory() -> tuple[str, str]:
-    free = import_module("asrscope.audio.memory").free_memory()
-    return f"{free / GB:.1f} GB free", "" if free >= LEAST_MEMORY else "close other programs"
-
-
-def _disk() -> tuple[str, str]:
-    """Look for room where caches go, and write a file there."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    # Path.is_dir raises where a folder above must not be entered.
-    place = next(folder for folder in (cache, *cache.parents) if os.path.isdir(folder))  # noqa: PTH112
-    free = shutil.disk_usage(place).free
-    found = f"{free / GB:.1f} GB free for caches in {place}"
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except OSError as error:
-        told = f"no caches, for {place} cannot be written ({error.strerror})"
-        return told, f"give a folder of your own: export XDG_CACHE_HOME={tempfile.gettempdir()}/cache"
-    return (
-        found,
-        "" if free >= LEAST_DISK else "free some space, or give training another folder with --cache",
-    )
 
 
 def _hub() -> tuple[str, str]:
