@@ -230,7 +230,7 @@ def test_running_out_of_memory_is_an_error_like_others(monkeypatch):
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr("asrscope.audio._finish", fail)
+    monkeypatch.setattr("asrscope.audio.mean_of_channels", fail)
     for run in (lambda: load_audio(kit.encode(kit.tone())), lambda: check_waveform(kit.tone())):
         with pytest.raises(ValueError, match="there is not enough memory for it: cut it into pieces"):
             run()

@@ -116,21 +116,37 @@ def transcribe(
     # Most clips of a training are shorter than its longest; a model that pads each clip does not mind.
     usual = min(longest, config.trained_seconds / (1 if config.pad_audio else 2))
     stream = source if isinstance(source, AudioStream) else AudioStream(source)
+    windows = cut_windows(stream, longest if stream.seconds <= longest else usual)
 
     def hear(pieces: list[np.ndarray]) -> list[_Heard]:
         return _hear(model, processor, pieces, num_beams) if pieces else []
 
-    joined = _Joined(stream, hear)
-    windows = cut_windows(stream, longest if stream.seconds <= longest else usual)
-    while batch := list(islice(windows, 1 if num_beams > 1 else batch_size)):
-        found = iter(hear([window.samples for window in batch if not _is_left_out(window)]))
-        for window in batch:
-            settled = joined.add(window, _Heard("", (), (SILENT,)) if _is_left_out(window) else next(found))
-            for segment in settled if on_segment else ():
-                on_segment(segment)  # type: ignore[misc] # there is one
-            if on_progress is not None:
-                on_progress(window.stop / SAMPLE_RATE, stream.seconds)
-    return joined.transcript()
+    def heard() -> Iterator[tuple[Window, _Heard]]:
+        while batch := list(islice(windows, 1 if num_beams > 1 else batch_size)):
+            found = iter(hear([window.samples for window in batch if not _is_left_out(window)]))
+            for window in batch:
+                yield window, _Heard("", (), (SILENT,)) if _is_left_out(window) else next(found)
+                if on_progress is not None:
+                    on_progress(window.stop / SAMPLE_RATE, stream.seconds)
+
+    segments: list[Segment] = []
+    probabilities: list[float] = []
+    for stretch in _settled(heard(), hear):
+        segments.append(stretch.segment())
+        probabilities += stretch.heard.probabilities
+        if on_segment is not None:
+            on_segment(segments[-1])
+    warnings = [
+        f"{segment.start:.1f} to {segment.end:.1f} s: {warning}" if len(segments) > 1 else warning
+        for segment in segments
+        for warning in segment.warnings
+    ]
+    return Transcript(
+        text=" ".join(segment.text for segment in segments if segment.text),
+        confidence=decoder.confidence(probabilities),
+        warnings=(*stream.warnings, *warnings),
+        segments=tuple(segments),
+    )
 
 
 # Windows ----------------------------------------------------------------------------------------------------
@@ -333,6 +349,9 @@ class _Heard:
     warnings: tuple[str, ...]
 
 
+_Hear = Callable[[list[np.ndarray]], list[_Heard]]
+
+
 @dataclass
 class _Stretch:
     """A window and its text, as long as its right border is not settled."""
@@ -341,89 +360,50 @@ class _Stretch:
     heard: _Heard
     words: list[str]  # without those that the window before has
     begin: int  # first sample, counted in the recording
+    stop: int  # the sample after the last
     taken: int = 0  # how many words that window has
+    notes: tuple[str, ...] = ()  # on its border
 
-    @property
-    def text(self) -> str:
-        written = self.heard.text
+    def segment(self) -> Segment:
+        written, heard = self.heard.text, self.heard
         # Where nothing was taken away, the text stays as it was written.
-        return written if len(self.words) == len(written.split()) else " ".join(self.words)
+        text = written if len(self.words) == len(written.split()) else " ".join(self.words)
+        odd = [] if is_silent(self.window.samples) else sound_warnings(self.window.samples)
+        confidence = decoder.confidence(heard.probabilities)
+        start, end = self.begin / SAMPLE_RATE, self.stop / SAMPLE_RATE
+        return Segment(start, end, text, confidence, (*odd, *heard.warnings, *self.notes))
 
 
-class _Joined:
-    """As much of the transcript of a recording as there is."""
-
-    def __init__(self, stream: AudioStream, hear: "Callable[[list[np.ndarray]], list[_Heard]]") -> None:
-        self._stream, self._hear = stream, hear
-        self._segments: list[Segment] = []
-        self._probabilities: list[float] = []
-        self._open: _Stretch | None = None
-
-    def add(self, window: Window, heard: _Heard) -> list[Segment]:
-        """Take in the next window; returns the segments that are settled by it."""
-        before = len(self._segments)
-        new = _Stretch(window, heard, heard.text.split(), window.seam)
-        old, self._open = self._open, new
-        if old is not None and SILENT in old.heard.warnings and SILENT in heard.warnings:
+def _settled(heard: Iterator[tuple[Window, _Heard]], hear: _Hear) -> Iterator[_Stretch]:
+    """Settle each window's right border as soon as the next one is heard."""
+    old: _Stretch | None = None
+    for window, found in heard:
+        new = _Stretch(window, found, found.text.split(), window.seam, window.stop)
+        if old is not None and SILENT in old.heard.warnings and SILENT in found.warnings:
             new.begin = old.begin  # one long silence
         elif old is not None:
-            self._settle(old, window.seam, self._border(old, new) if window.overlap else ())
-        if window.last:
-            self._settle(new, window.stop, ())
-        return self._segments[before:]
+            old.stop = window.seam
+            if window.overlap:
+                _share(old, new, hear)
+            yield old
+        old = new
+    if old is not None:
+        yield old
 
-    def transcript(self) -> Transcript:
-        """Join what was found."""
-        several = len(self._segments) > 1
-        return Transcript(
-            text=" ".join(segment.text for segment in self._segments if segment.text),
-            confidence=decoder.confidence(self._probabilities),
-            warnings=(
-                *self._stream.warnings,
-                *(
-                    f"{segment.start:.1f} to {segment.end:.1f} s: {warning}" if several else warning
-                    for segment in self._segments
-                    for warning in segment.warnings
-                ),
-            ),
-            segments=tuple(self._segments),
-        )
 
-    def _border(self, old: _Stretch, new: _Stretch) -> tuple[str, ...]:
-        """Share the words of an overlap between its windows; returns what is to be said of it."""
-        window = new.window
-        notes: tuple[str, ...] = ()
-        border = join_overlap(old.words, new.words, most_words(window.overlap / SAMPLE_RATE))
-        if border is not None:
-            old.words, new.taken = old.words[: border[0]], border[1]
-        elif old.words and new.words:
-            # Each side anew, up to one border: nothing twice, though a word may be cut.
-            sides = [
-                old.window.samples[: window.seam - old.window.start],
-                window.samples[window.seam - window.start :],
-            ]
-            old.heard, new.heard = self._hear(sides)
-            old.words, new.words = old.heard.text.split()[old.taken :], new.heard.text.split()
-            notes = (RECUT,)
-        new.words = new.words[new.taken :]
-        return notes
-
-    def _settle(self, stretch: _Stretch, stop: int, notes: tuple[str, ...]) -> None:
-        heard = stretch.heard
-        # Of a recording that is silent as a whole, the loader has said so.
-        odd = (
-            [] if self._stream.silent or SILENT in heard.warnings else sound_warnings(stretch.window.samples)
-        )
-        self._probabilities += heard.probabilities
-        self._segments.append(
-            Segment(
-                stretch.begin / SAMPLE_RATE,
-                stop / SAMPLE_RATE,
-                stretch.text,
-                decoder.confidence(heard.probabilities),
-                (*odd, *heard.warnings, *notes),
-            )
-        )
+def _share(old: _Stretch, new: _Stretch, hear: _Hear) -> None:
+    """Share the words of an overlap between its windows."""
+    window = new.window
+    border = join_overlap(old.words, new.words, most_words(window.overlap / SAMPLE_RATE))
+    if border is not None:
+        old.words, new.taken = old.words[: border[0]], border[1]
+    elif old.words and new.words:
+        # Each side anew, up to one border: nothing twice, though a word may be cut.
+        before = old.window.samples[: window.seam - old.window.start]
+        old.heard, new.heard = hear([before, window.samples[window.seam - window.start :]])
+        old.words, new.words = old.heard.text.split()[old.taken :], new.heard.text.split()
+        old.notes = (RECUT,)
+    new.words = new.words[new.taken :]
 
 
 def _is_left_out(window: Window) -> bool:
@@ -456,27 +436,17 @@ def _hear(
 ) -> list[_Heard]:
     """Recognize pieces of sound together; each gives what it would give alone."""
     limits = [decoder.max_new_tokens(piece.size / SAMPLE_RATE) for piece in pieces]
-    found = []
     if num_beams > 1:
-        for piece, limit in zip(pieces, limits, strict=True):
-            written = decoder.write(
-                *(model, processor(audio=piece)),
-                num_beams=num_beams,
-                limit=limit,
-                tokenizer=processor.tokenizer,
-            )
-            found.append((written.ids, written.token_probabilities, written.finished, limit))
+        options: dict[str, Any] = {"num_beams": num_beams, "tokenizer": processor.tokenizer}
+        each = [
+            decoder.write(model, processor(audio=piece), limit=limit, **options)
+            for piece, limit in zip(pieces, limits, strict=True)
+        ]
+        rows = [(one.ids, one.token_probabilities, one.finished) for one in each]
     else:
-        rows = _write_together(model, processor, pieces, max(limits))
-        ends = model.generation_config.eos_token_id
-        ends = ends if isinstance(ends, list) else [ends]
-        for (ids, probabilities), limit in zip(rows, limits, strict=True):
-            # A shorter piece may have gone on while a longer one was not done.
-            end = next((place for place, token in enumerate(ids[:limit]) if token in ends), None)
-            kept = slice(limit if end is None else end)
-            found.append((ids[kept], probabilities[kept], end is not None, limit))
+        rows = _write_together(model, processor, pieces, limits)
     heard = []
-    for ids, probabilities, finished, limit in found:
+    for (ids, probabilities, finished), limit in zip(rows, limits, strict=True):
         text = decoder.text_of(processor.tokenizer, ids)
         odd = decoder.decoding_warnings(
             text, finished=finished, limit=limit, confidence=decoder.confidence(probabilities)
@@ -489,9 +459,9 @@ def _write_together(
     model: AsrScopeForConditionalGeneration,
     processor: AsrScopeProcessor,
     pieces: list[np.ndarray],
-    limit: int,
-) -> list[tuple[list[int], list[float]]]:
-    """Let the decoder write about several pieces at once; tokens and probabilities of each, padding too."""
+    limits: list[int],
+) -> list[tuple[list[int], list[float], bool]]:
+    """Let the decoder write about several pieces: tokens and their probabilities, and whether it ended."""
     inputs: Any = processor(audio=pieces).to(model.device)
     prompt_tokens = inputs["input_ids"].shape[1]
     seen = _ChosenProbabilities()
@@ -499,10 +469,18 @@ def _write_together(
         **inputs,
         do_sample=False,
         num_beams=1,
-        max_new_tokens=limit,
+        max_new_tokens=max(limits),
         logits_processor=LogitsProcessorList([seen]),
         stopping_criteria=StoppingCriteriaList([decoder.LoopStop(processor.tokenizer, prompt_tokens)]),
     )
     written = sequences[:, prompt_tokens:].tolist()
-    probabilities = torch.stack(seen.chosen, dim=1).tolist()  # (batch, steps)
-    return list(zip(written, probabilities, strict=True))
+    chosen = torch.stack(seen.chosen, dim=1).tolist()  # (batch, steps)
+    ends = model.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    rows = []
+    for ids, probabilities, limit in zip(written, chosen, limits, strict=True):
+        # A shorter piece may have gone on while a longer one was not done.
+        end = next((place for place, token in enumerate(ids[:limit]) if token in ends), None)
+        kept = slice(limit if end is None else end)
+        rows.append((ids[kept], probabilities[kept], end is not None))
+    return rows
