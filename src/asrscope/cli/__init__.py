@@ -455,19 +455,16 @@ def _describe(name: str, config: Any, parts: "dict[str, Provenance]") -> dict[st
 
 def _find_recording(clip: str) -> "tuple[Path | BytesIO, Sample | None]":
     """Find one clip: standard input, a path, or else a shipped sample of that name."""
-    from asrscope.audio.samples import CLIPS, load_samples
+    from asrscope.audio.samples import load_samples
 
     if clip == "-":
         return _standard_input(), None
-    path = Path(clip)
-    try:
-        if not path.exists() or path.resolve().parent == CLIPS:
-            for sample in load_samples():
-                if clip == sample.name or path.resolve() == sample.path:
-                    return sample.path, sample
-    except (OSError, RuntimeError):  # links in a circle, a name too long: the loader will say so
-        pass
-    return path, None
+    # Of links in a circle and of a name too long, a Path would raise; the loader will say what they are.
+    there, real = os.path.exists(clip), os.path.realpath(clip)  # noqa: PTH110
+    for sample in load_samples():
+        if real == str(sample.path) or (clip == sample.name and not there):
+            return sample.path, sample
+    return Path(clip), None
 
 
 def _standard_input() -> BytesIO:

@@ -120,7 +120,7 @@ def progress(total: int) -> Iterator[Callable[..., None]]:
         output: str | None,
         *complaints: str,
         advance: int = 1,
-        completed: float | None = None,
+        completed: float | int | None = None,
         total: int | None = None,
     ) -> None:
         speaks = shown and (output is not None or bool(complaints))
