@@ -6,8 +6,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,8 +71,7 @@ def measure(
     quick : Path, optional
         A checkpoint of a quick run, measured on the same clips as the random projector.
     report : callable, optional
-        Called as ``report(None, *lines, advance=n, total=n)`` on the way: lines for a person, steps done, and
-        how many there are.
+        Called as ``report(None)`` with each clip heard, and once ahead with the ``total`` of them.
 
     Returns
     -------
@@ -100,28 +98,16 @@ def measure(
         systems["peer"] = peer.recognize
     if quick:
         systems["quick"] = _recognizer(load(quick))
-    labels = {"own": target.name, "beams": f"with {BEAMS} beams", "random": "random projector"}
-    labels |= {"peer": peer.name if peer else "", "quick": "quick"}
     compared = sum(len(utterances[:limit]) for utterances in sets.values()) * (len(systems) - len(WHOLE))
     whole = sum(map(len, sets.values())) * len(WHOLE)
     report(None, advance=0, total=whole + compared + len(digits) * (1 + bool(peer)))
     counted = count_corpus(corpus) if corpus else None
-    with _threads(THREADS):
-        speed = _speed(systems)
-        heard = {}
-        for name, utterances in sets.items():
-            heard[name] = listen(systems, utterances, report, limit)
-            rates = (
-                f"{labels[system]} {one.errors.rate:.1%} ({len(one.results)} clips)"
-                for system, one in heard[name].items()
-            )
-            report(None, f"{name}: WER {', '.join(rates)}", advance=0)
-        spoken = {who: recognize for who, recognize in systems.items() if who in {"own", "peer"}}
-        by_people = listen(spoken, digits, report) if digits else {}
-        right = {who: count_right(one) for who, one in by_people.items()}
-        if right:
-            counts = ", ".join(f"{labels[who]} {number}" for who, number in right.items())
-            report(None, f"digits spoken by people, right of {len(digits)}: {counts}", advance=0)
+    torch.set_num_threads(THREADS)  # to the end of the process
+    speed = _speed(systems)
+    heard = {name: listen(systems, utterances, report, limit) for name, utterances in sets.items()}
+    spoken = {who: recognize for who, recognize in systems.items() if who in {"own", "peer"}}
+    by_people = listen(spoken, digits, report) if digits else {}
+    right = {who: count_right(one) for who, one in by_people.items()}
     model = loaded[0]
     weights = target / "model.safetensors"
     return {
@@ -352,14 +338,3 @@ def sha256_of(files: Sequence[Path | bytes]) -> str:
     for file in files:
         digest.update(file if isinstance(file, bytes) else file.read_bytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Let torch compute on so many threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
