@@ -353,24 +353,9 @@ def test_tokens_stand_beside_their_alternatives(figures, trace):
             assert data["probability"][index] == probability
 
 
-def test_a_trace_without_words_or_audio_tokens_can_be_drawn(trace):
-    texts = tuple(t for t, audio in zip(trace.prompt_texts, trace.prompt_is_audio, strict=True) if not audio)
-    empty = replace(
-        trace,
-        tokens=(),
-        words=(),
-        text="",
-        confidence=0.0,
-        finished=False,
-        eos_probability=None,
-        audio_embeds=trace.audio_embeds[:0],
-        nearest_ids=trace.nearest_ids[:0],
-        nearest_cosines=trace.nearest_cosines[:0],
-        nearest_texts=(),
-        prompt_ids=trace.prompt_ids[: len(texts)],
-        prompt_texts=texts,
-        prompt_is_audio=np.zeros(len(texts), bool),
-    )
+def test_a_trace_in_which_nothing_was_written_can_be_drawn(trace):
+    nothing = {"tokens": (), "words": (), "text": "", "confidence": 0.0}
+    empty = replace(trace, **nothing, finished=False, eos_probability=None)
     for key, draw in plots.PLOTS.items():
         assert json_item(draw(empty))
         assert plots.describe(empty, key)
