@@ -51,8 +51,7 @@ extensions = [
     "previews",
     "stale",  # before sphinx-gallery: it decides which scripts run again
     "sphinx_gallery.gen_gallery",
-    "notebooks",
-    "reproducible",
+    "downloads",
     "bokeh_gallery",
     "facts",
     "findings",

@@ -17,8 +17,8 @@ EXTENSIONS = Path(__file__).resolve().parents[1] / "conf" / "extensions"
 sys.path.insert(0, str(EXTENSIONS))
 
 import accessible  # noqa: E402 - found through the line above
+import downloads  # noqa: E402
 import hosting  # noqa: E402
-import reproducible  # noqa: E402
 import stale  # noqa: E402
 
 from bokeh_gallery.results import RECORD, Results  # noqa: E402
@@ -357,7 +357,7 @@ def test_archives_of_equal_files_are_equal(tmp_path):
         with zipfile.ZipFile(path, "w") as archive:
             for name in names:
                 archive.writestr(zipfile.ZipInfo(name, moment), f"content of {name}")
-        reproducible.repack(path)
+        downloads.repack(path)
     assert first.read_bytes() == second.read_bytes()
     with zipfile.ZipFile(first) as archive:
         assert archive.read("a") == b"content of a"
