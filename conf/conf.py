@@ -44,7 +44,6 @@ copyright = "2026, asrscope contributors"
 release = version = version_of("asrscope")
 
 extensions = [
-    "accessible",
     "csp",
     "hosting",
     "live",

@@ -11,13 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader
 from sphinx.errors import ConfigError
 
 EXTENSIONS = Path(__file__).resolve().parents[1] / "conf" / "extensions"
 sys.path.insert(0, str(EXTENSIONS))
 
-import accessible  # noqa: E402 - found through the line above
-import downloads  # noqa: E402
+import downloads  # noqa: E402 - found through the line above
 import hosting  # noqa: E402
 import stale  # noqa: E402
 
@@ -386,14 +386,23 @@ def test_builders_that_name_pages_otherwise_are_refused_in_words(name):
         hosting.refuse_others(app)
 
 
-def test_headings_of_the_navigation_state_their_level():
-    context = {
-        "furo_navigation_tree": '<p class="caption" role="heading">Course</p>',
-        "body": '<div role="list"><div role="doc-biblioentry">Source</div></div>',
-    }
-    accessible.mend(None, "page", "page.html", context, None)
-    assert context["furo_navigation_tree"] == '<p class="caption" role="heading" aria-level="2">Course</p>'
-    assert context["body"] == '<div role="list"><div role="listitem">Source</div></div>'
+def test_what_the_theme_leaves_in_the_way_of_screen_readers_is_mended():
+    theme = (
+        '{% block body %}<aside class="sidebar-drawer"><p class="caption" role="heading">Course</p></aside>'
+        '<div role="list"><div role="doc-biblioentry">Source</div></div>'
+        '<a href="#" class="back-to-top muted-link"><span>Back to top</span>\n        </a>{% endblock %}'
+    )
+    mine = FileSystemLoader(EXTENSIONS.parent / "templates")
+    page = Environment(loader=ChoiceLoader([mine, DictLoader({"!page.html": theme})])).get_template(
+        "page.html"
+    )
+    assert page.render() == (
+        '<aside class="sidebar-drawer" aria-label="Site">'
+        '<p class="caption" role="heading" aria-level="2">Course</p></aside>'
+        '<div role="list"><div role="listitem">Source</div></div>'
+        '<nav aria-label="Top"><a href="#top" class="back-to-top muted-link">'
+        "<span>Back to top</span></a></nav>"
+    )
 
 
 FINDINGS = CONF.replace('"mathml", ', '"mathml", "bokeh_gallery", "findings", ')
