@@ -169,9 +169,7 @@ def rates_over(
     return fig
 
 
-def rates_by_name(
-    rates: Mapping[str, Rate], name: str, title: str, *, subtitles: Sequence[str] = ()
-) -> figure:
+def rates_by_name(rates: Mapping[str, Rate], name: str, title: str) -> figure:
     """Draw one rate below the other, with their intervals as level bars.
 
     Parameters
@@ -182,8 +180,6 @@ def rates_by_name(
         Name of the figure, and of its file where a script saves it.
     title : str
         Title.
-    subtitles : sequence of str
-        Lines below the title.
 
     Returns
     -------
@@ -198,8 +194,7 @@ def rates_by_name(
     if not rates:
         raise ValueError("expected rates to draw, but found none")
     description = "; ".join(f"{label}: {rate}" for label, rate in rates.items()) + "."
-    about: dict[str, Any] = {"description": description, "subtitles": subtitles}
-    fig = theme.rows_chart(list(rates), 34, 60, name=name, title=title, **about)
+    fig = theme.rows_chart(list(rates), 34, 60, name=name, title=title, description=description)
     rows, color = list(range(len(rates))), theme.COLORS[0]
     known, low, high = _intervals(rows, rates.values())
     fig.segment(x0=low, x1=high, y0=known, y1=known, line_color=color, line_width=3, line_alpha=0.6)
@@ -286,9 +281,7 @@ def stacked_bars(
     return fig
 
 
-def reach(
-    panels: Mapping[str, Float[np.ndarray, "audio_tokens positions"]], name: str, *, height: int = 200
-) -> GridBox:
+def reach(panels: Mapping[str, Float[np.ndarray, "audio_tokens positions"]], name: str) -> GridBox:
     """Draw which encoder positions each audio token reads, one panel a model.
 
     Parameters
@@ -298,8 +291,6 @@ def reach(
         drawn relative to its largest value.
     name : str
         Name of the picture, and of its file where a script saves it.
-    height : int
-        Height of a panel in pixels.
 
     Returns
     -------
@@ -323,7 +314,7 @@ def reach(
             for token, row in enumerate(read)
         )
         bottom, right = np.array(values.shape) - 0.5
-        fig = _panel(f"{name}-{len(drawn)}", title, description, height, "encoder position (20 ms each)")
+        fig = _panel(f"{name}-{len(drawn)}", title, description, 200, "encoder position (20 ms each)")
         fig.yaxis.axis_label = "audio token"
         fig.x_range = Range1d(start=-0.5, end=right, bounds=(-0.5, right))
         image = theme.paint(fig, 100 * values / most, (-0.5, right), (bottom, -0.5), mapper)
@@ -338,7 +329,6 @@ def similarity(
     seconds_per_vector: float,
     *,
     name: str,
-    height: int = 250,
     trace: Trace | None = None,
 ) -> GridBox:
     """Draw which moments of a clip are alike: the cosine of every vector with every other.
@@ -351,8 +341,6 @@ def similarity(
         Seconds from one vector to the next.
     name : str
         Name of the picture, and of its file where a script saves it.
-    height : int
-        Height of a panel in pixels.
     trace : Trace, optional
         The clip, which a page saved by a script plays.
 
@@ -369,7 +357,7 @@ def similarity(
         end = len(vectors) * seconds_per_vector
         neighbors = np.diagonal(matrix, offset=1).mean()
         description = f"cosine between neighboring positions {neighbors:.2f} on average"
-        fig = _panel(f"{name}-{len(drawn)}", title, description, height, "time (s)")
+        fig = _panel(f"{name}-{len(drawn)}", title, description, 250, "time (s)")
         fig.x_range = Range1d(start=0.0, end=end, bounds=(0.0, end), name="time")
         image = theme.paint(fig, matrix, (0.0, end), (0.0, end), mapper)
         fig.yaxis.axis_label = "time (s)"

@@ -260,9 +260,6 @@ def distance_table(
     said: Sequence[str],
     written: Sequence[str],
     path: Sequence[tuple[int, int]],
-    *,
-    name: str = "distances",
-    title: str = "The fewest errors, word by word",
 ) -> figure:
     """Draw the table by which the fewest word errors are found, with the cells of one path in another color.
 
@@ -274,10 +271,6 @@ def distance_table(
         The words: one fewer than rows and columns.
     path : sequence of (int, int)
         Cells to mark: row and column.
-    name : str
-        Name of the figure, and of its file where a script saves it.
-    title : str
-        Title.
 
     Returns
     -------
@@ -299,8 +292,9 @@ def distance_table(
         f"{len(said)} words said down the side, {len(written)} written along the top. The marked path of "
         f"{len(path)} cells ends at {distances[-1, -1]} errors."
     )
-    about = {"description": description, "x_label": "written", "y_label": "said"}
-    fig = theme.rows_chart([START, *said], DISTANCE_HEIGHT, 70, name=name, title=title, **about)
+    about = {"name": "distances", "title": "The fewest errors, word by word", "description": description}
+    labels = {"x_label": "written", "y_label": "said"}
+    fig = theme.rows_chart([START, *said], DISTANCE_HEIGHT, 70, **about, **labels)
     marked = np.zeros((rows, columns), bool)
     for cell in path:
         marked[cell] = True
