@@ -216,6 +216,12 @@ def test_mel_centers_agree_with_the_filters(n_mels):
     assert np.abs(mel_centers(n_mels) - peaks).max() <= 40
 
 
+def test_mel_centers_of_htk_are_those_of_its_formula_and_of_other_scales_unknown():
+    mel = np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 82)[1:-1]
+    np.testing.assert_allclose(mel_centers(80, "htk"), 700 * (10 ** (mel / 2595) - 1))
+    assert mel_centers(80, "unknown") is None
+
+
 def test_frequency_ticks_name_the_band_they_stand_at(figures):
     axis = figures["log_mel"].yaxis[0]
     centers = mel_centers(80)
