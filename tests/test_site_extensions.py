@@ -366,7 +366,7 @@ def test_archives_of_equal_files_are_equal(tmp_path):
 def test_a_build_in_which_nothing_has_changed_reads_no_page(tmp_path):
     """Archives of all scripts are made in each build; the page that gives them away is not read for it."""
     make_scripts(tmp_path, one="print(1)")
-    conf = GALLERY_CONF.replace('"facts", ', '"reproducible", "facts", ')
+    conf = GALLERY_CONF.replace('"facts", ', '"downloads", "facts", ')
     conf += "def setup(app):\n    app.connect('env-before-read-docs', lambda app, env, names: "
     conf += "app.srcdir.joinpath('read.txt').write_text(' '.join(sorted(names))) and None)\n"
     build(tmp_path, GALLERY_PAGE, conf)
