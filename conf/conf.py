@@ -44,15 +44,13 @@ copyright = "2026, asrscope contributors"
 release = version = version_of("asrscope")
 
 extensions = [
-    "accessible",
     "csp",
     "hosting",
     "live",
     "previews",
     "stale",  # before sphinx-gallery: it decides which scripts run again
     "sphinx_gallery.gen_gallery",
-    "notebooks",
-    "reproducible",
+    "downloads",
     "bokeh_gallery",
     "facts",
     "findings",

@@ -4,7 +4,6 @@ import json
 import re
 import zlib
 from base64 import b64decode
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -239,17 +238,6 @@ def test_report_plots_and_files_are_written_of_it(architecture, traces, tmp_path
     for field in ARRAY_AXES:
         np.testing.assert_array_equal(getattr(again, field), getattr(trace, field))
     assert again.to_dict() == trace.to_dict()
-
-
-def test_a_trace_of_version_1_is_still_read():
-    trace = Trace.load(Path(__file__).parent / "data" / "trace-version-1.npz")
-    assert (trace.name, trace.reference, trace.stack_factor) == ("a tone", "hum", 5)
-    assert trace.shapes()["audio_embeds"] == (6, 48)
-    assert trace.seconds_per_position == 0.02
-    assert trace.seconds_per_audio_token == pytest.approx(0.1)
-    assert trace.architecture == "AsrScopeForConditionalGeneration"
-    assert trace.window_seconds is None
-    validate_json(trace.to_dict())
 
 
 def test_a_random_model_says_so(clip):

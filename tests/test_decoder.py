@@ -24,8 +24,8 @@ def test_the_cap_grows_with_the_clip(seconds, more):
     assert max_new_tokens(seconds + more) >= max_new_tokens(seconds)
 
 
-def test_the_rate_of_the_cap_can_be_set():
-    assert max_new_tokens(10.0, tokens_per_second=3.0) - max_new_tokens(5.0, tokens_per_second=3.0) == 15
+def test_a_second_more_is_a_dozen_tokens_more():
+    assert max_new_tokens(10.0) - max_new_tokens(9.0) == 12
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf])

@@ -356,7 +356,6 @@ def test_where_an_error_is_wanted_a_value_is_wrong():
 def test_the_real_functions_are_those_of_the_package(bundled, rng):
     import torch
 
-    from asrscope.inside.lens import layer_logits
     from asrscope.projector import AudioProjector
 
     model, _ = bundled
@@ -367,7 +366,8 @@ def test_the_real_functions_are_those_of_the_package(bundled, rng):
         model.get_input_embeddings().weight.detach().numpy(),
     )
     with torch.inference_mode():
-        real = layer_logits(model, torch.from_numpy(hidden)).numpy()
+        normed = model.language_model.model.norm(torch.from_numpy(hidden))
+        real = model.get_output_embeddings()(normed).numpy()
     np.testing.assert_allclose(own, real, rtol=1e-3, atol=1e-3)
 
     torch.manual_seed(0)

@@ -188,7 +188,7 @@ def test_the_workshops_script_says_so_if_a_recording_is_missing(run_here, tmp_pa
 
 def test_notebooks_say_in_words_what_a_role_links_to(monkeypatch):
     monkeypatch.syspath_prepend(GALLERY.parent / "conf" / "extensions")
-    from notebooks import plain
+    from downloads import plain
 
     assert plain("Next: :ref:`the encoder <gallery-encoder>`.") == "Next: *the encoder*."
     for script in SCRIPTS:

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from asrscope.inside.forcing import forced_inputs
-from asrscope.inside.lens import Lens, _between_layers, layer_logits, logit_lens, more_within
+from asrscope.inside.lens import Lens, logit_lens, more_within
 from asrscope.scope.traces import Word
+from asrscope.scope.watching import hooked
 
 
 @pytest.fixture
@@ -13,41 +14,41 @@ def clip(rng):
 
 
 @pytest.fixture
-def run(make_model, clip):
-    """The model, its processor, the inputs, its logits, and what passed between its layers."""
+def between(make_model, clip):
+    """The model, its processor, and what goes into its first layer and comes out of each, by hooks."""
     model, processor = make_model()
     inputs, _ = forced_inputs(processor, clip, [7, 21])
-    with torch.no_grad(), _between_layers(model) as hidden:
-        logits = model(**inputs).logits
-    return model, processor, inputs, logits, hidden
+    seen = []
+    layers = model.language_model.model.layers
+    before = [(layers[0], lambda _, given, __: seen.append(given[0]))]
+    with (
+        torch.no_grad(),
+        hooked(before, [(layer, lambda _, __, made: seen.append(made)) for layer in layers]),
+    ):
+        model(**inputs)
+    return model, processor, inputs, seen
 
 
-def test_after_the_last_layer_the_lens_shows_the_models_own_scores(run):
-    model, _, _, logits, hidden = run
-    with torch.no_grad():
-        assert torch.equal(layer_logits(model, hidden[-1]), logits)
-        assert not torch.allclose(layer_logits(model, hidden[-2]), logits, atol=0.1)
+def test_each_row_of_the_lens_is_what_a_layer_gave_normed_and_compared_with_the_table(between, clip):
+    model, processor, _, seen = between
+    lens = logit_lens(model, processor, clip, [7, 21])
+    assert len(lens.entropy) == len(seen) == 1 + len(model.language_model.model.layers)
+    for row, hidden in enumerate(seen):
+        with torch.no_grad():
+            scores = model.language_model.lm_head(model.language_model.model.norm(hidden))[0]
+        best = scores.softmax(-1).topk(5)
+        np.testing.assert_allclose(lens.top_probabilities[row], best.values, rtol=1e-4)
+    assert not np.allclose(lens.of_transcript[-2], lens.of_transcript[-1], atol=0.1)
 
 
-def test_layer_0_is_what_the_decoder_reads(run):
-    model, processor, inputs, _, hidden = run
-    assert len(hidden) == 1 + len(model.language_model.model.layers)
+def test_layer_0_is_what_the_decoder_reads(between):
+    model, processor, inputs, seen = between
     is_audio = inputs["input_ids"] == processor.audio_token_id
     with torch.no_grad():
         table = model.get_input_embeddings()(inputs["input_ids"])
         audio = model.get_audio_features(inputs["input_features"]).pooler_output
-    torch.testing.assert_close(hidden[0][~is_audio], table[~is_audio])
-    torch.testing.assert_close(hidden[0][is_audio], audio)
-
-
-def test_hidden_states_between_layers_are_those_that_transformers_returns(run):
-    model, _, inputs, _, hidden = run
-    with torch.no_grad():
-        states = model(**inputs, output_hidden_states=True).hidden_states
-        normed = model.language_model.model.norm(hidden[-1])
-    assert len(states) == len(hidden)
-    for mine, state in zip([*hidden[:-1], normed], states, strict=True):
-        torch.testing.assert_close(mine, state)
+    torch.testing.assert_close(seen[0][~is_audio], table[~is_audio])
+    torch.testing.assert_close(seen[0][is_audio], audio)
 
 
 def test_the_lens_names_the_most_probable_tokens(make_model, clip):

@@ -51,7 +51,6 @@ def test_a_script_is_allowed_by_its_hash():
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert source_of(script) == f"'sha256-{digest}'"
     assert rules(content_policy([script]))["script-src"] == f"'sha256-{digest}'"
-    assert rules(content_policy([script], evaluates=True))["script-src"].endswith("' 'unsafe-eval'")
 
 
 def test_a_page_allows_the_scripts_that_it_was_made_with_and_none_that_its_texts_bring():
@@ -81,15 +80,6 @@ def test_a_name_cannot_become_markup(make_trace):
     html = player(make_trace(seconds=0.5, name='<img src=x onerror="alert(1)">'))._repr_html_()
     assert "<img" not in html
     assert 'onerror="' not in html
-
-
-def test_silence_without_samples_is_refused(make_trace):
-    trace = make_trace(
-        seconds=0.5,
-        waveform=np.zeros(0, np.float32),
-    )
-    with pytest.raises(ValueError, match="nothing to play in 'clock-flite-slt'"):
-        player(trace)
 
 
 def test_samples_of_any_rate_can_be_heard(rng):
@@ -468,20 +458,17 @@ def test_show_saves_one_offline_page_for_each_figure(figures, in_tmp, capsys):
     assert re.findall("<link[^>]*>", html) == ['<link rel="icon" href="data:,">']
 
 
-def test_a_saved_page_runs_its_own_scripts_and_those_of_callbacks_only_if_there_are_any(figures, tmp_path):
-    def policy(figure):
-        page = plots.show(figure, tmp_path / "page.html").read_text(encoding="utf-8")
-        (content,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
-        assert page.index("Content-Security-Policy") < page.index("<title>")
-        return dict(rule.split(" ", 1) for rule in html.unescape(content).split("; "))
-
-    rules = policy(figures["waveform"])
-    assert rules["default-src"] == "'none'"
-    assert rules["script-src"].count("'sha256-") == len(rules["script-src"].split()) > 1
+def test_a_saved_page_runs_its_own_scripts_and_makes_none_of_text(figures, tmp_path):
     called = figure()
     called.line([0, 1], [0, 1])
     called.js_on_event("tap", CustomJS(code="console.log(1)"))
-    assert "'unsafe-eval'" in policy(called)["script-src"].split()
+    for shown in (figures["waveform"], called):
+        page = plots.show(shown, tmp_path / "page.html").read_text(encoding="utf-8")
+        (content,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', page)
+        assert page.index("Content-Security-Policy") < page.index("<title>")
+        rules = dict(rule.split(" ", 1) for rule in html.unescape(content).split("; "))
+        assert rules["default-src"] == "'none'"
+        assert rules["script-src"].count("'sha256-") == len(rules["script-src"].split()) > 1
 
 
 def test_a_saved_page_lives_with_its_policy(browser, figures, tmp_path):

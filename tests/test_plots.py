@@ -216,6 +216,12 @@ def test_mel_centers_agree_with_the_filters(n_mels):
     assert np.abs(mel_centers(n_mels) - peaks).max() <= 40
 
 
+def test_mel_centers_of_htk_are_those_of_its_formula_and_of_other_scales_unknown():
+    mel = np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 82)[1:-1]
+    np.testing.assert_allclose(mel_centers(80, "htk"), 700 * (10 ** (mel / 2595) - 1))
+    assert mel_centers(80, "unknown") is None
+
+
 def test_frequency_ticks_name_the_band_they_stand_at(figures):
     axis = figures["log_mel"].yaxis[0]
     centers = mel_centers(80)
@@ -353,24 +359,9 @@ def test_tokens_stand_beside_their_alternatives(figures, trace):
             assert data["probability"][index] == probability
 
 
-def test_a_trace_without_words_or_audio_tokens_can_be_drawn(trace):
-    texts = tuple(t for t, audio in zip(trace.prompt_texts, trace.prompt_is_audio, strict=True) if not audio)
-    empty = replace(
-        trace,
-        tokens=(),
-        words=(),
-        text="",
-        confidence=0.0,
-        finished=False,
-        eos_probability=None,
-        audio_embeds=trace.audio_embeds[:0],
-        nearest_ids=trace.nearest_ids[:0],
-        nearest_cosines=trace.nearest_cosines[:0],
-        nearest_texts=(),
-        prompt_ids=trace.prompt_ids[: len(texts)],
-        prompt_texts=texts,
-        prompt_is_audio=np.zeros(len(texts), bool),
-    )
+def test_a_trace_in_which_nothing_was_written_can_be_drawn(trace):
+    nothing = {"tokens": (), "words": (), "text": "", "confidence": 0.0}
+    empty = replace(trace, **nothing, finished=False, eos_probability=None)
     for key, draw in plots.PLOTS.items():
         assert json_item(draw(empty))
         assert plots.describe(empty, key)

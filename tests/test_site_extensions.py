@@ -11,14 +11,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader
 from sphinx.errors import ConfigError
 
 EXTENSIONS = Path(__file__).resolve().parents[1] / "conf" / "extensions"
 sys.path.insert(0, str(EXTENSIONS))
 
-import accessible  # noqa: E402 - found through the line above
+import downloads  # noqa: E402 - found through the line above
 import hosting  # noqa: E402
-import reproducible  # noqa: E402
 import stale  # noqa: E402
 
 from bokeh_gallery.results import RECORD, Results  # noqa: E402
@@ -357,7 +357,7 @@ def test_archives_of_equal_files_are_equal(tmp_path):
         with zipfile.ZipFile(path, "w") as archive:
             for name in names:
                 archive.writestr(zipfile.ZipInfo(name, moment), f"content of {name}")
-        reproducible.repack(path)
+        downloads.repack(path)
     assert first.read_bytes() == second.read_bytes()
     with zipfile.ZipFile(first) as archive:
         assert archive.read("a") == b"content of a"
@@ -366,7 +366,7 @@ def test_archives_of_equal_files_are_equal(tmp_path):
 def test_a_build_in_which_nothing_has_changed_reads_no_page(tmp_path):
     """Archives of all scripts are made in each build; the page that gives them away is not read for it."""
     make_scripts(tmp_path, one="print(1)")
-    conf = GALLERY_CONF.replace('"facts", ', '"reproducible", "facts", ')
+    conf = GALLERY_CONF.replace('"facts", ', '"downloads", "facts", ')
     conf += "def setup(app):\n    app.connect('env-before-read-docs', lambda app, env, names: "
     conf += "app.srcdir.joinpath('read.txt').write_text(' '.join(sorted(names))) and None)\n"
     build(tmp_path, GALLERY_PAGE, conf)
@@ -386,14 +386,23 @@ def test_builders_that_name_pages_otherwise_are_refused_in_words(name):
         hosting.refuse_others(app)
 
 
-def test_headings_of_the_navigation_state_their_level():
-    context = {
-        "furo_navigation_tree": '<p class="caption" role="heading">Course</p>',
-        "body": '<div role="list"><div role="doc-biblioentry">Source</div></div>',
-    }
-    accessible.mend(None, "page", "page.html", context, None)
-    assert context["furo_navigation_tree"] == '<p class="caption" role="heading" aria-level="2">Course</p>'
-    assert context["body"] == '<div role="list"><div role="listitem">Source</div></div>'
+def test_what_the_theme_leaves_in_the_way_of_screen_readers_is_mended():
+    theme = (
+        '{% block body %}<aside class="sidebar-drawer"><p class="caption" role="heading">Course</p></aside>'
+        '<div role="list"><div role="doc-biblioentry">Source</div></div>'
+        '<a href="#" class="back-to-top muted-link"><span>Back to top</span>\n        </a>{% endblock %}'
+    )
+    mine = FileSystemLoader(EXTENSIONS.parent / "templates")
+    page = Environment(loader=ChoiceLoader([mine, DictLoader({"!page.html": theme})])).get_template(
+        "page.html"
+    )
+    assert page.render() == (
+        '<aside class="sidebar-drawer" aria-label="Site">'
+        '<p class="caption" role="heading" aria-level="2">Course</p></aside>'
+        '<div role="list"><div role="listitem">Source</div></div>'
+        '<nav aria-label="Top"><a href="#top" class="back-to-top muted-link">'
+        "<span>Back to top</span></a></nav>"
+    )
 
 
 FINDINGS = CONF.replace('"mathml", ', '"mathml", "bokeh_gallery", "findings", ')

@@ -11,7 +11,7 @@ from asrscope.audio import SAMPLE_RATE
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import SECONDS_PER_FRAME
 from asrscope.scope.stages import SECONDS_PER_SAMPLE, STAGES
-from asrscope.scope.traces import ARRAY_AXES, Provenance, Trace
+from asrscope.scope.traces import ARRAY_AXES, Provenance, Trace, twins
 
 FIELDS = [field.name for field in dataclasses.fields(Trace)]
 
@@ -32,6 +32,19 @@ def test_a_saved_trace_comes_back_exactly(make_trace, tmp_path):
         else:
             assert before == after, name
             assert type(before) is type(after), name
+
+
+@pytest.mark.parametrize("field", ["waveform", "log_mel", "encoder_hidden_states"])
+def test_no_array_of_a_trace_is_empty(make_trace, field):
+    empty = getattr(make_trace(), field)[:0]
+    with pytest.raises(ValueError, match=rf"Trace\.{field} must not be empty, but found shape \(0"):
+        make_trace(**{field: empty})
+
+
+def test_twins_stand_in_one_order_whatever_their_case_and_punctuation():
+    assert twins(["The", "sea,", "the", "sea"], ["the", "old", "Sea"]) == (0, 2, None, None)
+    assert twins(["old", "sea"], ["sea", "old"]).count(None) == 1
+    assert twins([], ["sea"]) == ()
 
 
 def test_unknown_references_come_back_as_none(make_trace, tmp_path):

@@ -12,8 +12,6 @@ they are allowed wherever they stand. A style cannot run a program, and what it 
 ``csp_more`` names pages that may do more: ``{"page": {"worker-src": "blob:"}}``.
 """
 
-import base64
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -25,6 +23,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sphinx.util import logging
+
+from asrscope.plots.page import source_of
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +74,7 @@ class Stopped(HTMLParser):
 
 def policy(scripts: list[str], more: Mapping[str, str]) -> str:
     """Return the policy of a page in which these scripts stand, and which may do more."""
-    digests = {base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts}
-    allowed = " ".join(["script-src 'self'", *(f"'sha256-{digest}'" for digest in sorted(digests))])
+    allowed = " ".join(["script-src 'self'", *sorted(set(map(source_of, scripts)))])
     parts = dict(part.split(" ", 1) for part in (allowed, *SOURCES))
     for name, sources in more.items():
         parts[name] = f"{parts.get(name, '')} {sources}".strip()

@@ -3,9 +3,8 @@
 ``full.*`` describes the large pair: its published configurations come with the package, and its parameters
 are counted in models that are built from them without weights. ``tiny.*`` describes the bundled model,
 ``small.*`` the pair that understands people; ``clip.*`` is what tiny makes of the first shipped clip, and
-``person.*`` what small makes of a person's sentence. What was measured is in ``facts_measured``, the case
-that the classes follow in ``facts_case``, the systems of others are in ``facts_systems``. A fact that no page
-states has no place here.
+``person.*`` what small makes of a person's sentence. What was measured is in ``facts_measured``, the systems
+of others are in ``facts_systems``. A fact that no page states has no place here.
 """
 
 from functools import cache
@@ -15,9 +14,8 @@ from typing import Any
 import soundfile
 import torch
 from facts import Fact
-from facts_case import case
 from facts_measured import audited, heard_people, measured
-from facts_systems import native, published
+from facts_systems import published
 
 import asrscope
 from asrscope.audio import SAMPLE_RATE
@@ -30,6 +28,7 @@ from asrscope.loading.room import estimate
 from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import word_errors
 from asrscope_course import flops, sizes
+from asrscope_course.case import find_case, merged
 
 Facts = dict[str, Fact]
 
@@ -47,7 +46,7 @@ def load_facts() -> Facts:
         **_audio(),
         **_clip(),
         **_person(),
-        **case(),
+        **_case(),
         **_sizes("tiny", tiny()[0], ("mb", 1e6)),
         **_tiny(),
         **_sizes("small", small()[0], ("mb", 1e6)),
@@ -55,7 +54,6 @@ def load_facts() -> Facts:
         **_live(),
         **full(),
         **published(),
-        **native(),
         **audited(),
     }
 
@@ -122,6 +120,19 @@ def _person() -> Facts:
         "person.tiny.errors": Fact(wrong[1], f"words of {person.name} that tiny has wrong"),
         "person.confidence": Fact(traces[0].confidence, f"how sure small was of {person.name}", ".2f"),
         "person.tiny.confidence": Fact(traces[1].confidence, f"how sure tiny was of {person.name}", ".2f"),
+    }
+
+
+def _case() -> Facts:
+    """Return what the case that the classes follow is about: a word said, spelled and written."""
+    found = find_case()
+    name = f"asrscope_course.case.find_case: {found.sample.name}"
+    return {
+        "case.said": Fact(found.said, f"{name}: the word that was said"),
+        "case.written": Fact(found.written.text, f"{name}: the word that was written"),
+        "case.reading": Fact(
+            merged(found.spelling), f"{name}: nearest text tokens within the word, without pauses and repeats"
+        ),
     }
 
 

@@ -80,8 +80,6 @@ def heard_people(folder: Path) -> Facts:
         result = sources["together"][system]
         told = f"metrics.json of small: {system} on {result['clips']} recordings of people"
         facts[f"{name}.wer.people"] = Fact(result["wer"], told, ".2f")
-        interval = f"{result['low']:.2f} to {result['high']:.2f}"
-        facts[f"{name}.wer.people.interval"] = Fact(interval, f"{told}: 95 % bootstrap interval of the WER")
     return facts
 
 

@@ -4,23 +4,14 @@ from typing import Any
 
 import torch
 from facts import Fact
-from transformers import (
-    GlmAsrConfig,
-    GraniteSpeechConfig,
-    Qwen2AudioConfig,
-    Qwen2AudioForConditionalGeneration,
-    VoxtralConfig,
-    WhisperFeatureExtractor,
-)
+from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
-from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import SECONDS_PER_FRAME
 from asrscope_course import sizes, systems
 
 Facts = dict[str, Fact]
 
 CLIPS = {"3s": 3.0, "30s": 30.0, "10min": 600.0}
-PAIR = 2  # positions that the encoders of Qwen2-Audio and Audio Flamingo 3 average (avg_pooler)
 
 
 def published() -> Facts:
@@ -34,7 +25,7 @@ def published() -> Facts:
     }
     for key in systems.SYSTEMS:
         facts |= {f"{key}.{name}": Fact(*value) for name, value in _system(key).items()}
-    return facts
+    return facts | _granite()
 
 
 def _system(key: str) -> dict[str, tuple[Any, ...]]:
@@ -87,27 +78,16 @@ def _system(key: str) -> dict[str, tuple[Any, ...]]:
     return values
 
 
-def native() -> Facts:
-    """How each architecture makes audio tokens of encoder positions, by default."""
-    window = WhisperFeatureExtractor().chunk_length
-    position = 1000 * SECONDS_PER_POSITION
-    granite = GraniteSpeechConfig()
-    column, rate = granite.encoder_config.input_dim, granite.downsample_rate
-    name = "GraniteSpeechConfig"
+def _granite() -> Facts:
+    """How Granite Speech reads frames and positions, unlike all others."""
+    config: Any = systems.build("granite_speech").config
+    column, window = config.encoder_config.input_dim, config.window_size
+    read = f"{systems.load_system('granite_speech').label}"
     facts = {
-        "native.window": Fact(window, "WhisperFeatureExtractor: chunk_length, in seconds"),
-        "native.pooled_ms": Fact(PAIR * position, "duration of two encoder positions", "g"),
-        "native.granite.column": Fact(column, f"{name}: input_dim"),
-        "native.granite.mels": Fact(column // 2, f"{name}: input_dim / 2 frames"),
-        "native.granite.column_ms": Fact(2000 * SECONDS_PER_FRAME, "duration of two mel frames", "g"),
-        "native.granite.window": Fact(granite.window_size, f"{name}: window_size"),
-        "native.granite.queries": Fact(granite.window_size // rate, f"{name}: window_size / downsample_rate"),
-        "native.granite.ms": Fact(rate * position, "downsample_rate x duration of an encoder position", "g"),
+        "encoder.column": Fact(column, f"{read}: input_dim"),
+        "encoder.mels": Fact(column // 2, f"{read}: input_dim / 2 frames"),
+        "encoder.column_ms": Fact(2000 * SECONDS_PER_FRAME, "duration of two mel frames", "g"),
+        "projector.window": Fact(window, f"{read}: window_size"),
+        "projector.queries": Fact(window // config.downsample_rate, f"{read}: window_size / downsample_rate"),
     }
-    for key, config in (("voxtral", VoxtralConfig()), ("glmasr", GlmAsrConfig())):
-        k = config.audio_config.intermediate_size // config.audio_config.hidden_size
-        facts[f"native.{key}.k"] = Fact(k, f"{type(config).__name__}: intermediate_size / hidden_size")
-        facts[f"native.{key}.ms"] = Fact(k * position, f"{k} x duration of an encoder position", "g")
-        rows = round(1000 * window / (k * position))
-        facts[f"native.{key}.window_tokens"] = Fact(rows, f"{window} s / duration of an audio token")
-    return facts
+    return {f"granite_speech.{name}": fact for name, fact in facts.items()}

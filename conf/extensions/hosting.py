@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.errors import ConfigError
+from stale import galleries
 
 GIVEN_AWAY = ("_downloads", "notebooks", "package")  # folders of the site
 
@@ -44,12 +45,11 @@ def refuse_others(app: Any) -> None:
 
 
 def script_of(app: Any, docname: str) -> Path | None:
-    """Return the script that a page of the gallery is made of, seen from the folder of the sources."""
-    conf = app.config.sphinx_gallery_conf
-    for scripts, gallery in zip(conf["examples_dirs"], conf["gallery_dirs"], strict=True):
-        folder, _, name = docname.rpartition("/")
-        script = Path(scripts, "GALLERY_HEADER.rst" if name == "index" else f"{name}.py")
-        if folder == gallery and (Path(app.srcdir) / script).is_file():
+    """Return the script that a page of the gallery is made of."""
+    page = Path(app.srcdir, docname)
+    for scripts, gallery in galleries(app).items():
+        script = scripts / ("GALLERY_HEADER.rst" if page.name == "index" else f"{page.name}.py")
+        if page.parent == gallery and script.is_file():
             return script
     return None
 
@@ -63,7 +63,7 @@ def link_source(app: Any, pagename: str, _template: str, context: dict[str, Any]
         if path is None or path.suffix == ".rst":  # search and index; what autosummary wrote
             context["page_source_suffix"] = ""  # the theme then shows no link
     elif "source_repository" in options:
-        path = (Path(app.srcdir) / script).resolve().relative_to(Path(app.confdir).parent).as_posix()
+        path = script.resolve().relative_to(Path(app.confdir).parent).as_posix()
         for what, verb in (("edit", "edit"), ("view", "blob")):
             address = f"{options['source_repository']}/{verb}/{options['source_branch']}/{path}"
             context[f"theme_source_{what}_link"] = address.replace("{", "{{").replace("}", "}}")

@@ -8,12 +8,13 @@ person's sentence from traces that are made when the page is read. The picture i
 
 from collections.abc import Iterator
 from functools import cache
-from html import escape
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jinja2 import Environment
+from markupsafe import Markup
 from PIL import Image, ImageDraw, ImageFont
 from stale import written
 
@@ -22,6 +23,7 @@ from asrscope import plots
 from asrscope.audio.samples import load_person, load_samples
 from asrscope.plots.words import unmatched
 
+TEMPLATE = Path(__file__).parents[1] / "templates" / "opening.html"
 CARD = "card.png"
 WIDTH, HEIGHT, MARGIN = 1200, 630, 70  # pixels; the size that pages state
 PAPER, INK, SOFT, BLUE, RED = "#0f1720", "#f2f5f8", "#93a1b3", "#5aa2e0", "#ff8a80"
@@ -71,43 +73,16 @@ def marked(said: str, written: str) -> Iterator[tuple[str, bool]]:
     yield from zip(written.split(), unmatched(written.split(), said.split()), strict=True)
 
 
-def _sentence(said: str, written: str) -> str:
-    return " ".join(
-        f"<mark>{escape(word)}</mark>" if wrong else escape(word) for word, wrong in marked(said, written)
-    )
-
-
-def _row(name: str, content: str) -> str:
-    return f"<dt>{name}</dt><dd>{content}</dd>"
-
-
 def opening() -> Html:
     """Write the first screen: on one side a projector learns, on the other a person is understood."""
     sample, person = load_samples()[0], load_person()
     trace = asrscope.trace(*asrscope.load("small"), person.path)
-    learning = "".join(
-        f'<li data-label="{escape(step.label)}"><dl>{_row("projector", escape(step.label))}'
-        f"{_row('spelled', f'<code>{escape(step.read)}</code>')}"
-        f"{_row('written', _sentence(sample.text, step.written))}</dl></li>"
-        for step in steps()
-    )
+    page = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     sound = plots.listen(asrscope.load_audio(sample.path), "a synthetic voice")
     voice = plots.listen(trace.waveform, "a person")
-    return Html(
-        '<div class="opening">'
-        f'<section aria-label="A projector learns"><p class="opening-title">A projector learns</p>'
-        f"{sound.to_html()}<dl>{_row('spoken', escape(sample.text))}</dl>"
-        '<div class="opening-slider" hidden><button type="button">Train it</button>'
-        f'<input type="range" min="0" max="{len(steps()) - 1}" value="0" aria-label="Step of the training">'
-        "</div>"
-        f'<ol class="opening-steps">{learning}</ol></section>'
-        f'<section aria-label="A person is understood"><p class="opening-title">A person is understood</p>'
-        f"{voice.to_html()}<dl>{_row('spoken', escape(person.text))}"
-        f"{_row('written', _sentence(person.text, trace.text))}</dl>"
-        '<p class="opening-note">By <em>small</em>: Whisper’s encoder, SmolLM2 as decoder, and between them '
-        "a projector, which is all that was trained here.</p></section></div>"
-        '<p class="opening-note">Words that are <mark>marked</mark> were not said.</p>'
-    )
+    players = {"sound": Markup(sound.to_html()), "voice": Markup(voice.to_html())}
+    told = {"sample": sample, "steps": steps(), "person": person, "written": trace.text}
+    return Html(page.render(marked=marked, **players, **told))
 
 
 def clips() -> Html:

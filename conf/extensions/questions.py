@@ -48,7 +48,7 @@ class Page:
 
 
 class html_element(nodes.General, nodes.Element):
-    """An HTML element with attributes; in other formats only its content is left."""
+    """An HTML element with attributes."""
 
 
 class assessed_by(nodes.General, nodes.Element):
@@ -319,14 +319,9 @@ def _close(translator: Any, node: html_element) -> None:
     translator.body.append(f"</{node['tag']}>\n")
 
 
-def _nothing(_translator: Any, _node: nodes.Node) -> None:
-    """Leave only the content."""
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
-    others = dict.fromkeys(("latex", "man", "texinfo", "text"), (_nothing, _nothing))
-    app.add_node(html_element, html=(_open, _close), **others)
+    app.add_node(html_element, html=(_open, _close))
     app.add_directive("objectives", Objectives)
     app.add_directive("question", Question)
     app.add_directive("exercise", Exercise)

@@ -276,15 +276,13 @@ def write(
     )
 
 
-def max_new_tokens(seconds: float, tokens_per_second: float = TOKENS_PER_SECOND) -> int:
+def max_new_tokens(seconds: float) -> int:
     """Bound the number of tokens that a clip can need.
 
     Parameters
     ----------
     seconds : float
         Length of the clip.
-    tokens_per_second : float
-        More than anyone says.
 
     Returns
     -------
@@ -294,14 +292,11 @@ def max_new_tokens(seconds: float, tokens_per_second: float = TOKENS_PER_SECOND)
     Raises
     ------
     ValueError
-        If a parameter is not a positive, finite number.
+        If the length is not a positive, finite number.
     """
-    if not (0 < seconds < math.inf and 0 < tokens_per_second < math.inf):
-        raise ValueError(
-            "Expected a positive length and a positive rate, "
-            f"but found {seconds} s and {tokens_per_second} tokens per second."
-        )
-    return math.ceil(seconds * tokens_per_second) + SPARE_TOKENS
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"Expected a clip of positive length, but found {seconds} s.")
+    return math.ceil(seconds * TOKENS_PER_SECOND) + SPARE_TOKENS
 
 
 def compression_ratio(text: str) -> float:

@@ -76,34 +76,29 @@ def encode(
         )
     weight = encoder.conv1.weight
     input_features = input_features.to(weight.device, weight.dtype)
+    if frame_mask is not None and bool(frame_mask.all()):
+        frame_mask = None  # there is no padding
     if frame_mask is not None:
         frame_mask = frame_mask.to(weight.device)
-    positions_mask = None
-    if frame_mask is not None and not bool(frame_mask.all()):
         # Padding must be silent to the convolutions too: they look one frame to each side.
         input_features = input_features * frame_mask[:, None, :]
-        positions_mask = position_mask(frame_mask)
     hidden = nn.functional.gelu(encoder.conv1(input_features))  # (batch, encoder_dim, frames)
-    if frame_mask is not None and positions_mask is not None:
+    if frame_mask is not None:
         hidden = hidden * frame_mask[:, None, :]
     hidden = nn.functional.gelu(encoder.conv2(hidden))  # (batch, encoder_dim, frames // 2)
     hidden = hidden.transpose(1, 2)  # (batch, positions, encoder_dim)
     hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
     hidden = nn.functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
     attention_mask = None
-    if positions_mask is not None:
-        lowest = torch.finfo(hidden.dtype).min
-        attention_mask = torch.zeros_like(positions_mask, dtype=hidden.dtype).masked_fill(
-            ~positions_mask, lowest
-        )
-        attention_mask = attention_mask[:, None, None, :]  # (batch, 1, 1, positions), added to the scores
+    if frame_mask is not None:
+        is_padding = ~position_mask(frame_mask)[:, None, None, :]  # (batch, 1, 1, positions)
+        # Added to the scores of each position.
+        attention_mask = is_padding.to(hidden.dtype) * torch.finfo(hidden.dtype).min
         attention_mask = attention_mask.expand(-1, 1, hidden.shape[1], -1)
     for number, layer in enumerate(encoder.layers):
         if collect is not None:
             collect(number, hidden)
         hidden = layer(hidden, attention_mask)
-        if isinstance(hidden, tuple):  # layers of older transformers return (hidden, attentions)
-            hidden = hidden[0]
     if collect is not None:
         collect(len(encoder.layers), hidden)
     normed: Tensor = encoder.layer_norm(hidden)

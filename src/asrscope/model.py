@@ -147,15 +147,6 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.language_model = MODEL_FOR_CAUSAL_LM_MAPPING[type(config.text_config)](config.text_config)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the decoder's token embeddings."""
-        embeddings: nn.Module = self.language_model.get_input_embeddings()
-        return embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the decoder's token embeddings."""
-        self.language_model.set_input_embeddings(value)
-
     def get_output_embeddings(self) -> nn.Module:
         """Return the layer that turns the decoder's hidden states into logits."""
         head: nn.Module = self.language_model.get_output_embeddings()
@@ -263,17 +254,15 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         bound = self.config.projector_output == "bound"
         table = self.get_input_embeddings().get_parameter("weight") if bound else None
         if frame_mask is None:
-            embeds = self.multi_modal_projector(hidden, table)  # (batch, audio_tokens, decoder_dim)
-            audio_embeds = embeds.flatten(0, 1)
-        else:
-            is_position = position_mask(frame_mask.to(hidden.device))  # (batch, positions)
-            k, remainder = self.config.stack_factor, self.config.projector_remainder
-            # Beyond a clip's end are zeros, not what a longer clip of the batch left there.
-            inside = hidden * is_position[..., None] if remainder == "pad" else hidden
-            embeds = self.multi_modal_projector(inside, table)  # (batch, audio_tokens, decoder_dim)
-            tokens = count_audio_tokens(is_position.sum(-1), k, remainder)  # (batch,)
-            is_clip = torch.arange(embeds.shape[1], device=embeds.device) < tokens[:, None]
-            audio_embeds = embeds[is_clip]  # (audio_tokens of all clips, decoder_dim)
+            frame_mask = torch.ones_like(input_features[:, 0], dtype=torch.bool)
+        is_position = position_mask(frame_mask.to(hidden.device))  # (batch, positions)
+        k, remainder = self.config.stack_factor, self.config.projector_remainder
+        # Beyond a clip's end are zeros, not what a longer clip of the batch left there.
+        inside = hidden * is_position[..., None] if remainder == "pad" else hidden
+        embeds = self.multi_modal_projector(inside, table)  # (batch, audio_tokens, decoder_dim)
+        tokens = count_audio_tokens(is_position.sum(-1), k, remainder)  # (batch,)
+        is_clip = torch.arange(embeds.shape[1], device=embeds.device) < tokens[:, None]
+        audio_embeds = embeds[is_clip]  # (audio_tokens of all clips, decoder_dim)
         return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=audio_embeds)
 
     def get_placeholder_mask(
@@ -326,10 +315,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 f"{counts.tolist()}. Make sure to use the processor that was saved with the model."
             )
         vectors = learned.repeat(int((counts > 0).sum()), 1)  # (placeholders, decoder_dim)
-        return inputs_embeds.masked_scatter(
-            is_learned.unsqueeze(-1).to(inputs_embeds.device),
-            vectors.to(inputs_embeds.device, inputs_embeds.dtype),
-        )
+        return _put(vectors, is_learned, inputs_embeds)
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
@@ -402,10 +388,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
                     spelled = self.multi_modal_projector.spell(audio.last_hidden_state, table)
                     spelling.hear(spelled, (input_ids == self.config.audio_token_id).sum(-1))
                 is_audio = self.get_placeholder_mask(input_ids, audio_embeds)
-                inputs_embeds = inputs_embeds.masked_scatter(
-                    is_audio.unsqueeze(-1).to(inputs_embeds.device),
-                    audio_embeds.to(inputs_embeds.device, inputs_embeds.dtype),
-                )
+                inputs_embeds = _put(audio_embeds, is_audio, inputs_embeds)
         return self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -416,6 +399,12 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             logits_to_keep=logits_to_keep,
             **kwargs,
         )
+
+
+def _put(vectors: Tensor, places: Tensor, inputs_embeds: Tensor) -> Tensor:
+    """Put vectors into the places of their placeholders, in order."""
+    device, dtype = inputs_embeds.device, inputs_embeds.dtype
+    return inputs_embeds.masked_scatter(places.unsqueeze(-1).to(device), vectors.to(device, dtype))
 
 
 AutoConfig.register("asrscope", AsrScopeConfig)

@@ -5,23 +5,20 @@ table of tokens to give the scores of the next token. The lens does the same wit
 were not made to be read so: what the lens shows is a way of looking, not a record of thoughts.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int64
-from torch import Tensor
 
 from asrscope.decoder import split_pieces
 from asrscope.inside.forcing import forced_inputs
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.scope.traces import Word
-from asrscope.scope.watching import hooked
 
-__all__ = ["Lens", "layer_logits", "logit_lens", "more_within"]
+__all__ = ["Lens", "logit_lens", "more_within"]
 
 N_TOP = 5  # tokens kept for each position and layer
 
@@ -54,29 +51,6 @@ class Lens:
     of_transcript: Float32[np.ndarray, "layers positions tokens"]
     entropy: Float32[np.ndarray, "layers positions"]
     is_audio: Bool[np.ndarray, " positions"]
-
-
-def layer_logits(
-    model: AsrScopeForConditionalGeneration, hidden: Float[Tensor, "*positions decoder_dim"]
-) -> Float[Tensor, "*positions vocabulary"]:
-    """Read vectors from between the decoder's layers as if they came from the last one.
-
-    Parameters
-    ----------
-    model : AsrScopeForConditionalGeneration
-        The model: its final norm and its output layer are used.
-    hidden : torch.Tensor, shape (..., decoder_dim)
-        The vectors.
-
-    Returns
-    -------
-    torch.Tensor, shape (..., vocabulary)
-        Scores of the next token. Of the last layer's vectors they are the model's own.
-    """
-    logits: Float[Tensor, "*positions vocabulary"] = model.get_output_embeddings()(
-        model.language_model.model.norm(hidden)
-    )
-    return logits
 
 
 @torch.inference_mode()
@@ -113,9 +87,10 @@ def logit_lens(
         If the clip is empty, not finite or too long.
     """
     inputs, _ = forced_inputs(processor, waveform, ids)
-    with _between_layers(model) as hidden:
-        model(**inputs.to(model.device))
-    logits = layer_logits(model, torch.cat(hidden))  # (layers, positions, vocabulary)
+    *between, last = model(**inputs.to(model.device), output_hidden_states=True).hidden_states
+    # transformers returns the last layer's vectors as the norm leaves them.
+    normed = torch.cat([model.language_model.model.norm(torch.cat(between)), last])
+    logits = model.get_output_embeddings()(normed)  # (layers, positions, vocabulary)
     log_probabilities = logits.float().log_softmax(dim=-1)
     probabilities = log_probabilities.exp()
     best = probabilities.topk(n_top, dim=-1)
@@ -164,19 +139,3 @@ def more_within(
         here, there = pieces[:, within, None], pieces[:, None, ~within]  # (layers, audio_tokens, 1, pieces)
         shares.append(((here > there) + 0.5 * (here == there)).mean(axis=(1, 2)))
     return np.concatenate(shares, axis=1)
-
-
-@contextmanager
-def _between_layers(model: AsrScopeForConditionalGeneration) -> Iterator[list[Tensor]]:
-    """Collect what goes into the decoder's first layer and comes out of each, (1, positions, decoder_dim)."""
-    hidden: list[Tensor] = []
-
-    def before(_: object, inputs: tuple[Tensor, ...], __: object) -> None:
-        hidden.append(inputs[0])
-
-    def after(_: object, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        hidden.append(output[0] if isinstance(output, tuple) else output)
-
-    layers = model.language_model.model.layers
-    with hooked(before=[(layers[0], before)], after=[(layer, after) for layer in layers]):
-        yield hidden

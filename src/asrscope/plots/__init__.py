@@ -10,100 +10,26 @@ from collections.abc import Callable
 
 from bokeh.plotting import figure
 
-from asrscope.plots.charts import (
-    Rate,
-    draw,
-    rates_by_name,
-    rates_over,
-    reach,
-    similarity,
-    stacked_bars,
-    training_curves,
-)
-from asrscope.plots.page import Moment, Player, StepSlider, listen, player, show, step_slider
-from asrscope.plots.sound import (
-    audio_embeds,
-    encoder_output,
-    log_mel,
-    spectrogram,
-    time_chart,
-    time_map,
-    waveform,
-)
-from asrscope.plots.theme import COLORS, PALETTE, chart, legend, theme_css
-from asrscope.plots.tokens import (
-    decoder_tokens,
-    decoder_words,
-    distance_table,
-    nearest_tokens,
-    prompt,
-    token_grid,
-)
-from asrscope.plots.words import (
-    Statistics,
-    Table,
-    describe,
-    prompt_length,
-    statistics,
-    table,
-    token_times,
-    word_times,
-)
+from asrscope.plots import charts, page, sound, theme, tokens, words
+from asrscope.plots.charts import *
+from asrscope.plots.page import *
+from asrscope.plots.sound import *
+from asrscope.plots.theme import *
+from asrscope.plots.tokens import *
+from asrscope.plots.words import *
 from asrscope.scope.traces import Trace
 
-__all__ = [
-    "COLORS",
-    "PALETTE",
-    "PLOTS",
-    "Moment",
-    "Player",
-    "Rate",
-    "Statistics",
-    "StepSlider",
-    "Table",
-    "audio_embeds",
-    "chart",
-    "decoder_tokens",
-    "decoder_words",
-    "describe",
-    "distance_table",
-    "draw",
-    "encoder_output",
-    "legend",
-    "listen",
-    "log_mel",
-    "nearest_tokens",
-    "player",
-    "prompt",
-    "prompt_length",
-    "rates_by_name",
-    "rates_over",
-    "reach",
-    "show",
-    "similarity",
-    "spectrogram",
-    "stacked_bars",
-    "statistics",
-    "step_slider",
-    "table",
-    "theme_css",
-    "time_chart",
-    "time_map",
-    "token_grid",
-    "token_times",
-    "training_curves",
-    "waveform",
-    "word_times",
-]
+__all__ = ["PLOTS"]
+__all__ += charts.__all__ + page.__all__ + sound.__all__ + theme.__all__ + tokens.__all__ + words.__all__
 
 # In pipeline order: the key of each stage in STAGES, then the second view of the last one.
 PLOTS: dict[str, Callable[[Trace], figure]] = {
-    "waveform": waveform,
-    "log_mel": log_mel,
-    "encoder_output": encoder_output,
-    "audio_embeds": audio_embeds,
-    "nearest_tokens": nearest_tokens,
-    "prompt": prompt,
-    "decoder_words": decoder_words,
-    "decoder_tokens": decoder_tokens,
+    "waveform": sound.waveform,
+    "log_mel": sound.log_mel,
+    "encoder_output": sound.encoder_output,
+    "audio_embeds": sound.audio_embeds,
+    "nearest_tokens": tokens.nearest_tokens,
+    "prompt": tokens.prompt,
+    "decoder_words": tokens.decoder_words,
+    "decoder_tokens": tokens.decoder_tokens,
 }

@@ -6,10 +6,9 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
-from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out renderers
+from bokeh.models import (
     ColumnDataSource,
     FixedTicker,
-    GlyphRenderer,
     GridBox,
     LinearColorMapper,
     Range1d,
@@ -21,6 +20,17 @@ from numpy.typing import ArrayLike
 from asrscope.plots import theme
 from asrscope.plots.sound import add_playhead, sound_with
 from asrscope.scope.traces import Trace
+
+__all__ = [
+    "Rate",
+    "draw",
+    "rates_by_name",
+    "rates_over",
+    "reach",
+    "similarity",
+    "stacked_bars",
+    "training_curves",
+]
 
 BAR_HEIGHT, LEGEND_ROW = 30, 26  # pixels
 CURVES = {
@@ -159,9 +169,7 @@ def rates_over(
     return fig
 
 
-def rates_by_name(
-    rates: Mapping[str, Rate], name: str, title: str, *, subtitles: Sequence[str] = ()
-) -> figure:
+def rates_by_name(rates: Mapping[str, Rate], name: str, title: str) -> figure:
     """Draw one rate below the other, with their intervals as level bars.
 
     Parameters
@@ -172,8 +180,6 @@ def rates_by_name(
         Name of the figure, and of its file where a script saves it.
     title : str
         Title.
-    subtitles : sequence of str
-        Lines below the title.
 
     Returns
     -------
@@ -188,16 +194,13 @@ def rates_by_name(
     if not rates:
         raise ValueError("expected rates to draw, but found none")
     description = "; ".join(f"{label}: {rate}" for label, rate in rates.items()) + "."
-    size = theme.room_for(list(rates), 34, 60)
-    fig = theme.chart(name, title, description=description, subtitles=subtitles, **size)
+    fig = theme.rows_chart(list(rates), 34, 60, name=name, title=title, description=description)
     rows, color = list(range(len(rates))), theme.COLORS[0]
     known, low, high = _intervals(rows, rates.values())
     fig.segment(x0=low, x1=high, y0=known, y1=known, line_color=color, line_width=3, line_alpha=0.6)
     fig.scatter([100 * each.rate for each in rates.values()], rows, size=9, color=color)
     fig.x_range = _up_to(rates.values())
     fig.xaxis.axis_label = "word error rate (%)"
-    theme.name_rows(fig, list(rates))
-    fig.ygrid.visible = False
     return fig
 
 
@@ -257,9 +260,8 @@ def stacked_bars(
         f"{row}: " + ", ".join(f"{piece} {length:,.{digits}f}" for piece, length in parts.items())
         for row, parts in rows.items()
     ]
-    size = theme.room_for(list(rows), BAR_HEIGHT, 76)
-    description = f"{x_label}. {'; '.join(texts)}."
-    fig = theme.chart(name, title, description=description, x_label=x_label, subtitles=subtitles, **size)
+    about = {"description": f"{x_label}. {'; '.join(texts)}.", "x_label": x_label, "subtitles": subtitles}
+    fig = theme.rows_chart(list(rows), BAR_HEIGHT, 76, name=name, title=title, **about)
     ends = np.zeros(len(rows))
     for piece, color in zip(*pieces, theme.COLORS, strict=False):
         lengths = np.array([parts[piece] for parts in rows.values()], dtype=float)
@@ -275,15 +277,11 @@ def stacked_bars(
         theme.hover(fig, [("", "@bar"), (piece, "@length")], bars)
         ends = ends + lengths
     fig.x_range = Range1d(start=0, end=1.02 * float(ends.max()))
-    theme.name_rows(fig, list(rows))
-    fig.ygrid.visible = False
     theme.legend(fig, "below")
     return fig
 
 
-def reach(
-    panels: Mapping[str, Float[np.ndarray, "audio_tokens positions"]], name: str, *, height: int = 200
-) -> GridBox:
+def reach(panels: Mapping[str, Float[np.ndarray, "audio_tokens positions"]], name: str) -> GridBox:
     """Draw which encoder positions each audio token reads, one panel a model.
 
     Parameters
@@ -293,8 +291,6 @@ def reach(
         drawn relative to its largest value.
     name : str
         Name of the picture, and of its file where a script saves it.
-    height : int
-        Height of a panel in pixels.
 
     Returns
     -------
@@ -318,9 +314,10 @@ def reach(
             for token, row in enumerate(read)
         )
         bottom, right = np.array(values.shape) - 0.5
-        fig = _panel(f"{name}-{len(drawn)}", title, description, height, "encoder position (20 ms each)")
+        fig = _panel(f"{name}-{len(drawn)}", title, description, 200, "encoder position (20 ms each)")
         fig.yaxis.axis_label = "audio token"
-        image = _matrix(fig, 100 * values / most, (-0.5, right), (bottom, -0.5), mapper)
+        fig.x_range = Range1d(start=-0.5, end=right, bounds=(-0.5, right))
+        image = theme.paint(fig, 100 * values / most, (-0.5, right), (bottom, -0.5), mapper)
         tooltips = [("audio token", "$y{0}"), ("position", "$x{0}"), ("of the strongest", "@image{0} %")]
         theme.hover(fig, tooltips, image)
         drawn.append(fig)
@@ -332,7 +329,6 @@ def similarity(
     seconds_per_vector: float,
     *,
     name: str,
-    height: int = 250,
     trace: Trace | None = None,
 ) -> GridBox:
     """Draw which moments of a clip are alike: the cosine of every vector with every other.
@@ -345,8 +341,6 @@ def similarity(
         Seconds from one vector to the next.
     name : str
         Name of the picture, and of its file where a script saves it.
-    height : int
-        Height of a panel in pixels.
     trace : Trace, optional
         The clip, which a page saved by a script plays.
 
@@ -363,9 +357,10 @@ def similarity(
         end = len(vectors) * seconds_per_vector
         neighbors = np.diagonal(matrix, offset=1).mean()
         description = f"cosine between neighboring positions {neighbors:.2f} on average"
-        fig = _panel(f"{name}-{len(drawn)}", title, description, height, "time (s)")
-        image = _matrix(fig, matrix, (0.0, end), (0.0, end), mapper)
-        fig.x_range.name, fig.yaxis.axis_label = "time", "time (s)"
+        fig = _panel(f"{name}-{len(drawn)}", title, description, 250, "time (s)")
+        fig.x_range = Range1d(start=0.0, end=end, bounds=(0.0, end), name="time")
+        image = theme.paint(fig, matrix, (0.0, end), (0.0, end), mapper)
+        fig.yaxis.axis_label = "time (s)"
         theme.hover(fig, [("moments", "$x{0.00} s and $y{0.00} s"), ("cosine", "@image{0.00}")], image)
         for dimension in ("height", "width"):
             add_playhead(fig, dimension, None if trace is None else trace.duration)
@@ -390,26 +385,8 @@ def cosines(vectors: Float[np.ndarray, "count dim"]) -> Float[np.ndarray, "count
 
 def _panel(name: str, title: str, description: str, height: int, x_label: str) -> figure:
     """Start one of several pictures beside each other: its title is part of its height."""
-    size: theme.Room = {"height": height - 20, "left": theme.PANEL_MARGIN}
-    fig = theme.chart(name, title, description=f"{title}: {description}.", x_label=x_label, **size)
-    fig.grid.visible = False
-    return fig
-
-
-def _matrix(
-    fig: figure,
-    values: Float[np.ndarray, "rows columns"],
-    x: tuple[float, float],
-    y: tuple[float, float],
-    mapper: LinearColorMapper,
-) -> GlyphRenderer:
-    """Fill a panel with a matrix; `x` and `y` are its ends at the left and right, and below and above."""
-    (left, right), (low, high) = sorted(x), sorted(y)
-    fig.x_range = Range1d(start=x[0], end=x[1], bounds=(left, right))
-    fig.y_range = Range1d(start=y[0], end=y[1], bounds=(low, high))
-    place = {"x": left, "y": low, "dw": right - left, "dh": high - low}
-    look: dict[str, Any] = {**place, "color_mapper": mapper}
-    return fig.image(image=[values.astype(np.float32)], **look)
+    about = {"description": f"{title}: {description}.", "x_label": x_label}
+    return theme.chart(name, title, **about, height=height - 20, left=theme.PANEL_MARGIN)
 
 
 def training_curves(runs: Mapping[str, Mapping[str, Any]], name: str = "curves") -> GridBox:

@@ -35,8 +35,10 @@ from asrscope.plots.theme import theme_css
 from asrscope.plots.words import chance, missed_words, number, spelling, spoken_words, visible
 from asrscope.scope.traces import Trace
 
+__all__ = ["Moment", "Player", "StepSlider", "listen", "player", "show", "step_slider"]
+
 _templates = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-_templates.filters |= {"chance": chance, "number": lambda value: "" if value is None else number(value)}
+_templates.filters |= {"chance": chance, "number": number}
 _sounds: WeakKeyDictionary[LayoutDOM, Callable[[], "Player"]] = WeakKeyDictionary()
 _written: set[Path] = set()
 
@@ -130,11 +132,6 @@ def player(trace: Trace, *, spelled: bool = False) -> Player:
     -------
     Player
         Shows itself in a notebook and in the gallery; the sound is part of the page.
-
-    Raises
-    ------
-    ValueError
-        If the trace has no samples.
     """
     words = spoken_words(trace)
     letters = spelling(trace) if spelled and words else ()
@@ -277,8 +274,8 @@ def show(figure: LayoutDOM | StepSlider, filename: str | Path | None = None) -> 
     """Show a figure in the notebook or gallery page that runs this code; else save it and say where.
 
     A saved page has the figure's sound, if it shows one, and its playhead follows it. Only the scripts that
-    are written into it may run (a content security policy with their hashes), and, if the figure holds
-    callbacks in JavaScript, those.
+    are written into it may run (a content security policy with their hashes). Callbacks that a figure holds
+    as text may not: `bokeh.io.save` writes a page for those.
 
     Parameters
     ----------
@@ -303,7 +300,6 @@ def show(figure: LayoutDOM | StepSlider, filename: str | Path | None = None) -> 
         return None
     title = figure.name or "figure"
     path = _free_path(title) if filename is None else Path(filename)
-    evaluates = False
     if isinstance(figure, StepSlider):
         css, content = resource("steps/steps.css"), figure.to_html()
         scripts = [resource("steps/steps.js")]
@@ -312,12 +308,8 @@ def show(figure: LayoutDOM | StepSlider, filename: str | Path | None = None) -> 
         css, content = theme_css() + resource("clock/clock.css"), f"{sound_of(figure)}\n{plot}"
         bokeh = bundle_for_objs_and_resources([figure], INLINE).js_raw
         scripts = [*bokeh, script, resource("clock/clock.js")]
-        # Bokeh makes programs of the text of callbacks; no figure of this package has any.
-        evaluates = any(type(model).__name__.startswith("CustomJS") for model in figure.references())
     body = f"<main>\n<h1>{escape(title)}</h1>\n{content}\n</main>"
-    write_text(
-        path, make_page(title, body, css=resource("page.css") + css, scripts=scripts, evaluates=evaluates)
-    )
+    write_text(path, make_page(title, body, css=resource("page.css") + css, scripts=scripts))
     _written.add(path.resolve())
     sys.stdout.write(f"wrote {path}\n")
     return path
@@ -331,15 +323,7 @@ def _free_path(name: str) -> Path:
     return path
 
 
-def make_page(
-    title: str,
-    body: str,
-    *,
-    css: str,
-    scripts: Iterable[str],
-    added: Iterable[str] = (),
-    evaluates: bool = False,
-) -> str:
+def make_page(title: str, body: str, *, css: str, scripts: Iterable[str], added: Iterable[str] = ()) -> str:
     """Write a page of one file: every page that this package makes.
 
     Parameters
@@ -354,8 +338,6 @@ def make_page(
         Its scripts, which run after the body is read.
     added : iterable of str
         Scripts that these add to the page, to the letter.
-    evaluates : bool
-        Whether a script may make programs of text.
 
     Returns
     -------
@@ -367,32 +349,29 @@ def make_page(
     return render(
         "page.html",
         title=title,
-        policy=content_policy([*safe, *added], evaluates=evaluates),
+        policy=content_policy([*safe, *added]),
         css=Markup(css),
         body=Markup(body),
         scripts=[Markup(script) for script in safe],
     )
 
 
-def content_policy(scripts: Iterable[str] = (), *, evaluates: bool = False) -> str:
+def content_policy(scripts: Iterable[str] = ()) -> str:
     """Write the content security policy of a page that holds all its data itself.
 
     Parameters
     ----------
     scripts : iterable of str
         The scripts that may run, to the letter: as they stand in the page, or as the page itself adds them.
-    evaluates : bool
-        Whether a script may make programs of text.
 
     Returns
     -------
     str
         The content of the ``meta`` element.
     """
-    programs = [source_of(script) for script in scripts] + ["'unsafe-eval'"] * evaluates
     rules = {
         "default-src": "'none'",
-        "script-src": " ".join(programs or ["'none'"]),
+        "script-src": " ".join(map(source_of, scripts)) or "'none'",
         "style-src": "'unsafe-inline'",  # BokehJS writes style elements, and a style cannot run a program
         "img-src": "data: blob:",  # BokehJS makes some itself
         "media-src": "data:",

@@ -178,13 +178,12 @@ def _panel(trace: Trace, figure: Figure, name: str, label: str) -> dict[str, Any
 
 def _rival(trace: Trace) -> dict[str, Any]:
     """Sum up what the projector's weights led to: the text, and how near the audio tokens are to text."""
-    best = trace.nearest_cosines[:, 0] if trace.nearest_cosines.size else None
     return {
         "label": _projector_label(trace),
         "text": trace.text,
         "confidence": trace.confidence,
-        "cosine": None if best is None else float(np.median(best)),
-        "distinct": len({texts[0] for texts in trace.nearest_texts if texts}),
+        "cosine": float(np.median(trace.nearest_cosines[:, 0])),
+        "distinct": len({texts[0] for texts in trace.nearest_texts}),
         "tokens": len(trace.audio_embeds),
     }
 

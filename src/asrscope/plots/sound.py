@@ -31,6 +31,8 @@ from asrscope.plots.page import give_sound, listen, player
 from asrscope.scope.stages import SECONDS_PER_SAMPLE
 from asrscope.scope.traces import Trace
 
+__all__ = ["audio_embeds", "encoder_output", "log_mel", "spectrogram", "time_chart", "time_map", "waveform"]
+
 ENVELOPE_COLUMNS = 1600  # about one for each pixel of a wide screen
 HERTZ_TICKS = (250, 500, 1000, 2000, 4000)
 MAX_CELLS = 400_000  # a 30 s clip of the bundled model stays below; a larger picture is merged row by row
@@ -73,9 +75,8 @@ def add_playhead(fig: figure, dimension: str, seconds: float | None) -> None:
 
 
 def sound_with(fig: figure, trace: Trace) -> None:
-    """Let a saved page of the figure play the clip, if there is anything to play."""
-    if trace.waveform.size:
-        give_sound(fig, partial(player, trace))
+    """Let a saved page of the figure play the clip."""
+    give_sound(fig, partial(player, trace))
 
 
 def plays(renderer: GlyphRenderer, times: words.Times) -> None:
@@ -190,8 +191,6 @@ def add_image(  # noqa: PLR0917
     digits : str
         Number format of the values in the hover text.
     """
-    if values.size == 0:
-        return
     merged = -(-values.size // MAX_CELLS)
     picture = merge_rows(values, merged)
     rows, columns = picture.shape
@@ -199,20 +198,14 @@ def add_image(  # noqa: PLR0917
     if low == high:
         low, high = low - 0.5, high + 0.5
     mapper = LinearColorMapper(palette=theme.PALETTE, low=low, high=high)
-    # float32, not bytes: the hover reads the very values, and Bokeh cannot undo a scaling without eval.
-    source = ColumnDataSource({"image": [np.ascontiguousarray(picture, dtype=np.float32)]})
     # Row i covers i - 0.5 to i + 0.5, so that rounding y gives its index.
-    place = {"x": 0, "y": -0.5, "dw": columns * seconds_per_column, "dh": rows}
-    look: dict[str, Any] = {**place, "color_mapper": mapper}
-    image = fig.image(image="image", source=source, **look)
-    fig.y_range = Range1d(start=-0.5, end=rows - 0.5, bounds=(-0.5, rows - 0.5))
-    fig.grid.visible = False
+    image = theme.paint(fig, picture, (0.0, columns * seconds_per_column), (-0.5, rows - 0.5), mapper)
     theme.add_color_bar(fig, mapper, f"{value} ({words.number(low)} to {words.number(high)})")
     name, y = row, "$y{0}"
     if merged > 1:
         name, y = f"{merged} {row}s from", "@first"
         first = np.repeat(np.arange(rows)[:, None] * merged, columns, axis=1)
-        source.data["first"] = [first.astype(np.uint16)]
+        image.data_source.data["first"] = [first.astype(np.uint16)]
         fig.xaxis.axis_label = f"time (s) · each row: the value of largest size among {merged} {row}s"
     theme.hover(fig, [("time", "$x{0.000} s"), (name, y), (value, f"@image{{{digits}}}")], image)
 
@@ -240,13 +233,13 @@ def waveform(trace: Trace) -> figure:
     Its amplitude stands over seconds, with the words where their times are known.
     """
     stats, spoken = words.statistics(trace, "waveform"), words.spoken_words(trace)
-    subtitles = [f"{stats.shape[0]} samples · {trace.duration:.2f} s · std {words.number(stats.std or 0.0)}"]
+    subtitles = [f"{stats.shape[0]} samples · {trace.duration:.2f} s · std {words.number(stats.std)}"]
     height = 200 + 18 * min(2, len(spoken))
     fig = time_figure(
         trace, **words.heading(trace, "waveform"), subtitles=subtitles, height=height, y_label="amplitude"
     )
     low, high, width = envelope(trace.waveform)
-    peak = max(float(np.abs(trace.waveform).max(initial=0.0)), 1e-4)
+    peak = max(float(np.abs(trace.waveform).max()), 1e-4)
     data = {
         "time": ((np.arange(len(low)) + 0.5) * width).astype(np.float32),
         "low": low,
@@ -279,8 +272,6 @@ def envelope(
     """Lowest and highest sample of equal stretches (the last may be shorter), and the seconds of one."""
     step = max(1, -(-len(samples) // ENVELOPE_COLUMNS))
     starts = np.arange(0, len(samples), step)
-    if len(starts) == 0:
-        return np.zeros(0, np.float32), np.zeros(0, np.float32), step * SECONDS_PER_SAMPLE
     low, high = np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)
     return low, high, step * SECONDS_PER_SAMPLE
 
@@ -459,16 +450,11 @@ def time_map(
         )
     seconds = trace.seconds_per_audio_token if seconds_per_column is None else seconds_per_column
     low, high = limits or (float(values.min()), float(values.max()))
-    size = theme.room_for(rows, ROW_HEIGHT, 92)
-    fig = time_figure(trace, name, title, description=description, subtitles=subtitles, **size)
+    about: dict[str, Any] = {"description": description, "subtitles": subtitles}
+    start_figure = partial(time_figure, trace)
+    fig = theme.rows_chart(rows, ROW_HEIGHT, 92, start_figure, name=name, title=title, **about)
     mapper = LinearColorMapper(palette=theme.PALETTE, low=low, high=high if high > low else low + 1.0)
-    picture = np.ascontiguousarray(values, dtype=np.float32)
-    place = {"x": 0, "y": -0.5, "dw": columns * seconds, "dh": n_rows}
-    look: dict[str, Any] = {**place, "color_mapper": mapper}
-    fig.image(image=[picture], **look)
-    theme.name_rows(fig, rows)
-    fig.y_range.bounds = (-0.5, n_rows - 0.5)  # type: ignore[attr-defined] # it is a range of numbers
-    fig.grid.visible = False
+    theme.paint(fig, values, (0.0, columns * seconds), (n_rows - 0.5, -0.5), mapper)
     theme.add_color_bar(fig, mapper, value)
 
     row, start = np.repeat(np.arange(n_rows), columns), np.tile(np.arange(columns) * seconds, n_rows)
@@ -479,7 +465,7 @@ def time_map(
         "bottom": row + 0.5,
         "row": [name for name in rows for _ in range(columns)],
         "span": [f"{words.stretch(t, t + seconds)} s" for t in start],
-        "value": picture.ravel(),
+        "value": values.astype(np.float32).ravel(),
         "text": [""] * values.size if texts is None else [text for row in texts for text in row],
     }
     # Nothing to see: an image by itself cannot tell the hover which row it is and what stands there.

@@ -6,13 +6,15 @@ do so for glyphs, so the glyph colors here are chosen to stand out on white and 
 
 import re
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 
-from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out annotations
+import numpy as np
+from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out renderers and annotations
     Axis,
     ColorBar,
     DataRenderer,
     FixedTicker,
+    GlyphRenderer,
     GridBox,
     HoverTool,
     LinearAxis,
@@ -25,6 +27,7 @@ from bokeh.models import (  # type: ignore[attr-defined] # its stubs leave out a
 from bokeh.models.text import BaseText
 from bokeh.palettes import Cividis256, Viridis256
 from bokeh.plotting import figure
+from jaxtyping import Float
 
 __all__ = ["COLORS", "PALETTE", "chart", "legend", "theme_css"]
 
@@ -203,26 +206,18 @@ def name_ticks(axis: Axis, names: Sequence[str]) -> None:
     axis.major_label_overrides = literal(range(len(names)), names)
 
 
-def name_rows(fig: figure, names: Sequence[str]) -> None:
-    """Make a figure one of rows with names beside them, the first on top."""
-    fig.y_range = Range1d(start=max(1, len(names)) - 0.5, end=-0.5)
-    name_ticks(fig.yaxis[0], names)
+def rows_chart(names: Sequence[str], row: int, more: int, start: Any = chart, **options: Any) -> figure:
+    """Start a figure of rows with names beside them, the first on top.
 
-
-class Room(TypedDict):
-    """Height and left margin of a figure in pixels."""
-
-    height: int
-    left: int
-
-
-def room_for(names: Sequence[str], row: int, more: int) -> Room:
-    """Make room for rows of so many pixels, and more above and below them, with their names beside them.
-
-    Titles begin at the left edge of a figure only if the names fit into its margin.
+    A row has so many pixels, and there are `more` above and below. `start` is what begins it, with `options`.
     """
+    # Titles begin at the left edge of a figure only if the names fit into its margin.
     left = max(LEFT_MARGIN, 20 + 7 * max(map(len, names), default=0))
-    return {"height": row * max(1, len(names)) + more, "left": left}
+    fig: figure = start(**options, height=row * max(1, len(names)) + more, left=left)
+    fig.y_range = Range1d(start=max(1, len(names)) - 0.5, end=-0.5)
+    fig.ygrid.visible = False
+    name_ticks(fig.yaxis[0], names)
+    return fig
 
 
 def add_names(
@@ -249,6 +244,23 @@ def add_names(
         major_tick_out=0,
     )
     getattr(fig, side).insert(0, axis)  # next to the frame, below the titles
+
+
+def paint(
+    fig: figure,
+    values: Float[np.ndarray, "rows columns"],
+    x: tuple[float, float],
+    y: tuple[float, float],
+    mapper: LinearColorMapper,
+) -> GlyphRenderer:
+    """Fill a figure with a matrix; `x` and `y` are its ends, those of its first column and row first."""
+    (left, right), (low, high) = sorted(x), sorted(y)
+    fig.y_range = Range1d(start=y[0], end=y[1], bounds=(low, high))
+    fig.grid.visible = False
+    place = {"x": left, "y": low, "dw": right - left, "dh": high - low}
+    look: dict[str, Any] = {**place, "color_mapper": mapper}
+    # float32, not bytes: the hover reads the very values, and Bokeh cannot undo a scaling without eval.
+    return fig.image(image=[np.ascontiguousarray(values, dtype=np.float32)], **look)
 
 
 def add_color_bar(fig: figure, mapper: LinearColorMapper, title: str) -> None:

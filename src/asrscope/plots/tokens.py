@@ -18,6 +18,8 @@ from asrscope.plots import theme, words
 from asrscope.plots.sound import add_boundaries, plays, rests, sound_with, time_figure
 from asrscope.scope.traces import Token, Trace
 
+__all__ = ["decoder_tokens", "decoder_words", "distance_table", "nearest_tokens", "prompt", "token_grid"]
+
 LINE_CHARACTERS = 44  # what a phone shows of the prompt in one line
 LONGEST_TEXT = 18  # characters of a token of the prompt, and above a bar
 LONGEST_NAME = 14  # of a word beside its bar
@@ -35,14 +37,15 @@ def nearest_tokens(trace: Trace) -> figure:
     """
     tokens, n_nearest = trace.nearest_cosines.shape
     seconds = trace.seconds_per_audio_token
-    best = trace.nearest_cosines[:, 0] if n_nearest else np.zeros(0, np.float32)
-    subtitles = [f"{tokens} audio tokens of {seconds * 1000:g} ms · best {n_nearest} of each in the hover"]
-    if len(best):
-        subtitles.append(f"cosine of the nearest: mean {words.number(float(best.mean()))}")
+    best = trace.nearest_cosines[:, 0]
+    subtitles = [
+        f"{tokens} audio tokens of {seconds * 1000:g} ms · best {n_nearest} of each in the hover",
+        f"cosine of the nearest: mean {words.number(float(best.mean()))}",
+    ]
     texts = words.heading(trace, "nearest_tokens")
     fig = time_figure(trace, **texts, subtitles=subtitles, height=230, y_label="cosine")
-    start = np.arange(len(best)) * seconds
-    names = [words.visible(texts[0]) for texts in trace.nearest_texts] if n_nearest else []
+    start = np.arange(tokens) * seconds
+    names = [words.visible(texts[0]) for texts in trace.nearest_texts]
     others = [
         ", ".join(words.with_chances(list(zip(texts[1:], cosines[1:].tolist(), strict=True)), 2))
         for texts, cosines in zip(trace.nearest_texts, trace.nearest_cosines, strict=True)
@@ -50,10 +53,10 @@ def nearest_tokens(trace: Trace) -> figure:
     data = {
         "center": start + seconds / 2,
         "cosine": best,
-        "index": np.arange(len(best)),
+        "index": np.arange(tokens),
         "span": [f"{words.stretch(t, t + seconds)} s" for t in start],
         "token": names,
-        "others": others[: len(best)],
+        "others": others,
     }
     source = ColumnDataSource(data)
     bars = fig.vbar(x="center", width=seconds * 0.88, top="cosine", source=source, **theme.BARS)
@@ -129,8 +132,8 @@ def decoder_words(trace: Trace) -> figure:
         subtitles.append("✗: not said")
     marks = ["✗ " if each else "" for each in wrong]
     names = [mark + words.short(word.text, LONGEST_NAME) for mark, word in zip(marks, written, strict=True)]
-    size = theme.room_for(names, _row_height(len(names)), 48)
-    fig = theme.chart(**words.heading(trace, "decoder_words"), subtitles=subtitles, **size)
+    about = words.heading(trace, "decoder_words")
+    fig = theme.rows_chart(names, _row_height(len(names)), 48, subtitles=subtitles, **about)
     tokens = [words.tokens_of(trace, word) for word in written]
     data = {
         "row": list(range(len(written))),
@@ -151,13 +154,11 @@ def decoder_words(trace: Trace) -> figure:
     sound_with(fig, trace)
     found = [("word", "@word"), ("probability", "@probability{0.000}"), ("time", "@time")]
     theme.hover(fig, [*found, ("tokens", "@tokens"), ("runners-up", "@instead")], bars)
-    theme.name_rows(fig, names)
     fig.yaxis.major_tick_line_alpha = 0
     theme.add_names(fig, range(len(written)), [words.chance(word.probability) for word in written], "right")
     fig.x_range = Range1d(start=0, end=1)
     fig.xaxis.ticker = FixedTicker(ticks=[0, 0.25, 0.5, 0.75, 1])
     fig.xaxis.axis_label = "probability"
-    fig.ygrid.visible = False
     return fig
 
 
@@ -177,8 +178,8 @@ def decoder_tokens(trace: Trace) -> figure:
     last = "cut off" if end is None else f"end of text {words.chance(end)}"
     subtitles = [f"{rows} tokens, then {last}", "yellow: probability near 1 · dark blue: near 0"]
     names = [str(row) for row in range(rows)]
-    size = theme.room_for(names, _row_height(rows), 30)
-    fig = theme.chart(**words.heading(trace, "decoder_tokens"), subtitles=subtitles, **size)
+    about = words.heading(trace, "decoder_tokens")
+    fig = theme.rows_chart(names, _row_height(rows), 30, subtitles=subtitles, **about)
     written = [[(token.text, token.probability), *token.runners_up][:columns] for token in trace.tokens]
     places = ["written", *(f"alternative {column}" for column in range(1, columns))]
     rects = _token_cells(fig, written, names, places, ("token number", "place"), LONGEST_ALTERNATIVE)
@@ -242,8 +243,8 @@ def token_grid(
         raise ValueError(
             f"Expected names and tokens for {probabilities.shape} cells, but found {found[0]} and {found[1]}."
         )
-    size = theme.room_for(rows, ROW_HEIGHT, 30)
-    fig = theme.chart(name, title, description=description, subtitles=subtitles, **size)
+    about: dict[str, Any] = {"description": description, "subtitles": subtitles}
+    fig = theme.rows_chart(rows, ROW_HEIGHT, 30, name=name, title=title, **about)
     pairs = zip(texts, probabilities.tolist(), strict=True)
     written = [list(zip(row, chances, strict=True)) for row, chances in pairs]
     rects = _token_cells(fig, written, rows, columns, corner, LONGEST_TOKEN)
@@ -259,9 +260,6 @@ def distance_table(
     said: Sequence[str],
     written: Sequence[str],
     path: Sequence[tuple[int, int]],
-    *,
-    name: str = "distances",
-    title: str = "The fewest errors, word by word",
 ) -> figure:
     """Draw the table by which the fewest word errors are found, with the cells of one path in another color.
 
@@ -273,10 +271,6 @@ def distance_table(
         The words: one fewer than rows and columns.
     path : sequence of (int, int)
         Cells to mark: row and column.
-    name : str
-        Name of the figure, and of its file where a script saves it.
-    title : str
-        Title.
 
     Returns
     -------
@@ -298,8 +292,9 @@ def distance_table(
         f"{len(said)} words said down the side, {len(written)} written along the top. The marked path of "
         f"{len(path)} cells ends at {distances[-1, -1]} errors."
     )
-    size = theme.room_for([START, *said], DISTANCE_HEIGHT, 70)
-    fig = theme.chart(name, title, description=description, x_label="written", y_label="said", **size)
+    about = {"name": "distances", "title": "The fewest errors, word by word", "description": description}
+    labels = {"x_label": "written", "y_label": "said"}
+    fig = theme.rows_chart([START, *said], DISTANCE_HEIGHT, 70, **about, **labels)
     marked = np.zeros((rows, columns), bool)
     for cell in path:
         marked[cell] = True
@@ -312,7 +307,6 @@ def distance_table(
         "ink": np.where(marked, theme.AUDIO_CELL_INK, theme.TEXT_CELL_INK).ravel().tolist(),
     }
     _cells(fig, data, [], width=0.94, height=0.9, text_font_size="12px")
-    theme.name_rows(fig, [START, *said])
     theme.name_ticks(fig.xaxis[0], [START, *written])
     fig.x_range = Range1d(start=-0.5, end=columns - 0.5)
     fig.axis.major_tick_line_alpha = 0
@@ -348,7 +342,6 @@ def _token_cells(  # noqa: PLR0917
     }
     kinds = [(corner[0], "@row_name"), (corner[1], "@column_name"), ("token", "@token")]
     rects = _cells(fig, data, [*kinds, ("probability", "@probability{0.0000}")], width=0.96, height=0.9)
-    theme.name_rows(fig, rows)
     theme.name_ticks(fig.xaxis[0], columns)
     fig.x_range = Range1d(start=-0.5, end=len(columns) - 0.5)
     fig.grid.visible = False

@@ -9,13 +9,24 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import partial
 from itertools import groupby, pairwise
-from typing import TypedDict
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
 from asrscope.scope.stages import SECONDS_PER_SAMPLE, STAGES, Stage
-from asrscope.scope.traces import Token, Trace, Word
+from asrscope.scope.traces import Token, Trace, Word, twins
+
+__all__ = [
+    "Statistics",
+    "Table",
+    "describe",
+    "prompt_length",
+    "statistics",
+    "table",
+    "token_times",
+    "word_times",
+]
 
 Times = Sequence[tuple[float, float] | None]
 
@@ -78,16 +89,8 @@ def step_of(trace: Trace, key: str) -> tuple[str, float]:
     return axis.unit, float(axis.seconds_per_step or 0.0)
 
 
-class Heading(TypedDict):
-    """What a figure of a stage is called, and what it says to readers who do not see it."""
-
-    name: str
-    title: str
-    description: str
-
-
-def heading(trace: Trace, key: str) -> Heading:
-    """Name the figure of a stage; doubts about the weights behind it stand below its title."""
+def heading(trace: Trace, key: str) -> dict[str, Any]:
+    """Name and describe the figure of a stage; doubts about the weights behind it stand below its title."""
     title = "\n".join([VIEWS[key].title, *trace.doubts(VIEWS[key])])
     return {"name": key, "title": title, "description": describe(trace, key)}
 
@@ -111,11 +114,7 @@ def spelling(trace: Trace) -> tuple[str, ...]:
 
 def unmatched(words: Sequence[str], others: Sequence[str]) -> tuple[bool, ...]:
     """Tell of each word whether it has no twin in another text; case and punctuation do not count."""
-    first, second = ([word.casefold().strip(".,;:!?\"'()") for word in text] for text in (words, others))
-    alone = [True] * len(words)
-    for block in SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks():
-        alone[block.a : block.a + block.size] = [False] * block.size
-    return tuple(alone)
+    return tuple(twin is None for twin in twins(words, others))
 
 
 def wrong_words(trace: Trace) -> tuple[bool, ...]:
@@ -205,36 +204,32 @@ class Statistics:
     ----------
     shape : tuple of int
         As in the trace.
-    mean, std, minimum, maximum : float or None
-        Over all values, in double precision; None for an empty array.
+    mean, std, minimum, maximum : float
+        Over all values, in double precision.
     norms : tuple of (float, float) or None
         Smallest and largest Euclidean length of the row vectors, for arrays that consist of vectors.
     """
 
     shape: tuple[int, ...]
-    mean: float | None = None
-    std: float | None = None
-    minimum: float | None = None
-    maximum: float | None = None
+    mean: float
+    std: float
+    minimum: float
+    maximum: float
     norms: tuple[float, float] | None = None
 
     def __str__(self) -> str:
-        if self.mean is None or self.std is None:
-            return "no values"
         norms = f" · norm {number(self.norms[0])} to {number(self.norms[1])}" if self.norms else ""
         return f"mean {number(self.mean)} · std {number(self.std)}{norms}"
 
     @property
     def range(self) -> str:
         """The smallest and the largest value in words."""
-        return f"{number(self.minimum or 0.0)} and {number(self.maximum or 0.0)}"
+        return f"{number(self.minimum)} and {number(self.maximum)}"
 
 
 def statistics(trace: Trace, field: str) -> Statistics:
     """Compute the statistics of one numeric field of a trace, ``"log_mel"`` for example."""
     values = np.asarray(getattr(trace, field), dtype=np.float64)
-    if values.size == 0:
-        return Statistics(values.shape)
     norms = None
     if field in VECTORS:
         lengths = np.linalg.norm(values, axis=1)
@@ -257,20 +252,13 @@ def mel_centers(n_mels: int, scale: str = "slaney") -> Float64[np.ndarray, " n_m
     -------
     np.ndarray or None, shape (n_mels,)
         Rising; None for any other scale.
-
-    References
-    ----------
-    M. Slaney, Auditory Toolbox: linear below 1 kHz (3 mel for 200 Hz), above it 27 mel for a factor of 6.4.
-    The HTK Book: 2595 log10(1 + f / 700).
     """
-    if scale == "htk":
-        mel = np.linspace(0.0, 2595 * np.log10(1 + 8000 / 700), n_mels + 2)[1:-1]
-        return 700 * (10 ** (mel / 2595) - 1)
-    if scale != "slaney":
+    if scale not in {"slaney", "htk"}:
         return None
-    top = 15.0 + np.log(8000 / 1000) * 27 / np.log(6.4)
-    mel = np.linspace(0.0, top, n_mels + 2)[1:-1]
-    return np.where(mel < 15.0, mel * 200 / 3, 1000 * np.exp((mel - 15.0) * np.log(6.4) / 27))
+    from librosa import mel_frequencies  # noqa: PLC0415 - slow to import, and few figures need it
+
+    edges: np.ndarray = mel_frequencies(n_mels + 2, fmin=0, fmax=8000, htk=scale == "htk")
+    return edges[1:-1]
 
 
 # --- each figure in one or two sentences ---
@@ -303,8 +291,6 @@ def describe(trace: Trace, key: str) -> str:
 
 
 def _waveform(trace: Trace) -> str:
-    if trace.waveform.size == 0:
-        return "Waveform without samples."
     stats, words = statistics(trace, "waveform"), spoken_words(trace)
     loudest = float(np.abs(trace.waveform).argmax() * SECONDS_PER_SAMPLE)
     text = (
@@ -323,14 +309,12 @@ def _waveform(trace: Trace) -> str:
 def _log_mel(trace: Trace) -> str:
     stats = statistics(trace, "log_mel")
     n_mels, frames = stats.shape
-    text = f"Image of {n_mels} mel bands by {frames} frames of {trace.seconds_per_frame * 1000:g} ms"
-    if stats.mean is None:
-        return f"{text}, without values."
     band, frame = np.unravel_index(int(trace.log_mel.argmax()), trace.log_mel.shape)
     centers = mel_centers(n_mels, trace.mel_scale)
     height = "" if centers is None else f" (about {centers[band]:.0f} Hz)"
     return (
-        f"{text}, values between {stats.range} with mean {number(stats.mean)}. The highest value is in "
+        f"Image of {n_mels} mel bands by {frames} frames of {trace.seconds_per_frame * 1000:g} ms, "
+        f"values between {stats.range} with mean {number(stats.mean)}. The highest value is in "
         f"band {band}{height} at {frame * trace.seconds_per_frame:.2f} s."
     )
 
@@ -338,19 +322,16 @@ def _log_mel(trace: Trace) -> str:
 def _vectors(trace: Trace, key: str) -> str:
     stats, (unit, seconds) = statistics(trace, VIEWS[key].field), step_of(trace, key)
     count, width = stats.shape
-    text = f"Image of {counted(count, unit)} of {seconds * 1000:g} ms, each a vector of {width} dimensions"
-    if stats.mean is None or stats.std is None or stats.norms is None:
-        return f"{text}, without values."
+    shortest, longest = stats.norms or (0.0, 0.0)
     return (
-        f"{text}; values between {stats.range} with mean {number(stats.mean)} and standard deviation "
-        f"{number(stats.std)}, vector norms between {number(stats.norms[0])} and {number(stats.norms[1])}."
+        f"Image of {counted(count, unit)} of {seconds * 1000:g} ms, each a vector of {width} dimensions; "
+        f"values between {stats.range} with mean {number(stats.mean)} and standard deviation "
+        f"{number(stats.std)}, vector norms between {number(shortest)} and {number(longest)}."
     )
 
 
 def _nearest_tokens(trace: Trace) -> str:
     tokens, n_nearest = trace.nearest_cosines.shape
-    if trace.nearest_cosines.size == 0:
-        return "No audio token, so no nearest text token."
     best = trace.nearest_cosines[:, 0]
     highest = int(best.argmax())
     distinct = len({texts[0] for texts in trace.nearest_texts})
@@ -459,27 +440,24 @@ def prompt_length(trace: Trace) -> tuple[str, ...]:
 Rows = Iterator[Sequence[str]]
 
 
-def _steps(count: int, seconds: float) -> Iterator[tuple[int, int, str]]:
-    """Cut so many columns of some seconds into steps: the first column, the one after the last, the start."""
-    size = max(1, round(SHORTEST_STEP / seconds), -(-count // MOST_ROWS))
-    for first in range(0, count, size):
-        yield first, min(first + size, count), f"{first * seconds:.2f}"
+def _steps(values: np.ndarray, seconds: float) -> Iterator[tuple[int, np.ndarray, str]]:
+    """Cut rows of some seconds each into steps: the first row of each, its rows, the time it begins."""
+    size = max(1, round(SHORTEST_STEP / seconds), -(-len(values) // MOST_ROWS))
+    for first in range(0, len(values), size):
+        yield first, values[first : first + size].astype(np.float64), f"{first * seconds:.2f}"
 
 
 def _waveform_rows(trace: Trace) -> Rows:
     yield "start (s)", "lowest", "highest", "root mean square"
-    for first, last, start in _steps(len(trace.waveform), SECONDS_PER_SAMPLE):
-        part = trace.waveform[first:last].astype(np.float64)
-        loudness = float(np.sqrt(np.mean(part**2)))
-        yield start, number(part.min()), number(part.max()), number(loudness)
+    for _, part, start in _steps(trace.waveform, SECONDS_PER_SAMPLE):
+        yield start, number(part.min()), number(part.max()), number(np.sqrt(np.mean(part**2)))
 
 
 def _log_mel_rows(trace: Trace) -> Rows:
     yield "start (s)", "mean", "highest", "loudest mel band"
     centers = mel_centers(trace.log_mel.shape[0], trace.mel_scale)
-    for first, last, start in _steps(trace.log_mel.shape[1], trace.seconds_per_frame):
-        part = trace.log_mel[:, first:last].astype(np.float64)
-        band = int(part.mean(axis=1).argmax())
+    for _, part, start in _steps(trace.log_mel.T, trace.seconds_per_frame):
+        band = int(part.mean(axis=0).argmax())
         loudest = str(band) if centers is None else f"{band} ({centers[band]:.0f} Hz)"
         yield start, number(part.mean()), number(part.max()), loudest
 
@@ -487,10 +465,9 @@ def _log_mel_rows(trace: Trace) -> Rows:
 def _vector_rows(trace: Trace, key: str) -> Rows:
     yield "index", "start (s)", "mean", "standard deviation", "mean norm"
     vectors, (_, seconds) = getattr(trace, VIEWS[key].field), step_of(trace, key)
-    for first, last, start in _steps(len(vectors), seconds):
-        part = vectors[first:last].astype(np.float64)
-        norm = float(np.linalg.norm(part, axis=1).mean())
-        index = str(first) if last - first == 1 else f"{first} to {last - 1}"
+    for first, part, start in _steps(vectors, seconds):
+        norm = np.linalg.norm(part, axis=1).mean()
+        index = str(first) if len(part) == 1 else f"{first} to {first + len(part) - 1}"
         yield index, start, number(part.mean()), number(part.std()), number(norm)
 
 

@@ -9,6 +9,7 @@ import math
 import types
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 from zipfile import ZipFile
@@ -196,7 +197,7 @@ class Trace:
     Raises
     ------
     ValueError
-        If an array does not have its axes, or two axes of one name differ in length.
+        If an array is empty or does not have its axes, or two axes of one name differ in length.
     """
 
     name: str
@@ -238,6 +239,8 @@ class Trace:
             shape = getattr(self, field).shape
             if len(shape) != len(names):
                 raise ValueError(f"Trace.{field} must have the axes {names}, but found shape {shape}.")
+            if 0 in shape:
+                raise ValueError(f"Trace.{field} must not be empty, but found shape {shape}.")
             for name, size in zip(names, shape, strict=True):
                 if sizes.setdefault(name, size) != size:
                     raise ValueError(f"Trace.{field} has {size} {name}, but {sizes[name]} were expected.")
@@ -356,7 +359,7 @@ class Trace:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is no trace, or was written by a later version.
+            If the file is no trace, or of another format.
         """
         try:
             arrays = _read(path)
@@ -370,15 +373,13 @@ class Trace:
         if not isinstance(header, dict) or header.pop("format", None) != FORMAT:
             raise ValueError(f"{path} is not a saved trace: its header does not say {FORMAT!r}.")
         version = header.pop("version", None)
-        if isinstance(version, int) and version > FORMAT_VERSION:
+        if version != FORMAT_VERSION or type(version) is not int:
             raise ValueError(
-                f"{path} has trace format {version}, but this asrscope reads up to {FORMAT_VERSION}. "
-                "Make sure to upgrade asrscope."
+                f"{path} has trace format {version!r}, but this asrscope reads format {FORMAT_VERSION}. "
+                "Make sure to trace the clip again or, of a later format, to upgrade asrscope."
             )
         try:
-            if type(version) is not int or version < 1:
-                raise ValueError(f"its version is {version!r}")
-            return cls(**_restored(arrays, _as_version_2(header) if version == 1 else header))
+            return cls(**_restored(arrays, header))
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise ValueError(
                 f"{path} is damaged, or not all of a trace ({_brief(error)}). "
@@ -391,6 +392,18 @@ _HINTS = get_type_hints(Trace)
 _ARRAYS = {field: hint for field, hint in _HINTS.items() if hasattr(hint, "dim_str")}
 ARRAY_AXES: dict[str, tuple[str, ...]] = {f: tuple(hint.dim_str.split()) for f, hint in _ARRAYS.items()}
 ARRAY_TYPES = {field: np.dtype(hint.dtypes[0]) for field, hint in _ARRAYS.items()}
+
+
+def twins(words: Sequence[str], others: Sequence[str]) -> tuple[int | None, ...]:
+    """Find the place of each word's twin in another text; None where it has none.
+
+    Twins stand in the same order in both; case and punctuation do not count.
+    """
+    first, second = ([word.casefold().strip(".,;:!?\"'()") for word in text] for text in (words, others))
+    found: list[int | None] = [None] * len(words)
+    for block in SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks():
+        found[block.a : block.a + block.size] = range(block.b, block.b + block.size)
+    return tuple(found)
 
 
 def _read(path: str | Path) -> dict[str, np.ndarray]:
@@ -434,22 +447,6 @@ def _plain(value: Any, decimals: int | None = None) -> Any:
     return value
 
 
-def _as_version_2(header: dict[str, Any]) -> dict[str, Any]:
-    """Say of a trace of version 1 what was true of all of them: our own model made it."""
-    factor = header["stack_factor"]
-    return {
-        **header,
-        "architecture": OWN_ARCHITECTURE,
-        "projection": f"{factor} neighboring positions are stacked and pass a small network",
-        "frames_per_column": 1,
-        "mel_scale": "slaney",
-        "seconds_per_frame": 0.01,
-        "seconds_per_position": 0.02,
-        "seconds_per_audio_token": factor * 0.02,
-        "window_seconds": None,
-    }
-
-
 def _restored(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> dict[str, Any]:
     """Make the fields of a trace of what was in a file, and see that their lengths fit each other."""
     hints = {name: hint for name, hint in _HINTS.items() if name not in ARRAY_AXES}
@@ -464,8 +461,6 @@ def _restored(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> dict[str
     ):
         if array[:1] != (texts,):
             raise ValueError(f"{name} has {texts} entries, but its array has shape {array}")
-    if not all(array.size for array in arrays.values()):
-        raise ValueError("an array is empty")
     if not all(0 <= word.first_token <= word.last_token < len(found["tokens"]) for word in found["words"]):
         raise ValueError("a word has other tokens than were written")
     return found

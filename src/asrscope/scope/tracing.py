@@ -5,7 +5,6 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from asrscope.audio.speech import sound_warnings
 from asrscope.decoder import Written, split_pieces, text_of
 from asrscope.provenance import attach_provenance, provenance_of
 from asrscope.scope.anatomy import Anatomy, describe_anatomy, uncompiled, unwrap
-from asrscope.scope.traces import Provenance, Token, Trace, Word, WordTimes
+from asrscope.scope.traces import Provenance, Token, Trace, Word, WordTimes, twins
 from asrscope.scope.watching import lay_out, watch
 
 __all__ = ["Scope", "attach", "describe_tokens", "join_words", "nearest_tokens", "trace"]
@@ -125,9 +124,7 @@ class Scope:
         warnings += decoder.decoding_warnings(
             text, finished=written.finished, limit=limit, confidence=confidence
         )
-        spoken = None
-        if reference_words is not None:
-            spoken = tuple((word, float(start), float(end)) for word, start, end in reference_words)
+        spoken = tuple((word, float(start), float(end)) for word, start, end in reference_words or ())
         return Trace(
             name=name or (Path(source).stem if isinstance(source, str | Path) else "clip"),
             waveform=waveform,
@@ -141,7 +138,7 @@ class Scope:
             tokens=tokens,
             finished=written.finished,
             eos_probability=written.eos_probability,
-            words=join_words(tokenizer, tokens, reference_words or ()),
+            words=join_words(tokenizer, tokens, spoken),
             text=text,
             confidence=confidence,
             timings={
@@ -154,7 +151,7 @@ class Scope:
             mel_scale=self.anatomy.mel_scale,
             warnings=tuple(warnings),
             reference=reference,
-            reference_words=spoken,
+            reference_words=None if reference_words is None else spoken,
             versions={
                 "python": platform.python_version(),
                 **{package: version(package) for package in ("asrscope", "numpy", "transformers")},
@@ -374,7 +371,8 @@ def join_words(
             groups.append([])
         groups[-1].append(index)
     texts = [text_of(tokenizer, [tokens[index].id for index in group]) for group in groups]
-    times = _spoken_times(texts, reference_words)
+    places = twins([word for word, *_ in reference_words], texts)
+    times = {place: time for place, (_, *time) in zip(places, reference_words, strict=True)}
     return tuple(
         Word(
             text=text,
@@ -384,21 +382,7 @@ def join_words(
             start=start,
             end=end,
         )
-        for text, group, (start, end) in zip(texts, groups, times, strict=True)
+        for place, (text, group) in enumerate(zip(texts, groups, strict=True))
+        for start, end in [times.get(place, (None, None))]
         if text
     )
-
-
-def _spoken_times(texts: list[str], reference_words: WordTimes) -> list[tuple[Any, Any]]:
-    """Start and end of each word that was written as it was spoken."""
-
-    def bare(word: str) -> str:
-        return word.casefold().strip(".,;:!?\"'()")
-
-    times: list[tuple[Any, Any]] = [(None, None)] * len(texts)
-    spoken, written = [bare(word) for word, _, _ in reference_words], [bare(text) for text in texts]
-    for block in SequenceMatcher(None, spoken, written, autojunk=False).get_matching_blocks():
-        for offset in range(block.size):
-            _, start, end = reference_words[block.a + offset]
-            times[block.b + offset] = (float(start), float(end))
-    return times

@@ -1,13 +1,37 @@
-"""Make two builds of the same sources the same bytes: archives of sphinx-gallery hold the times of files."""
+"""What readers download from the gallery: notebooks in plain words, and archives that are the same each time.
+
+Nothing resolves roles in a notebook. Archives of sphinx-gallery hold the times of files, and so would differ
+in two builds of the same sources.
+"""
 
 import io
 import os
+import re
 import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from sphinx_gallery import notebook
+
 EARLIEST = "315532800"  # 1980, the first year that an archive can state
+ROLE = re.compile(r":(?:ref|doc|term|class|func):`([^`<]+?)(?:\s*<[^`>]*>)?`")
+
+
+def plain(text: str) -> str:
+    """Replace each role by its title, set in italics.
+
+    Parameters
+    ----------
+    text : str
+        Text of a gallery script, in reStructuredText.
+
+    Returns
+    -------
+    str
+        The same without roles.
+    """
+    return ROLE.sub(r"*\1*", text)
 
 
 def repack(path: Path) -> None:
@@ -39,6 +63,14 @@ def repack_gallery(app: Any) -> None:
 
 
 def setup(app: Any) -> dict[str, Any]:
-    """Run after sphinx-gallery."""
-    app.connect("builder-inited", repack_gallery, priority=900)
+    """Put `plain` in front of the conversion to Markdown, which has no hook, and repack what was written."""
+    convert = notebook.rst2md
+    if not hasattr(convert, "without_roles"):
+
+        def rst2md(text: str, *rest: Any) -> str:
+            return convert(plain(text), *rest)
+
+        rst2md.without_roles = True
+        notebook.rst2md = rst2md
+    app.connect("builder-inited", repack_gallery, priority=900)  # after sphinx-gallery
     return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}
