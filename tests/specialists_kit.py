@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from asrscope.loading import specialists
-from asrscope.provenance import hash_tensors
+from asrscope.saving.provenance import hash_tensors
 
 BLOCK = 32
 STACKED = {  # CTranslate2's name: transformers', in one

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from asrscope.loading import pair, room
 from asrscope.loading.pair import PINNED
 from asrscope.loading.presets import PAIRS, load
-from asrscope.provenance import provenance_of
+from asrscope.saving.provenance import provenance_of
 from asrscope.scope.tracing import trace
 
 

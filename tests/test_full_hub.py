@@ -20,7 +20,7 @@ from hub_server import Hub, point_to, serve
 
 from asrscope.loading.pair import PINNED
 from asrscope.loading.presets import load
-from asrscope.provenance import provenance_of
+from asrscope.saving.provenance import provenance_of
 
 PROJECTOR = "someone/projector"
 

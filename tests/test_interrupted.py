@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from asrscope import files
-from asrscope.files import alone_in, remove_partial, write_bytes, write_text, written
+import asrscope
+from asrscope.saving.files import alone_in, remove_partial, write_bytes, write_text, written
 from asrscope.training.curves import end_last_line, read_log
 from asrscope.training.run import Recipe, Run
 
@@ -113,7 +113,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = Path(sys.argv[1])
 import numpy as np, torch
 from safetensors.torch import save
-from asrscope.files import write_bytes, write_text, written
+from asrscope.saving.files import write_bytes, write_text, written
 from asrscope.scope.traces import Trace
 from asrscope.training.run import Recipe, Run
 trace = Trace.load(folder / "trace.npz")
@@ -170,7 +170,7 @@ def test_a_full_device_is_one_error():
 READ_ONLY = """
 import os, sys
 from pathlib import Path
-from asrscope.files import alone_in, write_bytes
+from asrscope.saving.files import alone_in, write_bytes
 if os.geteuid() == 0:
     os.setuid(65534)  # whom no mode keeps out must become nobody
 for act in (lambda: write_bytes(sys.argv[1] + "/page.html", b"new"), lambda: alone_in(sys.argv[1])):
@@ -202,7 +202,7 @@ def test_a_place_that_is_no_file_is_named(tmp_path, target):
 
 HOLD = """
 import sys, time
-from asrscope.files import alone_in
+from asrscope.saving.files import alone_in
 lock = alone_in(sys.argv[1])
 print("held", flush=True)
 time.sleep(600)
@@ -210,7 +210,7 @@ time.sleep(600)
 
 WRITE = """
 import sys
-from asrscope.files import write_text
+from asrscope.saving.files import write_text
 print("begun", flush=True)
 for number in range(int(sys.argv[3])):
     write_text(sys.argv[1], 200_000 * sys.argv[2])
@@ -318,7 +318,7 @@ def test_nothing_in_the_package_writes_past_the_one_module():
     )
     found = [
         f"{path.name}: {line.strip()}"
-        for path in Path(files.__file__).parent.rglob("*.py")
+        for path in Path(asrscope.__file__).parent.rglob("*.py")
         if path.name != "files.py"
         for line in path.read_text(encoding="utf-8").splitlines()
         if past.search(line.split("  #")[0])

@@ -11,10 +11,10 @@ import yaml
 from hub_server import Hub, point_to, serve
 
 from asrscope import load
-from asrscope.files import TURNS
 from asrscope.model import AsrScopeForConditionalGeneration
-from asrscope.provenance import provenance_of
-from asrscope.publishing import MARK, model_card, publish, save_projector, write_folder
+from asrscope.saving.files import TURNS
+from asrscope.saving.provenance import provenance_of
+from asrscope.saving.publishing import MARK, model_card, publish, save_projector, write_folder
 
 REPOSITORY = "me/speech"
 
@@ -201,7 +201,7 @@ def test_no_folder_of_a_machine_is_published(make_checkpoint, tmp_path):
 def test_the_program_in_the_card_of_a_projector_names_the_commits(bundled):
     from dataclasses import replace
 
-    from asrscope.provenance import attach_provenance
+    from asrscope.saving.provenance import attach_provenance
 
     model, _ = load("tiny")
     sources = {"encoder": "openai/whisper-large-v3-turbo", "decoder": "HuggingFaceTB/SmolLM3-3B"}

@@ -16,7 +16,7 @@ from asrscope.loading import specialists
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
 from asrscope.loading.presets import PAIRS, load
 from asrscope.loading.specialists import SMOLLM2, SPECIALISTS, WHISPER, cache_folder, obtain
-from asrscope.provenance import hash_tensors, provenance_of
+from asrscope.saving.provenance import hash_tensors, provenance_of
 
 
 @pytest.fixture
@@ -305,7 +305,7 @@ class TestSmall:
         assert torch.equal(again(**inputs).logits, model(**inputs).logits)
 
     def test_its_projector_is_saved_and_put_in_again(self, loaded, clip, tmp_path):
-        from asrscope.publishing import save_projector
+        from asrscope.saving.publishing import save_projector
 
         model, processor = loaded
         model.multi_modal_projector.half()

@@ -26,7 +26,7 @@ from training_kit import (
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.loading.presets import load
-from asrscope.provenance import describe_weights, provenance_of
+from asrscope.saving.provenance import describe_weights, provenance_of
 from asrscope.training import encodings as encodings_module
 from asrscope.training.corpus import Utterance
 from asrscope.training.encodings import Clip, cache_encodings, count_bad, load_encodings

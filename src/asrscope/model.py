@@ -35,10 +35,10 @@ from transformers.utils import can_return_tuple
 
 from asrscope.decoder import SpellingVote
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
-from asrscope.files import in_turn
 from asrscope.projector import AudioProjector, count_audio_tokens
-from asrscope.provenance import save_claims
-from asrscope.publishing import publish
+from asrscope.saving.files import in_turn
+from asrscope.saving.provenance import save_claims
+from asrscope.saving.publishing import publish
 
 __all__ = ["AsrScopeConfig", "AsrScopeForConditionalGeneration"]
 
@@ -199,7 +199,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             Repository, ``owner/name``.
         **kwargs
             ``processor``, which should go with the model; ``only_projector``, ``license``, ``language``,
-            ``private``, ``token`` and more: see `asrscope.publishing.publish`.
+            ``private``, ``token`` and more: see `asrscope.saving.publishing.publish`.
 
         Returns
         -------

@@ -8,11 +8,11 @@ from transformers import AutoTokenizer, PreTrainedConfig, SmolLM3ForCausalLM, Wh
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.files import write_text
 from asrscope.loading.presets import Loaded
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.provenance import write_provenance
+from asrscope.saving.files import write_text
+from asrscope.saving.provenance import write_provenance
 from asrscope.training.curves import read_stages
 from asrscope.training.projector import write_model
 from asrscope_recipe.corpus import MAX_SECONDS

@@ -15,7 +15,6 @@ from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import encode
 from asrscope.loading.presets import Loaded, load, untrained
 from asrscope.projector import AudioProjector
-from asrscope.provenance import provenance_of, read_claims
 from asrscope.recognition.evaluate import Recognize, read_utterances
 from asrscope.recognition.metrics import (
     NORMALIZER,
@@ -26,6 +25,7 @@ from asrscope.recognition.metrics import (
     word_errors,
 )
 from asrscope.recognition.transcribe import transcribe
+from asrscope.saving.provenance import provenance_of, read_claims
 from asrscope.training.projector import read_nearest, read_projector
 from asrscope.training.run import machine
 from asrscope_recipe.card import fill_card, put_card

@@ -22,11 +22,11 @@ from safetensors.torch import load_file
 import asrscope
 from asrscope.audio.samples import load_samples
 from asrscope.encoder import SECONDS_PER_POSITION
-from asrscope.files import write_text
 from asrscope.loading.presets import Loaded, load
 from asrscope.projector import AudioProjector
-from asrscope.provenance import provenance_of
 from asrscope.recognition.metrics import WordErrors, bootstrap_interval, total_errors
+from asrscope.saving.files import write_text
+from asrscope.saving.provenance import provenance_of
 from asrscope.scope.tracing import trace
 from asrscope.training.curves import read_log
 from asrscope.training.encodings import cache_encodings, load_encodings

@@ -30,8 +30,8 @@ NO_CODE = {
 }
 BUDGETS = {
     "code lines of asrscope": 9_957,
-    "files of asrscope": 65,
-    "entries at the top of asrscope": 22,
+    "files of asrscope": 66,
+    "entries at the top of asrscope": 20,
     "code lines of asrscope/loading": 1_455,
     "files of asrscope/loading": 10,
     "code lines of asrscope/cli": 886,
@@ -39,7 +39,7 @@ BUDGETS = {
     "code lines of asrscope_course": 1_979,
     "code lines of asrscope_recipe": 2_694,
     "code lines of conf": 1_784,
-    "modules of ours that a trace imports": 24,
+    "modules of ours that a trace imports": 25,
 }
 
 

@@ -16,7 +16,7 @@ from asrscope.audio import SAMPLE_RATE
 from asrscope.audio.memory import free_memory
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.provenance import CLAIMS
+from asrscope.saving.provenance import CLAIMS
 
 __all__ = [
     "CHECKPOINTS",

@@ -28,7 +28,7 @@ from asrscope.loading.specialists import SPECIALISTS, obtain
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
 from asrscope.projector import AudioProjector
-from asrscope.provenance import attach_provenance, describe_weights, hash_tensors, hash_vocabulary
+from asrscope.saving.provenance import attach_provenance, describe_weights, hash_tensors, hash_vocabulary
 
 __all__ = ["PINNED", "load_pair"]
 

@@ -11,7 +11,7 @@ from asrscope.audio.memory import free_memory
 from asrscope.decoder import TABLE_ROWS, max_new_tokens
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.projector import count_audio_tokens
-from asrscope.provenance import PARTS
+from asrscope.saving.provenance import PARTS
 
 __all__ = [
     "GB",

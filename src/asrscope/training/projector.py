@@ -24,14 +24,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from asrscope.files import write_bytes, write_text
 from asrscope.loading.presets import Loaded
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
 from asrscope.projector import AudioProjector, count_audio_tokens
-from asrscope.provenance import PARTS, provenance_of, read_claims, write_provenance
-from asrscope.publishing import save_projector
 from asrscope.recognition.metrics import total_errors, word_errors
+from asrscope.saving.files import write_bytes, write_text
+from asrscope.saving.provenance import PARTS, provenance_of, read_claims, write_provenance
+from asrscope.saving.publishing import save_projector
 from asrscope.training.curves import read_stages
 from asrscope.training.encodings import Clip, load_encodings
 from asrscope.training.run import Recipe, Run, Watch, even_batches, pad_batch

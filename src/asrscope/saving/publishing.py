@@ -16,8 +16,8 @@ from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # whicheve
 from jinja2 import Environment
 from safetensors.torch import save
 
-from asrscope.files import TURNS, in_turn, write_bytes, write_text
-from asrscope.provenance import PARTS, hash_vocabulary, name_source, provenance_of, repository_of
+from asrscope.saving.files import TURNS, in_turn, write_bytes, write_text
+from asrscope.saving.provenance import PARTS, hash_vocabulary, name_source, provenance_of, repository_of
 
 __all__ = ["model_card", "publish", "save_projector", "write_folder"]
 
