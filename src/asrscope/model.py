@@ -61,8 +61,6 @@ class AsrScopeConfig(PreTrainedConfig):
         Width of the projector's hidden layer.
     projector_norm, projector_mlp, projector_remainder : str
         Its layers, and what it does with a remainder of positions, see `asrscope.projector.AudioProjector`.
-    projector_bias : bool
-        Whether its linear layers add one.
     projector_output, projector_temperature, projector_vocabulary : str, float, int
         Whether its output is bound to the decoder's embeddings, how narrowly, and to how many of them.
     projector_prompt_vectors : int
@@ -93,7 +91,6 @@ class AsrScopeConfig(PreTrainedConfig):
     projector_hidden_size: int = 1024
     projector_norm: str = "rms"
     projector_mlp: str = "swiglu"
-    projector_bias: bool = False
     projector_remainder: str = "cut"
     projector_output: str = "free"
     projector_temperature: float | int = 0.5
@@ -177,18 +174,17 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         save_directory : str or Path
             Where to save; it is created.
         push_to_hub : bool
-            Whether to publish it as well, see `push_to_hub`; ``repo_id`` is by default the folder's name.
+            Whether to publish it as well, as ``repo_id``, see `push_to_hub`.
         **kwargs
             Options of transformers, ``max_shard_size`` for example.
         """
-        options = {
-            name: kwargs.pop(name) for name in ("repo_id", "token", "private", "revision") if name in kwargs
-        }
+        names = ("repo_id", "token", "private", "revision")
+        options = {name: kwargs.pop(name) for name in names if name in kwargs}
         with in_turn(save_directory):
             super().save_pretrained(save_directory, **kwargs)
             save_claims(self, save_directory)
         if push_to_hub:
-            self.push_to_hub(options.pop("repo_id", Path(save_directory).name), **options)
+            self.push_to_hub(**options)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
         """Publish the model on the Hugging Face Hub, with a model card that is written from it.

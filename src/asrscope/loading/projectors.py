@@ -16,11 +16,9 @@ from asrscope.projector import AudioProjector
 __all__ = ["AUDIO", "FoundProjector", "read_projector"]
 
 AUDIO = "<audio>"  # where the clip stands in the prompt of a projector's configuration
-LAYERS = ("norm_in", "gate", "up", "norm_hidden", "down", "norm_out")
-BINDING = ("blank", "filler", "scale", "vocabulary", "openings")
 OWN = (
-    *(f"{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias")),
-    *(f"binding.{name}" for name in BINDING),
+    *(f"{layer}.weight" for layer in ("norm_in", "gate", "up", "down", "norm_out")),
+    *(f"binding.{name}" for name in ("blank", "filler", "scale", "vocabulary", "openings")),
     "prompt",
 )
 TINY_AUDIO = {  # names that tiny-audio gave its tensors in 2025, and ours
@@ -114,12 +112,10 @@ def read_projector(
 
 def _settings(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
     """See in the weights which layers a projector has; what they do not show, its configuration says."""
-    norms = {"norm_hidden.weight": "hidden", "norm_out.weight": "rms"}
     return {
         "hidden_size": len(weights["up.weight"]),
-        "norm": next((norm for key, norm in norms.items() if key in weights), "none"),
+        "norm": "rms" if "norm_out.weight" in weights else "none",
         "mlp": "swiglu" if "gate.weight" in weights else "gelu",
-        "bias": any(key.endswith(".bias") for key in weights),
         "remainder": config.get("projector_remainder", "cut"),
         "output": "bound" if "binding.blank" in weights else "free",
         "temperature": config.get("projector_temperature", 0.5),

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-__all__ = ["alone_in", "cache_folder", "in_turn", "remove_partial", "write_bytes", "write_text", "written"]
+__all__ = ["alone_in", "cache_folder", "in_turn", "write_bytes", "write_text", "written"]
 
 TURNS = ".saving.lock"  # in a folder that several may save to
 
@@ -56,7 +56,8 @@ def written(path: str | Path) -> Iterator[BinaryIO]:
                 yield file
             return
         target = Path(os.path.realpath(path))
-        partial = _partial(target)
+        # A name that no other process or thread has, and short enough for every system.
+        partial = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.part")
         try:
             with partial.open("wb") as file:
                 yield file
@@ -101,20 +102,6 @@ def write_text(path: str | Path, text: str) -> None:
         All of it; its line ends are kept.
     """
     write_bytes(path, text.encode("utf-8"))
-
-
-def remove_partial(path: str | Path) -> None:
-    """Remove what processes left that were killed while they wrote a file.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file that they wrote. Nobody else may be writing it: see `alone_in`.
-    """
-    target = Path(os.path.realpath(path))
-    for entry in target.parent.iterdir():
-        if entry.name.startswith(_stem(target)) and entry.suffix == ".part":
-            entry.unlink(missing_ok=True)
 
 
 def alone_in(folder: str | Path) -> FileLock:
@@ -167,12 +154,3 @@ def in_turn(folder: str | Path) -> Iterator[None]:
     Path(folder).mkdir(parents=True, exist_ok=True)
     with FileLock(Path(folder, TURNS)):
         yield
-
-
-def _partial(target: Path) -> Path:
-    """Choose a name that no other process or thread has, and short enough for every system."""
-    return target.with_name(f"{_stem(target)}{secrets.token_hex(4)}.part")
-
-
-def _stem(target: Path) -> str:
-    return f".{target.name[:40]}."

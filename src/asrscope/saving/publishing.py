@@ -21,6 +21,7 @@ from asrscope.saving.provenance import PARTS, hash_vocabulary, name_source, prov
 
 __all__ = ["model_card", "publish", "save_projector", "write_folder"]
 
+CARD = "README.md"
 MARK = "<!-- written by asrscope from the model itself; a card without this line is left alone -->"
 
 
@@ -89,7 +90,6 @@ def model_card(
     only_projector: bool = False,
     license: str | None = None,
     language: str | Iterable[str] | None = None,
-    tags: Iterable[str] = (),
     notes: str = "",
     error_rates: Mapping[str, float] | None = None,
 ) -> str:
@@ -110,8 +110,6 @@ def model_card(
         The license's identifier on the Hub, ``mit`` for example.
     language : str or iterable of str, optional
         Languages it is for, ``en`` for example.
-    tags : iterable of str
-        Further tags.
     notes : str
         A paragraph of Markdown: what the model is for, how it was trained.
     error_rates : mapping of str to float, optional
@@ -136,7 +134,7 @@ def model_card(
         license=license,
         language=languages or None,
         base_model=[one.source for one in base] or None,
-        tags=["asrscope", "speech-language-model", *(["projector"] if only_projector else []), *tags],
+        tags=["asrscope", "speech-language-model", *(["projector"] if only_projector else [])],
     )
     environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["cell"] = _cell
@@ -172,14 +170,10 @@ def publish(
     model: Any,
     repository: str,
     *,
-    processor: Any = None,
-    only_projector: bool = False,
     private: bool | None = None,
     token: str | bool | None = None,
     revision: str | None = None,
-    create_pr: bool = False,
-    commit_message: str | None = None,
-    **card: Any,
+    **written: Any,
 ) -> str:
     """Publish a model on the Hugging Face Hub, with a card that is written from it.
 
@@ -190,24 +184,15 @@ def publish(
     model : AsrScopeForConditionalGeneration
         The model.
     repository : str
-        ``owner/name``, or a name under the owner of the token; it is created if need be.
-    processor : AsrScopeProcessor, optional
-        Its processor, without which others cannot use the model.
-    only_projector : bool
-        Whether to publish the projector alone: where encoder and decoder are other people's, there is no need
-        to copy them.
+        ``owner/name``; it is created if need be.
     private : bool, optional
         Whether a new repository is private; by default as its owner has set.
     token : str or bool, optional
         Access token; by default the one that ``hf auth login`` has stored.
     revision : str, optional
         Branch to write to; it is created if need be.
-    create_pr : bool
-        Whether to open a pull request in place of writing.
-    commit_message : str, optional
-        What the commit says.
-    **card
-        License, language and so on, see `model_card`.
+    **written
+        Processor, license, language and so on, see `write_folder`.
 
     Returns
     -------
@@ -221,32 +206,22 @@ def publish(
     OSError
         If the Hub cannot be reached or refuses.
     """
-    if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repository):
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise ValueError(f"Expected a repository of the form owner/name, but found {repository!r}.")
-    api = HfApi()
+    api = HfApi(token=token)
     try:
         with tempfile.TemporaryDirectory() as folder:
             # Everything is written before anything is created: what fails here leaves no empty repository.
-            options = {"processor": processor, "only_projector": only_projector, **card}
-            write_folder(model, folder, repository=repository, **options)
-            repository = api.create_repo(repository, private=private, token=token, exist_ok=True).repo_id
-            readme = Path(folder) / "README.md"
-            if _is_ours(repository, revision, token):
-                text = model_card(model, repository=repository, only_projector=only_projector, **card)
-                write_text(readme, text)
-            else:
-                readme.unlink()
-            if revision is not None and not revision.startswith("refs/pr"):
-                api.create_branch(repository, branch=revision, token=token, exist_ok=True)
-            what = "projector" if only_projector else "model"
+            write_folder(model, folder, repository=repository, **written)
+            api.create_repo(repository, private=private, exist_ok=True)
+            if revision is not None:
+                api.create_branch(repository, branch=revision, exist_ok=True)
             commit = api.upload_folder(
                 repo_id=repository,
                 folder_path=folder,
-                ignore_patterns=[TURNS],
-                token=token,
+                ignore_patterns=[TURNS] if _is_ours(api, repository, revision) else [TURNS, CARD],
                 revision=revision,
-                create_pr=create_pr,
-                commit_message=commit_message or f"Upload {what} with asrscope {version('asrscope')}",
+                commit_message=f"Upload with asrscope {version('asrscope')}",
             )
     except (HfHubHTTPError, httpx.HTTPError, RuntimeError) as error:  # RuntimeError: a large file broke off
         reason = " ".join(str(error).split())
@@ -255,7 +230,7 @@ def publish(
             "connection and the name, that you are logged in ('hf auth login'), and that the token may write "
             "there."
         ) from error
-    return str(commit.pr_url if create_pr and commit.pr_url else commit.commit_url)
+    return str(commit.commit_url)
 
 
 def write_folder(
@@ -296,15 +271,13 @@ def write_folder(
         if processor is not None:
             processor.save_pretrained(folder)
     text = model_card(model, repository=repository, only_projector=only_projector, **card)
-    write_text(Path(folder) / "README.md", text)
+    write_text(Path(folder) / CARD, text)
 
 
-def _is_ours(repository: str, revision: str | None, token: str | bool | None) -> bool:
+def _is_ours(api: HfApi, repository: str, revision: str | None) -> bool:
     """Tell whether the card of a repository may be replaced: there is none, or it was written here."""
     try:
-        card = ModelCard.load(
-            HfApi().hf_hub_download(repository, "README.md", revision=revision, token=token)
-        )
+        card = ModelCard.load(api.hf_hub_download(repository, CARD, revision=revision))
     except (EntryNotFoundError, RepositoryNotFoundError, HfHubHTTPError):
         return True
     return MARK in card.text
