@@ -15,7 +15,7 @@ from asrscope.loading.presets import load
 from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import word_errors
 from asrscope.saving.provenance import provenance_of
-from asrscope.training.projector import ProjectorRecipe
+from asrscope.training.batches import ProjectorRecipe
 from asrscope_recipe.bundle import bundle
 from asrscope_recipe.cli import app
 from asrscope_recipe.studies import BRIDGES, Study, StudyPlan, compare_bridges, load_study, variants

@@ -26,7 +26,8 @@ from asrscope.recognition.metrics import (
 )
 from asrscope.recognition.transcribe import transcribe
 from asrscope.saving.provenance import provenance_of, read_claims
-from asrscope.training.projector import read_nearest, read_projector
+from asrscope.training.finished import read_projector
+from asrscope.training.projector import read_nearest
 from asrscope.training.run import machine
 from asrscope_recipe.card import fill_card, put_card
 from asrscope_recipe.comparison import load_peer, spoken_digits
@@ -237,7 +238,7 @@ def write_card(target: Path, loaded: Loaded, metrics: Mapping[str, Any]) -> Path
     Parameters
     ----------
     target : Path
-        What `asrscope.training.projector.write_model` wrote; its ``provenance.json`` is read.
+        What `asrscope.training.finished.write_model` wrote; its ``provenance.json`` is read.
     loaded : (AsrScopeForConditionalGeneration, AsrScopeProcessor)
         The model, whose parameters are counted.
     metrics : mapping
