@@ -245,7 +245,7 @@ def test_a_model_is_published_with_its_card_and_can_be_used_from_there(hub, bund
 
 def test_the_projector_can_go_alone(hub, bundled):
     model, processor = bundled
-    publish(model, "speech", processor=processor, only_projector=True)
+    publish(model, REPOSITORY, processor=processor, only_projector=True)
     files = hub.files[REPOSITORY, "main"]
     assert set(files) == {"README.md", "config.json", "model.safetensors"}
     assert len(files["model.safetensors"]) < 8e6

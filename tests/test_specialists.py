@@ -16,6 +16,7 @@ from asrscope.loading import specialists
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
 from asrscope.loading.presets import PAIRS, load
 from asrscope.loading.specialists import SMOLLM2, SPECIALISTS, WHISPER, cache_folder, obtain
+from asrscope.saving.files import TURNS
 from asrscope.saving.provenance import hash_tensors, provenance_of
 
 
@@ -131,7 +132,7 @@ class TestObtain:
     def test_what_a_killed_process_left_is_no_folder(self, small):
         part = small[0][0]
         folder = obtain(part).folder
-        assert {entry.name for entry in folder.parent.iterdir()} == {folder.name, f"{folder.name}.lock"}
+        assert {entry.name for entry in folder.parent.iterdir()} == {folder.name, TURNS}
 
     def test_the_cache_is_where_the_environment_says(self, monkeypatch, tmp_path):
         monkeypatch.delenv("ASRSCOPE_CACHE", raising=False)
@@ -194,14 +195,16 @@ class TestErrors:
     def test_a_projector_for_other_weights_is_refused(self, small, tmp_path, part):
         projector = write_small_projector(tmp_path / "p", small[0], **{f"{part}_model_sha256": "0" * 64})
         with pytest.raises(
-            ValueError, match=r"the weights of the (en|de)coder: not what the projector was trained with"
+            ValueError,
+            match=r"SHA-256 of the (en|de)coder's weights: expected 0{12}, but .* trained with others: give",
         ):
             load("small", projector=projector)
 
     def test_another_vocabulary_is_refused(self, small, tmp_path):
         projector = write_small_projector(tmp_path / "p", small[0], text_model_vocabulary="0" * 64)
         with pytest.raises(
-            ValueError, match="the tokenizer's vocabulary: not what the projector was trained with"
+            ValueError,
+            match=r"SHA-256 of its vocabulary: expected 0{12}, but found .* trained with others: give",
         ):
             load("small", projector=projector)
 

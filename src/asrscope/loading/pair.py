@@ -55,6 +55,10 @@ LARGE = 2 * GB  # of memory: what takes less is loaded before a line about it ha
 ENCODER_PREFIXES = ("model.encoder.", "encoder.", "")
 BITS = {"int8": 8, "int4": 4}  # of a weight in the decoder's layers
 ONE_REVISION = "Take both files from one revision."
+OTHER_PARTS = (
+    "The projector was trained with others: give the encoder and the decoder that it was trained between, or "
+    "another projector."
+)
 
 Loaded = tuple[AsrScopeForConditionalGeneration, AsrScopeProcessor]
 
@@ -132,7 +136,8 @@ def load_pair(
     audio_token_id = _token(tokenizer, AUDIO_TOKEN)
     prompt_token_id = None if bridge.module.prompt is None else _token(tokenizer, PROMPT_TOKEN)
     if (vocabulary := said.get("text_model_vocabulary")) is not None:
-        _agree_on(found["decoder"], "the tokenizer's vocabulary", vocabulary, hash_vocabulary(tokenizer))
+        own = hash_vocabulary(tokenizer)
+        agree(found["decoder"].name, "SHA-256 of its vocabulary", vocabulary[:12], own[:12], OTHER_PARTS)
     config = AsrScopeConfig(
         audio_config=audio_config,
         text_config=text_config,
@@ -322,18 +327,8 @@ def _digest(part: str, stored: Mapping[str, Any], place: Place, said: Mapping[st
     expected = said.get(f"{MADE_FOR[part]}_sha256")
     if expected not in (None, "", found):
         halved = hash_tensors({name: tensor.half() for name, tensor in stored.items()})
-        _agree_on(place, f"the weights of the {part}", expected, halved)
+        agree(place.name, f"SHA-256 of the {part}'s weights", expected[:12], halved[:12], OTHER_PARTS)
     return found
-
-
-def _agree_on(place: Place, what: str, expected: str, found: str) -> None:
-    """Refuse a part that is not the one that the projector was trained with, by its hash."""
-    if expected != found:
-        raise ValueError(
-            f"{place.name}: {what}: not what the projector was trained with (expected SHA-256 "
-            f"{expected[:12]}..., but found {found[:12]}...). Give the encoder and the decoder that it was "
-            "trained between, or another projector."
-        )
 
 
 def _fewer(wanted: Any, dtype: torch.dtype) -> tuple[Any, int | None, str]:
