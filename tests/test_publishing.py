@@ -170,12 +170,10 @@ def test_what_was_given_stands_in_the_card(bundled):
         repository=REPOSITORY,
         license="mit",
         language=["en", "de"],
-        notes="Made for **looking into**.",
         error_rates={"a | b": 0.123},
     )
     found = metadata(card)
     assert (found["license"], found["language"]) == ("mit", ["en", "de"])
-    assert "Made for **looking into**." in card
     assert r"| a \| b | 12.3% |" in card
     assert "not stated" not in card.lower()
 
@@ -261,15 +259,6 @@ def test_a_card_is_written_anew_but_one_written_by_hand_is_left_alone(hub, make_
     hub.files[REPOSITORY, "main"]["README.md"] = by_hand
     model.push_to_hub(REPOSITORY, license="apache-2.0")
     assert hub.files[REPOSITORY, "main"]["README.md"] == by_hand
-
-
-def test_a_branch_can_be_written_to(hub, make_model):
-    model, _ = make_model()
-    model.push_to_hub(REPOSITORY)
-    main = dict(hub.files[REPOSITORY, "main"])
-    model.push_to_hub(REPOSITORY, revision="next", license="mit")
-    assert metadata(hub.files[REPOSITORY, "next"]["README.md"].decode())["license"] == "mit"
-    assert hub.files[REPOSITORY, "main"] == main
 
 
 def test_saving_can_publish_as_in_transformers_and_a_processor_by_itself(hub, make_model, tmp_path):

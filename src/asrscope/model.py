@@ -40,7 +40,7 @@ from asrscope.saving.files import in_turn
 from asrscope.saving.provenance import save_claims
 from asrscope.saving.publishing import publish
 
-__all__ = ["AsrScopeConfig", "AsrScopeForConditionalGeneration"]
+__all__ = ["AsrScopeConfig", "AsrScopeForConditionalGeneration", "put_in_place"]
 
 PREFIX = "projector_"  # of the settings of the projector
 
@@ -174,12 +174,11 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         save_directory : str or Path
             Where to save; it is created.
         push_to_hub : bool
-            Whether to publish it as well, as ``repo_id``, see `push_to_hub`.
+            Whether to publish it as well, as ``repo_id`` and perhaps ``private``, see `push_to_hub`.
         **kwargs
             Options of transformers, ``max_shard_size`` for example.
         """
-        names = ("repo_id", "token", "private", "revision")
-        options = {name: kwargs.pop(name) for name in names if name in kwargs}
+        options = {name: kwargs.pop(name) for name in ("repo_id", "private") if name in kwargs}
         with in_turn(save_directory):
             super().save_pretrained(save_directory, **kwargs)
             save_claims(self, save_directory)
@@ -195,7 +194,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             Repository, ``owner/name``.
         **kwargs
             ``processor``, which should go with the model; ``only_projector``, ``license``, ``language``,
-            ``private``, ``token`` and more: see `asrscope.saving.publishing.publish`.
+            ``private`` and more: see `asrscope.saving.publishing.publish`.
 
         Returns
         -------
@@ -321,11 +320,8 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 f"{self.config.prompt_token_id}) {len(learned)} times or not at all, but found "
                 f"{counts.tolist()}. Make sure to use the processor that was saved with the model."
             )
-        vectors = learned.repeat(int((counts > 0).sum()), 1)  # (placeholders, decoder_dim)
-        return inputs_embeds.masked_scatter(
-            is_learned.unsqueeze(-1).to(inputs_embeds.device),
-            vectors.to(inputs_embeds.device, inputs_embeds.dtype),
-        )
+        # (placeholders, decoder_dim)
+        return put_in_place(inputs_embeds, is_learned, learned.repeat(int((counts > 0).sum()), 1))
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
@@ -398,10 +394,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
                     spelled = self.multi_modal_projector.spell(audio.last_hidden_state, table)
                     spelling.hear(spelled, (input_ids == self.config.audio_token_id).sum(-1))
                 is_audio = self.get_placeholder_mask(input_ids, audio_embeds)
-                inputs_embeds = inputs_embeds.masked_scatter(
-                    is_audio.unsqueeze(-1).to(inputs_embeds.device),
-                    audio_embeds.to(inputs_embeds.device, inputs_embeds.dtype),
-                )
+                inputs_embeds = put_in_place(inputs_embeds, is_audio, audio_embeds)
         return self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -412,6 +405,18 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             logits_to_keep=logits_to_keep,
             **kwargs,
         )
+
+
+def put_in_place(
+    embeds: Float[Tensor, "batch positions decoder_dim"],
+    where: Bool[Tensor, "batch positions"],
+    vectors: Float[Tensor, "places decoder_dim"],
+) -> Float[Tensor, "batch positions decoder_dim"]:
+    """Put vectors in the places of some embeddings, in their order, on the same device and as precisely."""
+    placed: Tensor = embeds.masked_scatter(
+        where[..., None].to(embeds.device), vectors.to(embeds.device, embeds.dtype)
+    )
+    return placed
 
 
 AutoConfig.register("asrscope", AsrScopeConfig)

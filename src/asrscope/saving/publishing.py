@@ -90,7 +90,6 @@ def model_card(
     only_projector: bool = False,
     license: str | None = None,
     language: str | Iterable[str] | None = None,
-    notes: str = "",
     error_rates: Mapping[str, float] | None = None,
 ) -> str:
     """Write the model card, the README.md of a repository, from the model itself.
@@ -110,8 +109,6 @@ def model_card(
         The license's identifier on the Hub, ``mit`` for example.
     language : str or iterable of str, optional
         Languages it is for, ``en`` for example.
-    notes : str
-        A paragraph of Markdown: what the model is for, how it was trained.
     error_rates : mapping of str to float, optional
         Word error rates that were measured, by the name of the collection.
 
@@ -160,7 +157,6 @@ def model_card(
         / config.audio_config.max_source_positions,
         license=license,
         languages=languages,
-        notes=notes.strip(),
         error_rates=error_rates or {},
     )
     return f"---\n{data.to_yaml()}\n---\n{text}"
@@ -171,8 +167,6 @@ def publish(
     repository: str,
     *,
     private: bool | None = None,
-    token: str | bool | None = None,
-    revision: str | None = None,
     **written: Any,
 ) -> str:
     """Publish a model on the Hugging Face Hub, with a card that is written from it.
@@ -187,10 +181,6 @@ def publish(
         ``owner/name``; it is created if need be.
     private : bool, optional
         Whether a new repository is private; by default as its owner has set.
-    token : str or bool, optional
-        Access token; by default the one that ``hf auth login`` has stored.
-    revision : str, optional
-        Branch to write to; it is created if need be.
     **written
         Processor, license, language and so on, see `write_folder`.
 
@@ -208,19 +198,16 @@ def publish(
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise ValueError(f"Expected a repository of the form owner/name, but found {repository!r}.")
-    api = HfApi(token=token)
+    api = HfApi()
     try:
         with tempfile.TemporaryDirectory() as folder:
             # Everything is written before anything is created: what fails here leaves no empty repository.
             write_folder(model, folder, repository=repository, **written)
             api.create_repo(repository, private=private, exist_ok=True)
-            if revision is not None:
-                api.create_branch(repository, branch=revision, exist_ok=True)
             commit = api.upload_folder(
                 repo_id=repository,
                 folder_path=folder,
-                ignore_patterns=[TURNS] if _is_ours(api, repository, revision) else [TURNS, CARD],
-                revision=revision,
+                ignore_patterns=[TURNS] if _is_ours(api, repository) else [TURNS, CARD],
                 commit_message=f"Upload with asrscope {version('asrscope')}",
             )
     except (HfHubHTTPError, httpx.HTTPError, RuntimeError) as error:  # RuntimeError: a large file broke off
@@ -274,10 +261,10 @@ def write_folder(
     write_text(Path(folder) / CARD, text)
 
 
-def _is_ours(api: HfApi, repository: str, revision: str | None) -> bool:
+def _is_ours(api: HfApi, repository: str) -> bool:
     """Tell whether the card of a repository may be replaced: there is none, or it was written here."""
     try:
-        card = ModelCard.load(api.hf_hub_download(repository, CARD, revision=revision))
+        card = ModelCard.load(api.hf_hub_download(repository, CARD))
     except (EntryNotFoundError, RepositoryNotFoundError, HfHubHTTPError):
         return True
     return MARK in card.text

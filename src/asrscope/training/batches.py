@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from asrscope.loading.presets import Loaded
+from asrscope.model import put_in_place
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
 from asrscope.projector import count_audio_tokens
 from asrscope.training.encodings import Clip
@@ -281,17 +282,15 @@ def put_together(
     prompt: Prompt,
 ) -> Float[Tensor, "batch length decoder_dim"]:
     """Embed prompts, with audio tokens and learned vectors in the places of their placeholders."""
-    embeds = decoder.get_input_embeddings()(ids)
+    embeds: Tensor = decoder.get_input_embeddings()(ids)
     is_audio = torch.eq(ids, prompt.audio_id)
     is_clip: Bool[Tensor, "batch audio_tokens"] = torch.arange(
         audio.shape[1], device=ids.device
     ) < is_audio.sum(1, keepdim=True)
-    embeds = embeds.masked_scatter(is_audio[..., None], audio[is_clip].to(embeds.dtype))
-    if learned is not None:
-        vectors = learned.repeat(len(ids), 1).to(embeds.dtype)
-        embeds = embeds.masked_scatter(torch.eq(ids, int(prompt.learned_id or 0))[..., None], vectors)
-    placed: Tensor = embeds
-    return placed
+    embeds = put_in_place(embeds, is_audio, audio[is_clip])
+    if learned is None:
+        return embeds
+    return put_in_place(embeds, torch.eq(ids, int(prompt.learned_id or 0)), learned.repeat(len(ids), 1))
 
 
 def answer_logits(
