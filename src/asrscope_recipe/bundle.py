@@ -17,8 +17,6 @@ from asrscope.loading.presets import Loaded
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.saving.files import write_bytes, write_text
-from asrscope.saving.provenance import write_provenance
-from asrscope.training.curves import read_stages
 from asrscope.training.finished import read_weights, write_model
 from asrscope_recipe.corpus import MAX_SECONDS
 from asrscope_recipe.spelling import INSTRUCTION
@@ -70,14 +68,8 @@ def bundle(encoder: Path, decoder: Path, projector: Path, target: Path) -> Path:
     Path
         ``target``.
     """
-    write_model(join(encoder, decoder), projector, target)
-    parts = {"encoder": encoder, "projector": projector, "decoder": decoder}
-    write_text(target / "training.json", json.dumps(read_stages(parts)) + "\n")
-    made = {
-        part: json.loads((path / "recipe.json").read_text(encoding="utf-8")) for part, path in parts.items()
-    }
-    write_provenance(target, {part: {"trained": True, "made_with": recipe} for part, recipe in made.items()})
-    return target
+    others = {"encoder": encoder, "decoder": decoder}
+    return write_model(join(encoder, decoder), projector, target, others=others)
 
 
 def average_with(start: Path, done: Path, share: float, target: Path) -> Path:

@@ -43,12 +43,11 @@ USER_PROMPT = f"Transcribe: {AUDIO}"
 # SmolLM3's template would let it think aloud, and would write today's date into the prompt.
 SYSTEM_OVERRIDE = "/system_override"
 SYSTEM_PROMPT = f"/no_think {SYSTEM_OVERRIDE}"
-SETTINGS = ("config.json", "model.safetensors.index.json")
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*")
 FILES = {  # of each part, those that are small
     "projector": ("config.json", "processor_config.json", "provenance.json", *WEIGHTS),
-    "encoder": (*SETTINGS, "preprocessor_config.json"),
-    "decoder": (*SETTINGS, "generation_config.json", *TOKENIZER),
+    "encoder": ("config.json", "preprocessor_config.json"),
+    "decoder": ("config.json", "generation_config.json", *TOKENIZER),
 }
 MADE_FOR = {"encoder": "audio_model", "decoder": "text_model"}  # as a projector's config.json calls them
 LARGE = 2 * GB  # of memory: what takes less is loaded before a line about it has been read

@@ -1,7 +1,9 @@
 """A projector as training leaves it: read, begun with, and put in its model."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from safetensors.torch import load_file, save
@@ -76,7 +78,13 @@ def read_projector(folder: Path, model: AsrScopeForConditionalGeneration) -> Aud
 
 
 def write_model(
-    loaded: Loaded, projector: Path, target: Path, *, seconds: float = 0.0, whole: bool = True
+    loaded: Loaded,
+    projector: Path,
+    target: Path,
+    *,
+    others: Mapping[str, Path] = MappingProxyType({}),
+    seconds: float = 0.0,
+    whole: bool = True,
 ) -> Path:
     """Save what was trained, in half precision: the projector in its model, or by itself with its prompt.
 
@@ -88,6 +96,8 @@ def write_model(
         The folder of the finished projector.
     target : Path
         Gets what `asrscope.load` takes.
+    others : mapping of str to Path
+        Folders of the other parts, as far as they were trained by us, too.
     seconds : float
         Longest clip that it was trained on.
     whole : bool
@@ -99,18 +109,22 @@ def write_model(
         ``target``.
     """
     model, processor = loaded
-    made: dict[str, Any] = json.loads((projector / "recipe.json").read_text(encoding="utf-8"))
+    parts = {**others, "projector": projector}
+    made = {
+        part: json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        for part, folder in parts.items()
+    }
     claims: dict[str, dict[str, Any]] = {
         part.part: {"trained": part.trained, "made_with": {"source": part.source, "sha256": part.sha256}}
         for part in provenance_of(model)
         if whole and part.trained is not None
     }
-    claims["projector"] = {"trained": True, "made_with": made}
+    claims |= {part: {"trained": True, "made_with": recipe} for part, recipe in made.items()}
     config = model.config
     model.multi_modal_projector = bridge = read_projector(projector, model)
     for name, value in bridge.settings.items():
         setattr(config, name if name == "stack_factor" else f"projector_{name}", value)
-    processor.stack_factor, processor.instruction = bridge.stack_factor, made["instruction"]
+    processor.stack_factor, processor.instruction = bridge.stack_factor, made["projector"]["instruction"]
     if bridge.prompt_vectors:
         config.prompt_token_id = processor.tokenizer.convert_tokens_to_ids(PROMPT_TOKEN)
     config.trained_seconds = max(float(config.trained_seconds), seconds)
@@ -121,5 +135,5 @@ def write_model(
         bridge.half()
         save_projector(model, target, processor=processor)
     write_provenance(target, claims)
-    write_text(target / "training.json", json.dumps(read_stages({"projector": projector})) + "\n")
+    write_text(target / "training.json", json.dumps(read_stages(parts)) + "\n")
     return target
