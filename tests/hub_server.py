@@ -29,7 +29,6 @@ class Hub:
         self.large = {}  # by hash
         self.requests = []
         self.private = {}  # by name: whether all who would create it asked for that
-        self.refuse = set()
         self.endpoint = ""
 
     def add(self, repository, folder, commit=None):
@@ -117,9 +116,6 @@ class _Handler(Answering):
         if path == "/api/repos/create":
             wanted = json.loads(content)
             name = f"{wanted.get('organization') or hub.owner}/{wanted['name']}"
-            if name in hub.refuse:
-                self._json({"error": "You may not write there"}, 403)
-                return
             there = (name, "main") in hub.files
             hub.files.setdefault((name, "main"), {})
             hub.private[name] = hub.private.get(name, True) and wanted.get("visibility") == "private"

@@ -16,7 +16,6 @@ from asrscope.loading import specialists
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
 from asrscope.loading.presets import PAIRS, load
 from asrscope.loading.specialists import SMOLLM2, SPECIALISTS, WHISPER, cache_folder, obtain
-from asrscope.saving.files import TURNS
 from asrscope.saving.provenance import hash_tensors, provenance_of
 
 
@@ -132,7 +131,7 @@ class TestObtain:
     def test_what_a_killed_process_left_is_no_folder(self, small):
         part = small[0][0]
         folder = obtain(part).folder
-        assert {entry.name for entry in folder.parent.iterdir()} == {folder.name, TURNS}
+        assert {entry.name for entry in folder.parent.iterdir()} == {folder.name, f"{folder.name}.lock"}
 
     def test_the_cache_is_where_the_environment_says(self, monkeypatch, tmp_path):
         monkeypatch.delenv("ASRSCOPE_CACHE", raising=False)

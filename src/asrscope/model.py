@@ -38,7 +38,6 @@ from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.saving.files import in_turn
 from asrscope.saving.provenance import save_claims
-from asrscope.saving.publishing import publish
 
 __all__ = ["AsrScopeConfig", "AsrScopeForConditionalGeneration", "put_in_place"]
 
@@ -162,9 +161,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Replace that layer."""
         self.language_model.set_output_embeddings(new_embeddings)
 
-    def save_pretrained(
-        self, save_directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any
-    ) -> None:
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
         """Save weights, configuration, and what is known of the weights' origin.
 
         Of several that save to one folder at once, each waits for the one before it.
@@ -173,35 +170,12 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         ----------
         save_directory : str or Path
             Where to save; it is created.
-        push_to_hub : bool
-            Whether to publish it as well, as ``repo_id`` and perhaps ``private``, see `push_to_hub`.
         **kwargs
             Options of transformers, ``max_shard_size`` for example.
         """
-        options = {name: kwargs.pop(name) for name in ("repo_id", "private") if name in kwargs}
         with in_turn(save_directory):
             super().save_pretrained(save_directory, **kwargs)
             save_claims(self, save_directory)
-        if push_to_hub:
-            self.push_to_hub(**options)
-
-    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
-        """Publish the model on the Hugging Face Hub, with a model card that is written from it.
-
-        Parameters
-        ----------
-        repo_id : str
-            Repository, ``owner/name``.
-        **kwargs
-            ``processor``, which should go with the model; ``only_projector``, ``license``, ``language``,
-            ``private`` and more: see `asrscope.saving.publishing.publish`.
-
-        Returns
-        -------
-        str
-            Address of the commit.
-        """
-        return publish(self, repo_id, **kwargs)
 
     def generate(
         self, *args: Any, logits_processor: Sequence[LogitsProcessor] | None = None, **kwargs: Any

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from safetensors.torch import save
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
@@ -27,7 +28,7 @@ from transformers import (
 from asrscope.loading.checkpoints import StoredTensors
 from asrscope.loading.fetching import Place, fetch
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
-from asrscope.saving.files import cache_folder, in_turn, write_bytes, write_text
+from asrscope.saving.files import cache_folder, write_bytes, write_text
 from asrscope.saving.provenance import hash_tensors
 
 __all__ = ["SMOLLM2", "SPECIALISTS", "WHISPER", "Specialist", "obtain"]
@@ -121,7 +122,8 @@ def obtain(part: Specialist, *, cached: bool = False) -> Place:
     """
     folder = cache_folder() / "specialists" / f"{part.repository.rpartition('/')[2]}-{part.sha256[:12]}"
     try:
-        with in_turn(folder.parent):  # of several that begin at once, one makes it
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f"{folder.name}.lock"):  # of several that begin at once, one makes it
             came_from = _kept(part, folder) or _make(part, folder, cached)
     except PermissionError as error:
         raise type(error)(

@@ -4,9 +4,11 @@ A file is written beside its place and put there in one step: whoever reads it, 
 the old content or the new one.
 """
 
+import hashlib
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +17,6 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 __all__ = ["alone_in", "cache_folder", "in_turn", "write_bytes", "write_text", "written"]
-
-TURNS = ".saving.lock"  # in a folder that several may save to
 
 _DEVICES = (Path("/dev"), Path("/dev/fd"))  # /dev/stdout may lead to a file, which must not be replaced
 
@@ -139,12 +139,13 @@ def alone_in(folder: str | Path) -> FileLock:
 
 @contextmanager
 def in_turn(folder: str | Path) -> Iterator[None]:
-    """Write several files that belong together, after every thread and process that is at it.
+    """Write several files that belong together, after every thread and process of this machine that is at it.
 
     Parameters
     ----------
     folder : str or Path
-        Where they go; it is created, and gets a file ``.saving.lock``.
+        Where they go; it is created. Nothing but them lies in it: the lock is in the system's temporary
+        folder.
 
     Yields
     ------
@@ -152,5 +153,7 @@ def in_turn(folder: str | Path) -> Iterator[None]:
         When it is one's turn: who asks for one now waits for the end of the block.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
-    with FileLock(Path(folder, TURNS)):
+    name = hashlib.sha256(os.path.realpath(folder).encode()).hexdigest()[:32]
+    user = getattr(os, "getuid", int)()  # each has files of their own there
+    with FileLock(Path(tempfile.gettempdir(), f"asrscope-{user}-{name}.lock")):
         yield

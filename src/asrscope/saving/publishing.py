@@ -1,8 +1,10 @@
-"""Save and publish a model: its files, what is known of its weights, and a card that claims nothing else."""
+"""A model for others: its files, what is known of its weights, and a card that claims nothing else.
+
+The Hub's own command publishes the folder: ``hf upload OWNER/NAME FOLDER``.
+"""
 
 import json
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -10,18 +12,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, ModelCard, ModelCardData
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
-from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # whichever it has
+from huggingface_hub import ModelCardData
 from jinja2 import Environment
 from safetensors.torch import save
 
-from asrscope.saving.files import TURNS, in_turn, write_bytes, write_text
+from asrscope.saving.files import in_turn, write_bytes, write_text
 from asrscope.saving.provenance import PARTS, hash_vocabulary, name_source, provenance_of, repository_of
 
-__all__ = ["model_card", "publish", "save_projector", "write_folder"]
+__all__ = ["model_card", "save_projector", "write_folder"]
 
-CARD = "README.md"
 MARK = "<!-- written by asrscope from the model itself; a card without this line is left alone -->"
 
 
@@ -149,7 +148,6 @@ def model_card(
         projector=next(one for one in parts if one.part == "projector"),
         stored=sum(p.numel() * p.element_size() for p in stored.parameters()),
         untrained=[one.part for one in parts if one.trained is False],
-        unknown=[one.part for one in parts if one.trained is None],
         base=base,
         config=config,
         seconds_per_token=config.stack_factor
@@ -162,64 +160,6 @@ def model_card(
     return f"---\n{data.to_yaml()}\n---\n{text}"
 
 
-def publish(
-    model: Any,
-    repository: str,
-    *,
-    private: bool | None = None,
-    **written: Any,
-) -> str:
-    """Publish a model on the Hugging Face Hub, with a card that is written from it.
-
-    A card that somebody has written by hand is left as it is.
-
-    Parameters
-    ----------
-    model : AsrScopeForConditionalGeneration
-        The model.
-    repository : str
-        ``owner/name``; it is created if need be.
-    private : bool, optional
-        Whether a new repository is private; by default as its owner has set.
-    **written
-        Processor, license, language and so on, see `write_folder`.
-
-    Returns
-    -------
-    str
-        Address of the commit.
-
-    Raises
-    ------
-    ValueError
-        If the name is not of the form ``owner/name``.
-    OSError
-        If the Hub cannot be reached or refuses.
-    """
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise ValueError(f"Expected a repository of the form owner/name, but found {repository!r}.")
-    api = HfApi()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            # Everything is written before anything is created: what fails here leaves no empty repository.
-            write_folder(model, folder, repository=repository, **written)
-            api.create_repo(repository, private=private, exist_ok=True)
-            commit = api.upload_folder(
-                repo_id=repository,
-                folder_path=folder,
-                ignore_patterns=[TURNS] if _is_ours(api, repository) else [TURNS, CARD],
-                commit_message=f"Upload with asrscope {version('asrscope')}",
-            )
-    except (HfHubHTTPError, httpx.HTTPError, RuntimeError) as error:  # RuntimeError: a large file broke off
-        reason = " ".join(str(error).split())
-        raise OSError(
-            f"{repository} could not be published at {api.endpoint} ({reason}): check the "
-            "connection and the name, that you are logged in ('hf auth login'), and that the token may write "
-            "there."
-        ) from error
-    return str(commit.commit_url)
-
-
 def write_folder(
     model: Any,
     folder: str | Path,
@@ -229,7 +169,9 @@ def write_folder(
     only_projector: bool = False,
     **card: Any,
 ) -> None:
-    """Write what `publish` uploads into a folder.
+    """Write a folder for others: the model, or its projector, with a card that is written from it.
+
+    A card that somebody has written by hand is left as it is.
 
     Parameters
     ----------
@@ -248,26 +190,23 @@ def write_folder(
 
     Raises
     ------
+    ValueError
+        If the name is not of the form ``owner/name``.
     OSError
         If a file cannot be written.
     """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise ValueError(f"Expected a repository of the form owner/name, but found {repository!r}.")
     if only_projector:
         save_projector(model, folder, processor=processor)
     else:
         model.save_pretrained(folder)
         if processor is not None:
             processor.save_pretrained(folder)
-    text = model_card(model, repository=repository, only_projector=only_projector, **card)
-    write_text(Path(folder) / CARD, text)
-
-
-def _is_ours(api: HfApi, repository: str) -> bool:
-    """Tell whether the card of a repository may be replaced: there is none, or it was written here."""
-    try:
-        card = ModelCard.load(api.hf_hub_download(repository, CARD))
-    except (EntryNotFoundError, RepositoryNotFoundError, HfHubHTTPError):
-        return True
-    return MARK in card.text
+    file = Path(folder) / "README.md"
+    if not file.exists() or MARK in file.read_text(encoding="utf-8"):
+        text = model_card(model, repository=repository, only_projector=only_projector, **card)
+        write_text(file, text)
 
 
 def _cell(text: object) -> str:
