@@ -13,7 +13,7 @@ from hub_server import Hub, point_to, serve
 from asrscope import load
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.saving.provenance import provenance_of
-from asrscope.saving.publishing import model_card, save_projector, write_folder
+from asrscope.saving.publishing import MARK, model_card, save_projector, write_folder
 
 REPOSITORY = "me/speech"
 
