@@ -70,7 +70,7 @@ def test_a_device_map_names_the_devices():
     assert devices("mps") == ["mps"]
 
 
-@pytest.mark.parametrize("wrong", ["gpu", {"audio_tower": "cpu"}])
+@pytest.mark.parametrize("wrong", ["gpu", "", {"audio_tower": "cpu"}])
 def test_what_is_no_device_is_one_clear_error(wrong):
     with pytest.raises(ValueError, match=r"device_map to be 'auto' or a device, such as 'cuda', but found"):
         check_room(NEED, wrong)

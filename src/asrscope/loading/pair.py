@@ -23,7 +23,7 @@ from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.loading.checkpoints import StoredTensors, agree, name_of, no_progress_bars, read_settings
 from asrscope.loading.fetching import WEIGHTS, Place, Unreachable, fetch, fetch_weights, in_words
 from asrscope.loading.projectors import AUDIO, FoundProjector, read_projector
-from asrscope.loading.room import GB, check_room, estimate
+from asrscope.loading.room import GB, check_room, devices, estimate
 from asrscope.loading.specialists import SPECIALISTS, obtain
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
@@ -168,8 +168,7 @@ def load_pair(
         "decoder": _stored(found["decoder"], dict(model.language_model.named_parameters()), ""),
     }
     digests = {part: _digest(part, stored[part], found[part], said) for part in stored}
-    device = "cpu" if device_map is None else device_map
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    device = devices(device_map)[0]
     model.audio_tower.load_state_dict(
         {key: tensor.to(device, dtype) for key, tensor in stored["encoder"].items()}, assign=True
     )

@@ -150,7 +150,7 @@ def devices(device_map: Any) -> list[str]:
     if device_map == "auto":
         return [*(f"cuda:{number}" for number in range(torch.cuda.device_count())), "cpu"]
     try:
-        return [str(torch.device(device_map or "cpu"))]
+        return [str(torch.device("cpu" if device_map is None else device_map))]
     except (RuntimeError, TypeError) as error:
         raise ValueError(
             f"Expected device_map to be 'auto' or a device, such as 'cuda', but found {device_map!r}."
