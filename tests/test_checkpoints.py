@@ -72,6 +72,14 @@ def test_a_shard_without_what_the_index_promises_is_an_error(sharded):
         StoredTensors.of(sharded)
 
 
+def test_what_an_earlier_model_left_in_a_shard_is_no_part_of_this_one(sharded):
+    left = {"decoder.a": torch.zeros(4), "encoder.a": torch.full((2,), 9.0), "encoder.c": torch.ones(1)}
+    save_file(left, sharded / "two.safetensors")
+    stored = StoredTensors.of(sharded)
+    assert set(stored) == {"encoder.a", "encoder.b", "decoder.a"}
+    assert torch.equal(stored["encoder.a"], torch.ones(2))
+
+
 @pytest.mark.parametrize("content", ["{", "{}"])
 def test_a_damaged_index_is_an_error(sharded, content):
     (sharded / INDEX).write_text(content)

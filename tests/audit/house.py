@@ -29,10 +29,10 @@ NO_CODE = {
     tokenize.ENDMARKER,
 }
 BUDGETS = {
-    "code lines of asrscope": 9_756,
+    "code lines of asrscope": 9_758,
     "files of asrscope": 68,
     "entries at the top of asrscope": 20,
-    "code lines of asrscope/loading": 1_308,
+    "code lines of asrscope/loading": 1_310,
     "files of asrscope/loading": 10,
     "code lines of asrscope/cli": 884,
     "files of asrscope/cli": 4,

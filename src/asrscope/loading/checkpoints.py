@@ -141,14 +141,16 @@ class StoredTensors(Mapping[str, Tensor]):
         for shard in sorted(set(shards.values())):
             if not (path / shard).is_file():
                 raise FileNotFoundError(f"{path / shard} is missing, which {INDEX} names. {AGAIN}")
-        files = sorted({path / shard for shard in shards.values()}) or _weights(path)
-        found = cls({name: (file, name) for file in map(_open, files) for name in file.keys()})  # noqa: SIM118
-        if lacking := sorted(shards.keys() - found.keys()):
-            raise ValueError(
-                f"{path / shards[lacking[0]]} lacks {lacking[0]}, which {INDEX} says it holds. "
-                "Copy or download both again, from one revision."
-            )
-        return found
+        opened = {file: _open(file) for file in {path / shard for shard in shards.values()} or _weights(path)}
+        held = {(name, file) for file, handle in opened.items() for name in handle.keys()}  # noqa: SIM118
+        places = {name: path / shard for name, shard in shards.items()} or dict(sorted(held))
+        for name, file in sorted(places.items()):
+            if (name, file) not in held:
+                raise ValueError(
+                    f"{file} lacks {name}, which {INDEX} says it holds. "
+                    "Copy or download both again, from one revision."
+                )
+        return cls({name: (opened[file], name) for name, file in places.items()})
 
     def __getitem__(self, name: str) -> Tensor:
         file, key = self.places[name]
