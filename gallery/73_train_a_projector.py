@@ -29,14 +29,15 @@ from safetensors.torch import load_file
 
 import asrscope
 from asrscope import plots
-from asrscope.provenance import PARTS, describe_weights
 from asrscope.recognition.metrics import (
     bootstrap_interval,
     paired_difference,
     total_errors,
 )
+from asrscope.saving.provenance import PARTS, describe_weights
+from asrscope.training.batches import recipe_for
 from asrscope.training.encodings import cache_encodings, load_encodings
-from asrscope.training.projector import make_projector, recipe_for, train_projector
+from asrscope.training.projector import make_projector, train_projector
 from asrscope_recipe.lesson import load_lesson
 from asrscope_recipe.writing import count_errors
 

@@ -117,27 +117,16 @@ def random_tensors(shapes, seed=2):
     return {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()}
 
 
-def projector_shapes(layout, k, hidden, encoder_dim=WIDTHS[0], decoder_dim=WIDTHS[1], *, bias=False):
-    """Names and shapes of a published projector."""
+def projector_shapes(k, hidden, encoder_dim=WIDTHS[0], decoder_dim=WIDTHS[1]):
+    """Names and shapes of a projector of tiny-audio."""
     stacked = k * encoder_dim
-    if layout == "tiny-audio 2025":
-        return {
-            "projector.ln_pre.weight": (stacked,),
-            "projector.proj.w1.weight": (hidden, stacked),
-            "projector.proj.w2.weight": (hidden, stacked),
-            "projector.proj.w3.weight": (decoder_dim, hidden),
-            "projector.ln_post.weight": (decoder_dim,),
-        }
-    if layout == "tiny-audio 2026":
-        return {
-            "projector.linear_1.weight": (hidden, stacked),
-            "projector.norm.weight": (hidden,),
-            "projector.linear_2.weight": (decoder_dim, hidden),
-            "projector.norm_2.weight": (decoder_dim,),
-        }
-    biases = {"linear_1.bias": (hidden,), "linear_2.bias": (decoder_dim,)} if bias else {}
-    shapes = {"linear_1.weight": (hidden, stacked), "linear_2.weight": (decoder_dim, hidden), **biases}
-    return {f"multi_modal_projector.{name}": shape for name, shape in shapes.items()}
+    return {
+        "projector.ln_pre.weight": (stacked,),
+        "projector.proj.w1.weight": (hidden, stacked),
+        "projector.proj.w2.weight": (hidden, stacked),
+        "projector.proj.w3.weight": (decoder_dim, hidden),
+        "projector.ln_post.weight": (decoder_dim,),
+    }
 
 
 def write_projector(folder, tensors, config=None):

@@ -7,7 +7,7 @@ import re
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from serving import Answering, serving
 
@@ -26,11 +26,9 @@ class Hub:
         self.folders = {}  # (repository, commit): folder
         self.branches = {}  # (repository, branch): commit
         self.files = {}
-        self.commits = []  # (repository, branch, message) of what was published
         self.large = {}  # by hash
         self.requests = []
         self.private = {}  # by name: whether all who would create it asked for that
-        self.refuse = set()
         self.endpoint = ""
 
     def add(self, repository, folder, commit=None):
@@ -118,9 +116,6 @@ class _Handler(Answering):
         if path == "/api/repos/create":
             wanted = json.loads(content)
             name = f"{wanted.get('organization') or hub.owner}/{wanted['name']}"
-            if name in hub.refuse:
-                self._json({"error": "You may not write there"}, 403)
-                return
             there = (name, "main") in hub.files
             hub.files.setdefault((name, "main"), {})
             hub.private[name] = hub.private.get(name, True) and wanted.get("visibility") == "private"
@@ -146,22 +141,16 @@ class _Handler(Answering):
 
     def _commit(self, repository, branch, content):
         hub = self.hub
-        wants_review = "create_pr" in parse_qs(urlsplit(self.path).query)
-        branch = "refs/pr/1" if wants_review else branch
         files = hub.files.setdefault((repository, branch), {})
         for line in content.splitlines():
             entry = json.loads(line)
             value = entry["value"]
-            if entry["key"] == "header":
-                hub.commits.append((repository, branch, value["summary"]))
-            elif entry["key"] == "file":
+            if entry["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif entry["key"] == "lfsFile":
                 files[value["path"]] = hub.large[value["oid"]]
         commit = hub.find(repository, branch)[0]
         answer = {"commitUrl": f"{hub.endpoint}/{repository}/commit/{commit}", "commitOid": commit}
-        if wants_review:
-            answer["pullRequestUrl"] = f"{hub.endpoint}/{repository}/discussions/1"
         self._json(answer)
 
     def _asked(self):

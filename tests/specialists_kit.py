@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from asrscope.loading import specialists
-from asrscope.provenance import hash_tensors
+from asrscope.loading import pair, specialists  # the pair now: later it would find what is pretended
+from asrscope.saving.provenance import hash_tensors
 
 BLOCK = 32
 STACKED = {  # CTranslate2's name: transformers', in one
@@ -255,7 +255,7 @@ def pretend(monkeypatch, tmp_path, *, installed=True):
 
     monkeypatch.setattr(specialists, "distribution", distribution)
     monkeypatch.setattr(specialists, "SPECIALISTS", {part.repository: part for part in parts})
-    monkeypatch.setattr("asrscope.loading.pair.SPECIALISTS", specialists.SPECIALISTS)
+    monkeypatch.setattr(pair, "SPECIALISTS", specialists.SPECIALISTS)
     monkeypatch.setenv("ASRSCOPE_CACHE", str(tmp_path / "cache"))
     return parts, (whisper, llama)
 

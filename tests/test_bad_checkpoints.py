@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from asrscope.loading import checkpoints
 from asrscope.loading.presets import load
-from asrscope.provenance import provenance_of
+from asrscope.saving.provenance import provenance_of
 
 
 @pytest.fixture(scope="module")

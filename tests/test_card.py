@@ -539,7 +539,7 @@ def test_the_bundled_metrics_are_of_the_bundled_weights(shipped, bundled):
 
 
 def test_the_bundled_provenance_is_of_the_bundled_weights(shipped, bundled):
-    from asrscope.provenance import provenance_of
+    from asrscope.saving.provenance import provenance_of
 
     _, provenance = shipped
     found = {part.part: (part.sha256, part.trained) for part in provenance_of(bundled[0])}

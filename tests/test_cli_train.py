@@ -49,7 +49,7 @@ def quick(tmp_path_factory, synthesizers):
 
 def test_all_stages_leave_a_model_that_loads_as_trained(quick):
     from asrscope.loading.presets import load
-    from asrscope.provenance import provenance_of
+    from asrscope.saving.provenance import provenance_of
 
     cache, result, _ = quick
     assert result.exit_code == 0, result.stderr

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from asrscope.loading import pair, room
 from asrscope.loading.pair import PINNED
 from asrscope.loading.presets import PAIRS, load
-from asrscope.provenance import provenance_of
+from asrscope.saving.provenance import provenance_of
 from asrscope.scope.tracing import trace
 
 
@@ -89,7 +89,7 @@ def test_the_decoder_of_whisper_is_never_read(parts, monkeypatch):
     read, original = [], StoredTensors.__getitem__
 
     def watched(self, name):
-        read.append(self._files[name][1])
+        read.append(self.places[name][1])
         return original(self, name)
 
     monkeypatch.setattr(StoredTensors, "__getitem__", watched)
@@ -98,7 +98,7 @@ def test_the_decoder_of_whisper_is_never_read(parts, monkeypatch):
     assert not any(name.startswith(("model.decoder", "proj_out")) for name in read)
 
 
-def test_an_encoder_in_shards_needs_only_the_shards_with_the_encoder(parts, tmp_path):
+def test_an_encoder_in_shards_is_the_same(parts, tmp_path):
     from transformers import WhisperForConditionalGeneration
 
     sharded = shutil.copytree(parts["encoder"], tmp_path / "sharded")
@@ -106,13 +106,10 @@ def test_an_encoder_in_shards_needs_only_the_shards_with_the_encoder(parts, tmp_
     WhisperForConditionalGeneration.from_pretrained(parts["encoder"]).save_pretrained(
         sharded, max_shard_size="20KB"
     )
-    places = json.loads((sharded / "model.safetensors.index.json").read_text())["weight_map"]
-    needed = {file for name, file in places.items() if name.startswith("model.encoder.")}
-    for shard in sharded.glob("*.safetensors"):
-        if shard.name not in needed:
-            shard.unlink()
+    assert len(list(sharded.glob("*.safetensors"))) > 2
     whole, parted = (load("full", **parts | {"encoder": folder})[0] for folder in (parts["encoder"], sharded))
-    assert torch.equal(whole.audio_tower.conv1.weight, parted.audio_tower.conv1.weight)
+    weights = parted.audio_tower.state_dict()
+    assert all(torch.equal(weights[name], own) for name, own in whole.audio_tower.state_dict().items())
 
 
 def test_the_prompt_lets_nothing_think_aloud_and_has_no_date(parts):
@@ -123,40 +120,38 @@ def test_the_prompt_lets_nothing_think_aloud_and_has_no_date(parts):
     assert "Date" not in prompt
 
 
-def test_an_instruction_of_ones_own_goes_before_that_of_the_projector(parts):
-    assert "Write down: <|audio|>" in load("full", **parts, instruction="Write down: ")[1].prompt()
-    assert "<|audio|> Now write" in load("full", **parts, instruction="<audio> Now write")[1].prompt()
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        ("tiny-audio 2025", {"projector_pool_stride": 3}, (34, "Transcribe: <|audio|>")),
-        ("tiny-audio 2026", {"projector_pool_stride": 3}, (33, "<|audio|> Transcribe the speech to text")),
-        ("Voxtral", {"model_type": "voxtral"}, (25, "Transcribe: <|audio|>")),
-    ],
-)
-def test_published_projectors_run_with_their_prompt_and_remainder(parts, clip, tmp_path, case):
-    layout, config, (tokens, prompt) = case
-    tensors = random_tensors(projector_shapes(layout, config.get("projector_pool_stride", 4), 12))
-    folder = write_projector(tmp_path / "published", tensors, config)
+def test_a_projector_of_tiny_audio_runs_with_its_prompt_and_remainder(parts, clip, tmp_path):
+    tensors = random_tensors(projector_shapes(3, 12))
+    folder = write_projector(tmp_path / "published", tensors, {"projector_pool_stride": 3})
     model, processor = load("full", **parts | {"projector": folder})
-    assert prompt in processor.prompt()
+    assert "Transcribe: <|audio|>" in processor.prompt()
     result = trace(model, processor, clip, max_new_tokens=2)
-    assert len(result.audio_embeds) == int(result.prompt_is_audio.sum()) == tokens
+    assert len(result.audio_embeds) == int(result.prompt_is_audio.sum()) == 34
     projector = provenance_of(model)[1]
-    assert (projector.source.split(" (made for")[0], projector.trained) == (str(folder), None)
-    assert ("made for encoder and decoder of voxtral" in projector.source) == (layout == "Voxtral")
+    assert (projector.source, projector.trained) == (str(folder), None)
     batch = processor(audio=[clip, clip[:8000]])
     with torch.inference_mode():
         assert (
             model.get_audio_features(batch["input_features"], batch["frame_mask"]).pooler_output.shape[0]
-            == 2 * tokens
+            == 2 * 34
         )
 
 
+def test_a_projector_that_was_made_for_other_parts_says_so(parts, tmp_path):
+    config = {
+        "audio_model_id": "openai/whisper-small",
+        "text_model_id": "Qwen/Qwen3-0.6B",
+        "user_prompt": "Write <audio> down",
+        "system_prompt": "",
+    }
+    folder = write_projector(tmp_path / "published", load_file(parts["projector"]), config)
+    model, processor = load("full", **parts | {"projector": folder})
+    assert provenance_of(model)[1].source.endswith("(made for openai/whisper-small and Qwen/Qwen3-0.6B)")
+    assert "Write <|audio|> down" in processor.prompt()
+
+
 def test_a_model_that_was_saved_comes_back_the_same(parts, clip, tmp_path):
-    tensors = random_tensors(projector_shapes("tiny-audio 2025", 3, 12))
+    tensors = random_tensors(projector_shapes(3, 12))
     folder = write_projector(tmp_path / "published", tensors, {"projector_pool_stride": 3})
     model, processor = load("full", **parts | {"projector": folder}, dtype=torch.float32)
     model.save_pretrained(tmp_path / "saved")
@@ -192,14 +187,8 @@ def test_the_placeholder_gets_a_row_that_no_text_comes_from(parts):
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
-def test_a_device_for_each_part_is_taken(parts, clip):
-    devices = {
-        "audio_tower": "cpu",
-        "multi_modal_projector": "cpu",
-        "language_model.model": "cpu",
-        "language_model.lm_head": "cpu",
-    }
-    for device_map in (devices, "auto", "cpu", {"": "cpu"}):
+def test_a_device_or_all_of_them_are_taken(parts, clip):
+    for device_map in ("auto", "cpu", torch.device("cpu")):
         model, processor = load("full", **parts, device_map=device_map)
         assert trace(model, processor, clip, max_new_tokens=1).audio_embeds.shape == (25, 24)
 
@@ -209,7 +198,7 @@ class TestMemory:
 
     def test_it_is_said_before_anything_is_loaded(self, parts, monkeypatch, capfd):
         monkeypatch.setattr(pair, "LARGE", 0)
-        monkeypatch.setattr(pair, "_get_weights", lambda *_: pytest.fail(capfd.readouterr().err))
+        monkeypatch.setattr(pair, "fetch_weights", lambda *_: pytest.fail(capfd.readouterr().err))
         with pytest.raises(pytest.fail.Exception, match=r"full: weights 0\.00 GB .*GB on cpu, .* GB free"):
             load("full", **parts)
 
@@ -242,8 +231,7 @@ class TestQuantized:
         from hub_kit import write_decoder
 
         decoder = write_decoder(tmp_path / "wider", width=64)
-        write_own_projector(parts["projector"], hidden_size=20)
-        tensors = random_tensors(projector_shapes("Voxtral", 4, 12, 16, 64))
+        tensors = random_tensors(projector_shapes(4, 12, 16, 64))
         parts |= {"decoder": decoder, "projector": write_projector(tmp_path / "p", tensors)}
         plain, processor = load("full", **parts)
         fewer, _ = load("full", **parts, quantize=wanted)

@@ -19,7 +19,7 @@ import json, resource, sys, time
 import torch
 torch.set_num_threads(1)
 import asrscope
-from asrscope.provenance import provenance_of
+from asrscope.saving.provenance import provenance_of
 def data():
     status = dict(line.split(":", 1) for line in open("/proc/self/status"))
     return 1024 * int(status["VmData"].split()[0])

@@ -14,7 +14,6 @@ from asrscope.inside.forcing import force, transcript_ids
 from asrscope.inside.gap import centroid_distance
 from asrscope.loading.presets import untrained
 from asrscope.projector import AudioProjector, count_audio_tokens
-from asrscope.provenance import provenance_of
 from asrscope.recognition.metrics import (
     WordErrors,
     bootstrap_interval,
@@ -22,6 +21,7 @@ from asrscope.recognition.metrics import (
     total_errors,
     word_errors,
 )
+from asrscope.saving.provenance import provenance_of
 from asrscope.scope.stages import STAGES
 from asrscope_course import flops, sizes
 

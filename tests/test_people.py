@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from asrscope.audio import load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.loading.presets import load
-from asrscope.provenance import write_provenance
 from asrscope.recognition.metrics import total_errors, word_errors
 from asrscope.recognition.transcribe import transcribe
+from asrscope.saving.provenance import write_provenance
 from asrscope_recipe.cli import app
 from asrscope_recipe.people import measure_people, read_rows, systems_beside, write_card
 

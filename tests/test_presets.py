@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from asrscope.loading.presets import load, untrained
-from asrscope.provenance import provenance_of
+from asrscope.saving.provenance import provenance_of
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from asrscope.loading.presets import load
-from asrscope.provenance import describe_weights, provenance_of, write_provenance
+from asrscope.saving.provenance import describe_weights, provenance_of, write_provenance
 
 ALL_TRAINED = {
     part: {"trained": True, "made_with": {"steps": 3}} for part in ("encoder", "projector", "decoder")

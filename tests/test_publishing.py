@@ -11,10 +11,9 @@ import yaml
 from hub_server import Hub, point_to, serve
 
 from asrscope import load
-from asrscope.files import TURNS
 from asrscope.model import AsrScopeForConditionalGeneration
-from asrscope.provenance import provenance_of
-from asrscope.publishing import MARK, model_card, publish, save_projector, write_folder
+from asrscope.saving.provenance import provenance_of
+from asrscope.saving.publishing import MARK, model_card, save_projector, write_folder
 
 REPOSITORY = "me/speech"
 
@@ -75,7 +74,7 @@ def save_in_shards(model, folder):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != TURNS}
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -118,7 +117,7 @@ def test_a_projector_alone_is_put_between_its_encoder_and_decoder_again(full_par
     options = {**full_parts, "dtype": torch.float32}
     model, processor = load("full", projector=tmp_path / "projector.safetensors", **options)
     folder = save_projector(model, tmp_path / "alone", processor=processor)
-    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", TURNS}
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
     again, same = load("full", projector=folder, **options)
     assert same.prompt() == processor.prompt()
     for name, tensor in model.multi_modal_projector.state_dict().items():
@@ -170,14 +169,10 @@ def test_what_was_given_stands_in_the_card(bundled):
         repository=REPOSITORY,
         license="mit",
         language=["en", "de"],
-        tags=["small"],
-        notes="Made for **looking into**.",
         error_rates={"a | b": 0.123},
     )
     found = metadata(card)
     assert (found["license"], found["language"]) == ("mit", ["en", "de"])
-    assert "small" in found["tags"]
-    assert "Made for **looking into**." in card
     assert r"| a \| b | 12.3% |" in card
     assert "not stated" not in card.lower()
 
@@ -201,7 +196,7 @@ def test_no_folder_of_a_machine_is_published(make_checkpoint, tmp_path):
 def test_the_program_in_the_card_of_a_projector_names_the_commits(bundled):
     from dataclasses import replace
 
-    from asrscope.provenance import attach_provenance
+    from asrscope.saving.provenance import attach_provenance
 
     model, _ = load("tiny")
     sources = {"encoder": "openai/whisper-large-v3-turbo", "decoder": "HuggingFaceTB/SmolLM3-3B"}
@@ -228,72 +223,50 @@ def test_the_program_in_the_card_of_a_projector_names_the_commits(bundled):
 # The Hub ----------------------------------------------------------------------------------------------------
 
 
+def upload(folder):
+    """What the command does that the page names."""
+    from huggingface_hub import HfApi
+
+    HfApi().create_repo(REPOSITORY, private=True, exist_ok=True)
+    HfApi().upload_folder(repo_id=REPOSITORY, folder_path=folder)
+
+
 def test_a_model_is_published_with_its_card_and_can_be_used_from_there(hub, bundled, tmp_path):
     model, processor = bundled
-    address = model.push_to_hub(REPOSITORY, processor=processor, license="mit", private=True)
-    assert address.startswith(f"{hub.endpoint}/{REPOSITORY}/commit/")
+    write_folder(model, tmp_path / "look", repository=REPOSITORY, processor=processor, license="mit")
+    upload(tmp_path / "look")
     files = hub.files[REPOSITORY, "main"]
-    assert {"README.md", "config.json", "model.safetensors", "provenance.json", "tokenizer.json"} <= set(
-        files
-    )
-    assert hub.private[REPOSITORY]
-    assert any(path == "/store" for _, path in hub.requests)  # weights went the way of large files
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    again, _ = load(tmp_path)
+    settings = {"config.json", "generation_config.json", "processor_config.json", "provenance.json"}
+    tokens = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert set(files) - {".gitattributes"} == settings | tokens | {"README.md", "model.safetensors"}
+    again, _ = load(tmp_path / "look")
     torch.testing.assert_close(again.state_dict(), model.state_dict(), atol=1e-3, rtol=1e-2)
+    assert [part.trained for part in provenance_of(again)] == [True, True, True]
     assert metadata(files["README.md"].decode())["license"] == "mit"
 
 
-def test_the_projector_can_go_alone(hub, bundled):
+def test_the_projector_can_go_alone(bundled, tmp_path):
     model, processor = bundled
-    publish(model, "speech", processor=processor, only_projector=True)
-    files = hub.files[REPOSITORY, "main"]
-    assert set(files) == {"README.md", "config.json", "model.safetensors"}
-    assert len(files["model.safetensors"]) < 8e6
-    assert f'projector="{REPOSITORY}"' in files["README.md"].decode()
+    write_folder(model, tmp_path, repository=REPOSITORY, processor=processor, only_projector=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "config.json", "model.safetensors"}
+    assert (tmp_path / "model.safetensors").stat().st_size < 8e6
+    assert f'projector="{REPOSITORY}"' in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_card_is_written_anew_but_one_written_by_hand_is_left_alone(hub, make_model):
+def test_a_card_is_written_anew_but_one_written_by_hand_is_left_alone(make_model, tmp_path):
     model, _ = make_model()
-    model.push_to_hub(REPOSITORY)
-    model.push_to_hub(REPOSITORY, license="apache-2.0")
-    assert metadata(hub.files[REPOSITORY, "main"]["README.md"].decode())["license"] == "apache-2.0"
-    by_hand = b"---\nlicense: mit\n---\n# Mine\n"
-    hub.files[REPOSITORY, "main"]["README.md"] = by_hand
-    model.push_to_hub(REPOSITORY, license="apache-2.0")
-    assert hub.files[REPOSITORY, "main"]["README.md"] == by_hand
+    card = tmp_path / "README.md"
+    for license in ("mit", "apache-2.0"):
+        write_folder(model, tmp_path, repository=REPOSITORY, license=license)
+        assert metadata(card.read_text(encoding="utf-8"))["license"] == license
+    by_hand = "---\nlicense: mit\n---\n# Mine\n"
+    card.write_text(by_hand, encoding="utf-8")
+    write_folder(model, tmp_path, repository=REPOSITORY, license="apache-2.0")
+    assert card.read_text(encoding="utf-8") == by_hand
 
 
-def test_a_branch_or_a_pull_request_can_be_written_to(hub, make_model):
-    model, _ = make_model()
-    model.push_to_hub(REPOSITORY)
-    model.push_to_hub(REPOSITORY, revision="next", commit_message="Try this")
-    assert (REPOSITORY, "next", "Try this") in hub.commits
-    address = model.push_to_hub(REPOSITORY, create_pr=True)
-    assert address.endswith("/discussions/1")
-    assert "config.json" in hub.files[REPOSITORY, "refs/pr/1"]
-
-
-def test_saving_can_publish_as_in_transformers_and_a_processor_by_itself(hub, make_model, tmp_path):
-    model, processor = make_model()
-    model.save_pretrained(tmp_path / "speech", push_to_hub=True)
-    card = hub.files[REPOSITORY, "main"]["README.md"]
-    processor.push_to_hub(REPOSITORY)
-    files = hub.files[REPOSITORY, "main"]
-    assert {"model.safetensors", "tokenizer.json"} <= set(files)
-    assert MARK.encode() in files["README.md"]
-    assert len(files["README.md"]) >= len(card) - 50
-
-
-def test_a_refusal_is_one_clear_error(hub, make_model):
-    model, _ = make_model()
-    hub.refuse.add(REPOSITORY)
-    with pytest.raises(OSError, match=r"me/speech could not be published at http.* \('hf auth login'\)"):
-        model.push_to_hub(REPOSITORY)
-
-
-@pytest.mark.parametrize("name", ["a/b/c", "", "a b", "../x/.."])
-def test_a_name_that_is_none_is_refused_before_the_work(make_model, name):
+@pytest.mark.parametrize("name", ["a/b/c", "", "a b", "speech", "../x/.."])
+def test_a_name_that_is_none_is_refused_before_the_work(make_model, tmp_path, name):
     with pytest.raises(ValueError, match="Expected a repository of the form owner/name"):
-        publish(make_model()[0], name)
+        write_folder(make_model()[0], tmp_path / "look", repository=name)
+    assert not (tmp_path / "look").exists()

@@ -7,7 +7,7 @@ import torch
 
 from asrscope.decoder import max_new_tokens
 from asrscope.loading import room
-from asrscope.loading.room import Need, check_room, estimate, free_bytes, places
+from asrscope.loading.room import Need, check_room, devices, estimate, free_bytes
 from asrscope_course import sizes
 
 NEED = Need(encoder=1_000, projector=100, decoder=6_000, clip=500)
@@ -63,33 +63,30 @@ def test_the_cache_and_the_logits_of_a_clip_are_counted():
     assert 300 + written < positions < 1000
 
 
-def test_devices_share_what_is_needed():
-    assert places(None, NEED) == {"cpu": 7_600}
-    assert places("cpu", NEED) == {"cpu": 7_600}
-    assert places("cuda", NEED) == places(0, NEED) == {"cuda:0": 7_600}
-    assert places(torch.device("cuda", 1), NEED) == {"cuda:1": 7_600}
-    assert places("mps", NEED) == {"mps": 7_600}
-    parts = {"audio_tower": "cpu", "multi_modal_projector": "cpu", "language_model": "cuda:1"}
-    assert places(parts, NEED) == {"cpu": 1_100, "cuda:1": 6_500}
-    layers = {
-        "audio_tower": 0,
-        "multi_modal_projector": 0,
-        "language_model.model": 0,
-        "language_model.lm_head": "cpu",
-    }
-    assert places(layers, NEED) == {"cuda:0": 1_100, "cuda:0 + cpu": 6_500}
-    assert places({"": "cpu"}, NEED) == {"cpu": 7_600}
+def test_a_device_map_names_the_devices():
+    assert devices(None) == devices("cpu") == ["cpu"]
+    assert devices("cuda") == ["cuda"]
+    assert devices(torch.device("cuda", 1)) == ["cuda:1"]
+    assert devices("mps") == ["mps"]
+
+
+@pytest.mark.parametrize("wrong", ["gpu", "", {"audio_tower": "cpu"}])
+def test_what_is_no_device_is_one_clear_error(wrong):
+    with pytest.raises(ValueError, match=r"device_map to be 'auto' or a device, such as 'cuda', but found"):
+        check_room(NEED, wrong)
 
 
 def test_auto_counts_every_gpu_and_the_processor(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert places("auto", NEED) == {"cuda:0 + cuda:1 + cpu": 7_600}
+    assert devices("auto") == ["cuda:0", "cuda:1", "cpu"]
     free = {"cuda:0": 3_000, "cuda:1": 2_000, "cpu": 1_000}
-    real = room.free_bytes
-    monkeypatch.setattr(room, "free_bytes", lambda device: free[device] if device in free else real(device))
-    assert real("cuda:0 + cuda:1 + cpu") == 6_000
+    monkeypatch.setattr(room, "free_bytes", free.get)
     with pytest.raises(MemoryError, match=r"of memory on cuda:0 \+ cuda:1 \+ cpu, but"):
         check_room(NEED, "auto")
+    free["cuda:0"] += 1_600  # together there is room to the byte
+    assert "on cuda:0 + cuda:1 + cpu, 0.0 GB free" in check_room(NEED, "auto")
+    free["cuda:1"] = None
+    assert check_room(NEED, "auto").endswith("on cuda:0 + cuda:1 + cpu")
 
 
 @pytest.mark.parametrize(("free", "fits"), [(7_600, True), (7_599, False), (None, True)])
@@ -133,4 +130,3 @@ def test_a_limit_of_a_group_around_the_own_one_counts(tmp_path, monkeypatch):
 
 def test_devices_that_do_not_tell_are_not_refused():
     assert free_bytes("meta") is None
-    assert free_bytes("cpu + meta") is None

@@ -13,9 +13,9 @@ from asrscope.audio.samples import load_samples
 from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.loading.presets import load
 from asrscope.projector import AudioProjector
-from asrscope.provenance import provenance_of
 from asrscope.recognition.metrics import word_errors
-from asrscope.training.projector import ProjectorRecipe
+from asrscope.saving.provenance import provenance_of
+from asrscope.training.batches import ProjectorRecipe
 from asrscope_recipe.bundle import bundle
 from asrscope_recipe.cli import app
 from asrscope_recipe.studies import BRIDGES, Study, StudyPlan, compare_bridges, load_study, variants

@@ -26,25 +26,15 @@ from training_kit import (
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.loading.presets import load
-from asrscope.provenance import describe_weights, provenance_of
+from asrscope.saving.provenance import describe_weights, provenance_of
 from asrscope.training import encodings as encodings_module
+from asrscope.training.batches import Batches, ProjectorRecipe, Prompt, hold_out
 from asrscope.training.corpus import Utterance
 from asrscope.training.encodings import Clip, cache_encodings, count_bad, load_encodings
-from asrscope.training.projector import (
-    Batches,
-    ProjectorRecipe,
-    Prompt,
-    average_with,
-    evaluate,
-    hold_out,
-    make_projector,
-    read_nearest,
-    read_projector,
-    train_projector,
-    write_model,
-)
+from asrscope.training.finished import read_projector, write_model
+from asrscope.training.projector import evaluate, make_projector, read_nearest, train_projector
 from asrscope_recipe import corpus
-from asrscope_recipe.bundle import bundle, join
+from asrscope_recipe.bundle import average_with, bundle, join
 from asrscope_recipe.corpus import Clips, load_shards
 from asrscope_recipe.decoder import draw_batches, make_tokenizer, train_decoder
 from asrscope_recipe.encoder import read_letters, spell

@@ -85,14 +85,12 @@ def test_a_run_that_has_not_begun_has_an_empty_curve():
     assert compact([])["curve"]["loss"] == []
 
 
-def test_stages_are_read_from_their_parts_or_from_the_log_beside(tmp_path):
-    write_log(tmp_path / "encoder", [train_line(1, 4.0)])
-    (tmp_path / "decoder" / "decoder").mkdir(parents=True)
-    (tmp_path / "decoder" / "decoder" / "training.json").write_text('{"steps": 7}')
-    found = read_stages({part: tmp_path / part / part for part in ("encoder", "decoder", "projector")})
-    assert found["encoder"]["curve"]["loss"] == [4.0]
-    assert found["decoder"] == {"steps": 7}
-    assert "projector" not in found
+def test_stages_are_read_from_their_parts(tmp_path):
+    for steps, part in enumerate(("encoder", "decoder")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "training.json").write_text(f'{{"steps": {steps}}}')
+    found = read_stages({part: tmp_path / part for part in ("encoder", "decoder")})
+    assert found == {"encoder": {"steps": 0}, "decoder": {"steps": 1}}
 
 
 def test_all_trainings_below_a_folder_are_found_finished_or_not(tmp_path):

@@ -17,8 +17,8 @@ from asrscope.audio.samples import load_sample, load_samples
 from asrscope.cli import app
 from asrscope.loading.checkpoints import StoredTensors
 from asrscope.loading.presets import load
-from asrscope.provenance import provenance_of
 from asrscope.recognition.transcribe import transcribe
+from asrscope.saving.provenance import provenance_of
 from asrscope.training.encodings import load_encodings
 
 pytestmark = pytest.mark.filterwarnings(

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from asrscope.training.batches import ProjectorRecipe
 from asrscope.training.encodings import cache_encodings
-from asrscope.training.projector import ProjectorRecipe, train_projector
+from asrscope.training.projector import train_projector
 from asrscope.training.run import Recipe, Run
 from asrscope_recipe import corpus, decoder
 from asrscope_recipe.bundle import join

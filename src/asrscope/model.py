@@ -35,12 +35,11 @@ from transformers.utils import can_return_tuple
 
 from asrscope.decoder import SpellingVote
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
-from asrscope.files import in_turn
 from asrscope.projector import AudioProjector, count_audio_tokens
-from asrscope.provenance import save_claims
-from asrscope.publishing import publish
+from asrscope.saving.files import in_turn
+from asrscope.saving.provenance import save_claims
 
-__all__ = ["AsrScopeConfig", "AsrScopeForConditionalGeneration"]
+__all__ = ["AsrScopeConfig", "AsrScopeForConditionalGeneration", "put_in_place"]
 
 PREFIX = "projector_"  # of the settings of the projector
 
@@ -61,8 +60,6 @@ class AsrScopeConfig(PreTrainedConfig):
         Width of the projector's hidden layer.
     projector_norm, projector_mlp, projector_remainder : str
         Its layers, and what it does with a remainder of positions, see `asrscope.projector.AudioProjector`.
-    projector_bias : bool
-        Whether its linear layers add one.
     projector_output, projector_temperature, projector_vocabulary : str, float, int
         Whether its output is bound to the decoder's embeddings, how narrowly, and to how many of them.
     projector_prompt_vectors : int
@@ -93,7 +90,6 @@ class AsrScopeConfig(PreTrainedConfig):
     projector_hidden_size: int = 1024
     projector_norm: str = "rms"
     projector_mlp: str = "swiglu"
-    projector_bias: bool = False
     projector_remainder: str = "cut"
     projector_output: str = "free"
     projector_temperature: float | int = 0.5
@@ -156,9 +152,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Replace that layer."""
         self.language_model.set_output_embeddings(new_embeddings)
 
-    def save_pretrained(
-        self, save_directory: str | Path, *, push_to_hub: bool = False, **kwargs: Any
-    ) -> None:
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
         """Save weights, configuration, and what is known of the weights' origin.
 
         Of several that save to one folder at once, each waits for the one before it.
@@ -167,37 +161,12 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         ----------
         save_directory : str or Path
             Where to save; it is created.
-        push_to_hub : bool
-            Whether to publish it as well, see `push_to_hub`; ``repo_id`` is by default the folder's name.
         **kwargs
             Options of transformers, ``max_shard_size`` for example.
         """
-        options = {
-            name: kwargs.pop(name) for name in ("repo_id", "token", "private", "revision") if name in kwargs
-        }
         with in_turn(save_directory):
             super().save_pretrained(save_directory, **kwargs)
             save_claims(self, save_directory)
-        if push_to_hub:
-            self.push_to_hub(options.pop("repo_id", Path(save_directory).name), **options)
-
-    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
-        """Publish the model on the Hugging Face Hub, with a model card that is written from it.
-
-        Parameters
-        ----------
-        repo_id : str
-            Repository, ``owner/name``.
-        **kwargs
-            ``processor``, which should go with the model; ``only_projector``, ``license``, ``language``,
-            ``private``, ``token`` and more: see `asrscope.publishing.publish`.
-
-        Returns
-        -------
-        str
-            Address of the commit.
-        """
-        return publish(self, repo_id, **kwargs)
 
     def generate(
         self, *args: Any, logits_processor: Sequence[LogitsProcessor] | None = None, **kwargs: Any
@@ -314,8 +283,8 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 f"{self.config.prompt_token_id}) {len(learned)} times or not at all, but found "
                 f"{counts.tolist()}. Make sure to use the processor that was saved with the model."
             )
-        vectors = learned.repeat(int((counts > 0).sum()), 1)  # (placeholders, decoder_dim)
-        return _put(vectors, is_learned, inputs_embeds)
+        # (placeholders, decoder_dim)
+        return put_in_place(inputs_embeds, is_learned, learned.repeat(int((counts > 0).sum()), 1))
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
@@ -388,7 +357,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
                     spelled = self.multi_modal_projector.spell(audio.last_hidden_state, table)
                     spelling.hear(spelled, (input_ids == self.config.audio_token_id).sum(-1))
                 is_audio = self.get_placeholder_mask(input_ids, audio_embeds)
-                inputs_embeds = _put(audio_embeds, is_audio, inputs_embeds)
+                inputs_embeds = put_in_place(inputs_embeds, is_audio, audio_embeds)
         return self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -401,10 +370,16 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
 
 
-def _put(vectors: Tensor, places: Tensor, inputs_embeds: Tensor) -> Tensor:
-    """Put vectors into the places of their placeholders, in order."""
-    device, dtype = inputs_embeds.device, inputs_embeds.dtype
-    return inputs_embeds.masked_scatter(places.unsqueeze(-1).to(device), vectors.to(device, dtype))
+def put_in_place(
+    embeds: Float[Tensor, "batch positions decoder_dim"],
+    where: Bool[Tensor, "batch positions"],
+    vectors: Float[Tensor, "places decoder_dim"],
+) -> Float[Tensor, "batch positions decoder_dim"]:
+    """Put vectors in the places of some embeddings, in their order, on the same device and as precisely."""
+    placed: Tensor = embeds.masked_scatter(
+        where[..., None].to(embeds.device), vectors.to(embeds.device, embeds.dtype)
+    )
+    return placed
 
 
 AutoConfig.register("asrscope", AsrScopeConfig)

@@ -2,7 +2,7 @@
 
 It stacks ``k`` encoder positions into one vector and passes it through a SwiGLU MLP between two RMSNorms. It
 sees those ``k`` positions and nothing else: context is the business of the encoder before it and the decoder
-after it. Published projectors differ in their layers; `AudioProjector` can have those too.
+after it. Layers can be left out, to see what they do.
 
 A frozen decoder reads best what looks like its own embeddings: `TokenBinding` makes each audio token a mean
 of these, weighted by how much the projector's output points to each. A learned prompt, vectors around the
@@ -26,7 +26,7 @@ __all__ = [
     "stack_frames",
 ]
 
-NORMS = ("rms", "hidden", "none")
+NORMS = ("rms", "none")
 MLPS = ("swiglu", "gelu")
 REMAINDERS = ("cut", "pad")
 OUTPUTS = ("free", "bound")
@@ -175,7 +175,7 @@ class TokenBinding(nn.Module):
 
 
 class AudioProjector(nn.Module):
-    """Frame stacking, RMSNorm, SwiGLU MLP, RMSNorm; layers can be moved or left out, to see what they do.
+    """Frame stacking, RMSNorm, SwiGLU MLP, RMSNorm; norms and gate can be left out, to see what they do.
 
     Parameters
     ----------
@@ -189,13 +189,10 @@ class AudioProjector(nn.Module):
         Width of the MLP's hidden layer.
     eps : float
         Added to the mean square in both norms.
-    norm : {"rms", "hidden", "none"}
-        An RMSNorm before and after the MLP; or on its hidden layer, ahead of the activation, and after it; or
-        none.
+    norm : {"rms", "none"}
+        Whether there is an RMSNorm before and after the MLP.
     mlp : {"swiglu", "gelu"}
         Whether the hidden layer is multiplied by a gate, or goes through GELU and has no gate.
-    bias : bool
-        Whether the linear layers add one.
     remainder : {"cut", "pad"}
         What happens to fewer than ``k`` positions at the end of a clip, see `stack_frames`.
     output : {"free", "bound"}
@@ -224,7 +221,6 @@ class AudioProjector(nn.Module):
         *,
         norm: str = "rms",
         mlp: str = "swiglu",
-        bias: bool = False,
         remainder: str = "cut",
         output: str = "free",
         temperature: float = 0.5,
@@ -250,19 +246,18 @@ class AudioProjector(nn.Module):
                     f"expected a projector with {what} {' or '.join(known)}, but found {found!r}"
                 )
         self.stack_factor, self.hidden_size, self.norm, self.mlp = stack_factor, hidden_size, norm, mlp
-        self.bias, self.remainder, self.output = bias, remainder, output
+        self.remainder, self.output = remainder, output
         self.temperature, self.vocabulary, self.prompt_vectors = temperature, vocabulary, prompt_vectors
         self.ctc_weight = ctc_weight
         stacked_dim = stack_factor * encoder_dim
         self.norm_in = nn.RMSNorm(stacked_dim, eps=eps) if norm == "rms" else nn.Identity()
         if mlp == "swiglu":
-            self.gate = nn.Linear(stacked_dim, hidden_size, bias=bias)
-        self.up = nn.Linear(stacked_dim, hidden_size, bias=bias)
-        self.norm_hidden = nn.RMSNorm(hidden_size, eps=eps) if norm == "hidden" else nn.Identity()
-        self.down = nn.Linear(hidden_size, decoder_dim, bias=bias)
+            self.gate = nn.Linear(stacked_dim, hidden_size, bias=False)
+        self.up = nn.Linear(stacked_dim, hidden_size, bias=False)
+        self.down = nn.Linear(hidden_size, decoder_dim, bias=False)
         # Its weight is what sets the length of an audio token among the decoder's much shorter text
         # embeddings.
-        self.norm_out = nn.Identity() if norm == "none" else nn.RMSNorm(decoder_dim, eps=eps)
+        self.norm_out = nn.RMSNorm(decoder_dim, eps=eps) if norm == "rms" else nn.Identity()
         # Any: what reads them knows by the settings whether they are there.
         self.binding: Any = (
             TokenBinding(decoder_dim, temperature=temperature, vocabulary=vocabulary)
@@ -275,7 +270,7 @@ class AudioProjector(nn.Module):
     @property
     def settings(self) -> dict[str, Any]:
         """What, beside the two widths, makes another projector of the same layers."""
-        names = ("stack_factor", "hidden_size", "norm", "mlp", "bias", "remainder", "output")
+        names = ("stack_factor", "hidden_size", "norm", "mlp", "remainder", "output")
         more = ("temperature", "vocabulary", "prompt_vectors", "ctc_weight")
         return {name: getattr(self, name) for name in names + more}
 
@@ -360,9 +355,9 @@ class AudioProjector(nn.Module):
         x = stack_frames(hidden, self.stack_factor, self.remainder)  # (batch, audio_tokens, k * encoder_dim)
         x = self.norm_in(x)
         if self.mlp == "swiglu":
-            x = nn.functional.silu(self.norm_hidden(self.gate(x))) * self.up(x)
+            x = nn.functional.silu(self.gate(x)) * self.up(x)
         else:
-            x = nn.functional.gelu(self.norm_hidden(self.up(x)))  # (batch, audio_tokens, hidden_size)
+            x = nn.functional.gelu(self.up(x))  # (batch, audio_tokens, hidden_size)
         x = self.down(x)  # (batch, audio_tokens, decoder_dim)
         audio_embeds: Tensor = self.norm_out(x)
         return audio_embeds

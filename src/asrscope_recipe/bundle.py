@@ -1,24 +1,27 @@
-"""Join the parts of the bundled model: encoder and decoder to train the projector between, then all three."""
+"""Join the parts of the bundled model: encoder and decoder to train the projector between, then all three.
+
+And the mean of two projectors, of which the one went on from the other.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file, save
 from transformers import AutoTokenizer, PreTrainedConfig, SmolLM3ForCausalLM, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.files import write_text
 from asrscope.loading.presets import Loaded
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.provenance import write_provenance
-from asrscope.training.curves import read_stages
-from asrscope.training.projector import write_model
+from asrscope.saving.files import write_bytes, write_text
+from asrscope.training.finished import read_weights, write_model
 from asrscope_recipe.corpus import MAX_SECONDS
 from asrscope_recipe.spelling import INSTRUCTION
 
-__all__ = ["bundle", "join"]
+__all__ = ["average_with", "bundle", "join"]
 
 
 def join(encoder: Path, decoder: Path) -> Loaded:
@@ -65,13 +68,42 @@ def bundle(encoder: Path, decoder: Path, projector: Path, target: Path) -> Path:
     Path
         ``target``.
     """
-    write_model(join(encoder, decoder), projector, target)
-    parts = {"encoder": encoder, "projector": projector, "decoder": decoder}
-    write_text(target / "training.json", json.dumps(read_stages(parts)) + "\n")
-    made = {
-        part: json.loads((path / "recipe.json").read_text(encoding="utf-8")) for part, path in parts.items()
-    }
-    write_provenance(target, {part: {"trained": True, "made_with": recipe} for part, recipe in made.items()})
+    others = {"encoder": encoder, "decoder": decoder}
+    return write_model(join(encoder, decoder), projector, target, others=others)
+
+
+def average_with(start: Path, done: Path, share: float, target: Path) -> Path:
+    """Take the mean of a finished projector and the one that its training began with.
+
+    What both learned adds up, and what the one knows of its own clips by heart does not.
+
+    Parameters
+    ----------
+    start, done : Path
+        Folders of the two.
+    share : float
+        That of the first, between 0 and 1.
+    target : Path
+        Gets the mean, with the recipe of the second and its list of tokens.
+
+    Returns
+    -------
+    Path
+        ``target``.
+
+    References
+    ----------
+    Wortsman et al., "Robust fine-tuning of zero-shot models", 2022.
+    """
+    earlier, weights = read_weights(start), load_file(done / "model.safetensors")
+    for name, value in weights.items():
+        if value.is_floating_point():
+            weights[name] = torch.lerp(value, earlier[name].to(value), share)
+    made = json.loads((done / "recipe.json").read_text(encoding="utf-8"))
+    target.mkdir(parents=True, exist_ok=True)
+    write_bytes(target / "model.safetensors", save(weights))
+    write_text(target / "training.json", (done / "training.json").read_text(encoding="utf-8"))
+    write_text(target / "recipe.json", json.dumps(made | {"averaged_with_start": share}) + "\n")
     return target
 
 

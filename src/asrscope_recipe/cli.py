@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrscope.cli.console import complain, counted, expected_errors, followed, progress, say, start
+from asrscope.cli.console import complain, counted, expected_errors, followed, is_first, progress, say, start
 from asrscope.cli.train import DEFAULT_CACHE, Cache, Settings, Threads, curves, processes, train_pair
 
 if TYPE_CHECKING:
@@ -287,9 +287,11 @@ def small(
     with expected_errors(), processes(threads):
         if average and start is None:
             raise ValueError("--average needs the projector that is to be averaged with: --start FOLDER")
+        from asrscope.training.batches import RECIPES
         from asrscope.training.corpus import Corpus
-        from asrscope.training.projector import RECIPES
+        from asrscope.training.finished import write_model
         from asrscope.training.run import changed
+        from asrscope_recipe.bundle import average_with
         from asrscope_recipe.wordnet import Spoken, example_sentences
 
         model, processor = small_parts()
@@ -299,8 +301,10 @@ def small(
             sources["WordNet"] = Spoken(example_sentences()[:sentences], processor.features)
         recipe = changed(RECIPES["small"], settings or [])
         pair, folder = (model, processor), cache / "small"
-        how = {"start": start, "average": average, "whole": False}
-        made = train_pair(pair, sources, folder, recipe, warm_steps, **how)
+        made = train_pair(pair, sources, folder, recipe, warm_steps, start=start, whole=False)
+        if average and start and is_first():
+            done = average_with(start, folder / "projector" / "projector", average, folder / "averaged")
+            write_model(pair, done, made, whole=False)
         say(f"the projector is in {made}: asrscope.load('{made}')")
 
 
@@ -315,7 +319,7 @@ def bridges(
 ) -> None:
     """Train the projector of 'small' on in four ways, on what 'small' encoded; writes bridges.json."""
     with expected_errors(), processes(threads):
-        from asrscope.training.projector import RECIPES
+        from asrscope.training.batches import RECIPES
         from asrscope.training.run import changed
         from asrscope_recipe.studies import compare_bridges
 

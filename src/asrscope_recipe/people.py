@@ -15,11 +15,12 @@ from asrscope.audio import SAMPLE_RATE
 from asrscope.encoder import encode
 from asrscope.loading.presets import Loaded, load, untrained
 from asrscope.projector import AudioProjector
-from asrscope.provenance import provenance_of, read_claims
 from asrscope.recognition.evaluate import Evaluation, Recognize, Utterance, read_utterances
 from asrscope.recognition.metrics import NORMALIZER, bootstrap_interval
 from asrscope.recognition.transcribe import transcribe
-from asrscope.training.projector import read_nearest, read_projector
+from asrscope.saving.provenance import provenance_of, read_claims
+from asrscope.training.finished import read_projector
+from asrscope.training.projector import read_nearest
 from asrscope.training.run import machine
 from asrscope_recipe.card import fill_card, put_card
 from asrscope_recipe.comparison import count_right, listen, load_peer, spoken_digits
@@ -211,7 +212,7 @@ def write_card(target: Path, loaded: Loaded, metrics: Mapping[str, Any]) -> Path
     Parameters
     ----------
     target : Path
-        What `asrscope.training.projector.write_model` wrote; its ``provenance.json`` is read.
+        What `asrscope.training.finished.write_model` wrote; its ``provenance.json`` is read.
     loaded : (AsrScopeForConditionalGeneration, AsrScopeProcessor)
         The model, whose parameters are counted.
     metrics : mapping

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
-from asrscope.files import write_text
-from asrscope.training.projector import ProjectorRecipe
+from asrscope.saving.files import write_text
+from asrscope.training.batches import ProjectorRecipe
 from asrscope.training.run import changed
 from asrscope_recipe.decoder import DecoderRecipe
 from asrscope_recipe.encoder import EncoderRecipe

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, WhisperFeatureExtractor
 
 from asrscope.processing import AsrScopeProcessor
-from asrscope.training.projector import Prompt
+from asrscope.training.batches import Prompt
 
 __all__ = ["INSTRUCTION", "SPECIALS", "Example", "Examples", "mixed_embeddings", "spelled_context"]
 

@@ -22,15 +22,17 @@ from safetensors.torch import load_file
 import asrscope
 from asrscope.audio.samples import load_samples
 from asrscope.encoder import SECONDS_PER_POSITION
-from asrscope.files import write_text
 from asrscope.loading.presets import Loaded, load
 from asrscope.projector import AudioProjector
-from asrscope.provenance import provenance_of
 from asrscope.recognition.metrics import WordErrors, bootstrap_interval, total_errors
+from asrscope.saving.files import write_text
+from asrscope.saving.provenance import provenance_of
 from asrscope.scope.tracing import trace
+from asrscope.training.batches import ProjectorRecipe, recipe_for
 from asrscope.training.curves import read_log
 from asrscope.training.encodings import cache_encodings, load_encodings
-from asrscope.training.projector import ProjectorRecipe, read_projector, recipe_for, train_projector
+from asrscope.training.finished import read_projector
+from asrscope.training.projector import train_projector
 from asrscope.training.run import Watch, machine
 from asrscope_recipe.corpus import Clips, load_shards, read_held_out
 from asrscope_recipe.measuring import sha256_of

@@ -15,8 +15,8 @@ from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.loading.presets import Loaded
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.recognition.metrics import WordErrors, word_errors
+from asrscope.training.batches import Prompt, put_together
 from asrscope.training.encodings import Clip
-from asrscope.training.projector import Prompt, put_together
 from asrscope.training.run import pad_batch
 
 __all__ = ["count_errors", "write_down"]

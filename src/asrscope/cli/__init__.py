@@ -332,7 +332,7 @@ def info(
 ) -> None:
     """Say what a model is made of, how large it is and where its weights come from."""
     with expected_errors():
-        from asrscope.provenance import provenance_of
+        from asrscope.saving.provenance import provenance_of
 
         loaded, _ = _load(model, projector=projector, quantize=quantize, device_map=device_map)
         record = _describe(model, loaded.config, {part.part: part for part in provenance_of(loaded)})
@@ -359,7 +359,7 @@ def record(
 
         from asrscope.audio import record as run
         from asrscope.audio import wav_bytes
-        from asrscope.files import write_bytes
+        from asrscope.saving.files import write_bytes
 
         complain(f"speak now, for {seconds:g} s")
         write_bytes(path, wav_bytes(run(seconds)))

@@ -14,8 +14,8 @@ from asrscope.cli.console import complain, counted, expected_errors, followed, i
 
 if TYPE_CHECKING:
     from asrscope.loading.presets import Loaded
+    from asrscope.training.batches import ProjectorRecipe
     from asrscope.training.corpus import Source
-    from asrscope.training.projector import ProjectorRecipe
 
 __all__ = ["DEFAULT_CACHE", "Cache", "Settings", "Threads", "app", "curves", "processes", "train_pair"]
 
@@ -80,8 +80,8 @@ def projector(
     """Train the projector between the encoder and the decoder of a model, which stay frozen."""
     with expected_errors(), processes(threads):
         from asrscope.loading.presets import PAIRS, load
+        from asrscope.training.batches import recipe_for
         from asrscope.training.corpus import Corpus
-        from asrscope.training.projector import recipe_for
         from asrscope.training.run import changed
 
         parts: dict[str, Any] = {
@@ -117,11 +117,12 @@ def train_pair(
     *,
     start: Path | None,
     whole: bool,
-    average: float = 0.0,
 ) -> Path:
     """Encode each source, train the stages that the recipe asks for, and write the result; say all of it."""
+    from asrscope.training.batches import WARM
     from asrscope.training.encodings import cache_encodings, count_bad, load_encodings
-    from asrscope.training.projector import WARM, average_with, train_projector, write_model
+    from asrscope.training.finished import write_model
+    from asrscope.training.projector import train_projector
 
     encodings = [folder / "encodings" / f"{number}" for number in range(len(sources))]
     for (name, source), place in zip(sources.items(), encodings, strict=True):
@@ -141,7 +142,6 @@ def train_pair(
     seconds = [clip.seconds for clip in load_encodings(*encodings) if clip.copy == 0]
     bad = sum(map(count_bad, encodings))
     say(f"{len(seconds)} utterances, {sum(seconds) / 3600:.2f} h; rows that cannot be used: {bad}")
-    begun_with = start
     if recipe.output == "bound" and (warm_steps or (warm_steps is None and start is None)):
         changes: dict[str, Any] = WARM | ({"steps": warm_steps} if warm_steps else {})
         warm = replace(recipe, **changes)
@@ -151,8 +151,6 @@ def train_pair(
     done = train_projector(loaded, encodings, place, recipe, start=start, watch=followed(place))
     target = folder / "model"
     if is_first():
-        if average and begun_with:
-            done = average_with(begun_with, done, average, folder / "averaged")
         write_model(loaded, done, target, seconds=max(seconds), whole=whole)
     return target
 

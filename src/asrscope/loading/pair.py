@@ -5,7 +5,7 @@ are found there. Only safetensors are read of folders and repositories, and no c
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
@@ -21,14 +21,14 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.loading.checkpoints import StoredTensors, agree, name_of, no_progress_bars, read_settings
-from asrscope.loading.fetching import Place, Unreachable, fetch, fetch_weights, in_words
-from asrscope.loading.projectors import AUDIO, FoundProjector, is_projector, read_projector
-from asrscope.loading.room import GB, check_room, estimate
+from asrscope.loading.fetching import WEIGHTS, Place, Unreachable, fetch, fetch_weights, in_words
+from asrscope.loading.projectors import AUDIO, FoundProjector, read_projector
+from asrscope.loading.room import GB, check_room, devices, estimate
 from asrscope.loading.specialists import SPECIALISTS, obtain
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
 from asrscope.projector import AudioProjector
-from asrscope.provenance import attach_provenance, describe_weights, hash_tensors, hash_vocabulary
+from asrscope.saving.provenance import attach_provenance, describe_weights, hash_tensors, hash_vocabulary
 
 __all__ = ["PINNED", "load_pair"]
 
@@ -43,18 +43,21 @@ USER_PROMPT = f"Transcribe: {AUDIO}"
 # SmolLM3's template would let it think aloud, and would write today's date into the prompt.
 SYSTEM_OVERRIDE = "/system_override"
 SYSTEM_PROMPT = f"/no_think {SYSTEM_OVERRIDE}"
-SETTINGS = ("config.json", "model.safetensors.index.json")
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*")
-FILES = {  # of each part, beside its weights
-    "encoder": (*SETTINGS, "preprocessor_config.json"),
-    "decoder": (*SETTINGS, "generation_config.json", *TOKENIZER),
-    "projector": (*SETTINGS, "processor_config.json", "provenance.json"),
+FILES = {  # of each part, those that are small
+    "projector": ("config.json", "processor_config.json", "provenance.json", *WEIGHTS),
+    "encoder": ("config.json", "preprocessor_config.json"),
+    "decoder": ("config.json", "generation_config.json", *TOKENIZER),
 }
 MADE_FOR = {"encoder": "audio_model", "decoder": "text_model"}  # as a projector's config.json calls them
 LARGE = 2 * GB  # of memory: what takes less is loaded before a line about it has been read
 ENCODER_PREFIXES = ("model.encoder.", "encoder.", "")
 BITS = {"int8": 8, "int4": 4}  # of a weight in the decoder's layers
 ONE_REVISION = "Take both files from one revision."
+OTHER_PARTS = (
+    "The projector was trained with others: give the encoder and the decoder that it was trained between, or "
+    "another projector."
+)
 
 Loaded = tuple[AsrScopeForConditionalGeneration, AsrScopeProcessor]
 
@@ -67,7 +70,6 @@ def load_pair(
     encoder_revision: str | None = None,
     decoder: str | Path | None = None,
     decoder_revision: str | None = None,
-    instruction: str | None = None,
     dtype: torch.dtype = torch.float32,
     device_map: Any = None,
     quantize: Any = None,
@@ -92,13 +94,11 @@ def load_pair(
         The same for a causal language model of transformers, with a tokenizer that has a chat template.
     decoder_revision : str, optional
         The same for the decoder.
-    instruction : str, optional
-        What the prompt asks for, before the clip; default: as the projector's configuration says.
     dtype : torch.dtype
         Type of the weights in memory.
-    device_map : str, int, torch.device or dict, optional
-        Where the weights go, as in transformers: ``"cuda"``, ``"auto"``, or a device for each of
-        ``audio_tower``, ``multi_modal_projector`` and ``language_model``; default: the processor's memory.
+    device_map : str or torch.device, optional
+        Where the weights go: a device, ``"cuda"`` for example, or ``"auto"``, which spreads the decoder over
+        all GPUs and the processor's memory; default: the processor's memory.
     quantize : str or quantization config of transformers, optional
         Fewer bits for the linear layers of the decoder: ``"int8"`` or ``"int4"``, by bitsandbytes.
     untrained : mapping, optional
@@ -120,7 +120,7 @@ def load_pair(
     MemoryError
         If this machine has too little memory; nothing has been allocated then.
     """
-    found = _find(
+    found, said = _find(
         {
             "projector": (projector, projector_revision),
             "encoder": (encoder, encoder_revision),
@@ -130,12 +130,13 @@ def load_pair(
     )
     audio_config, extractor = _read_encoder(found["encoder"])
     text_config, tokenizer = _read_decoder(found["decoder"])
-    bridge = _bridge(found.get("projector"), audio_config.d_model, text_config.hidden_size, name, untrained)
-    said, settings = bridge.config, dict(bridge.module.settings)
+    bridge = _bridge(found.get("projector"), said, audio_config.d_model, text_config.hidden_size, untrained)
+    said, settings = dict(bridge.config), dict(bridge.module.settings)
     audio_token_id = _token(tokenizer, AUDIO_TOKEN)
     prompt_token_id = None if bridge.module.prompt is None else _token(tokenizer, PROMPT_TOKEN)
     if (vocabulary := said.get("text_model_vocabulary")) is not None:
-        _agree_on(found["decoder"], "the tokenizer's vocabulary", vocabulary, hash_vocabulary(tokenizer))
+        own = hash_vocabulary(tokenizer)
+        agree(found["decoder"].name, "SHA-256 of its vocabulary", vocabulary[:12], own[:12], OTHER_PARTS)
     config = AsrScopeConfig(
         audio_config=audio_config,
         text_config=text_config,
@@ -151,7 +152,6 @@ def load_pair(
     with torch.device("meta"):  # every shape, and no memory
         model = AsrScopeForConditionalGeneration(config)
     model.language_model.tie_weights()
-    audio_device, text_map = _devices(device_map)
     fewer, bits, label = _fewer(quantize, dtype)
     need = estimate(model, 8 * dtype.itemsize, bits)
     told = check_room(need, device_map, name)
@@ -159,25 +159,25 @@ def load_pair(
     if large and not are_progress_bars_disabled():
         tqdm.write(told, file=sys.stderr)
 
-    _get_weights(found, name)
-    tied = text_config.tie_word_embeddings  # then counted once, in whichever files
+    try:
+        found |= {part: fetch_weights(found[part]) for part in MADE_FOR}
+    except Unreachable as error:
+        raise OSError(in_words([error], name)) from error
     stored = {
-        "encoder": _stored(found["encoder"], model.audio_tower.state_dict(), _of_encoder, ENCODER_PREFIXES),
-        "decoder": _stored(
-            found["decoder"],
-            dict(model.language_model.named_parameters()),
-            lambda tensor: not tied or tensor != "lm_head.weight",
-        ),
+        "encoder": _stored(found["encoder"], model.audio_tower.state_dict(), *ENCODER_PREFIXES),
+        "decoder": _stored(found["decoder"], dict(model.language_model.named_parameters()), ""),
     }
     digests = {part: _digest(part, stored[part], found[part], said) for part in stored}
-    weights = {key: stored["encoder"][key].to(audio_device, dtype) for key in model.audio_tower.state_dict()}
-    model.audio_tower.load_state_dict(weights, assign=True)
-    model.multi_modal_projector = bridge.module.to(audio_device, dtype)
+    device = devices(device_map)[0]
+    model.audio_tower.load_state_dict(
+        {key: tensor.to(device, dtype) for key, tensor in stored["encoder"].items()}, assign=True
+    )
+    model.multi_modal_projector = bridge.module.to(device, dtype)
     with nullcontext() if large else no_progress_bars():
         language_model = MODEL_FOR_CAUSAL_LM_MAPPING[type(text_config)].from_pretrained(
             found["decoder"].folder,
             dtype=dtype,
-            device_map=text_map,
+            device_map="auto" if device_map == "auto" else {"": device},
             quantization_config=fewer,
             use_safetensors=True,
             local_files_only=True,
@@ -188,64 +188,49 @@ def load_pair(
     if model.generation_config.eos_token_id is None:
         model.generation_config.eos_token_id = tokenizer.eos_token_id
     _attach(model, stored, digests, bridge, found, f", loaded as {label}" if fewer else "")
-    return model.eval(), _processor(model.config, bridge, extractor, tokenizer, instruction)
+    return model.eval(), _processor(model.config, said, extractor, tokenizer)
 
 
-def _find(wanted: Mapping[str, tuple[str | Path | None, str | None]], name: str) -> dict[str, Place]:
-    """Get the small files of every part; what cannot be reached is told of in one error."""
+def _find(
+    wanted: Mapping[str, tuple[str | Path | None, str | None]], name: str
+) -> tuple[dict[str, Place], dict[str, Any]]:
+    """Get the small files of every part, and what the projector's configuration says.
+
+    What cannot be reached is told of in one error.
+    """
     found: dict[str, Place] = {}
-    missing: dict[str, Unreachable] = {}
-    said: Mapping[str, Any] = {}
-    for part in ("projector", "encoder", "decoder"):
-        source, revision = wanted[part]
-        if source is None and part in MADE_FOR:  # the projector's configuration may say it
-            source, revision = (
-                said.get(f"{MADE_FOR[part]}_id"),
-                revision or said.get(f"{MADE_FOR[part]}_revision"),
-            )
-            if source is None and "projector" not in missing:
+    missing: list[Unreachable] = []
+    said: dict[str, Any] = {}
+    for part, (given, its_revision) in wanted.items():
+        source, revision = given, its_revision
+        if source is None and part in MADE_FOR:
+            source = said.get(f"{MADE_FOR[part]}_id")
+            revision = revision or said.get(f"{MADE_FOR[part]}_revision")
+            if source is None and not missing:
                 raise ValueError(
                     f"{name}: nothing says between which {part} it is to stand. Give one: {part}=..."
                 )
         if source is None:
             continue
-        revision = revision or PINNED.get(str(source))
-        specialist = SPECIALISTS.get(str(source))
         try:
-            if part == "projector" and Path(source).is_file():
-                found[part] = Place(str(source), Path(source))
-            elif specialist is not None and revision == specialist.revision:
-                found[part] = obtain(specialist, cached=bool(missing))
-            else:
-                found[part] = fetch(source, revision, FILES[part], cached=bool(missing))
+            found[part] = _locate(part, source, revision or PINNED.get(str(source)), cached=bool(missing))
         except Unreachable as error:
-            missing[part] = error
-        if "projector" in found:
-            said = _beside(found["projector"], "config.json")
-    _refuse(missing, name)
-    return found
-
-
-def _get_weights(found: dict[str, Place], name: str) -> None:
-    """Get the weights of the parts whose small files are there."""
-    missing: dict[str, Unreachable] = {}
-    for part, needed in (("encoder", _of_encoder), ("decoder", lambda _: True)):
-        try:
-            found[part] = fetch_weights(found[part], needed)
-        except Unreachable as error:
-            missing[part] = error
-    _refuse(missing, name)
-
-
-def _refuse(missing: Mapping[str, Unreachable], name: str) -> None:
+            missing.append(error)
+        if part == "projector" in found:
+            said = _beside(found[part], "config.json")
     if missing:
-        ordered = [missing[part] for part in FILES if part in missing]
-        raise OSError(in_words(ordered, name)) from ordered[0]
+        raise OSError(in_words(missing, name)) from missing[0]
+    return found, said
 
 
-def _of_encoder(tensor: str) -> bool:
-    """Tell the tensors of Whisper's encoder from those of its decoder."""
-    return not tensor.startswith(("model.decoder.", "decoder.", "proj_out."))
+def _locate(part: str, source: str | Path, revision: str | None, *, cached: bool) -> Place:
+    """Find the small files of one part."""
+    specialist = SPECIALISTS.get(str(source))
+    if part == "projector" and Path(source).is_file():
+        return Place(str(source), Path(source))
+    if specialist is not None and revision == specialist.revision:
+        return obtain(specialist, cached=cached)
+    return fetch(source, revision, FILES[part], cached=cached)
 
 
 def _beside(place: Place, file: str) -> dict[str, Any]:
@@ -304,41 +289,34 @@ def _token(tokenizer: Any, token: str) -> int:
 
 
 def _bridge(
-    place: Place | None, encoder_dim: int, decoder_dim: int, name: str, sizes: Mapping[str, Any] | None
+    place: Place | None,
+    said: Mapping[str, Any],
+    encoder_dim: int,
+    decoder_dim: int,
+    sizes: Mapping[str, Any] | None,
 ) -> FoundProjector:
     """Read the projector, or make a random one of the sizes that are given."""
     if place is None:
-        config = AsrScopeConfig(**(sizes or {}))
+        settings = AsrScopeConfig(**(sizes or {})).projector_settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            module = AudioProjector(encoder_dim, decoder_dim, **config.projector_settings)
+            module = AudioProjector(encoder_dim, decoder_dim, **settings)
         return FoundProjector(module, module.state_dict())
-    try:
-        place = fetch_weights(place, is_projector)
-    except Unreachable as error:
-        raise OSError(in_words([error], name)) from error
-    stored = StoredTensors.of(place.folder, is_projector)
-    found = read_projector(stored, _beside(place, "config.json"), encoder_dim, decoder_dim, place.name)
-    said = _beside(place, "processor_config.json")  # saved by this package, with its prompt
+    found = read_projector(StoredTensors.of(place.folder), said, encoder_dim, decoder_dim, place.name)
+    kept = _beside(place, "processor_config.json")  # saved by this package as a whole model, with its prompt
+    names = {"instruction": "user_prompt", "system_prompt": "system_prompt"}
     return replace(
-        found,
-        user_prompt=said.get("instruction", found.user_prompt),
-        system_prompt=said.get("system_prompt", found.system_prompt),
+        found, config={**found.config, **{names[key]: kept[key] for key in names.keys() & kept.keys()}}
     )
 
 
-def _stored(
-    place: Place,
-    expected: Mapping[str, Any],
-    wanted: Callable[[str], bool],
-    prefixes: tuple[str, ...] = ("",),
-) -> StoredTensors:
+def _stored(place: Place, expected: Mapping[str, Any], *prefixes: str) -> StoredTensors:
     """Find the weights of a part, and hold them against the sizes that its configuration gives."""
-    stored = StoredTensors.of(place.folder, wanted).part(*prefixes)
+    stored = StoredTensors.of(place.folder).part(*prefixes)
     shapes = stored.shapes()
     for name, weight in sorted(expected.items()):
         agree(place.name, name, tuple(weight.shape), shapes.get(name, "no such tensor"), ONE_REVISION)
-    return stored
+    return StoredTensors({name: stored.places[name] for name in expected})
 
 
 def _digest(part: str, stored: Mapping[str, Any], place: Place, said: Mapping[str, Any]) -> str:
@@ -347,18 +325,8 @@ def _digest(part: str, stored: Mapping[str, Any], place: Place, said: Mapping[st
     expected = said.get(f"{MADE_FOR[part]}_sha256")
     if expected not in (None, "", found):
         halved = hash_tensors({name: tensor.half() for name, tensor in stored.items()})
-        _agree_on(place, f"the weights of the {part}", expected, halved)
+        agree(place.name, f"SHA-256 of the {part}'s weights", expected[:12], halved[:12], OTHER_PARTS)
     return found
-
-
-def _agree_on(place: Place, what: str, expected: str, found: str) -> None:
-    """Refuse a part that is not the one that the projector was trained with, by its hash."""
-    if expected != found:
-        raise ValueError(
-            f"{place.name}: {what}: not what the projector was trained with (expected SHA-256 "
-            f"{expected[:12]}..., but found {found[:12]}...). Give the encoder and the decoder that it was "
-            "trained between, or another projector."
-        )
 
 
 def _fewer(wanted: Any, dtype: torch.dtype) -> tuple[Any, int | None, str]:
@@ -388,39 +356,23 @@ def _make_room(language_model: Any, tokens: int) -> None:
 
 
 def _processor(
-    config: AsrScopeConfig, bridge: FoundProjector, extractor: Any, tokenizer: Any, instruction: str | None
+    config: AsrScopeConfig, said: Mapping[str, Any], extractor: Any, tokenizer: Any
 ) -> AsrScopeProcessor:
-    asked = bridge.user_prompt or USER_PROMPT if instruction is None else instruction
-    template = bridge.config.get("chat_template")
+    """Make the processor, with the prompt that the projector's configuration asks for."""
+    template = said.get("chat_template")
     usual = SYSTEM_PROMPT if SYSTEM_OVERRIDE in (template or tokenizer.chat_template) else ""
     processor: AsrScopeProcessor = AsrScopeProcessor(
         extractor,
         tokenizer,
         chat_template=template,
         audio_token=AUDIO_TOKEN,
-        instruction=asked.replace(AUDIO, AUDIO_TOKEN),
+        instruction=said.get("user_prompt", USER_PROMPT).replace(AUDIO, AUDIO_TOKEN),
         stack_factor=config.stack_factor,
         pad_audio=config.pad_audio,
         remainder=config.projector_remainder,
-        system_prompt=usual if bridge.system_prompt is None else bridge.system_prompt,
+        system_prompt=said.get("system_prompt", usual),
     )
     return processor
-
-
-def _devices(device_map: Any) -> tuple[torch.device, Any]:
-    """Say where encoder and projector go, and what the decoder's device map is."""
-    if isinstance(device_map, Mapping):
-        audio = device_map.get("audio_tower", device_map.get("", "cpu"))
-        inside = {
-            name.removeprefix("language_model").removeprefix("."): device
-            for name, device in device_map.items()
-            if name.startswith("language_model")
-        }
-        return torch.device(audio), inside or {"": device_map.get("", "cpu")}
-    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu"), device_map
-    device = torch.device("cpu" if device_map is None else device_map)
-    return device, {"": device}
 
 
 def _attach(  # noqa: PLR0917
@@ -442,8 +394,9 @@ def _attach(  # noqa: PLR0917
         described.append(describe_weights(part, stored[part], source, **known))
     described[-1] = replace(described[-1], dtype=described[-1].dtype + loaded_as)
     if "projector" in found:
-        place, between = found["projector"], bridge.trained_between
+        place, said = found["projector"], bridge.config
         source = place.name if place.revision else name_of(place.folder)
+        between = [str(said[f"{key}_id"]) for key in MADE_FOR.values() if f"{key}_id" in said]
         if between and set(between) != {found["encoder"].name, found["decoder"].name}:
             source += f" (made for {' and '.join(between)})"
         known = {"revision": place.revision, "claim": _beside(place, "provenance.json").get("projector")}

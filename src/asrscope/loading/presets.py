@@ -21,7 +21,7 @@ from asrscope.loading.checkpoints import (
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.projector import AudioProjector
-from asrscope.provenance import PARTS, attach_provenance, describe_weights, provenance_of, read_claims
+from asrscope.saving.provenance import PARTS, attach_provenance, describe_weights, provenance_of, read_claims
 
 __all__ = ["ENVIRONMENT", "load", "untrained"]
 

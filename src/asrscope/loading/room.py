@@ -1,6 +1,5 @@
 """How much memory a model takes, and how much this machine has: said before anything is loaded."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from asrscope.audio.memory import free_memory
 from asrscope.decoder import TABLE_ROWS, max_new_tokens
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.projector import count_audio_tokens
-from asrscope.provenance import PARTS
+from asrscope.saving.provenance import PARTS
 
 __all__ = [
     "GB",
@@ -19,11 +18,11 @@ __all__ = [
     "cache_bytes_per_token",
     "check_room",
     "count_parameters",
+    "devices",
     "estimate",
     "free_bytes",
     "head_dim",
     "linear_weights",
-    "places",
 ]
 
 GB = 1e9
@@ -129,31 +128,33 @@ def estimate(
     return Need(**weights, clip=cache + max(logits, table))  # one after the other
 
 
-def places(device_map: Any, need: Need) -> dict[str, int]:
-    """Share out what a model needs among the devices that a device map names.
+def devices(device_map: Any) -> list[str]:
+    """Name the devices that a model may lie on.
 
     Parameters
     ----------
-    device_map : str, int, torch.device, dict or None
-        As in transformers: a device for all, ``"auto"``, or a device for each of the modules ``audio_tower``,
-        ``multi_modal_projector`` and ``language_model``.
-    need : Need
-        What the model takes.
+    device_map : str, torch.device or None
+        A device for all of it, by default the processor's memory; or ``"auto"`` for every GPU, and the
+        processor's memory for what is left.
 
     Returns
     -------
-    dict of str to int
-        Bytes for each device; the name of several that share is joined by ``" + "``.
+    list of str
+        Their names.
+
+    Raises
+    ------
+    ValueError
+        If that is no device.
     """
-    if not isinstance(device_map, Mapping):
-        return {_device(device_map): need.total}
-    parts = dict(zip(PARTS.values(), (need.encoder, need.projector, need.decoder + need.clip), strict=True))
-    shared: dict[str, int] = {}
-    for part, size in parts.items():
-        inside = [_device(device) for name, device in device_map.items() if name.startswith(part)]
-        device = " + ".join(dict.fromkeys(inside)) or _device(device_map.get(""))
-        shared[device] = shared.get(device, 0) + size
-    return shared
+    if device_map == "auto":
+        return [*(f"cuda:{number}" for number in range(torch.cuda.device_count())), "cpu"]
+    try:
+        return [str(torch.device("cpu" if device_map is None else device_map))]
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"Expected device_map to be 'auto' or a device, such as 'cuda', but found {device_map!r}."
+        ) from error
 
 
 def free_bytes(device: str) -> int | None:
@@ -162,7 +163,7 @@ def free_bytes(device: str) -> int | None:
     Parameters
     ----------
     device : str
-        ``"cpu"``, ``"cuda:0"``, ``"mps"``, or several joined by ``" + "``.
+        ``"cpu"``, ``"cuda:0"`` or ``"mps"``.
 
     Returns
     -------
@@ -170,9 +171,6 @@ def free_bytes(device: str) -> int | None:
         Bytes; None where the device does not tell. For the processor's memory a limit of the control group
         counts, as schedulers and containers set it.
     """
-    if " + " in device:
-        each = [free_bytes(one) for one in device.split(" + ")]
-        return None if None in each else sum(filter(None, each))
     if device == "cpu":
         return free_memory()
     if device.startswith("cuda") and torch.cuda.is_available():
@@ -189,8 +187,8 @@ def check_room(need: Need, device_map: Any = None, model: str = "full") -> str:
     ----------
     need : Need
         What `estimate` computed.
-    device_map : str, int, torch.device, dict or None
-        Where the model is to go.
+    device_map : str, torch.device or None
+        Where the model is to go, see `devices`.
     model : str
         What to call it.
 
@@ -202,33 +200,21 @@ def check_room(need: Need, device_map: Any = None, model: str = "full") -> str:
     Raises
     ------
     MemoryError
-        If a device has too little memory free.
+        If there is too little memory free.
+    ValueError
+        If the device map names no device.
     """
-    told = []
-    for device, size in places(device_map, need).items():
-        free = free_bytes(device)
-        if free is not None and free < size:
-            raise MemoryError(
-                f"The model {model!r} needs {size / GB:.1f} GB of memory on {device}, but {free / GB:.1f} GB "
-                "are free. Quantize the decoder (quantize='int8' or 'int4'), choose other devices "
-                "(device_map), or close other programs."
-            )
-        told.append(
-            f"{size / GB:.1f} GB on {device}" + ("" if free is None else f", {free / GB:.1f} GB free")
+    names = devices(device_map)
+    where, each = " + ".join(names), [free_bytes(name) for name in names]
+    free = None if None in each else sum(filter(None, each))
+    if free is not None and free < need.total:
+        raise MemoryError(
+            f"The model {model!r} needs {need.total / GB:.1f} GB of memory on {where}, but "
+            f"{free / GB:.1f} GB are free. Quantize the decoder (quantize='int8' or 'int4'), choose "
+            "another device (device_map), or close other programs."
         )
     return (
         f"{model}: weights {need.weights / GB:.2f} GB (encoder {need.encoder / GB:.2f}, projector "
         f"{need.projector / GB:.2f}, decoder {need.decoder / GB:.2f}), with a clip of the whole window "
-        + "; ".join(told)
+        f"{need.total / GB:.1f} GB on {where}" + ("" if free is None else f", {free / GB:.1f} GB free")
     )
-
-
-def _device(device: Any) -> str:
-    """Name a device as torch does; ``"auto"`` and its like use all GPUs and the processor's memory."""
-    if device in ("auto", "balanced", "balanced_low_0", "sequential"):
-        gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-        return " + ".join([*gpus, "cpu"])
-    if device is None:
-        return "cpu"
-    named = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
-    return "cuda:0" if str(named) == "cuda" else str(named)

@@ -25,11 +25,11 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from asrscope.files import cache_folder, write_bytes, write_text
 from asrscope.loading.checkpoints import StoredTensors
-from asrscope.loading.fetching import Place, Unreachable, fetch
+from asrscope.loading.fetching import Place, fetch
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
-from asrscope.provenance import hash_tensors
+from asrscope.saving.files import cache_folder, write_bytes, write_text
+from asrscope.saving.provenance import hash_tensors
 
 __all__ = ["SMOLLM2", "SPECIALISTS", "WHISPER", "Specialist", "obtain"]
 
@@ -54,7 +54,8 @@ class Specialist:
     license : str
         Of the weights.
     sha256 : str
-        Of its tensors in half precision, named as within the model, see `asrscope.provenance.hash_tensors`.
+        Of its tensors in half precision, named as within the model, by
+        `asrscope.saving.provenance.hash_tensors`.
     packed_sha256 : str
         Of the package's file.
     """
@@ -168,12 +169,8 @@ def _find(part: Specialist, cached: bool) -> tuple[Path, str]:
     try:
         installed = distribution(part.package)
     except PackageNotFoundError:
-        try:
-            place = fetch(part.repository, part.revision, [part.file], cached=cached)
-        except Unreachable as error:
-            raise Unreachable(
-                error.name, error.revision, error.reason, f"{part.package}=={part.version}"
-            ) from error
+        package = f"{part.package}=={part.version}"
+        place = fetch(part.repository, part.revision, [part.file], cached=cached, package=package)
         file, came_from = place.folder / part.file, "from the Hugging Face Hub"
     else:
         file = Path(str(installed.locate_file(part.packed)))

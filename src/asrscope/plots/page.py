@@ -30,9 +30,9 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from asrscope.audio import SAMPLE_RATE, wav_bytes
-from asrscope.files import write_text
 from asrscope.plots.theme import theme_css
 from asrscope.plots.words import chance, missed_words, number, spelling, spoken_words, visible
+from asrscope.saving.files import write_text
 from asrscope.scope.traces import Trace
 
 __all__ = ["Moment", "Player", "StepSlider", "listen", "player", "show", "step_slider"]

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from asrscope.audio import SAMPLE_RATE
 from asrscope.audio.memory import free_memory
-from asrscope.files import written
+from asrscope.saving.files import written
 from asrscope.scope.stages import STAGES, Axis, Stage
 
 __all__ = ["ARRAY_AXES", "STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word", "WordTimes"]

@@ -7,9 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COLUMNS", "STAGES", "compact", "end_last_line", "read_log", "read_runs", "read_stages"]
+__all__ = ["COLUMNS", "compact", "end_last_line", "read_log", "read_runs", "read_stages"]
 
-STAGES = ("encoder", "decoder", "projector")
 COLUMNS = ("step", "hours", "loss", "gradient_norm", "learning_rate", "utterances_per_second")
 POINTS = 60  # of a thinned curve: enough for a line across a page
 DRAWN_POINTS = 400  # of one that is drawn
@@ -117,26 +116,11 @@ def compact(lines: Iterable[Mapping[str, Any]], points: int = POINTS) -> dict[st
 
 
 def read_stages(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """Read the curve of each finished part, from its ``training.json`` or from the log beside its folder.
-
-    Parameters
-    ----------
-    folders : mapping of str to Path
-        Stage and the folder of its finished part.
-
-    Returns
-    -------
-    dict of str to dict
-        The curves of the stages that have one.
-    """
-    found = {}
-    for stage, folder in folders.items():
-        stored = folder / "training.json"
-        if stored.is_file():
-            found[stage] = json.loads(stored.read_text(encoding="utf-8"))
-        elif lines := read_log(folder.parent / "log.jsonl"):
-            found[stage] = compact(lines)
-    return found
+    """Read the curve of each finished part, from the ``training.json`` in its folder."""
+    return {
+        stage: json.loads((folder / "training.json").read_text(encoding="utf-8"))
+        for stage, folder in folders.items()
+    }
 
 
 def read_runs(cache: Path) -> dict[str, dict[str, Any]]:

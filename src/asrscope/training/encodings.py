@@ -20,8 +20,8 @@ from numpy import ndarray
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
-from asrscope.files import write_text, written
-from asrscope.provenance import describe_weights
+from asrscope.saving.files import write_text, written
+from asrscope.saving.provenance import describe_weights
 from asrscope.training.augment import Augmentation, augment, stretch
 from asrscope.training.corpus import Source, Utterance
 from asrscope.training.run import claim, fill_batches, join_processes, pad_batch, quick_precision

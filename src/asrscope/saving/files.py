@@ -4,9 +4,11 @@ A file is written beside its place and put there in one step: whoever reads it, 
 the old content or the new one.
 """
 
+import hashlib
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +16,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-__all__ = ["alone_in", "cache_folder", "in_turn", "remove_partial", "write_bytes", "write_text", "written"]
-
-TURNS = ".saving.lock"  # in a folder that several may save to
+__all__ = ["alone_in", "cache_folder", "in_turn", "write_bytes", "write_text", "written"]
 
 _DEVICES = (Path("/dev"), Path("/dev/fd"))  # /dev/stdout may lead to a file, which must not be replaced
 
@@ -56,7 +56,8 @@ def written(path: str | Path) -> Iterator[BinaryIO]:
                 yield file
             return
         target = Path(os.path.realpath(path))
-        partial = _partial(target)
+        # A name that no other process or thread has, and short enough for every system.
+        partial = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.part")
         try:
             with partial.open("wb") as file:
                 yield file
@@ -103,20 +104,6 @@ def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def remove_partial(path: str | Path) -> None:
-    """Remove what processes left that were killed while they wrote a file.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file that they wrote. Nobody else may be writing it: see `alone_in`.
-    """
-    target = Path(os.path.realpath(path))
-    for entry in target.parent.iterdir():
-        if entry.name.startswith(_stem(target)) and entry.suffix == ".part":
-            entry.unlink(missing_ok=True)
-
-
 def alone_in(folder: str | Path) -> FileLock:
     """Claim a folder for this process, until it ends or releases the lock.
 
@@ -152,12 +139,13 @@ def alone_in(folder: str | Path) -> FileLock:
 
 @contextmanager
 def in_turn(folder: str | Path) -> Iterator[None]:
-    """Write several files that belong together, after every thread and process that is at it.
+    """Write several files that belong together, after every thread and process of this machine that is at it.
 
     Parameters
     ----------
     folder : str or Path
-        Where they go; it is created, and gets a file ``.saving.lock``.
+        Where they go; it is created. Nothing but them lies in it: the lock is in the system's temporary
+        folder.
 
     Yields
     ------
@@ -165,14 +153,7 @@ def in_turn(folder: str | Path) -> Iterator[None]:
         When it is one's turn: who asks for one now waits for the end of the block.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
-    with FileLock(Path(folder, TURNS)):
+    name = hashlib.sha256(os.path.realpath(folder).encode()).hexdigest()[:32]
+    user = getattr(os, "getuid", int)()  # each has files of their own there
+    with FileLock(Path(tempfile.gettempdir(), f"asrscope-{user}-{name}.lock")):
         yield
-
-
-def _partial(target: Path) -> Path:
-    """Choose a name that no other process or thread has, and short enough for every system."""
-    return target.with_name(f"{_stem(target)}{secrets.token_hex(4)}.part")
-
-
-def _stem(target: Path) -> str:
-    return f".{target.name[:40]}."

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from asrscope.files import write_text
+from asrscope.saving.files import write_text
 from asrscope.scope.traces import Provenance
 
 __all__ = [

@@ -1,8 +1,10 @@
-"""Save and publish a model: its files, what is known of its weights, and a card that claims nothing else."""
+"""A model for others: its files, what is known of its weights, and a card that claims nothing else.
+
+The Hub's own command publishes the folder: ``hf upload OWNER/NAME FOLDER``.
+"""
 
 import json
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -10,16 +12,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, ModelCard, ModelCardData
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
-from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # whichever it has
+from huggingface_hub import ModelCardData
 from jinja2 import Environment
 from safetensors.torch import save
 
-from asrscope.files import TURNS, in_turn, write_bytes, write_text
-from asrscope.provenance import PARTS, hash_vocabulary, name_source, provenance_of, repository_of
+from asrscope.saving.files import in_turn, write_bytes, write_text
+from asrscope.saving.provenance import PARTS, hash_vocabulary, name_source, provenance_of, repository_of
 
-__all__ = ["model_card", "publish", "save_projector", "write_folder"]
+__all__ = ["model_card", "save_projector", "write_folder"]
 
 MARK = "<!-- written by asrscope from the model itself; a card without this line is left alone -->"
 
@@ -89,8 +89,6 @@ def model_card(
     only_projector: bool = False,
     license: str | None = None,
     language: str | Iterable[str] | None = None,
-    tags: Iterable[str] = (),
-    notes: str = "",
     error_rates: Mapping[str, float] | None = None,
 ) -> str:
     """Write the model card, the README.md of a repository, from the model itself.
@@ -110,10 +108,6 @@ def model_card(
         The license's identifier on the Hub, ``mit`` for example.
     language : str or iterable of str, optional
         Languages it is for, ``en`` for example.
-    tags : iterable of str
-        Further tags.
-    notes : str
-        A paragraph of Markdown: what the model is for, how it was trained.
     error_rates : mapping of str to float, optional
         Word error rates that were measured, by the name of the collection.
 
@@ -136,7 +130,7 @@ def model_card(
         license=license,
         language=languages or None,
         base_model=[one.source for one in base] or None,
-        tags=["asrscope", "speech-language-model", *(["projector"] if only_projector else []), *tags],
+        tags=["asrscope", "speech-language-model", *(["projector"] if only_projector else [])],
     )
     environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["cell"] = _cell
@@ -154,7 +148,6 @@ def model_card(
         projector=next(one for one in parts if one.part == "projector"),
         stored=sum(p.numel() * p.element_size() for p in stored.parameters()),
         untrained=[one.part for one in parts if one.trained is False],
-        unknown=[one.part for one in parts if one.trained is None],
         base=base,
         config=config,
         seconds_per_token=config.stack_factor
@@ -162,100 +155,9 @@ def model_card(
         / config.audio_config.max_source_positions,
         license=license,
         languages=languages,
-        notes=notes.strip(),
         error_rates=error_rates or {},
     )
     return f"---\n{data.to_yaml()}\n---\n{text}"
-
-
-def publish(
-    model: Any,
-    repository: str,
-    *,
-    processor: Any = None,
-    only_projector: bool = False,
-    private: bool | None = None,
-    token: str | bool | None = None,
-    revision: str | None = None,
-    create_pr: bool = False,
-    commit_message: str | None = None,
-    **card: Any,
-) -> str:
-    """Publish a model on the Hugging Face Hub, with a card that is written from it.
-
-    A card that somebody has written by hand is left as it is.
-
-    Parameters
-    ----------
-    model : AsrScopeForConditionalGeneration
-        The model.
-    repository : str
-        ``owner/name``, or a name under the owner of the token; it is created if need be.
-    processor : AsrScopeProcessor, optional
-        Its processor, without which others cannot use the model.
-    only_projector : bool
-        Whether to publish the projector alone: where encoder and decoder are other people's, there is no need
-        to copy them.
-    private : bool, optional
-        Whether a new repository is private; by default as its owner has set.
-    token : str or bool, optional
-        Access token; by default the one that ``hf auth login`` has stored.
-    revision : str, optional
-        Branch to write to; it is created if need be.
-    create_pr : bool
-        Whether to open a pull request in place of writing.
-    commit_message : str, optional
-        What the commit says.
-    **card
-        License, language and so on, see `model_card`.
-
-    Returns
-    -------
-    str
-        Address of the commit.
-
-    Raises
-    ------
-    ValueError
-        If the name is not of the form ``owner/name``.
-    OSError
-        If the Hub cannot be reached or refuses.
-    """
-    if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repository):
-        raise ValueError(f"Expected a repository of the form owner/name, but found {repository!r}.")
-    api = HfApi()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            # Everything is written before anything is created: what fails here leaves no empty repository.
-            options = {"processor": processor, "only_projector": only_projector, **card}
-            write_folder(model, folder, repository=repository, **options)
-            repository = api.create_repo(repository, private=private, token=token, exist_ok=True).repo_id
-            readme = Path(folder) / "README.md"
-            if _is_ours(repository, revision, token):
-                text = model_card(model, repository=repository, only_projector=only_projector, **card)
-                write_text(readme, text)
-            else:
-                readme.unlink()
-            if revision is not None and not revision.startswith("refs/pr"):
-                api.create_branch(repository, branch=revision, token=token, exist_ok=True)
-            what = "projector" if only_projector else "model"
-            commit = api.upload_folder(
-                repo_id=repository,
-                folder_path=folder,
-                ignore_patterns=[TURNS],
-                token=token,
-                revision=revision,
-                create_pr=create_pr,
-                commit_message=commit_message or f"Upload {what} with asrscope {version('asrscope')}",
-            )
-    except (HfHubHTTPError, httpx.HTTPError, RuntimeError) as error:  # RuntimeError: a large file broke off
-        reason = " ".join(str(error).split())
-        raise OSError(
-            f"{repository} could not be published at {api.endpoint} ({reason}): check the "
-            "connection and the name, that you are logged in ('hf auth login'), and that the token may write "
-            "there."
-        ) from error
-    return str(commit.pr_url if create_pr and commit.pr_url else commit.commit_url)
 
 
 def write_folder(
@@ -267,7 +169,9 @@ def write_folder(
     only_projector: bool = False,
     **card: Any,
 ) -> None:
-    """Write what `publish` uploads into a folder.
+    """Write a folder for others: the model, or its projector, with a card that is written from it.
+
+    A card that somebody has written by hand is left as it is.
 
     Parameters
     ----------
@@ -286,28 +190,23 @@ def write_folder(
 
     Raises
     ------
+    ValueError
+        If the name is not of the form ``owner/name``.
     OSError
         If a file cannot be written.
     """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise ValueError(f"Expected a repository of the form owner/name, but found {repository!r}.")
     if only_projector:
         save_projector(model, folder, processor=processor)
     else:
         model.save_pretrained(folder)
         if processor is not None:
             processor.save_pretrained(folder)
-    text = model_card(model, repository=repository, only_projector=only_projector, **card)
-    write_text(Path(folder) / "README.md", text)
-
-
-def _is_ours(repository: str, revision: str | None, token: str | bool | None) -> bool:
-    """Tell whether the card of a repository may be replaced: there is none, or it was written here."""
-    try:
-        card = ModelCard.load(
-            HfApi().hf_hub_download(repository, "README.md", revision=revision, token=token)
-        )
-    except (EntryNotFoundError, RepositoryNotFoundError, HfHubHTTPError):
-        return True
-    return MARK in card.text
+    file = Path(folder) / "README.md"
+    if not file.exists() or MARK in file.read_text(encoding="utf-8"):
+        text = model_card(model, repository=repository, only_projector=only_projector, **card)
+        write_text(file, text)
 
 
 def _cell(text: object) -> str:
