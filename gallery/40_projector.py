@@ -132,6 +132,7 @@ print(f"trained on {study['corpus']['clips']} clips, tested on", end=" ")
 print(f"{sum(study['held_out'].values())} others,")
 print("by {command!r} on {machine}, {date};".format(**study["made_with"]))
 print("last: this package's own")
+# To show it:
 look = {"seconds_per_token": trace.seconds_per_audio_token}
 title = f"Training, seen on the clip {sample.name!r}"
 plots.show(plots.step_slider(moments, "steps", title, **look))
@@ -161,17 +162,18 @@ crowds = {
 bins = np.linspace(-0.1, 1, 45)
 middle = {label: np.median(values) for label, values in crowds.items()}
 told = [f"{label}: median {median:.2f}" for label, median in middle.items()]
+twins = (between.max(axis=1) > 0.95).sum()
+print(*told, f"{twins} text tokens have a near twin", sep="\n")
+trained, random, text = middle.values()
+assert trained > text > random, "the page says that trained is nearer than text"
+# To show it:
 words = {"x_label": "cosine", "y_label": "density", "description": "; ".join(told)}
 lines = {
     label: (bins[:-1], np.histogram(values, bins, density=True)[0])
     for label, values in crowds.items()
 }
-twins = (between.max(axis=1) > 0.95).sum()
-print(*told, f"{twins} text tokens have a near twin", sep="\n")
 chart = plots.chart("cosines", "Cosine to the nearest text token", **words)
 plots.show(plots.draw(chart, lines, kinds=("steps",)))
-trained, random, text = middle.values()
-assert trained > text > random, "the page says that trained is nearer than text"
 
 # %%
 # The trained audio tokens are nearer to a text token than text tokens are to each

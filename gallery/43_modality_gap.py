@@ -74,6 +74,12 @@ stacks, nearest = np.concatenate(stacks), np.array(nearest)
 kinds = {"vowel": np.isin(nearest, list("aeiou")), "pause": nearest == "-"}
 kinds["space"] = nearest == ""
 kinds["other"] = ~np.any(list(kinds.values()), axis=0)
+centers = np.array([stacks[chosen].mean(axis=0) for chosen in kinds.values()])
+guess = np.linalg.norm(stacks[:, None] - centers, axis=2).argmin(axis=1)
+right = np.mean(np.array(list(kinds.values()))[guess, np.arange(len(stacks))])
+print(f"the nearest center of a group tells the group of {right:.0%}")
+assert right > 0.6, "the page says that there are groups"
+# To show it:
 flat = gap.flat_map(stacks)
 told = "; ".join(f"{kind}: {chosen.sum()} points" for kind, chosen in kinds.items())
 axes = {"x_label": "first principal component", "y_label": "second", "height": 340}
@@ -82,11 +88,6 @@ words = {"description": told, "subtitles": plane}
 before = plots.chart("gap_before", "Stacked encoder positions", **words, **axes)
 points = {kind: flat.place(stacks[chosen]).T for kind, chosen in kinds.items()}
 plots.show(plots.draw(before, points, kinds=("dots",)))
-centers = np.array([stacks[chosen].mean(axis=0) for chosen in kinds.values()])
-guess = np.linalg.norm(stacks[:, None] - centers, axis=2).argmin(axis=1)
-right = np.mean(np.array(list(kinds.values()))[guess, np.arange(len(stacks))])
-print(f"the nearest center of a group tells the group of {right:.0%}")
-assert right > 0.6, "the page says that there are groups"
 
 # %%
 # There are: the encoder was trained to tell sounds apart, and it does so before any
@@ -118,17 +119,6 @@ assert distances[1] > distances[2], "the page says: and farther by centroids"
 # someone, and they disagree: by cosines the trained audio tokens are nearer to the
 # text, by centroids the random ones.
 
-flat = gap.flat_map(np.concatenate([text, *audio.values()]))
-crowds = {"trained audio": audio["trained"], "random audio": audio["random"]}
-crowds |= {"letters": text[np.isin(used, letters)], "text": text}
-places = {label: flat.place(vectors).T for label, vectors in crowds.items()}
-told = [f"{label} {place.mean(axis=1).round(2)}" for label, place in places.items()]
-words["description"] = f"Centers of the crowds on the map: {', '.join(told)}."
-words["subtitles"] = [f"this plane shows {flat.explained.sum():.0%} of the variance"]
-after = plots.chart("gap_after", "Audio tokens among text tokens", **words, **axes)
-look = {"kinds": ("dots",), "colors": (*plots.COLORS[:3], plots.COLORS[-1])}
-plots.show(plots.draw(after, places, **look))
-
 center, known = text.mean(axis=0), np.isin(used, letters)
 far = [np.median(np.linalg.norm(rows - center, axis=1)) for rows in audio.values()]
 spelled = (audio["trained"] @ unit.T).argmax(axis=1)
@@ -136,6 +126,17 @@ print(f"{known.sum()} of {len(text)} text tokens are letters; they are nearest t
 print(f"{known[spelled].mean():.0%} of the trained audio tokens")
 assert known[spelled].mean() > 0.9, "the page says that letters are nearest"
 assert far[0] > far[1], "the page says that the trained ones are farther out"
+# To show it:
+flat = gap.flat_map(np.concatenate([text, *audio.values()]))
+crowds = {"trained audio": audio["trained"], "random audio": audio["random"]}
+crowds |= {"letters": text[known], "text": text}
+places = {label: flat.place(vectors).T for label, vectors in crowds.items()}
+told = [f"{label} {place.mean(axis=1).round(2)}" for label, place in places.items()]
+words["description"] = f"Centers of the crowds on the map: {', '.join(told)}."
+words["subtitles"] = [f"this plane shows {flat.explained.sum():.0%} of the variance"]
+after = plots.chart("gap_after", "Audio tokens among text tokens", **words, **axes)
+look = {"kinds": ("dots",), "colors": (*plots.COLORS[:3], plots.COLORS[-1])}
+plots.show(plots.draw(after, places, **look))
 
 # %%
 # On this map the random vectors lie upon the text and the trained ones outside of it,
@@ -188,8 +189,7 @@ assert rates["turned to a token"] > 1.5 * rates["as it is"], "the page: nor does
 # A gap is a number between two crowds of points. It does not say whether the decoder
 # understands one of them: by centroids the random row is the nearer one. Nor does it
 # help to close it. The decoder reads each vector for itself, and never sees where a
-# crowd has its middle. And a map of two axes hides all the others; see how little of
-# the variance it shows.
+# crowd has its middle. And a map of two axes hides all the others.
 #
 # Before: :ref:`the projector <gallery-projector>`. Next: :ref:`prompt anatomy
 # <gallery-prompt>`. The lecture: :doc:`Class 5, section 2 </course/class-5>`.

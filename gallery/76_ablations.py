@@ -78,6 +78,7 @@ curves = {name: each["curve"] for name, each in variants.items()}
 factors = [name for name in curves if name.startswith("k = ")]
 groups = {"stack factors": factors}
 groups["layers"] = [unchanged, *(name for name in curves if name not in factors)]
+# To show it:
 charts, axes = [], {"x_label": "step", "y_label": "loss (nats a token)"}
 for group, names in groups.items():
     words = ", ".join(f"{name}: {curves[name]['loss'][-1]:.2f}" for name in names)

@@ -104,6 +104,7 @@ curves = {
     for key in known
 }
 curves[ours] = [-(-int(seconds) // 30) * window.audio_tokens for seconds in lengths]
+# To show it:
 told = [f"{name}: {y[2]} at 3 s, {y[-1]} at 90 s" for name, y in curves.items()]
 axes = {"x_label": "length of the clip (s)", "y_label": "audio tokens", "height": 300}
 title, axes["description"] = "Audio tokens of a clip", f"{'; '.join(told)}."
@@ -150,6 +151,7 @@ encode = flops.encoder_flops(pair.audio_tower, window.positions)
 project = flops.projector_flops(pair.multi_modal_projector, window.audio_tokens)
 read = flops.decoder_flops(pair.language_model, window.audio_tokens, 1)
 work[ours] = {"encoder": encode, "projector": project, "decoder": read}
+# To show it:
 bars = {
     name: {part: count / 1e12 for part, count in row.items()}
     for name, row in work.items()
