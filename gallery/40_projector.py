@@ -184,8 +184,8 @@ plots.show(plots.draw(chart, lines, kinds=("steps",)))
 # Summary
 # -------
 # Width and number of the audio tokens follow from the projector's shape, trained or
-# not. So do much of the pictures and a nearest token for each vector: those were there
-# without training. What training brought is the sentence at the end of the chain. The
+# not. Much of the pictures, and a nearest token for each vector, were there without
+# training, too. What training brought is the sentence at the end of the chain. The
 # trained vectors also moved *towards* the text embeddings, as the medians say, because
 # this decoder was taught to read letters.
 #

@@ -36,7 +36,8 @@ control, _ = asrscope.load("tiny", random_projector=True)
 samples = asrscope.load_samples()
 traces, audio = {}, {}
 for label, network in (("trained", model), ("random", control)):
-    runs = [asrscope.trace(network, processor, s.path, name=s.name) for s in samples]
+    heard = [(s.path, {"name": s.name, "reference_words": s.words}) for s in samples]
+    runs = [asrscope.trace(network, processor, path, **own) for path, own in heard]
     traces[label] = runs
     audio[label] = np.concatenate([trace.audio_embeds for trace in runs])
 # The text: tokens of many training sentences, and of the letters to spell with.
@@ -44,7 +45,6 @@ letters = processor.tokenizer([*"abcdefghijklmnopqrstuvwxyz' -"])["input_ids"]
 words = processor.tokenizer(list(islice(sentences("train", seed=0), 5000)))["input_ids"]
 used = sorted({token for line in [*letters, *words] for token in line})
 text = model.get_input_embeddings().weight.detach().numpy()[used]
-
 positions = np.concatenate([trace.encoder_hidden_states for trace in traces["trained"]])
 square = np.random.default_rng(0).standard_normal((positions.shape[1],) * 2)
 turned = positions @ np.linalg.qr(square)[0]

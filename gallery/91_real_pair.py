@@ -40,7 +40,7 @@ trace = asrscope.trace(
 
 for part in trace.provenance:
     print(f"{part.part:9} {part.parameters:11,} weights, {part.label}")
-plots.player(trace)
+plots.listen(trace.waveform, person.name)
 
 # %%
 # What was said, and what was written
@@ -51,6 +51,7 @@ errors = word_errors(person.text, trace.text)
 print(f"{errors.errors} of {errors.words} words are wrong")
 assert errors.errors < errors.words / 2, "the page says that a person is understood"
 plots.show(plots.decoder_words(trace))
+plots.player(trace)
 
 # %%
 # A person is understood. What stages did the sentence go through?

@@ -16,8 +16,8 @@ have learned nothing and write nonsense; they are joined as the published ones a
 # %%
 # Attach
 # ------
-# The clip lasts a few seconds. **Predict:** how many audio tokens will each model make
-# of it?
+# The clip lasts a few seconds. Each model may write eight tokens, which is enough to see
+# its stages; so tiny, too, stops within the sentence.
 
 # sphinx_gallery_thumbnail_number = 5
 import textwrap
@@ -40,7 +40,7 @@ plots.player(traces["tiny"])
 
 # %%
 # A row of shapes each. Widths are small for the five; the lengths are those of the
-# published models.
+# published models. **Predict:** how many audio tokens does each make of the clip?
 
 print(
     f"{'':16}{'log-mel':>12}{'encoder':>12}"

@@ -1,16 +1,17 @@
 """Fold, on the gallery's pages, the answer to a prediction, and code that only shows.
 
-Behind a paragraph with **Predict:** the figures and the printed lines of the code that follows are folded until
-the reader wants to see them; sounds stand open, and so do sliders, which begin at the first step. Of a block of
-code all lines from `SHOWS` on are folded; script and notebook have them where they are.
+Behind a paragraph with **Predict:** the figures and the printed lines of the code that follows are folded
+until the reader wants to see them; sounds stand open, and so do sliders, which begin at the first step. Of a
+block of code all lines from `SHOWS` on are folded; script and notebook have them where they are.
 """
 
 from typing import Any
 
-from bokeh_gallery.directive import bokeh_figure
 from docutils import nodes
 from questions import element
 from sphinx.application import Sphinx
+
+from bokeh_gallery.directive import bokeh_figure
 
 SHOWS = "# To show it:"
 ANSWER, SHOWING = "What came out", "The code that shows it"
