@@ -16,8 +16,8 @@ have learned nothing and write nonsense; they are joined as the published ones a
 # %%
 # Attach
 # ------
-# The clip lasts a few seconds. Each model may write eight tokens, which is enough to see
-# its stages; so tiny, too, stops within the sentence.
+# The clip lasts a few seconds. Each model may write eight tokens, enough to see its
+# stages; so tiny, too, stops within the sentence.
 
 # sphinx_gallery_thumbnail_number = 5
 import textwrap

@@ -14,7 +14,7 @@ from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.loading.presets import load
 from asrscope.projector import AudioProjector
 from asrscope.provenance import provenance_of
-from asrscope.recognition.metrics import word_errors
+from asrscope.recognition.metrics import WordErrors, total_errors, word_errors
 from asrscope.training.projector import ProjectorRecipe
 from asrscope_recipe.bundle import bundle
 from asrscope_recipe.cli import app
@@ -157,6 +157,10 @@ def test_the_command_measures_every_variant_and_every_kept_step(made, cache):
     words = sum(word_errors(sample.text, "").words for sample in load_samples()[:2])
     assert {variant["words"] for variant in ablations["variants"].values()} == {words}
     assert [each["step"] for each in milestones["milestones"]] == [0, 4]
+    for variant in ablations["variants"].values():  # what a paired comparison needs: the counts of each clip
+        each = [WordErrors(*counts) for counts in variant["clips"]]
+        assert [one.words for one in each] == [word_errors(s.text, "").words for s in load_samples()[:2]]
+        assert round(total_errors(each).rate, 4) == variant["wer"]
     last = milestones["milestones"][-1]
     assert last["wer"] == ablations["variants"][ablations["unchanged"]]["wer"]
     assert ablations["parts"] == {
