@@ -114,7 +114,7 @@ larger = [name for name in factors if variants[name]["stack_factor"] > 2]
 assert worse == larger, "the page says which variants are worse"
 lows = [rates[name].interval[0] for name in worse]
 assert min(lows) < base.interval[1], "the page says that two bars overlap"
-assert "clips" not in variants[unchanged], "the page says that there are only sums"
+assert "counts" not in variants[unchanged], "the page says that there are only sums"
 title = "Held-out word error rate of each variant"
 plots.show(plots.rates_by_name(rates, "wer", title))
 

@@ -158,7 +158,7 @@ def test_the_command_measures_every_variant_and_every_kept_step(made, cache):
     assert {variant["words"] for variant in ablations["variants"].values()} == {words}
     assert [each["step"] for each in milestones["milestones"]] == [0, 4]
     for variant in ablations["variants"].values():  # what a paired comparison needs: the counts of each clip
-        each = [WordErrors(*counts) for counts in variant["clips"]]
+        each = [WordErrors(*counts) for counts in variant["counts"]]
         assert [one.words for one in each] == [word_errors(s.text, "").words for s in load_samples()[:2]]
         assert round(total_errors(each).rate, 4) == variant["wer"]
     last = milestones["milestones"][-1]

@@ -239,9 +239,7 @@ class Study:
         folder, recipe = self.folder_of(variant), self.variants[variant]
         made = json.loads((folder / "projector" / "recipe.json").read_text(encoding="utf-8"))
         projector = read_projector(folder / "projector", self.model)
-        log = read_log(folder / "log.jsonl")
-        curve = [line for line in log if "loss" in line]
-        each = self._errors(projector, folder / "errors.json")
+        curve = [line for line in read_log(folder / "log.jsonl") if "loss" in line]
         return {
             "stack_factor": recipe.stack_factor,
             "hidden_size": recipe.hidden_size,
@@ -253,8 +251,7 @@ class Study:
             "seconds": curve[-1]["seconds"],
             "precision": made["precision"],
             "curve": {key: [line[key] for line in curve] for key in ("step", "loss")},
-            **_summed(each),
-            "clips": [astuple(one) for one in each],
+            **self._errors(projector, folder / "errors.json"),
         }
 
     def _milestone(self, step: int) -> dict[str, Any]:
@@ -270,16 +267,23 @@ class Study:
                 "cosines": [round(float(cosine), 3) for cosine in seen.nearest_cosines[:, 0]],
             }
         errors = self._errors(self.model.multi_modal_projector, kept.with_suffix(".json"))
-        return {"step": step, **_summed(errors), "clips": clips}
+        return {"step": step, **errors, "clips": clips}
 
-    def _errors(self, projector: AudioProjector, path: Path) -> list[WordErrors]:
-        """Count the errors on each held-out clip, once."""
+    def _errors(self, projector: AudioProjector, path: Path) -> dict[str, Any]:
+        """Count the errors on the held-out clips, once: in all, and of each clip for `WordErrors`."""
         if not path.exists():
             each = count_errors(
                 projector, (self.model, self.processor), load_encodings(self.folder / "held-out")
             )
             write_text(path, json.dumps([asdict(one) for one in each]))
-        return [WordErrors(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+        each = [WordErrors(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+        summed = total_errors(each)
+        return {
+            "wer": round(summed.rate, 4),
+            "interval": [round(bound, 4) for bound in bootstrap_interval(each)],
+            "words": summed.words,
+            "counts": [astuple(one) for one in each],
+        }
 
 
 def compare_bridges(
@@ -342,15 +346,6 @@ def compare_bridges(
     }
     write_text(folder / "bridges.json", json.dumps(study) + "\n")
     return folder / "bridges.json"
-
-
-def _summed(each: Sequence[WordErrors]) -> dict[str, Any]:
-    summed = total_errors(each)
-    return {
-        "wer": round(summed.rate, 4),
-        "interval": [round(bound, 4) for bound in bootstrap_interval(each)],
-        "words": summed.words,
-    }
 
 
 def _made_with(command: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ BUDGETS = {
     "files of asrscope/cli": 4,
     "code lines of asrscope_course": 1_979,
     "code lines of asrscope_recipe": 2_694,
-    "code lines of conf": 1_784,
+    "code lines of conf": 1_820,
     "modules of ours that a trace imports": 24,
 }
 
