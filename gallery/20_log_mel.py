@@ -164,7 +164,7 @@ for name, values in decades.items():
     common = min(values.shape[1], ours.shape[1])
     off = np.abs((values[:, :common] + 4) / 4 - ours[:, :common]).max(axis=0)
     most[name], differ = off.max(), f"{(off > 0.01).sum()} of {common} differ"
-    print(f"{name:32} {values.shape[1]:4} columns, {differ}, by up to {off.max():.0e}")
+    print(f"{off.max():.0e} at most, {differ}: {name}, {values.shape[1]} columns")
 equal = {name for name, value in most.items() if value < 1e-3}
 assert equal == {"transformers", "librosa as Whisper"}, "the page says which agree"
 

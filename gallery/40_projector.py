@@ -66,7 +66,7 @@ heard = [len(said & set(result.text.split())) for result in (trace, random_trace
 assert heard[0] > 3 * heard[1], "the page says that training changed the text"
 for result in (trace, random_trace):
     part = next(part for part in result.provenance if part.part == "projector")
-    print(f"{part.label}: {result.text!r}")
+    print(f"{part.label}:\n    {result.text!r}")
 
 # %%
 # The first line is the trained chain, the second the same chain with the random

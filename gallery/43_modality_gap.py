@@ -102,22 +102,23 @@ plots.show(plots.draw(before, points, kinds=("dots",)))
 halves = np.random.default_rng(0).permutation(len(text)) % 2 == 0
 pairs = {"half of the text": (text[halves], text[~halves])}
 pairs |= {f"{label} audio": (vectors, text) for label, vectors in audio.items()}
-print(f"{'':18} median norm  cosine to nearest  centroid distance  told apart")
+print(f"{'':17}{'norm':>7}{'cosine':>8}{'centroid':>10}{'apart':>7}")
 norms, cosines, distances = [], [], []  # of these three, in this order
 for label, (vectors, others) in pairs.items():
     norms.append(np.median(np.linalg.norm(vectors, axis=1)))
     cosines.append(np.median(gap.nearest_cosines(vectors, others)))
     distances.append(gap.centroid_distance(vectors, others))
-    row = f"{label:18} {norms[-1]:11.2f} {cosines[-1]:18.2f} {distances[-1]:18.2f}"
-    print(f"{row} {gap.told_apart(vectors, others):11.0%}")
+    row = f"{label:17}{norms[-1]:7.2f}{cosines[-1]:8.2f}{distances[-1]:10.2f}"
+    print(f"{row}{gap.told_apart(vectors, others):7.0%}")
 assert cosines[1] > 2 * cosines[2], "the page says: nearer to a token"
 assert distances[1] > distances[2], "the page says: and farther by centroids"
 
 # %%
-# The centroid distance counts in units of the text's own spread; *told apart* is how
-# often the nearer centroid tells the two rightly. Each column is called "the gap" by
-# someone, and they disagree: by cosines the trained audio tokens are nearer to the
-# text, by centroids the random ones.
+# Norm and cosine are medians, the cosine that of the nearest token. The distance of the
+# centroids is in units of the text's own spread, and *apart* is how often the nearer
+# centroid tells the two rightly. Each column is called "the gap" by someone, and they
+# disagree: by cosines the trained audio tokens are nearer to the text, by centroids the
+# random ones.
 
 center, known = text.mean(axis=0), np.isin(used, letters)
 far = [np.median(np.linalg.norm(rows - center, axis=1)) for rows in audio.values()]
@@ -142,11 +143,10 @@ plots.show(plots.draw(after, places, **look))
 # On this map the random vectors lie upon the text and the trained ones outside of it,
 # while :ref:`the page before <gallery-projector>` found the trained ones near to text
 # and the random ones to none. Both are right. A vector that points nowhere in
-# particular is drawn near the middle of everything, and that is where the middle of the
-# text is drawn, too: near to the center, and near to no token. The trained ones point
-# to the letters, a small corner of the vocabulary, and they are longer than text is. So
-# they stand outside of the crowd, each beside its letter. A map shows where crowds lie,
-# and most of the directions in which a neighbor can be near are not on it.
+# particular is drawn near the middle of everything, as the middle of the text is. The
+# trained ones point to the letters, a small corner of the vocabulary, and they are
+# longer than text is. So they stand outside of the crowd, each beside its letter. Most
+# of the directions in which a neighbor can be near are not on a map.
 #
 # Closing it
 # ----------

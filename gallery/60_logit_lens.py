@@ -94,7 +94,7 @@ for row, texts in zip(rows, lens.top_texts, strict=True):
     firsts = [texts[at][0].replace("<|im_end|>", "#").strip(" ") or "_" for at in heard]
     plain = [first.isascii() and first.isprintable() for first in firsts]
     line = " ".join(np.where(plain, firsts, "·"))
-    print(f"{row}:", *textwrap.wrap(line, width=76), sep="\n    ")
+    print(f"{row}:", *textwrap.wrap(line, width=44), sep="\n    ")
 
 # %%
 # As a picture, with the runners-up in the hover, and below it the same with the random

@@ -108,7 +108,7 @@ for name, rate in rates.items():
     more = rate.rate - base.rate
     low, high = 100 * (more - margin), 100 * (more + margin)
     told = f"{100 * more:+5.1f} points, {low:+.1f} to {high:+.1f}"
-    print(f"{name:10} {rate} ", "unchanged" if name == unchanged else told)
+    print(f"{name:10} {rate}", "unchanged" if name == unchanged else f"\n    {told}")
     worse += [name] if more > margin else []
 larger = [name for name in factors if variants[name]["stack_factor"] > 2]
 assert worse == larger, "the page says which variants are worse"
