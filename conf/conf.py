@@ -54,6 +54,7 @@ extensions = [
     "bokeh_gallery",
     "facts",
     "findings",
+    "folding",
     "diagrams",
     "distribution",
     "landing",
@@ -163,7 +164,7 @@ html_static_path = ["static", "../src/asrscope/plots/clock", "../src/asrscope/pl
 bokeh_gallery_page_files = ["clock.css", "clock.js", "steps.css", "steps.js"]
 html_favicon = "static/icon.svg"
 html_css_files = ["site.css"]
-html_js_files = [("site.js", {"defer": "defer"}), ("predict.js", {"defer": "defer"})]
+html_js_files = [("site.js", {"defer": "defer"})]
 templates_path = ["../conf/templates"]  # from here and, for autosummary, from the sources
 live_small = os.environ.get("ASRSCOPE_LIVE_SMALL") == "1"
 # The page on which the model runs: it compiles the kernel, and starts a worker from text that it holds.

@@ -64,6 +64,7 @@ milliseconds = 1000 * (first + np.arange(count)) / SAMPLE_RATE
 piece, coarse = waveform[first:], (np.round(waveform * 8) / 8).astype(np.float32)
 stored = {"as stored": (milliseconds, piece[:count])}
 stored["4 bits"] = (milliseconds, coarse[first:][:count])
+# To show it:
 words = {"description": f"{count} dots, and a staircase near them."}
 axes = {"x_label": "time (ms)", "y_label": "amplitude"}
 close_up = plots.chart("close_up", "As stored, and in 4 bits", **words, **axes)
@@ -90,6 +91,7 @@ for tone in (1000, 3000, 5000, 7000):
 told = ", ".join(f"{tone} Hz at {found:.0f} Hz" for tone, found in heard.items())
 print("after that:", told, sep="\n    ")
 assert abs(heard[3000] - 1000) < 50, "the page says that the line comes down again"
+# To show it:
 title, rate = "A rising tone, every fourth sample kept", {"sampling_rate": SAMPLE_RATE}
 plots.show(plots.spectrogram(careless, "careless", title, description=told, **rate))
 plots.listen(careless, title)
@@ -104,6 +106,7 @@ lower = soxr.resample(sweep, SAMPLE_RATE, quarter)
 filtered = soxr.resample(lower, quarter, SAMPLE_RATE)
 left = np.mean(filtered[filtered.size // 2 :] ** 2) / np.mean(sweep**2)
 assert left < 0.01, "the page says that the tone ends"
+# To show it:
 title, told = "The same, filtered first", f"The line ends. Power left: {left:.1%}."
 plots.show(plots.spectrogram(filtered, "filtered", title, description=told, **rate))
 plots.listen(filtered, title)
@@ -148,6 +151,7 @@ text = ", ".join(f"{peak:g} kHz {share:.0f} %" for peak, share in some)
 print("resonance and share of the power above 8 kHz:", text, sep="\n    ")
 half = shares[list(peaks).index(8)]
 assert 40 < half < 60, "the page says: half of it"
+# To show it:
 axes = {"x_label": "resonance (kHz)", "y_label": "share of the power (%)"}
 lost = plots.chart("lost", "Power of a hiss above 8 kHz", description=text, **axes)
 plots.show(plots.draw(lost, {"lost": (peaks, shares)}))

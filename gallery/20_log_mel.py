@@ -39,11 +39,12 @@ middle = int(np.clip(np.abs(waveform).argmax(), N_FFT // 2, waveform.size - N_FF
 piece = waveform[middle - N_FFT // 2 :][:N_FFT]
 faded = piece * np.hanning(N_FFT + 1)[:-1]
 ms = 1000 * np.arange(N_FFT) / SAMPLE_RATE
+assert N_FFT > HOP_LENGTH, "the page says that neighbors overlap"
+# To show it:
 told = {"description": "Samples, and the same faded to zero at both ends."}
 axes = {"x_label": "time (ms)", "y_label": "amplitude"}
 window = plots.chart("window", "One window", **told, **axes)
 plots.show(plots.draw(window, {"samples": (ms, piece), "faded": (ms, faded)}))
-assert N_FFT > HOP_LENGTH, "the page says that neighbors overlap"
 
 # %%
 # The window is longer than the hop, so neighbors overlap and no sound is lost in the
@@ -58,13 +59,14 @@ power = np.abs(np.fft.rfft(faded)) ** 2
 hertz = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
 loudest = f"strongest {hertz[power.argmax()]:g} Hz"
 text = f"{power.size} frequencies {hertz[1]:g} Hz apart, {loudest}"
-axes = {"x_label": "frequency (Hz)", "y_label": "power (dB)", "description": text}
-spectrum = plots.chart("spectrum", "Power at each frequency", **axes)
-plots.show(plots.draw(spectrum, {"power": (hertz, 10 * np.log10(power + 1e-10))}))
 print(text)
 few = np.sort(power)[::-1].cumsum()[power.size // 10] / power.sum()
 print(f"the strongest tenth of them has {few:.0%} of the power")
 assert few > 0.9, "the page says that the power stands in a few places"
+# To show it:
+axes = {"x_label": "frequency (Hz)", "y_label": "power (dB)", "description": text}
+spectrum = plots.chart("spectrum", "Power at each frequency", **axes)
+plots.show(plots.draw(spectrum, {"power": (hertz, 10 * np.log10(power + 1e-10))}))
 
 # %%
 # It stands in a few places. The broad humps are the resonances of the mouth, and they
@@ -79,13 +81,14 @@ assert few > 0.9, "the page says that the power stands in a few places"
 filters = mel_filters(n_mels)
 low, high = ((filters[row] > 0).sum() for row in (0, -1))
 text = f"{n_mels} bands: the lowest sums {low} bins, the highest {high}"
+print(text)
 assert high > 5 * low, "the page says that high bands are wide"
+# To show it:
 axes = {"x_label": "frequency (Hz)", "y_label": "weight", "description": text}
 triangles = plots.chart("filters", "Every eighth mel filter", **axes)
 for triangle in filters[::8]:
     plots.draw(triangles, {"filter": (hertz, triangle)})
 plots.show(triangles)
-print(text)
 
 # %%
 # No: the high ones are wide. The ear tells low tones apart better than high ones, and
@@ -98,13 +101,14 @@ strong = bands > 0.1 * bands.max()
 floor = column > trace.log_mel.min()
 text = f"over a tenth of the strongest: {strong.sum()} of {n_mels} bands; "
 text += f"above the floor after the logarithm: {floor.sum()}"
+print(text)
 assert floor.sum() > 3 * strong.sum(), "the page says that the logarithm shows more"
+# To show it:
 axes = {"x_label": "mel band", "y_label": "value", "description": text}
 logarithm = plots.chart("logarithm", "One column, before and after", **axes)
 places = np.arange(n_mels)
 both = {"after": (places, column), "before": (places, bands / bands.max())}
 plots.show(plots.draw(logarithm, both))
-print(text)
 
 # %%
 # Before it a few bands hide all others; after it nearly all show. Loudness is heard in
@@ -128,13 +132,14 @@ plots.player(trace)
 theirs = librosa.power_to_db(librosa.feature.melspectrogram(y=waveform, sr=SAMPLE_RATE))
 text = "{} bands, {} columns, ".format(*theirs.shape)
 text += f"{theirs.min():.0f} to {theirs.max():.0f} dB"
+print(text)
+assert theirs.shape[1] < trace.log_mel.shape[1] / 2, "the page says: coarse in time"
+# To show it:
 axes = {"y_label": "mel band", "description": text}
 music = plots.time_chart(trace, "librosa", "librosa's defaults", **axes)
 place = {"x": 0, "y": 0, "dw": trace.duration, "dh": len(theirs)}
 music.image([theirs], **place, palette=plots.PALETTE)
 plots.show(music)
-print(text)
-assert theirs.shape[1] < trace.log_mel.shape[1] / 2, "the page says: coarse in time"
 
 # %%
 # It has more bands and fewer columns. Its windows are longer: frequencies are seen more
@@ -159,7 +164,7 @@ for name, values in decades.items():
     common = min(values.shape[1], ours.shape[1])
     off = np.abs((values[:, :common] + 4) / 4 - ours[:, :common]).max(axis=0)
     most[name], differ = off.max(), f"{(off > 0.01).sum()} of {common} differ"
-    print(f"{name:32} {values.shape[1]:4} columns, {differ}, by up to {off.max():.0e}")
+    print(f"{off.max():.0e} at most, {differ}: {name}, {values.shape[1]} columns")
 equal = {name for name, value in most.items() if value < 1e-3}
 assert equal == {"transformers", "librosa as Whisper"}, "the page says which agree"
 

@@ -102,6 +102,7 @@ counts = [f"{name}: {count} of {change.shape[1]} move" for name, count in pairs]
 print(*counts, sep="\n")
 assert moving[0] < 10, "the page says that only neighbors move before the layers"
 assert (moving[1:] == change.shape[1]).all(), "the page says that nothing stands still"
+# To show it:
 span = (start * SECONDS_PER_FRAME, (start + STRETCH) * SECONDS_PER_FRAME)
 look = {"limits": (-3.0, 0.0), "seconds_per_column": step}
 look["spans"] = [(row, *span) for row in range(len(names))]
@@ -128,13 +129,14 @@ for name, row in zip(names, by_distance, strict=True):
     far[name] = [ms[np.flatnonzero(row > least)[-1]] for least in (0.1, 0.01)]
 told = [f"{name}: {a:.0f} and {b:.0f} ms" for name, (a, b) in far.items()]
 print("moves by a tenth of its length up to, and by a hundredth:", *told, sep="\n    ")
+tenths = [tenth for tenth, _ in far.values()]
+assert tenths[-1] > tenths[1] >= tenths[0], "the page says that reach adds up"
+# To show it:
 axes = {"x_label": "distance (ms)", "y_label": "change (% of the vector's length)"}
 title, told = "Change by distance from the silence", {"description": "; ".join(told)}
 decay = plots.chart("decay", title, **told, **axes)
 lines = zip(names, by_distance, strict=True)
 plots.show(plots.draw(decay, {name: (ms[:31], 100 * row[:31]) for name, row in lines}))
-tenths = [tenth for tenth, _ in far.values()]
-assert tenths[-1] > tenths[1] >= tenths[0], "the page says that reach adds up"
 
 # %%
 # Each layer takes in what the ones before it have gathered, so reach adds up with

@@ -66,7 +66,7 @@ heard = [len(said & set(result.text.split())) for result in (trace, random_trace
 assert heard[0] > 3 * heard[1], "the page says that training changed the text"
 for result in (trace, random_trace):
     part = next(part for part in result.provenance if part.part == "projector")
-    print(f"{part.label}: {result.text!r}")
+    print(f"{part.label}:\n    {result.text!r}")
 
 # %%
 # The first line is the trained chain, the second the same chain with the random
@@ -132,6 +132,7 @@ print(f"trained on {study['corpus']['clips']} clips, tested on", end=" ")
 print(f"{sum(study['held_out'].values())} others,")
 print("by {command!r} on {machine}, {date};".format(**study["made_with"]))
 print("last: this package's own")
+# To show it:
 look = {"seconds_per_token": trace.seconds_per_audio_token}
 title = f"Training, seen on the clip {sample.name!r}"
 plots.show(plots.step_slider(moments, "steps", title, **look))
@@ -161,17 +162,18 @@ crowds = {
 bins = np.linspace(-0.1, 1, 45)
 middle = {label: np.median(values) for label, values in crowds.items()}
 told = [f"{label}: median {median:.2f}" for label, median in middle.items()]
+twins = (between.max(axis=1) > 0.95).sum()
+print(*told, f"{twins} text tokens have a near twin", sep="\n")
+trained, random, text = middle.values()
+assert trained > text > random, "the page says that trained is nearer than text"
+# To show it:
 words = {"x_label": "cosine", "y_label": "density", "description": "; ".join(told)}
 lines = {
     label: (bins[:-1], np.histogram(values, bins, density=True)[0])
     for label, values in crowds.items()
 }
-twins = (between.max(axis=1) > 0.95).sum()
-print(*told, f"{twins} text tokens have a near twin", sep="\n")
 chart = plots.chart("cosines", "Cosine to the nearest text token", **words)
 plots.show(plots.draw(chart, lines, kinds=("steps",)))
-trained, random, text = middle.values()
-assert trained > text > random, "the page says that trained is nearer than text"
 
 # %%
 # The trained audio tokens are nearer to a text token than text tokens are to each
@@ -182,8 +184,8 @@ assert trained > text > random, "the page says that trained is nearer than text"
 # Summary
 # -------
 # Width and number of the audio tokens follow from the projector's shape, trained or
-# not. So do much of the pictures and a nearest token for each vector: those were there
-# without training. What training brought is the sentence at the end of the chain. The
+# not. Much of the pictures, and a nearest token for each vector, were there without
+# training, too. What training brought is the sentence at the end of the chain. The
 # trained vectors also moved *towards* the text embeddings, as the medians say, because
 # this decoder was taught to read letters.
 #

@@ -36,7 +36,8 @@ control, _ = asrscope.load("tiny", random_projector=True)
 samples = asrscope.load_samples()
 traces, audio = {}, {}
 for label, network in (("trained", model), ("random", control)):
-    runs = [asrscope.trace(network, processor, s.path, name=s.name) for s in samples]
+    heard = [(s.path, {"name": s.name, "reference_words": s.words}) for s in samples]
+    runs = [asrscope.trace(network, processor, path, **own) for path, own in heard]
     traces[label] = runs
     audio[label] = np.concatenate([trace.audio_embeds for trace in runs])
 # The text: tokens of many training sentences, and of the letters to spell with.
@@ -44,7 +45,6 @@ letters = processor.tokenizer([*"abcdefghijklmnopqrstuvwxyz' -"])["input_ids"]
 words = processor.tokenizer(list(islice(sentences("train", seed=0), 5000)))["input_ids"]
 used = sorted({token for line in [*letters, *words] for token in line})
 text = model.get_input_embeddings().weight.detach().numpy()[used]
-
 positions = np.concatenate([trace.encoder_hidden_states for trace in traces["trained"]])
 square = np.random.default_rng(0).standard_normal((positions.shape[1],) * 2)
 turned = positions @ np.linalg.qr(square)[0]
@@ -74,6 +74,12 @@ stacks, nearest = np.concatenate(stacks), np.array(nearest)
 kinds = {"vowel": np.isin(nearest, list("aeiou")), "pause": nearest == "-"}
 kinds["space"] = nearest == ""
 kinds["other"] = ~np.any(list(kinds.values()), axis=0)
+centers = np.array([stacks[chosen].mean(axis=0) for chosen in kinds.values()])
+guess = np.linalg.norm(stacks[:, None] - centers, axis=2).argmin(axis=1)
+right = np.mean(np.array(list(kinds.values()))[guess, np.arange(len(stacks))])
+print(f"the nearest center of a group tells the group of {right:.0%}")
+assert right > 0.6, "the page says that there are groups"
+# To show it:
 flat = gap.flat_map(stacks)
 told = "; ".join(f"{kind}: {chosen.sum()} points" for kind, chosen in kinds.items())
 axes = {"x_label": "first principal component", "y_label": "second", "height": 340}
@@ -82,11 +88,6 @@ words = {"description": told, "subtitles": plane}
 before = plots.chart("gap_before", "Stacked encoder positions", **words, **axes)
 points = {kind: flat.place(stacks[chosen]).T for kind, chosen in kinds.items()}
 plots.show(plots.draw(before, points, kinds=("dots",)))
-centers = np.array([stacks[chosen].mean(axis=0) for chosen in kinds.values()])
-guess = np.linalg.norm(stacks[:, None] - centers, axis=2).argmin(axis=1)
-right = np.mean(np.array(list(kinds.values()))[guess, np.arange(len(stacks))])
-print(f"the nearest center of a group tells the group of {right:.0%}")
-assert right > 0.6, "the page says that there are groups"
 
 # %%
 # There are: the encoder was trained to tell sounds apart, and it does so before any
@@ -101,33 +102,23 @@ assert right > 0.6, "the page says that there are groups"
 halves = np.random.default_rng(0).permutation(len(text)) % 2 == 0
 pairs = {"half of the text": (text[halves], text[~halves])}
 pairs |= {f"{label} audio": (vectors, text) for label, vectors in audio.items()}
-print(f"{'':18} median norm  cosine to nearest  centroid distance  told apart")
+print(f"{'':17}{'norm':>7}{'cosine':>8}{'centroid':>10}{'apart':>7}")
 norms, cosines, distances = [], [], []  # of these three, in this order
 for label, (vectors, others) in pairs.items():
     norms.append(np.median(np.linalg.norm(vectors, axis=1)))
     cosines.append(np.median(gap.nearest_cosines(vectors, others)))
     distances.append(gap.centroid_distance(vectors, others))
-    row = f"{label:18} {norms[-1]:11.2f} {cosines[-1]:18.2f} {distances[-1]:18.2f}"
-    print(f"{row} {gap.told_apart(vectors, others):11.0%}")
+    row = f"{label:17}{norms[-1]:7.2f}{cosines[-1]:8.2f}{distances[-1]:10.2f}"
+    print(f"{row}{gap.told_apart(vectors, others):7.0%}")
 assert cosines[1] > 2 * cosines[2], "the page says: nearer to a token"
 assert distances[1] > distances[2], "the page says: and farther by centroids"
 
 # %%
-# The centroid distance counts in units of the text's own spread; *told apart* is how
-# often the nearer centroid tells the two rightly. Each column is called "the gap" by
-# someone, and they disagree: by cosines the trained audio tokens are nearer to the
-# text, by centroids the random ones.
-
-flat = gap.flat_map(np.concatenate([text, *audio.values()]))
-crowds = {"trained audio": audio["trained"], "random audio": audio["random"]}
-crowds |= {"letters": text[np.isin(used, letters)], "text": text}
-places = {label: flat.place(vectors).T for label, vectors in crowds.items()}
-told = [f"{label} {place.mean(axis=1).round(2)}" for label, place in places.items()]
-words["description"] = f"Centers of the crowds on the map: {', '.join(told)}."
-words["subtitles"] = [f"this plane shows {flat.explained.sum():.0%} of the variance"]
-after = plots.chart("gap_after", "Audio tokens among text tokens", **words, **axes)
-look = {"kinds": ("dots",), "colors": (*plots.COLORS[:3], plots.COLORS[-1])}
-plots.show(plots.draw(after, places, **look))
+# Norm and cosine are medians, the cosine that of the nearest token. The distance of the
+# centroids is in units of the text's own spread, and *apart* is how often the nearer
+# centroid tells the two rightly. Each column is called "the gap" by someone, and they
+# disagree: by cosines the trained audio tokens are nearer to the text, by centroids the
+# random ones.
 
 center, known = text.mean(axis=0), np.isin(used, letters)
 far = [np.median(np.linalg.norm(rows - center, axis=1)) for rows in audio.values()]
@@ -136,16 +127,26 @@ print(f"{known.sum()} of {len(text)} text tokens are letters; they are nearest t
 print(f"{known[spelled].mean():.0%} of the trained audio tokens")
 assert known[spelled].mean() > 0.9, "the page says that letters are nearest"
 assert far[0] > far[1], "the page says that the trained ones are farther out"
+# To show it:
+flat = gap.flat_map(np.concatenate([text, *audio.values()]))
+crowds = {"trained audio": audio["trained"], "random audio": audio["random"]}
+crowds |= {"letters": text[known], "text": text}
+places = {label: flat.place(vectors).T for label, vectors in crowds.items()}
+told = [f"{label} {place.mean(axis=1).round(2)}" for label, place in places.items()]
+words["description"] = f"Centers of the crowds on the map: {', '.join(told)}."
+words["subtitles"] = [f"this plane shows {flat.explained.sum():.0%} of the variance"]
+after = plots.chart("gap_after", "Audio tokens among text tokens", **words, **axes)
+look = {"kinds": ("dots",), "colors": (*plots.COLORS[:3], plots.COLORS[-1])}
+plots.show(plots.draw(after, places, **look))
 
 # %%
 # On this map the random vectors lie upon the text and the trained ones outside of it,
 # while :ref:`the page before <gallery-projector>` found the trained ones near to text
 # and the random ones to none. Both are right. A vector that points nowhere in
-# particular is drawn near the middle of everything, and that is where the middle of the
-# text is drawn, too: near to the center, and near to no token. The trained ones point
-# to the letters, a small corner of the vocabulary, and they are longer than text is. So
-# they stand outside of the crowd, each beside its letter. A map shows where crowds lie,
-# and most of the directions in which a neighbor can be near are not on it.
+# particular is drawn near the middle of everything, as the middle of the text is. The
+# trained ones point to the letters, a small corner of the vocabulary, and they are
+# longer than text is. So they stand outside of the crowd, each beside its letter. Most
+# of the directions in which a neighbor can be near are not on a map.
 #
 # Closing it
 # ----------
@@ -188,8 +189,7 @@ assert rates["turned to a token"] > 1.5 * rates["as it is"], "the page: nor does
 # A gap is a number between two crowds of points. It does not say whether the decoder
 # understands one of them: by centroids the random row is the nearer one. Nor does it
 # help to close it. The decoder reads each vector for itself, and never sees where a
-# crowd has its middle. And a map of two axes hides all the others; see how little of
-# the variance it shows.
+# crowd has its middle. And a map of two axes hides all the others.
 #
 # Before: :ref:`the projector <gallery-projector>`. Next: :ref:`prompt anatomy
 # <gallery-prompt>`. The lecture: :doc:`Class 5, section 2 </course/class-5>`.

@@ -69,6 +69,7 @@ print(f"k = {k}: {1 / seconds:g} positions for each second, and {around} of text
 differ = (computed != measured).sum()
 print(f"formula and processor differ for {differ} of {len(lengths)} clips")
 assert differ == 0, "the page says that the formula is right"
+# To show it:
 words = {"x_label": "length of the clip (s)", "y_label": "positions"}
 told = f"Stairs from {computed[0]} to {computed[-1]} positions."
 stairs = plots.chart("prompt_length", "Length of the prompt", description=told, **words)
@@ -108,13 +109,14 @@ kinds = {"text": ~trace.prompt_is_audio, "audio": trace.prompt_is_audio}
 dots = {label: (np.flatnonzero(of), norms[of]) for label, of in kinds.items()}
 told = ", ".join(f"{label} {np.median(y):.2f}" for label, (_, y) in dots.items())
 print("median length:", told)
+text, audio = (np.median(y) for _, y in dots.values())
+assert audio > 1.3 * text, "the page says that audio tokens are longer"
+# To show it:
 told = {"description": f"{len(norms)} positions. Median length: {told}."}
 axes = {"x_label": "position", "y_label": "length (Euclidean norm)"}
 title = "Length of the vector at each position"
 chart = plots.chart("prompt_norms", title, **told, **axes)
 plots.show(plots.draw(chart, dots, kinds=("dots",)))
-text, audio = (np.median(y) for _, y in dots.values())
-assert audio > 1.3 * text, "the page says that audio tokens are longer"
 
 # %%
 # Most of them could: audio tokens are longer.

@@ -85,6 +85,7 @@ told = ", ".join(f"{label} {sum(passed)}" for label, passed in counts.items())
 print("positions that passed through:", told)
 new = len(counts["with cache"]) - 1
 assert sum(counts["with cache"]) == prompt + new, "the page says: each of them once"
+# To show it:
 told = {"description": f"In all: {told}.", "x_label": "step", "y_label": "positions"}
 cost = plots.chart("decoder_cache", "Positions read in each step", **told)
 steps = {label: (np.arange(len(read)), read) for label, read in counts.items()}
@@ -154,8 +155,15 @@ plots.show(plots.decoder_words(trace))
 # %%
 # The same for all clips:
 
-bins, counts, words = np.linspace(0, 1, 11), {}, {"as spoken": right}
-words["not as spoken"] = wrong
+words = {"as spoken": right, "not as spoken": wrong}
+middle = {label: np.median(values) for label, values in words.items()}
+print("median:", ", ".join(f"{label} {value:.2f}" for label, value in middle.items()))
+sure = sum(probability > 0.9 for probability in wrong)
+print(f"{sure} of {len(wrong)} words that are not as spoken have more than 0.9")
+assert middle["as spoken"] > middle["not as spoken"], "the page says: on the whole"
+assert sure, "the page says that some are wrong and sure"
+# To show it:
+bins, counts = np.linspace(0, 1, 11), {}
 for label, values in words.items():
     count = np.histogram(values, bins)[0]
     counts[label] = (bins, [*count, count[-1]])
@@ -164,12 +172,6 @@ told = {"description": f"Words by tenths of probability. {told}."}
 axes = {"x_label": "probability", "y_label": "words"}
 groups = plots.chart("decoder_confidence", "Probability of words", **told, **axes)
 plots.show(plots.draw(groups, counts, kinds=("steps",)))
-middle = {label: np.median(values) for label, values in words.items()}
-print("median:", ", ".join(f"{label} {value:.2f}" for label, value in middle.items()))
-sure = sum(probability > 0.9 for probability in wrong)
-print(f"{sure} of {len(wrong)} words that are not as spoken have more than 0.9")
-assert middle["as spoken"] > middle["not as spoken"], "the page says: on the whole"
-assert sure, "the page says that some are wrong and sure"
 
 # %%
 # On the whole they are. But a word that nobody spoke can be as good as certain.

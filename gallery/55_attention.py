@@ -67,14 +67,15 @@ spoken = [word for word in trace.words if word.start is not None]
 names = [word.text for word in spoken]
 times = [(word.text, word.start, word.end) for word in spoken]
 inside = word_mask(times, len(trace.audio_embeds), seconds)
+by_head = {label: attention.of_words(spoken) for label, attention in attentions.items()}
+averages = {label: attention.mean(axis=(0, 1)) for label, attention in by_head.items()}
+# To show it:
 outlines = [(row, word.start, word.end) for row, word in enumerate(spoken)]
 shared = {
     "rows": names,
     "spans": outlines,
     "value": "part of the word's attention on the sound",
 }
-by_head = {label: attention.of_words(spoken) for label, attention in attentions.items()}
-averages = {label: attention.mean(axis=(0, 1)) for label, attention in by_head.items()}
 maps, shared["limits"] = {}, (0.0, float(averages["trained"].max()))
 for label, average in averages.items():
     shares = share_inside(average, inside)
@@ -120,6 +121,7 @@ findings = [f"{label} {mean.max():.2f}" for label, mean in means.items()]
 print(
     "share within the word, of the best head or the control:", *findings, sep="\n    "
 )
+# To show it:
 axes = {"x_label": "share of the word's attention on the sound", "y_label": "layer"}
 axes["description"] = f"{heads} heads in each layer. Best: {', '.join(findings)}."
 title, axes["height"] = "Attention within the word, head by head", 60 + 45 * layers
@@ -148,16 +150,17 @@ one = by_head["trained"][layer, head]
 middles = (inside * np.arange(inside.shape[1])).sum(axis=1) / inside.sum(axis=1)
 late = float(np.mean(one @ np.arange(one.shape[1]) - middles)) * seconds * 1000
 shares = share_inside(one, inside)
+top = {label: float(mean.max()) for label, mean in means.items()}
+assert top["trained"] > 1.5 * top["clockwork"], "the page says: more than the order"
+assert top["trained"] > 1.5 * top["random"], "the page says: from the audio tokens"
+assert shares.mean() > 0.5, "the page says that this head looks at the words"
+# To show it:
 finding = f"{shares.mean():.0%} within the word; {late:+.0f} ms from its middle"
 each = ", ".join(map("{} {:.0%}".format, names, shares))
 text = {"title": f"Layer {layer + 1}, head {head + 1}", "subtitles": [finding]}
 text |= {"name": "attention_best", "description": f"{finding}. By word: {each}."}
 shared["limits"] = None
 plots.show(plots.time_map(trace, one, **text, **shared))
-top = {label: float(mean.max()) for label, mean in means.items()}
-assert top["trained"] > 1.5 * top["clockwork"], "the page says: more than the order"
-assert top["trained"] > 1.5 * top["random"], "the page says: from the audio tokens"
-assert shares.mean() > 0.5, "the page says that this head looks at the words"
 
 # %%
 # Summary

@@ -58,12 +58,13 @@ plots.player(trace)
 places = np.arange(positions - len(ids) - 1, positions - 1)
 tops = [[texts[place][0] for texts in lens.top_texts] for place in places]
 names = [token.text.strip() for token in trace.tokens]
+chances = lens.top_probabilities[:, places, 0].T
+# To show it:
 said = [f"{name}: {', '.join(top)}" for name, top in zip(names, tops, strict=True)]
 words = {"name": "lens_written", "title": "The most probable next token, by layer"}
 words["description"] = f"What comes first, layer by layer: {'; '.join(said)}."
 words["subtitles"] = ["yellow: probability near 1 · dark blue: near 0"]
 look = {"corner": ("written", "after"), "clip": (trace, plots.token_times(trace))}
-chances = lens.top_probabilities[:, places, 0].T
 plots.show(plots.token_grid(tops, chances, names, rows, **words, **look))
 
 # %%
@@ -93,7 +94,7 @@ for row, texts in zip(rows, lens.top_texts, strict=True):
     firsts = [texts[at][0].replace("<|im_end|>", "#").strip(" ") or "_" for at in heard]
     plain = [first.isascii() and first.isprintable() for first in firsts]
     line = " ".join(np.where(plain, firsts, "·"))
-    print(f"{row}:", *textwrap.wrap(line, width=76), sep="\n    ")
+    print(f"{row}:", *textwrap.wrap(line, width=44), sep="\n    ")
 
 # %%
 # As a picture, with the runners-up in the hover, and below it the same with the random
@@ -146,6 +147,7 @@ for label, values in shares.items():
     told = ", ".join(f"{each:.2f}" for each in mean)
     findings.append(f"{label}: {told} (each ±{error:.2f})")
 print(*findings, sep="\n")
+# To show it:
 lines["chance"] = (after, np.full(layers, 0.5))
 title = "Pieces of the spoken word, within it and outside"
 axes = {"x_label": "after layer (0: the input)", "y_label": "more probable within"}

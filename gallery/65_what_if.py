@@ -92,12 +92,13 @@ told = [
     f"{label}: {share:.0%} of the change lies outside" for label, share in outer.items()
 ]
 print(*told, sep="\n")
+mel, encoded, _ = outer.values()
+assert encoded > 2 * mel, "the page says that the encoder spreads it"
+# To show it:
 title = f"What changes when {word.text!r} is silent"
 words_of = {"y_label": "change (vector lengths)", "description": "; ".join(told)}
 reach = plots.time_chart(trace, "what_if_reach", title, **words_of, height=240)
 plots.show(plots.draw(reach, lines))
-mel, encoded, _ = outer.values()
-assert encoded > 2 * mel, "the page says that the encoder spreads it"
 
 # %%
 # The spectrogram changes where the sound does, give or take a window and a floor that
@@ -113,6 +114,7 @@ ids = [token.id for token in trace.tokens]
 forced = [force(model, processor, clip, ids) for clip in clips.values()]
 # Shape (words, clips).
 table = np.exp([word_log_probabilities(each, words) for each in forced]).T
+# To show it:
 shown = [[f"{chance:.2f}" for chance in row] for row in table]
 names = [word.text for word in words]
 told = [f"{name}: {', '.join(row)}" for name, row in zip(names, shown, strict=True)]
@@ -154,6 +156,9 @@ assert abs(early) < 0.2 < -late < -own, "the page says: not before it, some afte
 assert np.abs(logs["random"]).mean() < 0.5, "the page says that nothing was understood"
 
 ratios, rows = np.exp(logs["trained"]), [word.text for word in spoken]
+doubt = int(table[:, 0].argmin())  # the word that it was least sure of
+assert np.median(ratios[: len(rows) - 2, doubt]) > 1.5, "the page: its column is bright"
+# To show it:
 shown = [[f"{ratio:.1f}" for ratio in row] for row in ratios]
 least = [
     f"{row} masked: {names[k]}" for row, k in zip(rows, ratios.argmin(1), strict=True)
@@ -167,8 +172,6 @@ colors = np.where(ratios < 1, ratios / 2, 1 - 0.5 / np.maximum(ratios, 1))
 matrix = plots.token_grid(shown, colors, rows, names, **look)
 matrix.xaxis.major_label_orientation, matrix.height = 1.0, matrix.height + 40
 plots.show(matrix)
-doubt = int(table[:, 0].argmin())  # the word that it was least sure of
-assert np.median(ratios[: len(rows) - 2, doubt]) > 1.5, "the page: its column is bright"
 
 # %%
 # The bright column is the word of which the decoder was least sure. A silence makes it

@@ -8,7 +8,7 @@ Robustness
 
 The clips of the package are clean and spoken at one pace. This page makes them noisy,
 fast, slow, high and low, and counts the errors. There are few clips, so it also says
-how little a count of theirs proves.
+how little such a count proves.
 """
 
 # %%
@@ -38,7 +38,7 @@ print(f"{len(utterances)} clips, {clean.errors.words} words: WER {rate}")
 assert rate.interval[1] - rate.interval[0] > rate.rate, "the page says: wider than that"
 
 # %%
-# Wider than the rate is high.
+# It is wider than the rate itself.
 #
 # Noise
 # -----
@@ -60,11 +60,8 @@ curves = {"white": {}, "pink": {}}
 for (color, snr), group in by_noise.items():
     curves[color][snr] = plots.Rate(group.errors.rate, group.interval)
 for color, points in curves.items():
-    print(
-        f"{color}:",
-        *[f"{snr:g} dB {each}" for snr, each in points.items()],
-        sep="\n    ",
-    )
+    told = [f"{snr:g} dB {each}" for snr, each in points.items()]
+    print(f"{color}:", *told, sep="\n    ")
 scale = {"x_label": "signal-to-noise ratio (dB)", "falling": True}
 plots.show(plots.rates_over(curves, "noise", "Errors under noise", **scale))
 

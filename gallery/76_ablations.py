@@ -78,6 +78,7 @@ curves = {name: each["curve"] for name, each in variants.items()}
 factors = [name for name in curves if name.startswith("k = ")]
 groups = {"stack factors": factors}
 groups["layers"] = [unchanged, *(name for name in curves if name not in factors)]
+# To show it:
 charts, axes = [], {"x_label": "step", "y_label": "loss (nats a token)"}
 for group, names in groups.items():
     words = ", ".join(f"{name}: {curves[name]['loss'][-1]:.2f}" for name in names)
@@ -100,8 +101,6 @@ rates = {
     name: plots.Rate(each["wer"], tuple(each["interval"]))
     for name, each in variants.items()
 }
-title = "Held-out word error rate of each variant"
-plots.show(plots.rates_by_name(rates, "wer", title))
 base, worse = rates[unchanged], []
 for name, rate in rates.items():
     widths = [each.interval[1] - each.interval[0] for each in (base, rate)]
@@ -109,24 +108,25 @@ for name, rate in rates.items():
     more = rate.rate - base.rate
     low, high = 100 * (more - margin), 100 * (more + margin)
     told = f"{100 * more:+5.1f} points, {low:+.1f} to {high:+.1f}"
-    print(f"{name:10} {rate} ", "unchanged" if name == unchanged else told)
+    print(f"{name:10} {rate}", "unchanged" if name == unchanged else f"\n    {told}")
     worse += [name] if more > margin else []
 larger = [name for name in factors if variants[name]["stack_factor"] > 2]
 assert worse == larger, "the page says which variants are worse"
 lows = [rates[name].interval[0] for name in worse]
 assert min(lows) < base.interval[1], "the page says that two bars overlap"
+assert "counts" not in variants[unchanged], "the page says that there are only sums"
+title = "Held-out word error rate of each variant"
+plots.show(plots.rates_by_name(rates, "wer", title))
 
 # %%
 # Larger stack factors are worse, all of them. For *k* = 4 the two bars overlap, and
 # many a reader would call that a draw. It is none: what counts is the interval of the
-# **difference**, printed last, and it lies above zero. Two bars that touch leave a gap
-# between their middles that is wider than the interval of the difference. For *k* = 1
-# and for the variants without norm or gate that interval holds zero, so these clips
-# show no difference; they do not show that there is none.
+# **difference**, printed last, and it lies above zero. For *k* = 1 and without norm or
+# gate it holds zero: these clips show no difference, nor that there is none.
 #
-# All variants heard the same clips, so errors on a hard clip come together and cancel
-# in the difference. The study keeps sums and no counts by clip, so this page had to
-# treat the two as independent: its intervals are rather too wide than too narrow.
+# All variants heard the same clips, so a paired bootstrap would be narrower. This
+# record has sums and no counts by clip, which the command writes now. So the interval
+# is that of two rates from different clips, and rather too wide than too narrow.
 #
 # Rate against errors
 # -------------------

@@ -43,7 +43,8 @@ kinds = [len({step.kind for step in result.alignment}) for result in wrong]
 rates = [-result.errors.rate for result in wrong]
 _, _, best = max(zip(kinds, rates, range(len(wrong)), strict=True))
 example = wrong[best]
-print(f"said:    {example.utterance.text}\nwritten: {example.text}")
+for what, text in (("said", example.utterance.text), ("written", example.text)):
+    print(f"{what}:", *textwrap.wrap(text, 44), sep="\n    ")
 plots.listen(asrscope.load_audio(example.utterance.audio), example.utterance.name)
 
 # %%
@@ -130,7 +131,7 @@ pairs = [
 ]
 letters = [character_error_rate([before], [after]) for before, after in pairs]
 order = np.argsort(letters, kind="stable")
-print(textwrap.fill(", ".join(" > ".join(pairs[k]) for k in order), width=76))
+print(textwrap.fill(", ".join(" > ".join(pairs[k]) for k in order), width=46))
 before, after = zip(*pairs, strict=True)
 rng = np.random.default_rng(0)
 shuffled = [list(rng.permutation(after)) for _ in range(100)]

@@ -125,25 +125,16 @@ for part in trace.provenance:
 # How long that takes depends on the machine. This was recorded with the bundled model's
 # card; for a recording of your own, the times of your machine are added.
 
-metrics = json.loads(
-    (files("asrscope") / "data" / "checkpoints" / "tiny" / "metrics.json").read_text(
-        "utf-8"
-    )
-)
+card = files("asrscope") / "data" / "checkpoints" / "tiny" / "metrics.json"
+metrics = json.loads(card.read_text("utf-8"))
 speed, machine = metrics["speed"], metrics["machine"]
-print(
-    f"{speed['clip']}: {speed['audio_seconds']:.2f} s of sound in"
-    f" {speed['seconds']:.2f} s"
-)
-print(
-    f"median of {speed['repeats']} runs, {machine['processor']}, threads:"
-    f" {speed['threads']}"
-)
+took = f"{speed['audio_seconds']:.2f} s of sound in {speed['seconds']:.2f} s"
+print(f"{speed['clip']}: {took}")
+print(f"median of {speed['repeats']} runs, {machine['processor']},", end=" ")
+print(f"threads: {speed['threads']}")
 if own:
-    print(
-        "this run:",
-        ", ".join(f"{step} {seconds:.3f} s" for step, seconds in trace.timings.items()),
-    )
+    steps = (f"{step} {seconds:.3f} s" for step, seconds in trace.timings.items())
+    print("this run:", ", ".join(steps))
 
 # %%
 # Keep it

@@ -40,17 +40,19 @@ trace = asrscope.trace(
 
 for part in trace.provenance:
     print(f"{part.part:9} {part.parameters:11,} weights, {part.label}")
-plots.player(trace)
+plots.listen(trace.waveform, person.name)
 
 # %%
 # What was said, and what was written
 # -----------------------------------
 
-print(f"said:    {person.text}\nwritten: {trace.text}")
+for what, text in (("said", person.text), ("written", trace.text)):
+    print(f"{what}:", *textwrap.wrap(text, 44), sep="\n    ")
 errors = word_errors(person.text, trace.text)
 print(f"{errors.errors} of {errors.words} words are wrong")
 assert errors.errors < errors.words / 2, "the page says that a person is understood"
 plots.show(plots.decoder_words(trace))
+plots.player(trace)
 
 # %%
 # A person is understood. What stages did the sentence go through?
@@ -71,7 +73,11 @@ table = model.get_input_embeddings().weight
 reading = read_nearest(
     model.multi_modal_projector, table, trace.encoder_hidden_states, processor.tokenizer
 )
-print(f"the translator points to: {reading}\nthe writer makes of it:   {trace.text}")
+for what, text in (
+    ("translator points to", reading),
+    ("writer makes of it", trace.text),
+):
+    print(f"the {what}:", *textwrap.wrap(text, 44), sep="\n    ")
 
 # %%
 # It points to words, and to pieces of rare ones: the writer's own tokens, one for each
@@ -93,7 +99,8 @@ alone = asrscope.trace(
     model, processor, person.path, name="one vote", reference=person.text
 )
 projector.ctc_weight = model.config.projector_ctc_weight
-print(f"the writer by itself: {alone.text}\nboth together:        {trace.text}")
+for what, text in (("the writer by itself", alone.text), ("both together", trace.text)):
+    print(f"{what}:", *textwrap.wrap(text, 44), sep="\n    ")
 
 # %%
 # A language model alone writes what is likely, and of a long clip it leaves out words;
@@ -109,10 +116,7 @@ print(f"the writer by itself: {alone.text}\nboth together:        {trace.text}")
 learned = model.multi_modal_projector.prompt
 norms = learned.detach().norm(dim=-1)
 print(f"{len(learned)} learned vectors, norms {norms.min():.1f} to {norms.max():.1f};")
-print(
-    f"the writer's own tokens have {table.detach().norm(dim=-1).median():.1f} in the"
-    " middle"
-)
+print(f"the writer's own tokens: {table.detach().norm(dim=-1).median():.1f} (median)")
 
 # %%
 # A control
@@ -124,7 +128,7 @@ control = untrained(model)
 random_trace = asrscope.trace(
     control, processor, person.path, name="random projector", reference=person.text
 )
-print(textwrap.fill(f"random projector: {random_trace.text[:200]!r}", 80))
+print("random projector:", *textwrap.wrap(random_trace.text[:200], 44), sep="\n    ")
 wrong = word_errors(person.text, random_trace.text)
 assert wrong.rate > 0.9, "the page says that nothing is left of the sentence"
 assert random_trace.provenance[1].trained is False

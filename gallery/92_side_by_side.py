@@ -16,10 +16,10 @@ with, and it needs no download.
 # %%
 # Where the sizes are from
 # ------------------------
-# A comparison is worth what its configurations are worth: the last column says what
-# each of them is. The last row is the large pair of this course, Whisper large-v3-turbo
-# and SmolLM3-3B, with a projector of our choice. **Predict:** three names promise a
-# number of billions of parameters. Which of them keep it?
+# A comparison is worth what its configurations are worth: below each name stands what
+# its configuration is. The last row is the large pair of this course, Whisper
+# large-v3-turbo and SmolLM3-3B, with a projector of our choice. **Predict:** three
+# names promise a number of billions of parameters. Which of them keep it?
 
 import numpy as np
 
@@ -34,11 +34,11 @@ models = {system.name: systems.build(key) for key, system in known.items()}
 labels = {system.name: system.label for system in known.values()}
 models[ours], labels[ours] = pair, "published, joined by us"
 counts = {name: systems.parameters_of(model) for name, model in models.items()}
-parts = {"all": 7, "encoder": 8, "projector": 11, "decoder": 9}  # width of columns
-print(f"{'in millions':18}" + "".join(f"{part:>{w}}" for part, w in parts.items()))
+parts = {"all": 7, "encoder": 8, "projector": 10, "decoder": 8}  # width of columns
+print(f"{'in millions':17}" + "".join(f"{part:>{w}}" for part, w in parts.items()))
 for name, count in counts.items():
     columns = "".join(f"{count[part] / 1e6:{w},.0f}" for part, w in parts.items())
-    print(f"{name:18}{columns}  {labels[name]}")
+    print(f"{name:17}{columns}\n    {labels[name]}")
 
 # %%
 # A name may count the decoder alone, as it was before it learned to hear. GLM-ASR Nano
@@ -104,6 +104,7 @@ curves = {
     for key in known
 }
 curves[ours] = [-(-int(seconds) // 30) * window.audio_tokens for seconds in lengths]
+# To show it:
 told = [f"{name}: {y[2]} at 3 s, {y[-1]} at 90 s" for name, y in curves.items()]
 axes = {"x_label": "length of the clip (s)", "y_label": "audio tokens", "height": 300}
 title, axes["description"] = "Audio tokens of a clip", f"{'; '.join(told)}."
@@ -150,6 +151,7 @@ encode = flops.encoder_flops(pair.audio_tower, window.positions)
 project = flops.projector_flops(pair.multi_modal_projector, window.audio_tokens)
 read = flops.decoder_flops(pair.language_model, window.audio_tokens, 1)
 work[ours] = {"encoder": encode, "projector": project, "decoder": read}
+# To show it:
 bars = {
     name: {part: count / 1e12 for part, count in row.items()}
     for name, row in work.items()

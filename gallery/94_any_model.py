@@ -16,8 +16,8 @@ have learned nothing and write nonsense; they are joined as the published ones a
 # %%
 # Attach
 # ------
-# The clip lasts a few seconds. **Predict:** how many audio tokens will each model make
-# of it?
+# The clip lasts a few seconds. Each model may write eight tokens, enough to see its
+# stages; so tiny, too, stops within the sentence.
 
 # sphinx_gallery_thumbnail_number = 5
 import textwrap
@@ -40,11 +40,11 @@ plots.player(traces["tiny"])
 
 # %%
 # A row of shapes each. Widths are small for the five; the lengths are those of the
-# published models.
+# published models. **Predict:** how many audio tokens does each make of the clip?
 
 print(
-    f"{'':16}{'log-mel':>12}{'encoder':>12}"
-    f"{'audio tokens':>14}{'of padding':>12}{'prompt':>8}"
+    f"{'':16}{'audio tokens':>13}{'of padding':>11}{'prompt':>8}"
+    f"{'log-mel':>12}{'encoder':>12}"
 )
 for name, trace in traces.items():
     mel, encoder, tokens = (
@@ -52,8 +52,8 @@ for name, trace in traces.items():
         for stage in ("log_mel", "encoder_hidden_states", "audio_embeds")
     )
     print(
-        f"{name:16}{mel:>12}{encoder:>12}"
-        f"{tokens:>14}{trace.padding_tokens:12}{trace.prompt_ids.size:8}"
+        f"{name:16}{tokens:>13}{trace.padding_tokens:11}{trace.prompt_ids.size:8}"
+        f"{mel:>12}{encoder:>12}"
     )
 
 # %%
@@ -63,7 +63,7 @@ for name, trace in traces.items():
     sentence = (
         f"{name}: {1000 * trace.seconds_per_audio_token:g} ms each. {trace.projection}."
     )
-    print(textwrap.fill(sentence, 80), end="\n\n")
+    print(textwrap.fill(sentence, 48), end="\n\n")
 
 # %%
 # And where the weights are from. A picture that depends on random weights says so in

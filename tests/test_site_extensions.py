@@ -12,12 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader
+from docutils import nodes
 from sphinx.errors import ConfigError
 
 EXTENSIONS = Path(__file__).resolve().parents[1] / "conf" / "extensions"
 sys.path.insert(0, str(EXTENSIONS))
 
 import downloads  # noqa: E402 - found through the line above
+import folding  # noqa: E402
 import hosting  # noqa: E402
 import stale  # noqa: E402
 
@@ -403,6 +405,49 @@ def test_what_the_theme_leaves_in_the_way_of_screen_readers_is_mended():
         '<nav aria-label="Top"><a href="#top" class="back-to-top muted-link">'
         "<span>Back to top</span></a></nav>"
     )
+def gallery_page(name="gallery/page"):
+    """A page that asks once, with two figures in its answer, and then shows and prints without asking."""
+    figure = folding.bokeh_figure
+    asked, said = nodes.paragraph("", "", nodes.strong("", "Predict:")), nodes.paragraph("", "So it is.")
+    printed = [nodes.literal_block("", "1", classes=[folding.PRINTED]) for _ in range(2)]
+    code = nodes.literal_block("", "rate = 1\n# To show it:\nplots.show(rate)\n", language="Python")
+    sound = nodes.raw("", "<audio>", format="html")
+    answer = [figure(), sound, figure(), printed[0]]
+    parts = [asked, code, *answer, said, nodes.literal_block("", "a = 1"), figure(), printed[1]]
+    page = nodes.document("", None)
+    page += nodes.section("", *parts)
+    folding.fold(SimpleNamespace(env=SimpleNamespace(docname=name)), page)
+    return page[0]
+
+
+def folds(section):
+    """What is folded: the line that opens it, and the kinds of things behind it."""
+    found = [each for each in section.children if each.get("tag") == "details"]
+    return {each[0].astext(): [type(part).__name__ for part in each.children[1:]] for each in found}
+
+
+def test_a_prediction_has_its_figures_and_printed_lines_folded_and_its_sound_open():
+    page = gallery_page()
+    wanted = ["bokeh_figure", "bokeh_figure", "literal_block"]
+    assert folds(page) == {"The code that shows it": ["literal_block"], "What came out": wanted}
+    assert [type(each).__name__ for each in page.children[3:]] == [
+        "html_element",
+        "raw",
+        "paragraph",
+        "literal_block",
+        "bokeh_figure",  # nobody was asked to predict this one
+        "literal_block",
+    ]
+
+
+def test_code_that_only_shows_is_folded_and_none_of_it_is_lost():
+    computed, shown = list(gallery_page().findall(nodes.literal_block))[:2]
+    assert (computed.astext(), shown.astext()) == ("rate = 1", "plots.show(rate)\n")
+    assert shown["language"] == computed["language"] == "Python"
+
+
+def test_pages_beside_the_gallery_are_left_as_they_are():
+    assert folds(gallery_page("course/class-1")) == {}
 
 
 FINDINGS = CONF.replace('"mathml", ', '"mathml", "bokeh_gallery", "findings", ')

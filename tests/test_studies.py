@@ -13,7 +13,7 @@ from asrscope.audio.samples import load_samples
 from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.loading.presets import load
 from asrscope.projector import AudioProjector
-from asrscope.recognition.metrics import word_errors
+from asrscope.recognition.metrics import WordErrors, total_errors, word_errors
 from asrscope.saving.provenance import provenance_of
 from asrscope.training.batches import ProjectorRecipe
 from asrscope_recipe.bundle import bundle
@@ -157,6 +157,10 @@ def test_the_command_measures_every_variant_and_every_kept_step(made, cache):
     words = sum(word_errors(sample.text, "").words for sample in load_samples()[:2])
     assert {variant["words"] for variant in ablations["variants"].values()} == {words}
     assert [each["step"] for each in milestones["milestones"]] == [0, 4]
+    for variant in ablations["variants"].values():  # what a paired comparison needs: the counts of each clip
+        each = [WordErrors(*counts) for counts in variant["counts"]]
+        assert [one.words for one in each] == [word_errors(s.text, "").words for s in load_samples()[:2]]
+        assert round(total_errors(each).rate, 4) == variant["wer"]
     last = milestones["milestones"][-1]
     assert last["wer"] == ablations["variants"][ablations["unchanged"]]["wer"]
     assert ablations["parts"] == {

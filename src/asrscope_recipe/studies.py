@@ -11,7 +11,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -241,8 +241,7 @@ class Study:
         folder, recipe = self.folder_of(variant), self.variants[variant]
         made = json.loads((folder / "projector" / "recipe.json").read_text(encoding="utf-8"))
         projector = read_projector(folder / "projector", self.model)
-        log = read_log(folder / "log.jsonl")
-        curve = [line for line in log if "loss" in line]
+        curve = [line for line in read_log(folder / "log.jsonl") if "loss" in line]
         return {
             "stack_factor": recipe.stack_factor,
             "hidden_size": recipe.hidden_size,
@@ -273,7 +272,7 @@ class Study:
         return {"step": step, **errors, "clips": clips}
 
     def _errors(self, projector: AudioProjector, path: Path) -> dict[str, Any]:
-        """Count the errors on the held-out clips, once."""
+        """Count the errors on the held-out clips, once: in all, and of each clip for `WordErrors`."""
         if not path.exists():
             each = count_errors(
                 projector, (self.model, self.processor), load_encodings(self.folder / "held-out")
@@ -285,6 +284,7 @@ class Study:
             "wer": round(summed.rate, 4),
             "interval": [round(bound, 4) for bound in bootstrap_interval(each)],
             "words": summed.words,
+            "counts": [astuple(one) for one in each],
         }
 
 

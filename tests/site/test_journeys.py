@@ -88,7 +88,9 @@ def test_a_reader_turns_the_light_off_and_the_figures_follow(visit):
 
 HALTS = """document.addEventListener("DOMContentLoaded", () => {
   document.documentElement.style.scrollBehavior = "auto"
-  document.querySelector(".bokeh-figure").scrollIntoView()
+  const first = document.querySelector(".bokeh-figure")
+  first.closest("details")?.setAttribute("open", "")
+  first.scrollIntoView()
 })
 const halt = () => {
   window.there = document.querySelectorAll("[data-drawn]").length
@@ -156,6 +158,21 @@ def reach_tools(visit):
             visit.page.wait_for_function(f"() => ({FOCUSED})().pressed === 'true'")
     assert tools
     assert all(tools), tools
+
+
+def test_a_reader_predicts_before_a_figure_shows_the_answer(visit):
+    page = visit.page
+    page.goto(BASE + "gallery/20_log_mel.html")
+    asked = page.locator("article p", has_text="Predict:").first
+    answer, figure = page.locator("details.answer").first, page.locator(FIRST)
+    assert asked.is_visible()
+    assert not figure.is_visible()
+    assert not page.locator("details.showing pre").first.is_visible()
+    answer.locator("> summary").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("(figure) => figure.dataset.drawn === 'true'", arg=figure.element_handle())
+    assert figure.is_visible()
+    assert visit.complaints == []
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])

@@ -105,6 +105,8 @@ def test_without_scripts_a_reader_has_the_text_the_posters_the_sound_and_the_ans
     context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
     page = context.new_page()
     page.goto(server + path)
+    for fold in page.locator("details.answer > summary").all():  # behind a prediction
+        fold.click()
     figures = page.locator(".bokeh-figure")
     posters = page.locator(".bokeh-figure noscript img, noscript img")
     assert posters.count() == figures.count() > 0
