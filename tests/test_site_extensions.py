@@ -11,8 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader
 from docutils import nodes
+from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader
 from sphinx.errors import ConfigError
 
 EXTENSIONS = Path(__file__).resolve().parents[1] / "conf" / "extensions"
@@ -405,6 +405,8 @@ def test_what_the_theme_leaves_in_the_way_of_screen_readers_is_mended():
         '<nav aria-label="Top"><a href="#top" class="back-to-top muted-link">'
         "<span>Back to top</span></a></nav>"
     )
+
+
 def gallery_page(name="gallery/page"):
     """A page that asks once, with two figures in its answer, and then shows and prints without asking."""
     figure = folding.bokeh_figure
