@@ -119,10 +119,10 @@ title = "Held-out word error rate of each variant"
 plots.show(plots.rates_by_name(rates, "wer", title))
 
 # %%
-# Larger stack factors are worse, all of them, and so is the projector without norms. Its
-# bar overlaps with that of the unchanged one, and many a reader would call that a draw.
-# It is none: what counts is the interval of the **difference**, below each rate. For
-# *k* = 1 and without the gate it holds zero: nothing is shown.
+# Larger stack factors are worse, all of them, and so is the projector without norms.
+# Its bar overlaps with that of the unchanged one, and many a reader would call that a
+# draw. It is none: what counts is the interval of the **difference**, below each rate.
+# For *k* = 1 and without the gate it holds zero: nothing is shown.
 #
 # All variants heard the same clips. What makes a clip hard is hard for each of them, so
 # the clips are drawn once for both, and the difference is taken in each draw.
