@@ -90,6 +90,8 @@ def test_the_shipped_ablations_change_one_thing_each_and_hear_the_same():
     assert {variant["stack_factor"] for variant in found.values()} == {1, 2, 4, 5, 8}
     assert len({variant["utterances"] for variant in found.values()}) == 1
     assert len({tuple(variant["curve"]["step"]) for variant in found.values()}) == 1
+    words = {tuple(clip[0] for clip in variant["counts"]) for variant in found.values()}
+    assert [len(each) for each in words] == [sum(study["held_out"].values())]
 
 
 def test_the_shipped_ablations_state_sizes_that_can_be_counted_again():
