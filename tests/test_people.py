@@ -1,8 +1,10 @@
 """A pair measured on recordings with their sources, beside others that hear the same."""
 
+import itertools
 import json
 import re
 import shutil
+from collections import Counter
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from typer.testing import CliRunner
 from asrscope.audio import load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.loading.presets import load
-from asrscope.recognition.metrics import total_errors, word_errors
+from asrscope.recognition.metrics import normalize, total_errors, word_errors
 from asrscope.recognition.transcribe import transcribe
 from asrscope.saving.provenance import write_provenance
 from asrscope_recipe.cli import app
@@ -52,7 +54,9 @@ def measured(file, sets):
     loaded = load("tiny")
     systems = systems_beside("own", loaded)
     del systems["tiny"]  # which is the same here
-    return systems, measure_people({**systems, "silent": lambda _: ""}, file, synthetic=sets)
+    said = [load_samples()[0].text.upper()] * 5
+    all_systems = {**systems, "silent": lambda _: ""}
+    return systems, measure_people(all_systems, file, synthetic=sets, transcripts=said)
 
 
 def test_rows_come_in_order_with_their_sources(file):
@@ -82,6 +86,23 @@ def test_rates_are_those_of_each_source_and_of_all(measured, file, bundled):
     assert metrics["seconds"]["own"] > metrics["seconds"]["silent"]
 
 
+def test_words_are_counted_by_how_often_training_said_them(measured):
+    _, metrics = measured
+    texts = [normalize(sample.text).split() for sample in load_samples()[:4]]
+    known = Counter(texts[0])
+    wanted = {0: 0, 1: 0, 5: 0, 20: 0, 100: 0}
+    for word in itertools.chain(*texts):
+        times = 5 * known[word]
+        wanted[max(least for least in wanted if least <= times)] += 1
+    assert {part["said"]: part["words"] for part in metrics["familiar"]} == wanted
+    assert wanted[0] > 0 < wanted[5]
+    for part in metrics["familiar"]:
+        assert part["wrong"]["silent"] == part["words"]
+    own = metrics["sources"]["together"]["own"]
+    wrong = sum(part["wrong"]["own"] for part in metrics["familiar"])
+    assert wrong == own["substitutions"] + own["deletions"]
+
+
 def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
     _, metrics = measured
     made = {
@@ -109,6 +130,10 @@ def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
     assert "A projector of 9.0 MB" in card
     for stage in ("warm | 4,321", "joint | 765", "joint | 4,321"):
         assert f"| {stage} | 99,000 | 1.25 | Abacus | 2 | 3 |" in card
+    parts = [part for part in metrics["familiar"] if part["words"]]
+    for part, when in zip(parts, ("never", "5 to 19 times"), strict=True):
+        rates = [f"{100 * wrong / part['words']:.1f}" for wrong in part["wrong"].values()]
+        assert f"| {when} | {part['words']} | {' | '.join(rates)} |" in card
     for block in re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE):
         head, rule, *rows = block.splitlines()
         assert set(rule) <= set("|- ")

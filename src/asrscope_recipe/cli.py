@@ -349,6 +349,10 @@ def people(
     synthetic: Annotated[
         Path | None, typer.Option(help="Folder of held-out sets, as 'asrscope-recipe data' makes them.")
     ] = None,
+    speech: Annotated[
+        list[str] | None,
+        typer.Option(help="What it was trained on, as for 'small': rates by how often a word was said."),
+    ] = None,
     every: Annotated[int, typer.Option(min=1, help="Read one row in so many.")] = 1,
     threads: Threads = None,
 ) -> None:
@@ -356,13 +360,16 @@ def people(
     with expected_errors(), processes(threads):
         from asrscope.loading.checkpoints import CHECKPOINTS
         from asrscope.loading.presets import load
+        from asrscope.training.corpus import Corpus
         from asrscope_recipe.people import measure_people, systems_beside, write_card
 
         loaded = load(model)
         target = Path(model) if Path(model).is_dir() else CHECKPOINTS / model
         systems = systems_beside(target.name, loaded, warm=warm, whisper=whisper, peer=compare)
+        corpora = [Corpus(name, loaded[1].features, style="written") for name in speech or []]
+        said = (corpus.text(row) for corpus in corpora for _, row in corpus.rows())
         with progress(1) as report:
-            where: dict[str, Any] = {"synthetic": synthetic, "recordings": recordings}
+            where: dict[str, Any] = {"synthetic": synthetic, "recordings": recordings, "transcripts": said}
             metrics = measure_people(systems, test, every=every, **where, report=report)
         complain(f"wrote {write_card(target, loaded, metrics)}")
 

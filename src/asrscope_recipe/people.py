@@ -1,7 +1,9 @@
 """Measure a pair on recordings of people, beside others that hear the same, and write its model card."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from asrscope.encoder import encode
 from asrscope.loading.presets import Loaded, load, untrained
 from asrscope.projector import AudioProjector
 from asrscope.recognition.evaluate import Evaluation, Recognize, Utterance, read_utterances
-from asrscope.recognition.metrics import NORMALIZER, bootstrap_interval
+from asrscope.recognition.metrics import NORMALIZER, bootstrap_interval, normalize
 from asrscope.recognition.transcribe import transcribe
 from asrscope.saving.provenance import provenance_of, read_claims
 from asrscope.training.finished import read_projector
@@ -28,6 +30,7 @@ from asrscope_recipe.comparison import count_right, listen, load_peer, spoken_di
 __all__ = ["measure_people", "read_rows", "systems_beside", "write_card"]
 
 Waveform = Float32[np.ndarray, " samples"]
+FAMILIAR = (0, 1, 5, 20, 100)  # how often people said a word in training: the least of each part
 
 
 def read_rows(file: Path, every: int = 1) -> Iterator[Utterance]:
@@ -136,6 +139,7 @@ def measure_people(
     every: int = 1,
     synthetic: Path | None = None,
     recordings: Path | None = None,
+    transcripts: Iterable[str] = (),
     report: Callable[..., None] = lambda *_, **__: None,
 ) -> dict[str, Any]:
     """Let each system hear each recording, one directly after the other.
@@ -152,6 +156,8 @@ def measure_people(
         Folder of the held-out sets that `asrscope_recipe.corpus.make_test_sets` wrote.
     recordings : Path, optional
         Folder of single digits spoken by people, see `asrscope_recipe.comparison.spoken_digits`.
+    transcripts : iterable of str
+        What people said in training.
     report : callable, optional
         Called as ``report(None, *lines)`` after each recording.
 
@@ -160,7 +166,8 @@ def measure_people(
     dict
         ``sources``: for each, and for all together, the rates of each system; ``seconds`` that each took for
         ``audio_seconds`` of speech; ``synthetic``: the rates for each held-out set; ``digits``: how many of
-        them each got right.
+        them each got right; ``familiar``: the words that training said at least so often, fewer times than in
+        the next part, and how many of them each system has wrong.
     """
     heard = listen(systems, read_rows(file, every), report)
     own = next(iter(heard.values()))
@@ -181,10 +188,25 @@ def measure_people(
         },
         "synthetic": _by_source(sets) if synthetic else {},
         "digits": {"clips": len(digits), "right": right} if digits else None,
+        "familiar": _by_familiarity(heard, transcripts),
         "normalizer": NORMALIZER,
         "machine": machine(torch.device("cpu")),
         "threads": torch.get_num_threads(),
     }
+
+
+def _by_familiarity(heard: Mapping[str, Evaluation], transcripts: Iterable[str]) -> list[dict[str, Any]]:
+    said = Counter(word for text in transcripts for word in normalize(text).split())
+    pairs = {name: [pair for one in each.results for pair in one.alignment] for name, each in heard.items()}
+    found = []
+    for low, high in itertools.pairwise((*FAMILIAR, math.inf) if said else ()):
+        part = {
+            name: [pair for pair in all_ if pair.reference and low <= said[pair.reference] < high]
+            for name, all_ in pairs.items()
+        }
+        wrong = {name: sum(pair.kind != "equal" for pair in words) for name, words in part.items()}
+        found.append({"said": low, "words": len(next(iter(part.values()))), "wrong": wrong})
+    return found
 
 
 def _read_sets(folder: Path) -> Iterator[Utterance]:

@@ -234,6 +234,11 @@ class Corpus:
                 return
             yield f"row {number}" if self._id is None else str(row[self._id]), row
 
+    def text(self, row: Mapping[str, Any]) -> str:
+        """Give the text of a row, as the decoder is to write it; empty if there are no words in it."""
+        said = row[self._text]
+        return STYLES[self.style]("" if said is None else str(said))
+
     def read(self, row: Mapping[str, Any]) -> Utterance:
         """Decode a row.
 
@@ -243,7 +248,7 @@ class Corpus:
             If that is not possible, the clip is too long, or its text has no words.
         """
         said = row[self._text]
-        if not (text := STYLES[self.style]("" if said is None else str(said))):
+        if not (text := self.text(row)):
             raise ValueError(f"no words in its text {said!r}")
         waveform = self._waveform(row[self._audio])
         if (seconds := len(waveform) / SAMPLE_RATE) > self.max_seconds:
