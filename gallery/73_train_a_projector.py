@@ -102,11 +102,10 @@ assert smooth[-1] < smooth[0] / 2, "the page says that it falls"
 # To show it:
 words = f"{len(losses)} steps, {heard[-1]} clips heard, each about {each:.1f} times"
 description = f"{words}. Loss {losses[0]:.2f} at first, {smooth[-1]:.2f} at the end."
-axes = {"x_label": "step", "y_label": "loss (nats a token)"}
-axes |= {"description": description, "subtitles": [words]}
+axes = {"x_label": "step", "y_label": "loss (nats a token)", "subtitles": [words]}
 steps = np.arange(len(losses)) + 1
 lines = {"one batch": (steps, losses), "mean of nine": (steps[4:-4], smooth)}
-curve = plots.chart("loss", "Loss of each step", **axes)
+curve = plots.chart("loss", "Loss of each step", description=description, **axes)
 plots.show(plots.draw(curve, lines, colors=(plots.COLORS[-1], plots.COLORS[0])))
 
 # %%

@@ -60,7 +60,7 @@ def test_the_full_size_encoder_runs_within_its_memory(tmp_path):
     tensors.clear()
     config.save_pretrained(encoder)
     WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(encoder)
-    shapes = projector_shapes("tiny-audio 2026", 4, 32, config.d_model, WIDTHS[1])
+    shapes = projector_shapes(4, 32, config.d_model, WIDTHS[1])
     parts = {
         "encoder": str(encoder),
         "decoder": str(write_decoder(tmp_path / "decoder")),
