@@ -1,7 +1,7 @@
 """Two formats beside safetensors that models are packed in, CTranslate2's and GGUF.
 
 They are read as far as the published specialists need it; tensors come out by the names of transformers. Its
-own reader of GGUF, with the package gguf, makes the same tensors and takes fourteen times as long.
+own reader of GGUF, with the package gguf, makes the same tensors and takes many times as long.
 """
 
 import struct
