@@ -106,41 +106,27 @@ def progress(total: int) -> Iterator[Callable[..., None]]:
     Yields a function that moves it, by one unless told otherwise, or to a place; its first argument goes to
     standard output (None for nothing), the others to standard error, with the bar out of the way.
     """
-    # Imported here: --help has no bar, and is quick.
-    from rich.console import Console
-    from rich.progress import Progress
+    from tqdm import tqdm  # here: --help has no bar, and is quick
 
-    console = Console(stderr=True)
-    # Rich would send standard output through the bar's console, away from a pipe.
-    bar = Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
-    shown = console.is_interactive
-    task = bar.add_task("", total=total)
+    form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(total=total, file=sys.stderr, disable=None, leave=False, bar_format=form) as bar:
 
-    def report(
-        output: str | None,
-        *complaints: str,
-        advance: int = 1,
-        completed: float | int | None = None,
-        total: int | None = None,
-    ) -> None:
-        speaks = shown and (output is not None or bool(complaints))
-        if speaks:
-            bar.stop()
-        if output is not None:
-            put(output)
-        for complaint in complaints:
-            complain(complaint)
-        bar.update(task, advance=advance if completed is None else None, completed=completed, total=total)
-        if speaks:
-            bar.start()
+        def report(
+            output: str | None,
+            *complaints: str,
+            advance: int = 1,
+            completed: float | int | None = None,
+            total: int | None = None,
+        ) -> None:
+            with bar.external_write_mode():
+                if output is not None:
+                    put(output)
+                for complaint in complaints:
+                    complain(complaint)
+            bar.total = total or bar.total
+            bar.update(advance if completed is None else completed - bar.n)
 
-    if shown:
-        bar.start()
-    try:
         yield report
-    finally:
-        if shown:
-            bar.stop()
 
 
 def complain(message: str) -> None:
@@ -184,6 +170,8 @@ def followed(folder: Path) -> Callable[["Run", Mapping[str, Any] | None], None]:
 
     Returns the function that `asrscope.training.run.Run` calls: after each step, and with each line.
     """
+    from tqdm import tqdm
+
     say(f"checkpoint and log are in {folder}; press Ctrl+C to stop, run the command again to go on")
     begun: tuple[float, int] | None = None
 
@@ -194,14 +182,8 @@ def followed(folder: Path) -> Callable[["Run", Mapping[str, Any] | None], None]:
         if line is None:
             return
         done = run.step - first
-        left = f"  {_duration((now - begin) / done * (run.steps - run.step))} left" if done else ""
+        left = f"  {tqdm.format_interval((now - begin) / done * (run.steps - run.step))} left" if done else ""
         values = "  ".join(f"{key} {value}" for key, value in line.items() if key != "step")
         complain(f"step {line['step']}/{run.steps}  {values}{left}")
 
     return watch
-
-
-def _duration(seconds: float) -> str:
-    if (minutes := round(seconds / 60)) < 1:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
