@@ -83,19 +83,20 @@ def test_folders_are_unverified_and_counted_as_stored(parts):
     assert found[2].parameters == sum(tensor.numel() for tensor in decoder.values())
 
 
-def test_the_decoder_of_whisper_is_never_read(parts, monkeypatch):
-    from asrscope.loading.checkpoints import StoredTensors
+def test_the_decoder_of_whisper_is_never_read(parts, clip, monkeypatch):
+    from asrscope.loading import checkpoints
 
-    read, original = [], StoredTensors.__getitem__
+    def without_its_decoder(file):
+        whole = load_file(file)
+        aside = [name for name in whole if name.startswith(("model.decoder", "proj_out"))]
+        return whole | {name: whole[name].to("meta") for name in aside}
 
-    def watched(self, name):
-        read.append(self.places[name][1])
-        return original(self, name)
-
-    monkeypatch.setattr(StoredTensors, "__getitem__", watched)
-    load("full", **parts)
-    assert any(name.startswith("model.encoder.") for name in read)
-    assert not any(name.startswith(("model.decoder", "proj_out")) for name in read)
+    expected = provenance_of(load("full", **parts)[0])
+    monkeypatch.setattr(checkpoints, "load_file", without_its_decoder)
+    model, processor = load("full", **parts)
+    assert provenance_of(model) == expected
+    assert not any(weight.is_meta for weight in model.parameters())
+    assert np.isfinite(trace(model, processor, clip, max_new_tokens=1).audio_embeds).all()
 
 
 def test_an_encoder_in_shards_is_the_same(parts, tmp_path):

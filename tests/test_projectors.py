@@ -4,7 +4,7 @@ import pytest
 import torch
 from hub_kit import WIDTHS, projector_shapes, random_tensors, write_projector
 
-from asrscope.loading.checkpoints import StoredTensors
+from asrscope.loading.checkpoints import read_tensors
 from asrscope.loading.projectors import read_projector
 from asrscope.projector import AudioProjector
 
@@ -40,7 +40,7 @@ CASES = [
 
 
 def read(folder, config=None):
-    return read_projector(StoredTensors.of(folder), config or {}, *WIDTHS, "the projector")
+    return read_projector(read_tensors(folder), config or {}, *WIDTHS, "the projector")
 
 
 @pytest.mark.parametrize(("k", "config"), CASES)

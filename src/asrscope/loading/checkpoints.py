@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers.utils import logging
 
@@ -21,16 +22,17 @@ from asrscope.saving.provenance import CLAIMS
 __all__ = [
     "CHECKPOINTS",
     "INDEX",
-    "StoredTensors",
     "agree",
     "check_checkpoint",
     "check_finite",
     "model_type",
     "name_of",
     "no_progress_bars",
+    "part_of",
     "read_index",
     "read_processor",
     "read_settings",
+    "read_tensors",
     "readable",
 ]
 
@@ -100,96 +102,60 @@ def model_type(folder: Path) -> Any:
         return None
 
 
-class StoredTensors(Mapping[str, Tensor]):
-    """Tensors by name, each read from its file when it is asked for, and not kept.
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Find the tensors of a file or of a checkpoint's directory.
 
-    What is not asked for, such as the decoder of a Whisper model whose encoder alone is wanted, takes no
-    memory.
+    They are mapped from their files: what nobody looks at, such as the decoder of a Whisper model whose
+    encoder alone is wanted, takes no memory.
 
     Parameters
     ----------
-    places : mapping of str to (file, str)
-        For each name the open file and the name within it.
+    path : Path
+        A safetensors file, or a directory with ``model.safetensors``, with shards and their index, or with
+        any safetensors files.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        All of them, by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no weights, a shard is missing, or the weights are pickled.
+    ValueError
+        If a file is cut short or damaged, or lacks what the index promises.
     """
-
-    def __init__(self, places: Mapping[str, tuple[Any, str]]) -> None:
-        self.places = dict(places)
-
-    @classmethod
-    def of(cls, path: Path) -> "StoredTensors":
-        """Find the tensors of a file or of a checkpoint's directory.
-
-        Parameters
-        ----------
-        path : Path
-            A safetensors file, or a directory with ``model.safetensors``, with shards and their index, or
-            with any safetensors files.
-
-        Returns
-        -------
-        StoredTensors
-            All of them.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there are no weights, a shard is missing, or the weights are pickled.
-        ValueError
-            If a file is cut short or damaged, or lacks what the index promises.
-        """
-        shards = read_index(path / INDEX) if (path / INDEX).is_file() else {}
-        for shard in sorted(set(shards.values())):
-            if not (path / shard).is_file():
-                raise FileNotFoundError(f"{path / shard} is missing, which {INDEX} names. {AGAIN}")
-        opened = {file: _open(file) for file in {path / shard for shard in shards.values()} or _weights(path)}
-        held = {(name, file) for file, handle in opened.items() for name in handle.keys()}  # noqa: SIM118
-        places = {name: path / shard for name, shard in shards.items()} or dict(sorted(held))
-        for name, file in sorted(places.items()):
-            if (name, file) not in held:
-                raise ValueError(
-                    f"{file} lacks {name}, which {INDEX} says it holds. "
-                    "Copy or download both again, from one revision."
-                )
-        return cls({name: (opened[file], name) for name, file in places.items()})
-
-    def __getitem__(self, name: str) -> Tensor:
-        file, key = self.places[name]
-        tensor: Tensor = file.get_tensor(key)
-        return tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Give the shape of every tensor, from the files' headers."""
-        return {name: tuple(file.get_slice(key).get_shape()) for name, (file, key) in self.places.items()}
-
-    def part(self, *prefixes: str) -> "StoredTensors":
-        """Pick the tensors whose names begin with one of the prefixes, named as within that part.
-
-        Parameters
-        ----------
-        *prefixes : str
-            In the order in which they are looked for; the first that occurs counts.
-
-        Returns
-        -------
-        StoredTensors
-            The part, empty if none of the prefixes occurs.
-        """
-        for prefix in prefixes:
-            inside = {name: place for name, place in self.places.items() if name.startswith(prefix)}
-            if inside:
-                return StoredTensors({name.removeprefix(prefix): inside[name] for name in inside})
-        return StoredTensors({})
+    if not (path / INDEX).is_file():
+        return {name: tensor for file in _weights(path) for name, tensor in _map(file).items()}
+    places = read_index(path / INDEX)
+    for shard in sorted(set(places.values())):
+        if not (path / shard).is_file():
+            raise FileNotFoundError(f"{path / shard} is missing, which {INDEX} names. {AGAIN}")
+    mapped = {shard: _map(path / shard) for shard in set(places.values())}
+    for name, shard in sorted(places.items()):
+        if name not in mapped[shard]:
+            raise ValueError(
+                f"{path / shard} lacks {name}, which {INDEX} says it holds. "
+                "Copy or download both again, from one revision."
+            )
+    return {name: mapped[shard][name] for name, shard in places.items()}
 
 
-def _open(file: Path) -> Any:
+def part_of(tensors: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
+    """Pick the tensors whose names begin with one of the prefixes, named as within that part.
+
+    Of the prefixes the first that occurs counts; nothing if none of them does.
+    """
+    for prefix in prefixes:
+        if inside := [name for name in tensors if name.startswith(prefix)]:
+            return {name.removeprefix(prefix): tensors[name] for name in inside}
+    return {}
+
+
+def _map(file: Path) -> dict[str, Tensor]:
     try:
-        return safe_open(file, framework="pt")
+        tensors: dict[str, Tensor] = load_file(file)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{file} is missing. {AGAIN}") from error
     except (SafetensorError, OSError) as error:
@@ -197,6 +163,7 @@ def _open(file: Path) -> Any:
             f"{file} is cut short, damaged or no safetensors file ({error}). "
             "Compare its size with the original, and copy or download it again."
         ) from error
+    return tensors
 
 
 def read_index(index: Path) -> dict[str, str]:
@@ -334,7 +301,7 @@ def check_checkpoint(path: Path) -> AsrScopeConfig:
             )
     settings = read_settings(path / "config.json")
     _check_sizes(path / "config.json", settings)
-    shapes = StoredTensors.of(path).shapes()
+    stored = read_tensors(path)
     with readable(path / "config.json", "no model can be built of these settings"):
         config: AsrScopeConfig = AsrScopeConfig.from_dict(settings)
         seconds = config.trained_seconds
@@ -343,8 +310,8 @@ def check_checkpoint(path: Path) -> AsrScopeConfig:
         with torch.device("meta"):  # shapes without memory
             model = AsrScopeForConditionalGeneration(config)
     for name, tensor in model.state_dict().items():
-        expected = tuple(tensor.shape)
-        agree(path, name, f"shape {expected}", f"shape {shapes.get(name, expected)}")  # or drawn at random
+        found = stored.get(name, tensor)  # what is missing will be drawn at random
+        agree(path, name, f"shape {tuple(tensor.shape)}", f"shape {tuple(found.shape)}")
     needed = 4 * model.num_parameters()  # float32
     if needed > (free := free_memory()):
         raise ValueError(

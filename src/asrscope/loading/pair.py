@@ -14,13 +14,21 @@ from typing import Any
 
 import torch
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled
+from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer, BitsAndBytesConfig, WhisperConfig, WhisperFeatureExtractor
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from asrscope.encoder import SECONDS_PER_POSITION
-from asrscope.loading.checkpoints import StoredTensors, agree, name_of, no_progress_bars, read_settings
+from asrscope.loading.checkpoints import (
+    agree,
+    name_of,
+    no_progress_bars,
+    part_of,
+    read_settings,
+    read_tensors,
+)
 from asrscope.loading.fetching import WEIGHTS, Place, Unreachable, fetch, fetch_weights, in_words
 from asrscope.loading.projectors import AUDIO, FoundProjector, read_projector
 from asrscope.loading.room import GB, check_room, devices, estimate
@@ -302,7 +310,7 @@ def _bridge(
             torch.manual_seed(0)
             module = AudioProjector(encoder_dim, decoder_dim, **settings)
         return FoundProjector(module, module.state_dict())
-    found = read_projector(StoredTensors.of(place.folder), said, encoder_dim, decoder_dim, place.name)
+    found = read_projector(read_tensors(place.folder), said, encoder_dim, decoder_dim, place.name)
     kept = _beside(place, "processor_config.json")  # saved by this package as a whole model, with its prompt
     names = {"instruction": "user_prompt", "system_prompt": "system_prompt"}
     return replace(
@@ -310,13 +318,13 @@ def _bridge(
     )
 
 
-def _stored(place: Place, expected: Mapping[str, Any], *prefixes: str) -> StoredTensors:
+def _stored(place: Place, expected: Mapping[str, Any], *prefixes: str) -> dict[str, Tensor]:
     """Find the weights of a part, and hold them against the sizes that its configuration gives."""
-    stored = StoredTensors.of(place.folder).part(*prefixes)
-    shapes = stored.shapes()
+    stored = part_of(read_tensors(place.folder), *prefixes)
     for name, weight in sorted(expected.items()):
-        agree(place.name, name, tuple(weight.shape), shapes.get(name, "no such tensor"), ONE_REVISION)
-    return StoredTensors({name: stored.places[name] for name in expected})
+        found = tuple(stored[name].shape) if name in stored else "no such tensor"
+        agree(place.name, name, tuple(weight.shape), found, ONE_REVISION)
+    return {name: stored[name] for name in expected}
 
 
 def _digest(part: str, stored: Mapping[str, Any], place: Place, said: Mapping[str, Any]) -> str:
@@ -377,7 +385,7 @@ def _processor(
 
 def _attach(  # noqa: PLR0917
     model: AsrScopeForConditionalGeneration,
-    stored: Mapping[str, StoredTensors],
+    stored: Mapping[str, Mapping[str, Tensor]],
     digests: Mapping[str, str],
     bridge: FoundProjector,
     found: Mapping[str, Place],

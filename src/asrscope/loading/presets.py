@@ -8,14 +8,15 @@ import torch
 
 from asrscope.loading.checkpoints import (
     CHECKPOINTS,
-    StoredTensors,
     check_checkpoint,
     check_finite,
     model_type,
     name_of,
     no_progress_bars,
+    part_of,
     read_processor,
     read_settings,
+    read_tensors,
     readable,
 )
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
@@ -167,7 +168,7 @@ def _load_directory(path: Path) -> Loaded:
         )
     source = name_of(path)
     config = check_checkpoint(path)
-    stored, claims = StoredTensors.of(path), read_claims(path)
+    stored, claims = read_tensors(path), read_claims(path)
     check_finite(path, stored)
     processor = read_processor(path, config)
     with no_progress_bars(), readable(path, "its weights cannot be loaded"):
@@ -184,7 +185,7 @@ def _load_directory(path: Path) -> Loaded:
             # Not all of it was in the file: what is in memory has just been drawn at random.
             new = describe_weights(part, getattr(model, module), "random initialization", trained=False)
         else:
-            new = describe_weights(part, stored.part(f"{module}."), source, claim=claims.get(part))
+            new = describe_weights(part, part_of(stored, f"{module}."), source, claim=claims.get(part))
         provenance.append(new)
     attach_provenance(model, provenance)
     return model.eval(), processor

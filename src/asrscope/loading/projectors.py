@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from asrscope.loading.checkpoints import StoredTensors
+from asrscope.loading.checkpoints import part_of
 from asrscope.projector import AudioProjector
 
 __all__ = ["AUDIO", "FoundProjector", "read_projector"]
@@ -56,13 +56,13 @@ class FoundProjector:
 
 
 def read_projector(
-    stored: StoredTensors, config: Mapping[str, Any], encoder_dim: int, decoder_dim: int, name: str
+    stored: Mapping[str, Tensor], config: Mapping[str, Any], encoder_dim: int, decoder_dim: int, name: str
 ) -> FoundProjector:
     """Recognize a projector, hold it against its configuration and the widths around it, and build it.
 
     Parameters
     ----------
-    stored : StoredTensors
+    stored : mapping of str to torch.Tensor
         The checkpoint; tensors that are of no projector are left alone.
     config : mapping
         What its ``config.json`` says; empty if there is none.
@@ -81,7 +81,7 @@ def read_projector(
     ValueError
         If the layout is unknown, configuration and weights differ, or the projector does not fit.
     """
-    tensors = stored.part("multi_modal_projector.", "projector.", "")
+    tensors = part_of(stored, "multi_modal_projector.", "projector.", "")
     if TINY_AUDIO.keys() == tensors.keys():
         ours = {TINY_AUDIO[key]: tensor for key, tensor in tensors.items()}
         config = TINY_AUDIO_SAYS | dict(config)

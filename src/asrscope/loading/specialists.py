@@ -8,7 +8,6 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -25,7 +24,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from asrscope.loading.checkpoints import StoredTensors
+from asrscope.loading.checkpoints import part_of, read_tensors
 from asrscope.loading.fetching import Place, fetch
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
 from asrscope.saving.files import cache_folder, write_bytes, write_text
@@ -188,9 +187,8 @@ def _find(part: Specialist, cached: bool) -> tuple[Path, str]:
 
 def _write_encoder(file: Path, folder: Path) -> dict[str, Tensor]:
     """Write what belongs to an encoder beside its weights, and return these."""
-    prefix = "model.encoder."
-    found: Mapping[str, Tensor] = read_ctranslate2(file) if file.suffix == ".bin" else StoredTensors.of(file)
-    tensors = {name.removeprefix(prefix): found[name] for name in found if name.startswith(prefix)}
+    found = read_ctranslate2(file) if file.suffix == ".bin" else read_tensors(file)
+    tensors = part_of(found, "model.encoder.")
     d_model, n_mels, _ = tensors["conv1.weight"].shape
     WhisperConfig(
         architectures=["WhisperEncoder"],
