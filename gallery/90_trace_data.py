@@ -31,7 +31,7 @@ from pathlib import Path
 import asrscope
 from asrscope import plots
 from asrscope.audio import record
-from asrscope.loading.presets import untrained
+from asrscope.loading import untrained
 from asrscope.plots.report import write_html, write_json
 from asrscope.scope.traces import STAGES
 

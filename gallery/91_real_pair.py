@@ -28,7 +28,7 @@ import torch
 import asrscope
 from asrscope import plots
 from asrscope.audio.samples import load_person, load_samples
-from asrscope.loading.presets import untrained
+from asrscope.loading import untrained
 from asrscope.recognition.metrics import total_errors, word_errors
 from asrscope.training.projector import read_nearest
 

@@ -141,7 +141,7 @@ for title, found in reach.items():
 # --------------------
 # With the weights at hand, this is enough, on a machine with the memory for them::
 #
-#     from asrscope.loading.native import load_native
+#     from asrscope.loading import load_native
 #
 #     model, processor = load_native("mistralai/Voxtral-Mini-3B-2507")
 #     trace = asrscope.attach(model, processor).trace("recording.wav")

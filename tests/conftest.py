@@ -264,7 +264,7 @@ def full_parts(tmp_path):
 @pytest.fixture(scope="session")
 def bundled():
     """The model in the package and its processor; not to be changed."""
-    from asrscope.loading.presets import load
+    from asrscope.loading import load
 
     return load("tiny")
 

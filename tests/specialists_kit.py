@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from asrscope.loading import pair, specialists  # the pair now: later it would find what is pretended
+from asrscope.loading import pair, sources  # the pair now: later it would find what is pretended
 from asrscope.saving.provenance import hash_tensors
 
 BLOCK = 32
@@ -235,7 +235,7 @@ def pretend(monkeypatch, tmp_path, *, installed=True):
 
     site = tmp_path / "site-packages"
     whisper, (llama, tokens, merges) = small_whisper(), small_llama()
-    encoder, decoder = specialists.WHISPER, specialists.SMOLLM2
+    encoder, decoder = sources.WHISPER, sources.SMOLLM2
     write_ctranslate2(site / encoder.packed, whisper)
     write_gguf(site / decoder.packed, llama, tokens, merges)
 
@@ -253,9 +253,9 @@ def pretend(monkeypatch, tmp_path, *, installed=True):
             raise PackageNotFoundError(name)
         return Installed(site, versions[name])
 
-    monkeypatch.setattr(specialists, "distribution", distribution)
-    monkeypatch.setattr(specialists, "SPECIALISTS", {part.repository: part for part in parts})
-    monkeypatch.setattr(pair, "SPECIALISTS", specialists.SPECIALISTS)
+    monkeypatch.setattr(sources, "distribution", distribution)
+    monkeypatch.setattr(sources, "SPECIALISTS", {part.repository: part for part in parts})
+    monkeypatch.setattr(pair, "SPECIALISTS", sources.SPECIALISTS)
     monkeypatch.setenv("ASRSCOPE_CACHE", str(tmp_path / "cache"))
     return parts, (whisper, llama)
 
@@ -297,5 +297,5 @@ def packaged():
     """Files of the published specialists in the packages that are installed, by part."""
     from importlib.metadata import distribution
 
-    parts = {"encoder": specialists.WHISPER, "decoder": specialists.SMOLLM2}
+    parts = {"encoder": sources.WHISPER, "decoder": sources.SMOLLM2}
     return {name: distribution(part.package).locate_file(part.packed) for name, part in parts.items()}

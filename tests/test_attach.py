@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import asrscope
 from asrscope import plots
 from asrscope.cli import app
-from asrscope.loading.native import load_native
+from asrscope.loading import load_native
 from asrscope.plots.report import write_html, write_json
 from asrscope.scope.schema import validate_json
 from asrscope.scope.stages import STAGES

@@ -12,8 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from asrscope.loading import checkpoints
-from asrscope.loading.presets import load
+from asrscope.loading import checkpoints, load
 from asrscope.saving.provenance import provenance_of
 
 

@@ -48,7 +48,7 @@ def quick(tmp_path_factory, synthesizers):
 
 
 def test_all_stages_leave_a_model_that_loads_as_trained(quick):
-    from asrscope.loading.presets import load
+    from asrscope.loading import load
     from asrscope.saving.provenance import provenance_of
 
     cache, result, _ = quick
@@ -61,7 +61,7 @@ def test_all_stages_leave_a_model_that_loads_as_trained(quick):
 
 def test_the_model_of_a_quick_run_transcribes(quick):
     from asrscope.audio.samples import load_sample
-    from asrscope.loading.presets import load
+    from asrscope.loading import load
     from asrscope.recognition.transcribe import transcribe
 
     cache, _, _ = quick

@@ -88,12 +88,12 @@ def test_a_clip_that_is_read_wrong_is_found(monkeypatch):
 
 
 def test_a_model_that_cannot_be_loaded_is_found(monkeypatch):
-    import asrscope.loading.presets
+    import asrscope.loading
 
     def fail(name):
         raise OSError(f"{name}: no file model.safetensors")
 
-    monkeypatch.setattr(asrscope.loading.presets, "load", fail)
+    monkeypatch.setattr(asrscope.loading, "load", fail)
     findings = doctor.examine(hub=False)
     assert named(findings, "model").found == "OSError: tiny: no file model.safetensors"
     assert "--force-reinstall asrscope" in named(findings, "model").remedy
@@ -102,7 +102,7 @@ def test_a_model_that_cannot_be_loaded_is_found(monkeypatch):
 
 @pytest.mark.parametrize("text", ["", "milk and letters and trains"])
 def test_a_model_that_writes_something_else_is_found(monkeypatch, text):
-    import asrscope.loading.presets
+    import asrscope.loading
     import asrscope.recognition.transcribe
 
     class Transcript:
@@ -110,7 +110,7 @@ def test_a_model_that_writes_something_else_is_found(monkeypatch, text):
 
     transcript = Transcript()
     transcript.text = text
-    monkeypatch.setattr(asrscope.loading.presets, "load", lambda name: (None, None))
+    monkeypatch.setattr(asrscope.loading, "load", lambda name: (None, None))
     monkeypatch.setattr(asrscope.recognition.transcribe, "transcribe", lambda *_: transcript)
     found, remedy = doctor._model()
     assert "said was: " in found

@@ -17,9 +17,8 @@ from hub_kit import (
 )
 from safetensors.torch import load_file, save_file
 
-from asrscope.loading import pair, room
+from asrscope.loading import PAIRS, load, pair, room
 from asrscope.loading.pair import PINNED
-from asrscope.loading.presets import PAIRS, load
 from asrscope.saving.provenance import provenance_of
 from asrscope.scope.tracing import trace
 

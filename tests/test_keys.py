@@ -12,7 +12,7 @@ import asrscope
 from asrscope.features import log_mel
 from asrscope.inside.forcing import force, transcript_ids
 from asrscope.inside.gap import centroid_distance
-from asrscope.loading.presets import untrained
+from asrscope.loading import untrained
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.recognition.metrics import (
     WordErrors,

@@ -6,7 +6,7 @@ import torch
 from native_kit import ARCHITECTURES, NEEDS_TORCHAUDIO, save_tiny, tiny_random
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from asrscope.loading.native import load_native
+from asrscope.loading import load_native
 from asrscope_course.granite import GraniteFeatures
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from asrscope.audio import load_audio
 from asrscope.audio.samples import load_samples
-from asrscope.loading.presets import load
+from asrscope.loading import load
 from asrscope.recognition.metrics import normalize, total_errors, word_errors
 from asrscope.recognition.transcribe import transcribe
 from asrscope.saving.provenance import write_provenance

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from asrscope.loading.presets import load, untrained
+from asrscope.loading import load, untrained
 from asrscope.saving.provenance import provenance_of
 
 

@@ -46,10 +46,10 @@ def read(folder, config=None):
 @pytest.mark.parametrize(("k", "config"), CASES)
 def test_a_projector_of_tiny_audio_computes_its_published_formula(tmp_path, k, config):
     tensors = random_tensors(projector_shapes(k, 12))
-    found = read(write_projector(tmp_path / "p", tensors), config)
+    found, _, _ = read(write_projector(tmp_path / "p", tensors), config)
     hidden = torch.randn(POSITIONS, WIDE, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
-        ours = found.module(hidden[None])[0]
+        ours = found(hidden[None])[0]
     expected = tiny_audio(tensors, stacked(hidden, k))
     assert ours.shape == expected.shape == (-(-POSITIONS // k), WIDTHS[1])
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
@@ -64,25 +64,25 @@ def test_our_own_projectors_come_back_with_their_layers(tmp_path, prefix, layers
     torch.manual_seed(0)
     made = AudioProjector(*WIDTHS, stack_factor=3, hidden_size=10, **layers)
     tensors = {prefix + name: tensor for name, tensor in made.state_dict().items()}
-    found = read(
+    found, _, _ = read(
         write_projector(
             tmp_path / "p", tensors | {"language_model.other": torch.zeros(1)} if prefix else tensors
         )
     )
-    assert found.module.settings == made.settings
+    assert found.settings == made.settings
     hidden = torch.randn(1, 9, WIDTHS[0])
-    assert torch.equal(found.module(hidden), made(hidden))
+    assert torch.equal(found(hidden), made(hidden))
 
 
 def test_a_padded_remainder_of_our_own_is_told_by_the_configuration(tmp_path):
     made = AudioProjector(*WIDTHS, stack_factor=3, hidden_size=10, remainder="pad")
     folder = write_projector(tmp_path / "p", dict(made.state_dict()))
-    assert read(folder, {"projector_remainder": "pad"}).module.remainder == "pad"
+    assert read(folder, {"projector_remainder": "pad"})[0].remainder == "pad"
 
 
 def test_prompts_are_those_of_the_configuration_or_of_the_system(tmp_path):
     def prompts(config):
-        said = read(folder, config).config
+        said = read(folder, config)[2]
         return said.get("user_prompt"), said.get("system_prompt")
 
     folder = write_projector(tmp_path / "a", random_tensors(projector_shapes(2, 12)))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from asrscope.loading.presets import load
+from asrscope.loading import load
 from asrscope.saving.provenance import describe_weights, provenance_of, write_provenance
 
 ALL_TRAINED = {

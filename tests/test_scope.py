@@ -11,7 +11,7 @@ from native_kit import other_models, save_tiny, tiny_random
 from transformers import WhisperFeatureExtractor, WhisperProcessor
 
 import asrscope
-from asrscope.loading.native import is_native
+from asrscope.loading import is_native
 from asrscope.scope.stages import STAGES
 
 

@@ -301,7 +301,7 @@ def test_an_address_that_colab_cannot_read_is_refused(monkeypatch):
 
 
 def test_a_changed_choice_of_model_runs_the_scripts_again(monkeypatch):
-    from asrscope.loading.presets import ENVIRONMENT, MODEL
+    from asrscope.loading import ENVIRONMENT, MODEL
 
     assert {MODEL, *ENVIRONMENT.values()} <= set(configured(monkeypatch)["stale_variables"])
 

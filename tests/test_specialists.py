@@ -12,10 +12,9 @@ from safetensors.torch import load_file
 from specialists_kit import pretend, write_small_projector
 from tokenizers import Tokenizer
 
-from asrscope.loading import specialists
+from asrscope.loading import PAIRS, load, sources
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
-from asrscope.loading.presets import PAIRS, load
-from asrscope.loading.specialists import SMOLLM2, SPECIALISTS, WHISPER, cache_folder, obtain
+from asrscope.loading.sources import SMOLLM2, SPECIALISTS, WHISPER, cache_folder, obtain
 from asrscope.saving.provenance import hash_tensors, provenance_of
 
 
@@ -77,7 +76,7 @@ class TestObtain:
             place = obtain(part)
             assert place.note == f"{part.license}, from the package {part.package} {part.version}"
             with monkeypatch.context() as patch:
-                patch.setattr(specialists, "_make", lambda *_: pytest.fail("made again"))
+                patch.setattr(sources, "_make", lambda *_: pytest.fail("made again"))
                 assert obtain(part) == place
             assert hash_tensors(load_file(place.folder / "model.safetensors")) == part.sha256 == place.sha256
             record = json.loads((place.folder / "source.json").read_text())
@@ -122,8 +121,8 @@ class TestObtain:
         assert (folder / "tokenizer.json").is_file()
 
     def test_many_that_begin_at_once_get_one_whole_folder(self, small, monkeypatch):
-        made, make = [], specialists._make
-        monkeypatch.setattr(specialists, "_make", lambda *given: made.append(1) or make(*given))
+        made, make = [], sources._make
+        monkeypatch.setattr(sources, "_make", lambda *given: made.append(1) or make(*given))
         with ThreadPoolExecutor(8) as pool:
             places = list(pool.map(lambda _: obtain(small[0][0]), range(8)))
         assert len(set(places)) == len(made) == 1
@@ -319,7 +318,7 @@ class TestSmall:
         assert torch.equal(other(**inputs).logits, model(**inputs).logits)
 
     def test_a_random_projector_shares_the_rest(self, loaded):
-        from asrscope.loading.presets import untrained
+        from asrscope.loading import untrained
 
         model, _ = loaded
         control = untrained(model)

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from asrscope.audio import load_audio
 from asrscope.audio.samples import load_samples
+from asrscope.loading import load
 from asrscope.loading.checkpoints import CHECKPOINTS
-from asrscope.loading.presets import load
 from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import WordErrors, total_errors, word_errors
 from asrscope.saving.provenance import provenance_of

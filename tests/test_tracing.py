@@ -407,7 +407,7 @@ class TestBundled:
 
     def test_a_random_projector_leaves_nothing_of_the_sentence(self, traces):
         from asrscope.audio.samples import load_samples
-        from asrscope.loading.presets import load
+        from asrscope.loading import load
         from asrscope.recognition.metrics import total_errors, word_errors
 
         model, processor = load("tiny", random_projector=True)

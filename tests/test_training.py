@@ -25,7 +25,7 @@ from training_kit import (
 )
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from asrscope.loading.presets import load
+from asrscope.loading import load
 from asrscope.saving.provenance import describe_weights, provenance_of
 from asrscope.training import encodings as encodings_module
 from asrscope.training.batches import Batches, ProjectorRecipe, Prompt, hold_out

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from asrscope.audio.samples import load_sample, load_samples
 from asrscope.cli import app
+from asrscope.loading import load
 from asrscope.loading.checkpoints import part_of, read_tensors
-from asrscope.loading.presets import load
 from asrscope.recognition.transcribe import transcribe
 from asrscope.saving.provenance import provenance_of
 from asrscope.training.encodings import load_encodings

@@ -12,7 +12,7 @@ from asrscope.audio import load_audio
 from asrscope.audio.samples import load_sample, load_samples
 from asrscope.decoder import SpellingVote, write
 from asrscope.encoder import encode
-from asrscope.loading.presets import load, untrained
+from asrscope.loading import load, untrained
 from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import total_errors, word_errors
 from asrscope.training.projector import read_nearest

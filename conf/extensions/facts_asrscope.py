@@ -21,9 +21,9 @@ import asrscope
 from asrscope.audio import SAMPLE_RATE
 from asrscope.audio.samples import load_person
 from asrscope.features import DYNAMIC_RANGE, FRAMES_PER_SECOND, HOP_LENGTH, N_FFT
+from asrscope.loading import PAIRS
 from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.loading.pair import PINNED
-from asrscope.loading.presets import PAIRS
 from asrscope.loading.room import estimate
 from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import word_errors
@@ -281,6 +281,6 @@ def full() -> Facts:
             facts[f"full.room.{kind}.{what}_gb"] = Fact(getattr(need, what) / 1e9, source, ".1f")
     for part in ("encoder", "decoder"):
         name = PAIRS["full"][part]
-        facts[f"full.{part}.repository"] = Fact(name, f"asrscope.loading.presets: repository of the {part}")
+        facts[f"full.{part}.repository"] = Fact(name, f"asrscope.loading: repository of the {part}")
         facts[f"full.{part}.revision"] = Fact(PINNED[name], f"asrscope.loading.pair: commit of the {part}")
     return facts

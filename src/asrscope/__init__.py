@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from asrscope.audio import SAMPLE_RATE, check_waveform, load_audio, wav_bytes
     from asrscope.audio.samples import Sample, load_sample, load_samples
     from asrscope.features import log_mel
-    from asrscope.loading.presets import load
+    from asrscope.loading import load
     from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
     from asrscope.plots.report import write_html, write_json
     from asrscope.processing import AsrScopeProcessor
@@ -29,7 +29,7 @@ _MODULES = {
     "audio": ("SAMPLE_RATE", "check_waveform", "load_audio", "wav_bytes"),
     "features": ("log_mel",),
     "model": ("AsrScopeConfig", "AsrScopeForConditionalGeneration"),
-    "loading.presets": ("load",),
+    "loading": ("load",),
     "processing": ("AsrScopeProcessor",),
     "projector": ("AudioProjector",),
     "plots.report": ("write_html", "write_json"),

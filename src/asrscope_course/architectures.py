@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from asrscope.audio.samples import load_samples
-from asrscope.loading.native import Native
+from asrscope.loading import Native
 from asrscope.saving.provenance import attach_provenance, describe_weights
 from asrscope.scope.anatomy import parts_of
 from asrscope_course.granite import GraniteFeatures

@@ -3,7 +3,7 @@
 import numpy as np
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.loading.presets import load
+from asrscope.loading import load
 from asrscope.saving.provenance import provenance_of
 from asrscope_course.engine import exercise
 from asrscope_course.kinds import Choice, Function, Number

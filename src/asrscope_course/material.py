@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from asrscope.audio import load_audio, samples
 from asrscope.audio.samples import Sample
-from asrscope.loading import presets
+from asrscope.loading import load
 from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
@@ -26,7 +26,7 @@ WORDS = [
 @cache
 def tiny() -> tuple[AsrScopeForConditionalGeneration, AsrScopeProcessor]:
     """Load the bundled model; not to be changed."""
-    return presets.load("tiny")
+    return load("tiny")
 
 
 @cache

@@ -15,7 +15,7 @@ from transformers import SmolLM3Config, WhisperConfig
 
 from asrscope.audio import SAMPLE_RATE
 from asrscope.features import HOP_LENGTH
-from asrscope.loading.presets import PAIRS
+from asrscope.loading import PAIRS
 from asrscope.loading.room import cache_bytes_per_token, count_parameters, head_dim, linear_weights
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.projector import count_audio_tokens

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, SmolLM3ForCausalLM, Wh
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.loading.presets import Loaded
+from asrscope.loading import Loaded
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.saving.files import write_bytes, write_text

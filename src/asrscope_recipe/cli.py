@@ -12,7 +12,7 @@ from asrscope.cli.console import complain, counted, expected_errors, followed, i
 from asrscope.cli.train import DEFAULT_CACHE, Cache, Settings, Threads, curves, processes, train_pair
 
 if TYPE_CHECKING:
-    from asrscope.loading.presets import Loaded
+    from asrscope.loading import Loaded
     from asrscope_recipe.plan import Plan
 
 __all__ = ["app", "main"]
@@ -250,7 +250,7 @@ def all_stages(
 
 def small_parts() -> "Loaded":
     """Load encoder and decoder of 'small' as its projector is trained between them."""
-    from asrscope.loading.presets import load
+    from asrscope.loading import load
     from asrscope_recipe.decoder import TEMPLATE
 
     model, processor = load("small", random_projector=True, projector=None)
@@ -358,8 +358,8 @@ def people(
 ) -> None:
     """Measure a pair on recordings of people, beside others that hear the same, and write its model card."""
     with expected_errors(), processes(threads):
+        from asrscope.loading import load
         from asrscope.loading.checkpoints import CHECKPOINTS
-        from asrscope.loading.presets import load
         from asrscope.training.corpus import Corpus
         from asrscope_recipe.people import measure_people, systems_beside, write_card
 

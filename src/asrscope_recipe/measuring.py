@@ -16,7 +16,7 @@ import torch
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.features import FRAMES_PER_SECOND
-from asrscope.loading.presets import Loaded, load
+from asrscope.loading import Loaded, load
 from asrscope.recognition.evaluate import Evaluation, Recognize, Utterance, read_utterances
 from asrscope.recognition.metrics import NORMALIZER
 from asrscope.recognition.transcribe import transcribe

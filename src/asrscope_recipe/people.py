@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForCondi
 
 from asrscope.audio import SAMPLE_RATE
 from asrscope.encoder import encode
-from asrscope.loading.presets import Loaded, load, untrained
+from asrscope.loading import Loaded, load, untrained
 from asrscope.projector import AudioProjector
 from asrscope.recognition.evaluate import Evaluation, Recognize, Utterance, read_utterances
 from asrscope.recognition.metrics import NORMALIZER, bootstrap_interval, normalize

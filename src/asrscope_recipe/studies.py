@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 import asrscope
 from asrscope.audio.samples import load_samples
 from asrscope.encoder import SECONDS_PER_POSITION
-from asrscope.loading.presets import Loaded, load
+from asrscope.loading import Loaded, load
 from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import WordErrors, bootstrap_interval, total_errors
 from asrscope.saving.files import write_text

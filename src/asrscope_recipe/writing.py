@@ -12,7 +12,7 @@ from transformers import StoppingCriteriaList
 
 from asrscope.decoder import LoopStop, max_new_tokens, text_of
 from asrscope.encoder import SECONDS_PER_POSITION
-from asrscope.loading.presets import Loaded
+from asrscope.loading import Loaded
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.recognition.metrics import WordErrors, word_errors
 from asrscope.training.batches import Prompt, put_together

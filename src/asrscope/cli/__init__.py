@@ -22,7 +22,7 @@ from asrscope.cli.train import app as train_app
 
 if TYPE_CHECKING:
     from asrscope.audio.samples import Sample
-    from asrscope.loading.presets import Loaded
+    from asrscope.loading import Loaded
     from asrscope.recognition.transcripts import Segment
     from asrscope.scope.traces import Provenance
 
@@ -57,7 +57,7 @@ TracedModel = Annotated[
         "(Voxtral, GLM-ASR, Audio Flamingo 3, Qwen2-Audio, Granite).",
     ),
 ]
-# The environment names these too; asrscope.loading.presets reads it, for programs as well as for commands.
+# The environment names these too; asrscope.loading reads it, for programs as well as for commands.
 Projector = Annotated[
     str | None,
     typer.Option(help="With 'full': file, folder or repository of a projector. Or ASRSCOPE_PROJECTOR."),
@@ -134,8 +134,7 @@ def trace(
             _check_writable(path)
 
         from asrscope.audio.recordings import name_of
-        from asrscope.loading.native import is_native
-        from asrscope.loading.presets import untrained
+        from asrscope.loading import is_native, untrained
         from asrscope.scope.tracing import trace as run
 
         source, sample = _find_recording(clip)
@@ -397,7 +396,7 @@ def doctor(
 
 def _load(model: str, *, random_projector: bool = False, **options: str | None) -> "Loaded":
     """Load a model of this package, with the options that were given."""
-    from asrscope.loading.presets import load
+    from asrscope.loading import load
 
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     return load(model, random_projector=random_projector, **given)
@@ -407,7 +406,7 @@ def _load_native(model: str, device_map: str | None, others: dict[str, Any]) -> 
     """Load a model of transformers, onto the accelerators if there are any."""
     import torch
 
-    from asrscope.loading.native import load_native
+    from asrscope.loading import load_native
 
     if given := [name for name, value in others.items() if value]:
         raise ValueError(f"{' and '.join(given)}: only for models of this package, but {model} is none")

@@ -103,10 +103,10 @@ def _sound() -> tuple[str, str]:
 
 def _model() -> tuple[str, str]:
     """Load the bundled model and let it write what is said in a shipped clip."""
-    presets = import_module("asrscope.loading.presets")
+    loading = import_module("asrscope.loading")
     transcribe = import_module("asrscope.recognition.transcribe")
     sample = import_module("asrscope.audio.samples").load_samples()[0]
-    text = transcribe.transcribe(*presets.load("tiny"), sample.path).text
+    text = transcribe.transcribe(*loading.load("tiny"), sample.path).text
     found, said = f"tiny wrote: {text or 'nothing'}", set(sample.text.split())
     if len(said & set(text.split())) * 2 < len(said):  # a word or two may be wrong; most may not
         return f"{found}; said was: {sample.text}", f"{REINSTALL} --no-deps asrscope"

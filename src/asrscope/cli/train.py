@@ -13,7 +13,7 @@ import typer
 from asrscope.cli.console import complain, counted, expected_errors, followed, is_first, say
 
 if TYPE_CHECKING:
-    from asrscope.loading.presets import Loaded
+    from asrscope.loading import Loaded
     from asrscope.training.batches import ProjectorRecipe
     from asrscope.training.corpus import Source
 
@@ -79,7 +79,7 @@ def projector(
 ) -> None:
     """Train the projector between the encoder and the decoder of a model, which stay frozen."""
     with expected_errors(), processes(threads):
-        from asrscope.loading.presets import PAIRS, load
+        from asrscope.loading import PAIRS, load
         from asrscope.training.batches import recipe_for
         from asrscope.training.corpus import Corpus
         from asrscope.training.run import changed

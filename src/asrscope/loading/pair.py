@@ -29,14 +29,23 @@ from asrscope.loading.checkpoints import (
     read_settings,
     read_tensors,
 )
-from asrscope.loading.fetching import WEIGHTS, Place, Unreachable, fetch, fetch_weights, in_words
-from asrscope.loading.projectors import AUDIO, FoundProjector, read_projector
+from asrscope.loading.projectors import AUDIO, read_projector
 from asrscope.loading.room import GB, check_room, devices, estimate
-from asrscope.loading.specialists import SPECIALISTS, obtain
+from asrscope.loading.sources import (
+    SPECIALISTS,
+    WEIGHTS,
+    Place,
+    Unreachable,
+    fetch,
+    fetch_weights,
+    in_words,
+    obtain,
+)
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
 from asrscope.projector import AudioProjector
 from asrscope.saving.provenance import attach_provenance, describe_weights, hash_tensors, hash_vocabulary
+from asrscope.scope.traces import Provenance
 
 __all__ = ["PINNED", "load_pair"]
 
@@ -138,10 +147,11 @@ def load_pair(
     )
     audio_config, extractor = _read_encoder(found["encoder"])
     text_config, tokenizer = _read_decoder(found["decoder"])
-    bridge = _bridge(found.get("projector"), said, audio_config.d_model, text_config.hidden_size, untrained)
-    said, settings = dict(bridge.config), dict(bridge.module.settings)
+    widths = audio_config.d_model, text_config.hidden_size
+    bridge, weights, said = _bridge(found.get("projector"), said, *widths, untrained)
+    settings = dict(bridge.settings)
     audio_token_id = _token(tokenizer, AUDIO_TOKEN)
-    prompt_token_id = None if bridge.module.prompt is None else _token(tokenizer, PROMPT_TOKEN)
+    prompt_token_id = None if bridge.prompt is None else _token(tokenizer, PROMPT_TOKEN)
     if (vocabulary := said.get("text_model_vocabulary")) is not None:
         own = hash_vocabulary(tokenizer)
         agree(found["decoder"].name, "SHA-256 of its vocabulary", vocabulary[:12], own[:12], OTHER_PARTS)
@@ -175,12 +185,16 @@ def load_pair(
         "encoder": _stored(found["encoder"], model.audio_tower.state_dict(), *ENCODER_PREFIXES),
         "decoder": _stored(found["decoder"], dict(model.language_model.named_parameters()), ""),
     }
-    digests = {part: _digest(part, stored[part], found[part], said) for part in stored}
+    origins = {part: _origin(part, stored[part], found[part], said) for part in stored}
+    if fewer:
+        loaded_as = f"{origins['decoder'].dtype}, loaded as {label}"
+        origins["decoder"] = replace(origins["decoder"], dtype=loaded_as)
+    origins["projector"] = _origin_of_projector(weights, found, said)
     device = devices(device_map)[0]
     model.audio_tower.load_state_dict(
         {key: tensor.to(device, dtype) for key, tensor in stored["encoder"].items()}, assign=True
     )
-    model.multi_modal_projector = bridge.module.to(device, dtype)
+    model.multi_modal_projector = bridge.to(device, dtype)
     with nullcontext() if large else no_progress_bars():
         language_model = MODEL_FOR_CAUSAL_LM_MAPPING[type(text_config)].from_pretrained(
             found["decoder"].folder,
@@ -195,7 +209,7 @@ def load_pair(
     model.config.text_config = language_model.config
     if model.generation_config.eos_token_id is None:
         model.generation_config.eos_token_id = tokenizer.eos_token_id
-    _attach(model, stored, digests, bridge, found, f", loaded as {label}" if fewer else "")
+    attach_provenance(model, origins.values())
     return model.eval(), _processor(model.config, said, extractor, tokenizer)
 
 
@@ -221,7 +235,7 @@ def _find(
         if source is None:
             continue
         try:
-            found[part] = _locate(part, source, revision or PINNED.get(str(source)), cached=bool(missing))
+            found[part] = _locate(part, source, revision or PINNED.get(str(source)))
         except Unreachable as error:
             missing.append(error)
         if part == "projector" in found:
@@ -231,14 +245,14 @@ def _find(
     return found, said
 
 
-def _locate(part: str, source: str | Path, revision: str | None, *, cached: bool) -> Place:
+def _locate(part: str, source: str | Path, revision: str | None) -> Place:
     """Find the small files of one part."""
     specialist = SPECIALISTS.get(str(source))
     if part == "projector" and Path(source).is_file():
         return Place(str(source), Path(source))
     if specialist is not None and revision == specialist.revision:
-        return obtain(specialist, cached=cached)
-    return fetch(source, revision, FILES[part], cached=cached)
+        return obtain(specialist)
+    return fetch(source, revision, FILES[part])
 
 
 def _beside(place: Place, file: str) -> dict[str, Any]:
@@ -302,20 +316,19 @@ def _bridge(
     encoder_dim: int,
     decoder_dim: int,
     sizes: Mapping[str, Any] | None,
-) -> FoundProjector:
+) -> tuple[AudioProjector, Mapping[str, Tensor], dict[str, Any]]:
     """Read the projector, or make a random one of the sizes that are given."""
     if place is None:
         settings = AsrScopeConfig(**(sizes or {})).projector_settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             module = AudioProjector(encoder_dim, decoder_dim, **settings)
-        return FoundProjector(module, module.state_dict())
-    found = read_projector(read_tensors(place.folder), said, encoder_dim, decoder_dim, place.name)
+        return module, module.state_dict(), {}
+    stored = read_tensors(place.folder)
+    module, weights, config = read_projector(stored, said, encoder_dim, decoder_dim, place.name)
     kept = _beside(place, "processor_config.json")  # saved by this package as a whole model, with its prompt
     names = {"instruction": "user_prompt", "system_prompt": "system_prompt"}
-    return replace(
-        found, config={**found.config, **{names[key]: kept[key] for key in names.keys() & kept.keys()}}
-    )
+    return module, weights, config | {names[key]: kept[key] for key in names.keys() & kept.keys()}
 
 
 def _stored(place: Place, expected: Mapping[str, Any], *prefixes: str) -> dict[str, Tensor]:
@@ -327,14 +340,39 @@ def _stored(place: Place, expected: Mapping[str, Any], *prefixes: str) -> dict[s
     return {name: stored[name] for name in expected}
 
 
-def _digest(part: str, stored: Mapping[str, Any], place: Place, said: Mapping[str, Any]) -> str:
-    """Hash the weights of a part, and refuse others than the projector was trained with."""
-    found = place.sha256 or hash_tensors(stored)
+def _origin(part: str, stored: Mapping[str, Tensor], place: Place, said: Mapping[str, Any]) -> Provenance:
+    """Say where a part's weights come from, and refuse others than the projector was trained with.
+
+    Only those at the pinned commits are known to be trained.
+    """
+    origin = describe_weights(
+        part,
+        stored,
+        f"{place.name} ({place.note})" if place.note else place.name,
+        revision=place.revision,
+        trained=True if PINNED.get(place.name) == place.revision is not None else None,
+        sha256=place.sha256,
+    )
     expected = said.get(f"{MADE_FOR[part]}_sha256")
-    if expected not in (None, "", found):
+    if expected not in (None, "", origin.sha256):
         halved = hash_tensors({name: tensor.half() for name, tensor in stored.items()})
         agree(place.name, f"SHA-256 of the {part}'s weights", expected[:12], halved[:12], OTHER_PARTS)
-    return found
+    return origin
+
+
+def _origin_of_projector(
+    weights: Mapping[str, Tensor], found: Mapping[str, Place], said: Mapping[str, Any]
+) -> Provenance:
+    """Say where the projector's weights come from, and between which other parts it belongs."""
+    if "projector" not in found:
+        return describe_weights("projector", weights, "random initialization, seed 0", trained=False)
+    place = found["projector"]
+    source = place.name if place.revision else name_of(place.folder)
+    between = [str(said[f"{key}_id"]) for key in MADE_FOR.values() if f"{key}_id" in said]
+    if between and set(between) != {found["encoder"].name, found["decoder"].name}:
+        source += f" (made for {' and '.join(between)})"
+    claim = _beside(place, "provenance.json").get("projector")
+    return describe_weights("projector", weights, source, revision=place.revision, claim=claim)
 
 
 def _fewer(wanted: Any, dtype: torch.dtype) -> tuple[Any, int | None, str]:
@@ -381,34 +419,3 @@ def _processor(
         system_prompt=said.get("system_prompt", usual),
     )
     return processor
-
-
-def _attach(  # noqa: PLR0917
-    model: AsrScopeForConditionalGeneration,
-    stored: Mapping[str, Mapping[str, Tensor]],
-    digests: Mapping[str, str],
-    bridge: FoundProjector,
-    found: Mapping[str, Place],
-    loaded_as: str,
-) -> None:
-    """Say where the weights come from. Only those at the pinned commits are known to be trained."""
-    described = []
-    known: dict[str, Any]
-    for part in ("encoder", "decoder"):
-        place = found[part]
-        trained = True if PINNED.get(place.name) == place.revision is not None else None
-        source = f"{place.name} ({place.note})" if place.note else place.name
-        known = {"revision": place.revision, "trained": trained, "sha256": digests[part]}
-        described.append(describe_weights(part, stored[part], source, **known))
-    described[-1] = replace(described[-1], dtype=described[-1].dtype + loaded_as)
-    if "projector" in found:
-        place, said = found["projector"], bridge.config
-        source = place.name if place.revision else name_of(place.folder)
-        between = [str(said[f"{key}_id"]) for key in MADE_FOR.values() if f"{key}_id" in said]
-        if between and set(between) != {found["encoder"].name, found["decoder"].name}:
-            source += f" (made for {' and '.join(between)})"
-        known = {"revision": place.revision, "claim": _beside(place, "provenance.json").get("projector")}
-    else:
-        source, known = "random initialization, seed 0", {"trained": False}
-    described.append(describe_weights("projector", bridge.tensors, source, **known))
-    attach_provenance(model, described)

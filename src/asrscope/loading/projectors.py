@@ -5,7 +5,6 @@ unverified therefore.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from asrscope.loading.checkpoints import part_of
 from asrscope.projector import AudioProjector
 
-__all__ = ["AUDIO", "FoundProjector", "read_projector"]
+__all__ = ["AUDIO", "read_projector"]
 
 AUDIO = "<audio>"  # where the clip stands in the prompt of a projector's configuration
 OWN = (
@@ -36,28 +35,9 @@ TINY_AUDIO_SAYS = {
 }
 
 
-@dataclass(frozen=True)
-class FoundProjector:
-    """A projector and what its configuration says of its use.
-
-    Attributes
-    ----------
-    module : AudioProjector
-        With the weights as they are stored.
-    tensors : mapping of str to torch.Tensor
-        The weights, by the names of the system that wrote it.
-    config : mapping
-        All that the configuration says; ``user_prompt`` has ``<audio>`` for the clip.
-    """
-
-    module: AudioProjector
-    tensors: Mapping[str, Tensor] = field(repr=False)
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-
 def read_projector(
     stored: Mapping[str, Tensor], config: Mapping[str, Any], encoder_dim: int, decoder_dim: int, name: str
-) -> FoundProjector:
+) -> tuple[AudioProjector, dict[str, Tensor], dict[str, Any]]:
     """Recognize a projector, hold it against its configuration and the widths around it, and build it.
 
     Parameters
@@ -73,8 +53,12 @@ def read_projector(
 
     Returns
     -------
-    FoundProjector
-        The projector, and its prompt.
+    AudioProjector
+        With the weights as they are stored.
+    dict of str to torch.Tensor
+        The weights, by the names of the system that wrote it.
+    dict
+        All that the configuration says; ``user_prompt`` has ``<audio>`` for the clip.
 
     Raises
     ------
@@ -84,7 +68,7 @@ def read_projector(
     tensors = part_of(stored, "multi_modal_projector.", "projector.", "")
     if TINY_AUDIO.keys() == tensors.keys():
         ours = {TINY_AUDIO[key]: tensor for key, tensor in tensors.items()}
-        config = TINY_AUDIO_SAYS | dict(config)
+        config = {**TINY_AUDIO_SAYS, **config}
     elif {"up.weight", "down.weight"} <= tensors.keys() <= set(OWN):
         ours = dict(tensors)
     else:
@@ -107,7 +91,7 @@ def read_projector(
         raise ValueError(
             f"{name} holds no projector from {encoder_dim} to {decoder_dim} dimensions; found {shapes}."
         ) from error
-    return FoundProjector(module, tensors, config)
+    return module, tensors, dict(config)
 
 
 def _settings(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from asrscope.loading.presets import Loaded
+from asrscope.loading import Loaded
 from asrscope.model import put_in_place
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
 from asrscope.projector import count_audio_tokens

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from asrscope.loading.presets import Loaded
+from asrscope.loading import Loaded
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import PROMPT_TOKEN
 from asrscope.projector import AudioProjector

