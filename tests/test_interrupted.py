@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import asrscope
-from asrscope.saving.files import alone_in, write_bytes, write_text, written
+from asrscope.saving import alone_in, write_bytes, write_text, written
 from asrscope.training.curves import end_last_line, read_log
 from asrscope.training.run import Recipe, Run
 
@@ -106,7 +106,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = Path(sys.argv[1])
 import numpy as np, torch
 from safetensors.torch import save
-from asrscope.saving.files import write_bytes, write_text, written
+from asrscope.saving import write_bytes, write_text, written
 from asrscope.scope.traces import Trace
 from asrscope.training.run import Recipe, Run
 trace = Trace.load(folder / "trace.npz")
@@ -163,7 +163,7 @@ def test_a_full_device_is_one_error():
 READ_ONLY = """
 import os, sys
 from pathlib import Path
-from asrscope.saving.files import alone_in, write_bytes
+from asrscope.saving import alone_in, write_bytes
 if os.geteuid() == 0:
     os.setuid(65534)  # whom no mode keeps out must become nobody
 for act in (lambda: write_bytes(sys.argv[1] + "/page.html", b"new"), lambda: alone_in(sys.argv[1])):
@@ -195,7 +195,7 @@ def test_a_place_that_is_no_file_is_named(tmp_path, target):
 
 HOLD = """
 import sys, time
-from asrscope.saving.files import alone_in
+from asrscope.saving import alone_in
 lock = alone_in(sys.argv[1])
 print("held", flush=True)
 time.sleep(600)
@@ -203,7 +203,7 @@ time.sleep(600)
 
 WRITE = """
 import sys
-from asrscope.saving.files import write_text
+from asrscope.saving import write_text
 print("begun", flush=True)
 for number in range(int(sys.argv[3])):
     write_text(sys.argv[1], 200_000 * sys.argv[2])

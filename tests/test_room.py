@@ -121,10 +121,10 @@ def test_a_limit_of_a_group_around_the_own_one_counts(tmp_path, monkeypatch):
         (folder / "memory.max").write_text(f"{limit}\n")
         (folder / "memory.current").write_text(f"{used}\n")
         (folder / "memory.stat").write_text("inactive_file 50\n")
-    monkeypatch.setattr("asrscope.audio.memory.OWN_GROUP", tmp_path / "self")
-    monkeypatch.setattr("asrscope.audio.memory.CONTAINER", tmp_path / "fs")
+    monkeypatch.setattr("asrscope.audio.OWN_GROUP", tmp_path / "self")
+    monkeypatch.setattr("asrscope.audio.CONTAINER", tmp_path / "fs")
     assert free_bytes("cpu") == 1000 - 400 + 50
-    monkeypatch.setattr("asrscope.audio.memory.OWN_GROUP", tmp_path / "nothing")
+    monkeypatch.setattr("asrscope.audio.OWN_GROUP", tmp_path / "nothing")
     assert free_bytes("cpu") > 10**6
 
 

@@ -36,7 +36,7 @@ from transformers.utils import can_return_tuple
 from asrscope.decoder import SpellingVote
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
 from asrscope.projector import AudioProjector, count_audio_tokens
-from asrscope.saving.files import in_turn
+from asrscope.saving import in_turn
 from asrscope.saving.provenance import save_claims
 
 __all__ = ["AsrScopeConfig", "AsrScopeForConditionalGeneration", "put_in_place"]

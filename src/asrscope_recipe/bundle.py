@@ -16,7 +16,7 @@ from asrscope.audio import SAMPLE_RATE
 from asrscope.loading import Loaded
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
-from asrscope.saving.files import write_bytes, write_text
+from asrscope.saving import write_bytes, write_text
 from asrscope.training.finished import read_weights, write_model
 from asrscope_recipe.corpus import MAX_SECONDS
 from asrscope_recipe.spelling import INSTRUCTION

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from asrscope.saving.files import write_text
+from asrscope.saving import write_text
 
 __all__ = ["Aim", "aims", "model_card", "write_model_card"]
 

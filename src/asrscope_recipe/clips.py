@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.saving.files import write_text
+from asrscope.saving import write_text
 from asrscope_recipe.codecs import FLAC, write_sound
 from asrscope_recipe.sentences import split_of
 from asrscope_recipe.synthesis import HELD_OUT_VOICES, Voice, synthesize

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.saving.files import write_bytes
+from asrscope.saving import write_bytes
 
 __all__ = ["CODECS", "FLAC", "compress", "random_codec", "write_sound"]
 

@@ -22,7 +22,7 @@ from numpy import ndarray
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import log_mel
-from asrscope.saving.files import write_text, written
+from asrscope.saving import write_text, written
 from asrscope.training.corpus import Utterance
 from asrscope_recipe.codecs import FLAC, compress, random_codec, write_sound
 from asrscope_recipe.sentences import hand_written, sentences

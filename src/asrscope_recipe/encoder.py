@@ -21,7 +21,7 @@ from asrscope.audio import load_audio
 from asrscope.encoder import encode, position_mask
 from asrscope.features import log_mel
 from asrscope.recognition.metrics import total_errors, word_errors
-from asrscope.saving.files import write_text
+from asrscope.saving import write_text
 from asrscope.training.augment import Augmentation, augment, stretch
 from asrscope.training.run import Recipe, Run, Watch, even_batches, pad_batch
 from asrscope_recipe.corpus import Shard, load_shards

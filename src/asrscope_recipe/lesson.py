@@ -19,7 +19,7 @@ from jaxtyping import Float32
 import asrscope
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.features import log_mel
-from asrscope.saving.files import write_text
+from asrscope.saving import write_text
 from asrscope_recipe.clips import synthesizer_versions
 from asrscope_recipe.codecs import write_sound
 from asrscope_recipe.corpus import Clips, draw_utterance

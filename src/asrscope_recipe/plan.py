@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
-from asrscope.saving.files import write_text
+from asrscope.saving import write_text
 from asrscope.training.batches import ProjectorRecipe
 from asrscope.training.run import changed
 from asrscope_recipe.decoder import DecoderRecipe

@@ -25,7 +25,7 @@ from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.loading import Loaded, load
 from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import WordErrors, bootstrap_interval, total_errors
-from asrscope.saving.files import write_text
+from asrscope.saving import write_text
 from asrscope.saving.provenance import provenance_of
 from asrscope.scope.tracing import trace
 from asrscope.training.batches import ProjectorRecipe, recipe_for

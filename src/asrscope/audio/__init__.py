@@ -8,7 +8,6 @@ would not fit into memory is refused before it is begun.
 import io
 import os
 import warnings
-import wave
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
+import soundfile
 import soxr
 from jaxtyping import Float32
 
-from asrscope.audio.memory import free_memory
 from asrscope.audio.recordings import (
     BLOCK_SAMPLES,
     Recording,
@@ -37,6 +37,7 @@ __all__ = [
     "Clip",
     "check_waveform",
     "find_audio",
+    "free_memory",
     "is_silent",
     "load_audio",
     "read_clip",
@@ -49,6 +50,9 @@ SAMPLE_RATE = 16_000  # samples per second, what Whisper's front end expects
 MAX_SAMPLES = 2**28  # over all channels, and of the result: 1 GiB of float32, 4.6 hours of mono at 16 kHz
 MAX_HOURS = 48  # of a stream: a compressed file of a few megabytes can hold years of silence
 COPIES = 2  # so many times the samples of one channel, as stored or as returned, are in memory at once
+
+CONTAINER = Path("/sys/fs/cgroup")  # where Linux keeps the limits of a container, as seen from inside
+OWN_GROUP = Path("/proc/self/cgroup")  # which group in it the process is in, that of a job say
 
 SHORT_SECONDS = 0.1  # shorter than any spoken word
 SILENT_PEAK = 1e-3  # -60 dB below full scale, after the mean is removed
@@ -171,7 +175,13 @@ def record(seconds: float = 5.0) -> Float32[np.ndarray, " samples"]:
     """
     if not seconds > 0:
         raise ValueError(f"expected a length above 0 s, but found {seconds:g}")
-    sounddevice = _sounddevice()
+    try:
+        import sounddevice  # noqa: PLC0415 - only those who record need it
+    except (ImportError, OSError) as error:  # the second, where its library is missing
+        raise ImportError(
+            'to record, install the package sounddevice: pip install "asrscope[microphone]"; on Debian and '
+            f"Ubuntu its library PortAudio, too: apt-get install libportaudio2 ({error})"
+        ) from error
     try:
         rate = round(sounddevice.query_devices(kind="input")["default_samplerate"])
         # At the device's own rate: not every one can do 16 kHz.
@@ -344,13 +354,9 @@ def find_audio(folder: str | Path) -> list[Path]:
 
 def wav_bytes(waveform: Float32[np.ndarray, " samples"], sampling_rate: int = SAMPLE_RATE) -> bytes:
     """Encode a waveform as a 16-bit PCM WAV file, for embedding in a page; beyond [-1, 1] it is clipped."""
-    pcm = np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype("<i2")
     buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sampling_rate)
-        file.writeframes(pcm.tobytes())
+    pcm = np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype(np.int16)
+    soundfile.write(buffer, pcm, sampling_rate, format="WAV")
     return buffer.getvalue()
 
 
@@ -533,15 +539,39 @@ def _scaled(samples: np.ndarray, name: str) -> np.ndarray:
     )
 
 
-def _sounddevice() -> Any:
+# The memory that can be had ---------------------------------------------------------------------------------
+
+
+def free_memory() -> int:
+    """Tell how much memory can be had without swapping.
+
+    Returns
+    -------
+    int
+        Bytes: of the machine, or of the container that the process runs in, if that has less.
+    """
+    return int(min(psutil.virtual_memory().available, _left_in_container()))
+
+
+def _left_in_container() -> int | float:
+    """Bytes below the limits that control groups set; infinity where they set none."""
     try:
-        import sounddevice  # noqa: PLC0415 - only those who record need it
-    except ImportError as error:
-        raise ImportError(
-            'to record, install the package sounddevice: pip install "asrscope[microphone]"'
-        ) from error
-    except OSError as error:  # what it raises without its library
-        raise ImportError(
-            "sounddevice needs the library PortAudio: on Debian and Ubuntu, apt-get install libportaudio2"
-        ) from error
-    return sounddevice
+        lines = OWN_GROUP.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):  # no Linux
+        lines = []
+    group = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    folder = CONTAINER / group
+    groups = [folder, *folder.parents]  # every group around the own one may have a limit
+    return min(map(_left_in_group, groups[: groups.index(CONTAINER) + 1]))
+
+
+def _left_in_group(group: Path) -> int | float:
+    try:
+        limit = int((group / "memory.max").read_text(encoding="ascii"))
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):  # no such file, or "max"
+        return float("inf")
+    # Cached files count as used, and are given up when memory is wanted.
+    cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    return max(0, limit - used + cached)

@@ -17,7 +17,7 @@ from typing import IO, NamedTuple, cast
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from asrscope.saving.files import cache_folder, write_bytes
+from asrscope.saving import cache_folder, write_bytes
 
 __all__ = ["PEOPLE", "Sample", "load_person", "load_sample", "load_samples"]
 

@@ -358,7 +358,7 @@ def record(
 
         from asrscope.audio import record as run
         from asrscope.audio import wav_bytes
-        from asrscope.saving.files import write_bytes
+        from asrscope.saving import write_bytes
 
         complain(f"speak now, for {seconds:g} s")
         write_bytes(path, wav_bytes(run(seconds)))

@@ -1,6 +1,5 @@
 """``asrscope train``: a projector of one's own between a finished encoder and decoder, and its curves."""
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asrscope.cli.console import complain, counted, expected_errors, followed, is_first, say
+from asrscope.saving import cache_folder
 
 if TYPE_CHECKING:
     from asrscope.loading import Loaded
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_CACHE", "Cache", "Settings", "Threads", "app", "curves", "processes", "train_pair"]
 
-# Where speech, encodings and checkpoints lie: gigabytes, so never in a repository.
-DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "asrscope"
+DEFAULT_CACHE = cache_folder()  # speech, encodings and checkpoints: gigabytes, so never in a repository
 
 app = typer.Typer(help="Train a projector. Training goes on where it was stopped.", no_args_is_help=True)
 

@@ -23,6 +23,7 @@ from asrscope.loading.checkpoints import (
     no_progress_bars,
     part_of,
     read_processor,
+    read_settings,
     read_tensors,
     readable,
 )
@@ -162,12 +163,15 @@ def untrained(model: AsrScopeForConditionalGeneration, seed: int = 0) -> AsrScop
 
 def _load_directory(path: Path) -> Loaded:
     """Load a checkpoint from disk; nothing is asked of the Hub."""
-    kind = model_type(path)
+    kind, reason = None, ""
+    try:
+        kind = read_settings(path / "config.json").get("model_type")
+    except (OSError, ValueError) as error:
+        reason = f" {error}"
     if kind != AsrScopeConfig.model_type:
         raise ValueError(
             f"{path} is no model of this package: expected 'tiny', 'small', 'full' or a directory that "
-            f"save_pretrained wrote, whose config.json says {AsrScopeConfig.model_type!r}, but found "
-            f"{kind or 'none that can be read'}."
+            f"save_pretrained wrote, whose config.json says {AsrScopeConfig.model_type!r}.{reason}"
         )
     source = name_of(path)
     config = check_checkpoint(path)

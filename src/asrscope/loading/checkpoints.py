@@ -13,8 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers.utils import logging
 
-from asrscope.audio import SAMPLE_RATE
-from asrscope.audio.memory import free_memory
+from asrscope.audio import SAMPLE_RATE, free_memory
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.saving.provenance import CLAIMS

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from asrscope.audio.memory import free_memory
+from asrscope.audio import free_memory
 from asrscope.decoder import TABLE_ROWS, max_new_tokens
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.projector import count_audio_tokens

@@ -25,7 +25,7 @@ from transformers import GPT2Tokenizer, SmolLM3Config, WhisperConfig, WhisperFea
 
 from asrscope.loading.checkpoints import INDEX, part_of, read_tensors
 from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
-from asrscope.saving.files import cache_folder, write_bytes, write_text
+from asrscope.saving import cache_folder, write_bytes, write_text
 from asrscope.saving.provenance import hash_tensors
 
 __all__ = [

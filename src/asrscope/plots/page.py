@@ -32,7 +32,7 @@ from markupsafe import Markup
 from asrscope.audio import SAMPLE_RATE, wav_bytes
 from asrscope.plots.theme import theme_css
 from asrscope.plots.words import chance, missed_words, number, spelling, spoken_words, visible
-from asrscope.saving.files import write_text
+from asrscope.saving import write_text
 from asrscope.scope.traces import Trace
 
 __all__ = ["Moment", "Player", "StepSlider", "listen", "player", "show", "step_slider"]

@@ -21,7 +21,7 @@ from asrscope import plots
 from asrscope.audio import wav_bytes
 from asrscope.plots.page import make_page, render, resource
 from asrscope.plots.words import VIEWS, counted, spelling, wrong_words
-from asrscope.saving.files import write_text
+from asrscope.saving import write_text
 from asrscope.scope.stages import STAGES
 from asrscope.scope.traces import ARRAY_AXES, Provenance, Trace
 

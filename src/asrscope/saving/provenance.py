@@ -17,11 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from asrscope.saving.files import write_text
+from asrscope.saving import write_text
 from asrscope.scope.traces import Provenance
 
 __all__ = [
     "PARTS",
+    "Provenance",
     "attach_provenance",
     "describe_weights",
     "hash_tensors",

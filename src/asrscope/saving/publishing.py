@@ -16,7 +16,7 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment
 from safetensors.torch import save
 
-from asrscope.saving.files import in_turn, write_bytes, write_text
+from asrscope.saving import in_turn, write_bytes, write_text
 from asrscope.saving.provenance import PARTS, hash_vocabulary, name_source, provenance_of, repository_of
 
 __all__ = ["model_card", "save_projector", "write_folder"]

@@ -17,9 +17,8 @@ from zipfile import ZipFile
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from asrscope.audio import SAMPLE_RATE
-from asrscope.audio.memory import free_memory
-from asrscope.saving.files import written
+from asrscope.audio import SAMPLE_RATE, free_memory
+from asrscope.saving import written
 from asrscope.scope.stages import STAGES, Axis, Stage
 
 __all__ = ["ARRAY_AXES", "STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word", "WordTimes"]

@@ -20,7 +20,7 @@ from numpy import ndarray
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
-from asrscope.saving.files import write_text, written
+from asrscope.saving import write_text, written
 from asrscope.saving.provenance import describe_weights
 from asrscope.training.augment import Augmentation, augment, stretch
 from asrscope.training.corpus import Source, Utterance

@@ -13,7 +13,7 @@ from asrscope.loading import Loaded
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import PROMPT_TOKEN
 from asrscope.projector import AudioProjector
-from asrscope.saving.files import write_bytes, write_text
+from asrscope.saving import write_bytes, write_text
 from asrscope.saving.provenance import PARTS, provenance_of, read_claims, write_provenance
 from asrscope.saving.publishing import save_projector
 from asrscope.training.curves import read_stages

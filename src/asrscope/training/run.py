@@ -23,7 +23,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from asrscope.saving.files import alone_in, write_text
+from asrscope.saving import alone_in, write_text
 from asrscope.training.curves import compact, end_last_line, read_log
 
 __all__ = [
