@@ -118,14 +118,14 @@ def random_tensors(shapes, seed=2):
 
 
 def projector_shapes(k, hidden, encoder_dim=WIDTHS[0], decoder_dim=WIDTHS[1]):
-    """Names and shapes of a projector of tiny-audio."""
+    """Names and shapes of a projector."""
     stacked = k * encoder_dim
     return {
-        "projector.ln_pre.weight": (stacked,),
-        "projector.proj.w1.weight": (hidden, stacked),
-        "projector.proj.w2.weight": (hidden, stacked),
-        "projector.proj.w3.weight": (decoder_dim, hidden),
-        "projector.ln_post.weight": (decoder_dim,),
+        "projector.norm_in.weight": (stacked,),
+        "projector.gate.weight": (hidden, stacked),
+        "projector.up.weight": (hidden, stacked),
+        "projector.down.weight": (decoder_dim, hidden),
+        "projector.norm_out.weight": (decoder_dim,),
     }
 
 

@@ -32,7 +32,7 @@ def hub(full_parts, tmp_path):
     own.add(ENCODER, full_parts["encoder"], PINNED[ENCODER])
     own.add(DECODER, full_parts["decoder"], PINNED[DECODER])
     tensors = random_tensors(projector_shapes(2, 12))
-    own.add(PROJECTOR, write_projector(tmp_path / "published", tensors, {"projector_pool_stride": 2}))
+    own.add(PROJECTOR, write_projector(tmp_path / "published", tensors, {"stack_factor": 2}))
     with serve(own):
         yield own
 

@@ -45,16 +45,14 @@ MOST_WARNINGS = 10  # of one recording, on standard error
 Format = StrEnum("Format", "text json jsonl srt vtt")  # of transcripts
 Channel = StrEnum("Channel", "left right")  # of a recording with two
 
-MODEL_HELP = "'tiny' (bundled), 'small', 'full', or a folder with a saved model."
-Model = Annotated[str, typer.Option("--model", "-m", envvar="ASRSCOPE_MODEL", help=MODEL_HELP)]
-TracedModel = Annotated[
+Model = Annotated[
     str,
     typer.Option(
         "--model",
         "-m",
         envvar="ASRSCOPE_MODEL",
-        help=f"{MODEL_HELP[:-1]}, or a folder or Hub repository with a speech-language model of transformers "
-        "(Voxtral, GLM-ASR, Audio Flamingo 3, Qwen2-Audio, Granite).",
+        help="'tiny' (bundled), 'small', 'full', or a folder with a saved model. For a trace also a folder or "
+        "Hub repository with a speech-language model of transformers (Voxtral, Granite Speech, ...).",
     ),
 ]
 # The environment names these too; asrscope.loading reads it, for programs as well as for commands.
@@ -107,7 +105,7 @@ def trace(
     html: Annotated[Path | None, typer.Option(help="Write an interactive page, all in one file.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the same data as JSON.")] = None,
     npz: Annotated[Path | None, typer.Option(help="Save the trace, for Trace.load.")] = None,
-    model: TracedModel = "tiny",
+    model: Model = "tiny",
     projector: Projector = None,
     quantize: Quantize = None,
     device_map: DeviceMap = None,

@@ -29,7 +29,6 @@ from asrscope.loading.checkpoints import (
     read_settings,
     read_tensors,
 )
-from asrscope.loading.projectors import AUDIO, read_projector
 from asrscope.loading.room import GB, check_room, devices, estimate
 from asrscope.loading.sources import (
     SPECIALISTS,
@@ -52,7 +51,7 @@ from asrscope.saving.provenance import (
     hash_vocabulary,
 )
 
-__all__ = ["PINNED", "load_pair"]
+__all__ = ["PINNED", "load_pair", "read_projector"]
 
 # Commits of the Hub repositories, so that the weights a trace was made with can be had again.
 PINNED = {
@@ -61,6 +60,7 @@ PINNED = {
     **{part.repository: part.revision for part in SPECIALISTS.values()},
 }
 AUDIO_TOKEN = "<|audio|>"
+AUDIO = "<audio>"  # where the clip stands in the prompt of a projector's configuration
 USER_PROMPT = f"Transcribe: {AUDIO}"
 # SmolLM3's template would let it think aloud, and would write today's date into the prompt.
 SYSTEM_OVERRIDE = "/system_override"
@@ -104,8 +104,7 @@ def load_pair(
     ----------
     projector : str, Path or None
         A safetensors file, a folder or a repository with a projector: one that ``asrscope train projector``
-        made, a model saved by this package, or one of the layouts of `asrscope.loading.projectors`. None: an
-        untrained one.
+        made, or a model saved by this package. None: an untrained one.
     projector_revision : str, optional
         Commit, tag or branch of the projector's repository.
     encoder : str or Path, optional
@@ -329,11 +328,78 @@ def _bridge(
             torch.manual_seed(0)
             module = AudioProjector(encoder_dim, decoder_dim, **settings)
         return module, module.state_dict(), {}
-    stored = read_tensors(place.folder)
-    module, weights, config = read_projector(stored, said, encoder_dim, decoder_dim, place.name)
+    module, weights = read_projector(read_tensors(place.folder), said, encoder_dim, decoder_dim, place.name)
     kept = _beside(place, "processor_config.json")  # saved by this package as a whole model, with its prompt
     names = {"instruction": "user_prompt", "system_prompt": "system_prompt"}
-    return module, weights, config | {names[key]: kept[key] for key in names.keys() & kept.keys()}
+    return module, weights, {**said, **{names[key]: kept[key] for key in names.keys() & kept.keys()}}
+
+
+def read_projector(
+    stored: Mapping[str, Tensor], config: Mapping[str, Any], encoder_dim: int, decoder_dim: int, name: str
+) -> tuple[AudioProjector, dict[str, Tensor]]:
+    """Build a projector of its weights, and hold it against its configuration and the widths around it.
+
+    Parameters
+    ----------
+    stored : mapping of str to torch.Tensor
+        The checkpoint; tensors that are of no projector are left alone.
+    config : mapping
+        What its ``config.json`` says; empty if there is none.
+    encoder_dim, decoder_dim : int
+        Widths of the encoder and the decoder that it is to join.
+    name : str
+        What to call it in errors.
+
+    Returns
+    -------
+    AudioProjector
+        With the weights as they are stored.
+    dict of str to torch.Tensor
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If the weights are of no projector or do not fit, or the configuration says otherwise.
+    """
+    weights = part_of(stored, "multi_modal_projector.", "projector.", "")
+    try:
+        settings = {
+            "stack_factor": weights["up.weight"].shape[1] // encoder_dim,
+            "hidden_size": len(weights["up.weight"]),
+            "norm": "rms" if "norm_out.weight" in weights else "none",
+            "mlp": "swiglu" if "gate.weight" in weights else "gelu",
+            "output": "bound" if "binding.blank" in weights else "free",
+            "vocabulary": len(weights.get("binding.vocabulary", ())),
+            "prompt_vectors": len(weights.get("prompt", ())),
+            # What weights do not show:
+            "remainder": config.get("projector_remainder", "cut"),
+            "temperature": config.get("projector_temperature", 0.5),
+            "ctc_weight": config.get("projector_ctc_weight", 0.0),
+        }
+        module = AudioProjector(encoder_dim, decoder_dim, **settings)
+        module.load_state_dict(weights)
+    except (LookupError, RuntimeError, ValueError) as error:
+        shapes = {key: tuple(tensor.shape) for key, tensor in weights.items() if "language_model" not in key}
+        raise ValueError(
+            f"{name} holds no projector from {encoder_dim} to {decoder_dim} dimensions with the tensors of "
+            f"AudioProjector (up.weight, down.weight, ...); found {shapes}. Take another revision, or rename "
+            "its tensors as AudioProjector does."
+        ) from error
+    pair = {"audio_config.d_model": encoder_dim, "text_config.hidden_size": decoder_dim}
+    has = {f"projector_{key}": value for key, value in settings.items()} | pair
+    has["stack_factor"] = has.pop("projector_stack_factor")
+    for key, value in has.items():
+        says: Any = config
+        for step in key.split("."):
+            says = (says or {}).get(step)
+        if says not in (None, value):
+            raise ValueError(
+                f"{name}: its config.json says {key} = {says}, but its weights and this pair have {value}. "
+                "Take configuration and weights from one revision, and the encoder and decoder that it was "
+                "trained between."
+            )
+    return module, weights
 
 
 def _stored(place: Place, expected: Mapping[str, Any], *prefixes: str) -> dict[str, Tensor]:
