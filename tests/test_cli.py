@@ -93,6 +93,19 @@ def test_starting_takes_next_to_nothing(arguments):
     assert least < 0.15
 
 
+def test_what_is_trained_goes_where_everything_else_is_kept(tmp_path):
+    code = "from asrscope.cli.train import DEFAULT_CACHE; print(DEFAULT_CACHE)"
+    for environment, expected in (
+        ({"ASRSCOPE_CACHE": str(tmp_path / "own")}, tmp_path / "own"),
+        ({"ASRSCOPE_CACHE": "", "XDG_CACHE_HOME": str(tmp_path)}, tmp_path / "asrscope"),
+    ):
+        command = [sys.executable, "-c", code]
+        finished = subprocess.run(
+            command, check=True, capture_output=True, text=True, env=os.environ | environment
+        )
+        assert finished.stdout.strip() == str(expected)
+
+
 def test_the_module_can_be_run():
     command = [sys.executable, "-m", "asrscope", "--version"]
     finished = subprocess.run(command, check=True, capture_output=True, text=True)

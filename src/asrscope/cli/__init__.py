@@ -51,8 +51,8 @@ Model = Annotated[
         "--model",
         "-m",
         envvar="ASRSCOPE_MODEL",
-        help="'tiny' (bundled), 'small', 'full', or a folder with a saved model. For a trace also a folder or "
-        "Hub repository with a speech-language model of transformers (Voxtral, Granite Speech, ...).",
+        help="'tiny' (bundled), 'small', 'full', or a folder with a saved model. For a trace also a folder "
+        "or Hub repository with a speech-language model of transformers (Voxtral, Granite Speech, ...).",
     ),
 ]
 # The environment names these too; asrscope.loading reads it, for programs as well as for commands.
