@@ -182,7 +182,7 @@ DAMAGE = {
     "index damaged": (write("model.safetensors.index.json", b"{"), "is damaged: expected a weight_map"),
     # the rest
     "tokenizer missing": (remove("tokenizer.json"), "tokenizer or processor cannot be read|belong together"),
-    "tokenizer cut": (cut("tokenizer.json", 500), "tokenizer.json is damaged: expected JSON"),
+    "tokenizer cut": (cut("tokenizer.json", 500), "tokenizer.json: it is damaged: expected JSON"),
     "tokenizer an object": (write("tokenizer.json", b"{}"), "its tokenizer or processor cannot be read"),
     "tokenizer settings cut": (cut("tokenizer_config.json", 20), "is damaged: expected JSON"),
     "tokenizer of another model": (

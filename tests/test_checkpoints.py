@@ -84,7 +84,7 @@ def test_what_an_earlier_model_left_in_a_shard_is_no_part_of_this_one(sharded):
 @pytest.mark.parametrize("content", ["{", "{}"])
 def test_a_damaged_index_is_an_error(sharded, content):
     (sharded / INDEX).write_text(content)
-    with pytest.raises(ValueError, match=r"index\.json is damaged: expected a weight_map"):
+    with pytest.raises(ValueError, match=r"index\.json: it is damaged: expected a weight_map"):
         read_tensors(sharded)
 
 
@@ -92,7 +92,9 @@ def test_a_damaged_index_is_an_error(sharded, content):
 def test_a_shard_that_is_cut_short_is_an_error_that_names_it(sharded, kept):
     shard = sharded / "two.safetensors"
     shard.write_bytes(shard.read_bytes()[:kept])
-    with pytest.raises(ValueError, match=r"two\.safetensors is cut short, damaged or no safetensors file"):
+    with pytest.raises(
+        ValueError, match=r"two\.safetensors: it is cut short, damaged or no safetensors file"
+    ):
         read_tensors(sharded)
 
 
@@ -113,5 +115,5 @@ def test_settings_that_are_missing_or_damaged_are_errors_that_name_the_file(tmp_
         read_settings(file)
     for content in ("{", "[]"):
         file.write_text(content)
-        with pytest.raises(ValueError, match=r"config\.json is damaged: expected"):
+        with pytest.raises(ValueError, match=r"config\.json: it is damaged: expected"):
             read_settings(file)

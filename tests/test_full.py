@@ -320,7 +320,7 @@ class TestErrors:
     def test_a_file_that_is_cut_short_is_named(self, parts, part):
         file = sorted(parts[part].glob("*.safetensors"))[-1]
         file.write_bytes(file.read_bytes()[:-10])
-        with pytest.raises(ValueError, match=rf"{file.name} is cut short"):
+        with pytest.raises(ValueError, match=rf"{file.name}: it is cut short"):
             load("full", **parts)
 
     @pytest.mark.parametrize("part", ["encoder", "decoder"])

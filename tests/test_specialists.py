@@ -58,13 +58,13 @@ class TestFormats:
         read = (read_ctranslate2, read_gguf_decoder)[which]
         file = package_file(tmp_path, small[0][which])
         file.write_bytes(file.read_bytes()[:cut])
-        with pytest.raises(ValueError, match=rf"{file.name} is cut short, damaged or of another kind"):
+        with pytest.raises(ValueError, match=rf"{file.name}: it is cut short, damaged or of another kind"):
             read(file)
 
     @pytest.mark.parametrize("read", [read_ctranslate2, read_gguf_decoder])
     def test_another_file_is_not_taken_for_one(self, tmp_path, read):
         (tmp_path / "other").write_bytes(b"\x07\x00\x00\x00GGUX" * 100)
-        with pytest.raises(ValueError, match="other is cut short, damaged or of another kind"):
+        with pytest.raises(ValueError, match="other: it is cut short, damaged or of another kind"):
             read(tmp_path / "other")
 
 

@@ -393,11 +393,10 @@ def doctor(
 
 
 def _load(model: str, *, random_projector: bool = False, **options: str | None) -> "Loaded":
-    """Load a model of this package, with the options that were given."""
+    """Load a model of this package; torch is imported only now."""
     from asrscope.loading import load
 
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    return load(model, random_projector=random_projector, **given)
+    return load(model, random_projector=random_projector, **options)
 
 
 def _load_native(model: str, device_map: str | None, others: dict[str, Any]) -> Any:

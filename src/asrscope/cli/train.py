@@ -83,10 +83,7 @@ def projector(
         from asrscope.training.corpus import Corpus
         from asrscope.training.run import changed
 
-        parts: dict[str, Any] = {
-            name: part for name, part in (("encoder", encoder_part), ("decoder", decoder_part)) if part
-        }
-        loaded = load(model, random_projector=True, **parts)
+        loaded = load(model, random_projector=True, encoder=encoder_part, decoder=decoder_part)
         recipe = changed(recipe_for(model, loaded), settings or [])
         sources = {
             source: Corpus(

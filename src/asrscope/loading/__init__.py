@@ -80,8 +80,8 @@ def load(
     seed : int
         Seed of the untrained projector.
     **options
-        Of a pair, options of `asrscope.loading.pair.load_pair`. Those that are not given are taken from the
-        environment variables of `ENVIRONMENT`.
+        Of a pair, options of `asrscope.loading.pair.load_pair`. Those that are not given, or None, are taken
+        from the environment variables of `ENVIRONMENT`.
 
     Returns
     -------
@@ -99,6 +99,7 @@ def load(
     """
     name = name_or_path or os.environ.get(MODEL) or "tiny"
     path = CHECKPOINTS / "tiny" if name == "tiny" else Path(name)
+    options = {option: value for option, value in options.items() if value is not None}
     if name in PAIRS or model_type(path) == PROJECTOR_TYPE:
         from asrscope.loading.pair import load_pair  # noqa: PLC0415 - tiny needs none of it
 

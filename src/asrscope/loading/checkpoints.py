@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers.utils import logging
@@ -80,16 +79,14 @@ def read_settings(file: Path) -> dict[str, Any]:
     ValueError
         If it is far too large, or no JSON object.
     """
-    try:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing. {AGAIN}")
+    with readable(file, "it is damaged: expected JSON"):
         if file.stat().st_size > LARGEST_FILE:
             raise ValueError("far too large for settings")
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError("expected a JSON object")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{file} is missing. {AGAIN}") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is damaged: expected JSON ({error}). Copy or download it again.") from error
     return found
 
 
@@ -153,15 +150,8 @@ def part_of(tensors: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
 
 
 def _map(file: Path) -> dict[str, Tensor]:
-    try:
+    with readable(file, "it is cut short, damaged or no safetensors file"):
         tensors: dict[str, Tensor] = load_file(file)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{file} is missing. {AGAIN}") from error
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{file} is cut short, damaged or no safetensors file ({error}). "
-            "Compare its size with the original, and copy or download it again."
-        ) from error
     return tensors
 
 
@@ -183,13 +173,9 @@ def read_index(index: Path) -> dict[str, str]:
     ValueError
         If it is damaged.
     """
-    try:
+    with readable(index, "it is damaged: expected a weight_map of tensors and files"):
         places: dict[str, str] = read_settings(index)["weight_map"]
         return {name: places[name] for name in places}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{index} is damaged: expected a weight_map of tensors and files. Copy or download it again."
-        ) from error
 
 
 def _weights(path: Path) -> list[Path]:

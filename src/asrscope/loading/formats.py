@@ -12,8 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asrscope.loading.checkpoints import readable
+
 __all__ = ["read_ctranslate2", "read_gguf_decoder"]
 
+OTHERWISE = "it is cut short, damaged or of another kind"
 CTRANSLATE2_VERSION = 6
 CTRANSLATE2_TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)  # by the number in the file
 WHISPER_KINDS = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "encodings": "weight"}
@@ -102,10 +105,8 @@ def read_ctranslate2(file: Path) -> dict[str, Tensor]:
     ValueError
         If the file is cut short, or holds no such model.
     """
-    try:
+    with readable(file, OTHERWISE):
         return _name_whisper(_ctranslate2(_Reader(file)))
-    except (ValueError, LookupError) as error:
-        raise _unreadable(file, error) from error
 
 
 def read_gguf_decoder(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -127,17 +128,8 @@ def read_gguf_decoder(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     ValueError
         If the file is cut short, or holds no such model.
     """
-    try:
+    with readable(file, OTHERWISE):
         return _gguf(_Reader(file))
-    except (ValueError, LookupError) as error:
-        raise _unreadable(file, error) from error
-
-
-def _unreadable(file: Path, error: Exception) -> ValueError:
-    return ValueError(
-        f"{file} is cut short, damaged or of another kind ({type(error).__name__}: {error}). "
-        "Compare its size with the original, and copy or download it again."
-    )
 
 
 def _ctranslate2(reader: _Reader) -> dict[str, Tensor]:

@@ -81,10 +81,7 @@ def describe_weights(
         With ``trained`` None if nothing vouches for the weights.
     """
     tensors = dict(weights.named_parameters()) if isinstance(weights, nn.Module) else weights
-    counts, types = 0, set()
-    for tensor in filter(torch.is_floating_point, tensors.values()):  # a list of token ids is no weight
-        counts += tensor.numel()
-        types.add(str(tensor.dtype).removeprefix("torch."))
+    numbers = [one for one in tensors.values() if one.is_floating_point()]  # a list of token ids is no weight
     digest = sha256 or hash_tensors(tensors)
     if claim is not None and digest and claim.get("sha256") == digest:
         trained = claim.get("trained")
@@ -94,8 +91,8 @@ def describe_weights(
         revision=revision,
         sha256=digest,
         trained=trained,
-        parameters=counts,
-        dtype=", ".join(sorted(types)),
+        parameters=sum(one.numel() for one in numbers),
+        dtype=", ".join(sorted({str(one.dtype).removeprefix("torch.") for one in numbers})),
     )
 
 
