@@ -133,7 +133,7 @@ def model_card(
         tags=["asrscope", "speech-language-model", *(["projector"] if only_projector else [])],
     )
     environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters["cell"] = _cell
+    environment.filters |= {"cell": _cell, "source": name_source}
     stored = getattr(model, PARTS["projector"]) if only_projector else model
     text = environment.from_string(
         (files("asrscope") / "data" / "card.md.jinja").read_text(encoding="utf-8")
@@ -141,18 +141,11 @@ def model_card(
         mark=MARK,
         version=version("asrscope"),
         repository=repository,
-        title=repository.rpartition("/")[2],
         only_projector=only_projector,
-        parts=[(one, name_source(one)) for one in parts],
-        parameters=sum(one.parameters for one in parts),
-        projector=next(one for one in parts if one.part == "projector"),
+        parts=parts,
         stored=sum(p.numel() * p.element_size() for p in stored.parameters()),
-        untrained=[one.part for one in parts if one.trained is False],
         base=base,
         config=config,
-        seconds_per_token=config.stack_factor
-        * config.window_seconds
-        / config.audio_config.max_source_positions,
         license=license,
         languages=languages,
         error_rates=error_rates or {},
