@@ -295,8 +295,8 @@ def check_checkpoint(path: Path) -> AsrScopeConfig:
         with torch.device("meta"):  # shapes without memory
             model = AsrScopeForConditionalGeneration(config)
     for name, tensor in model.state_dict().items():
-        found = stored.get(name, tensor)  # what is missing will be drawn at random
-        agree(path, name, f"shape {tuple(tensor.shape)}", f"shape {tuple(found.shape)}")
+        there = stored.get(name, tensor)  # what is missing will be drawn at random
+        agree(path, name, f"shape {tuple(tensor.shape)}", f"shape {tuple(there.shape)}")
     needed = 4 * model.num_parameters()  # float32
     if needed > (free := free_memory()):
         raise ValueError(

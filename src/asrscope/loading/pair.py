@@ -43,13 +43,8 @@ from asrscope.loading.sources import (
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
 from asrscope.projector import AudioProjector
-from asrscope.saving.provenance import (
-    Provenance,
-    attach_provenance,
-    describe_weights,
-    hash_tensors,
-    hash_vocabulary,
-)
+from asrscope.saving.provenance import attach_provenance, describe_weights, hash_tensors, hash_vocabulary
+from asrscope.scope.traces import Provenance
 
 __all__ = ["PINNED", "load_pair", "read_projector"]
 

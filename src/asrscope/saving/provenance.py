@@ -22,7 +22,6 @@ from asrscope.scope.traces import Provenance
 
 __all__ = [
     "PARTS",
-    "Provenance",
     "attach_provenance",
     "describe_weights",
     "hash_tensors",
