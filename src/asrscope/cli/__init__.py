@@ -392,7 +392,7 @@ def doctor(
 # Models -----------------------------------------------------------------------------------------------------
 
 
-def _load(model: str, *, random_projector: bool = False, **options: str | None) -> "Loaded":
+def _load(model: str, *, random_projector: bool = False, **options: Any) -> "Loaded":
     """Load a model of this package; torch is imported only now."""
     from asrscope.loading import load
 
