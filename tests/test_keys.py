@@ -22,7 +22,7 @@ from asrscope.recognition.metrics import (
     word_errors,
 )
 from asrscope.saving.provenance import provenance_of
-from asrscope.scope.stages import STAGES
+from asrscope.scope.traces import STAGES
 from asrscope_course import flops, sizes
 
 COURSE = Path(__file__).parents[1] / "docs" / "course"

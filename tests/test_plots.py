@@ -26,7 +26,7 @@ from asrscope import plots
 from asrscope.features import mel_filters
 from asrscope.plots.sound import MAX_CELLS, envelope, merge_rows
 from asrscope.plots.words import VIEWS, chance, mel_centers, number, visible
-from asrscope.scope.stages import STAGES
+from asrscope.scope.traces import STAGES
 
 TIME_FIGURES = ["waveform", "log_mel", "encoder_output", "audio_embeds", "nearest_tokens"]
 MATRICES = {

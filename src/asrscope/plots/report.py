@@ -22,8 +22,7 @@ from asrscope.audio import wav_bytes
 from asrscope.plots.page import make_page, render, resource
 from asrscope.plots.words import VIEWS, counted, spelling, wrong_words
 from asrscope.saving.files import write_text
-from asrscope.scope.stages import STAGES
-from asrscope.scope.traces import ARRAY_AXES, Provenance, Trace
+from asrscope.scope.traces import ARRAY_AXES, STAGES, Provenance, Trace
 
 __all__ = ["write_html", "write_json"]
 
@@ -69,7 +68,7 @@ def write_html(trace: Trace, path: str | Path, *, control: Trace | None = None) 
 
 
 def write_json(trace: Trace, path: str | Path) -> None:
-    """Write a trace as JSON; `asrscope.scope.schema.trace_schema` says what each field means.
+    """Write a trace as JSON; `asrscope.scope.traces.trace_schema` says what each field means.
 
     Parameters
     ----------

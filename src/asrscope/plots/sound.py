@@ -28,8 +28,7 @@ from jaxtyping import Float, Float32
 
 from asrscope.plots import theme, words
 from asrscope.plots.page import give_sound, listen, player
-from asrscope.scope.stages import SECONDS_PER_SAMPLE
-from asrscope.scope.traces import Trace
+from asrscope.scope.traces import SECONDS_PER_SAMPLE, Trace
 
 __all__ = ["audio_embeds", "encoder_output", "log_mel", "spectrogram", "time_chart", "time_map", "waveform"]
 
