@@ -10,8 +10,7 @@ import torch
 
 import asrscope
 from asrscope.features import log_mel
-from asrscope.inside.forcing import force, transcript_ids
-from asrscope.inside.gap import centroid_distance
+from asrscope.inside.decoder import force, transcript_ids
 from asrscope.loading.presets import untrained
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.recognition.metrics import (
@@ -24,6 +23,7 @@ from asrscope.recognition.metrics import (
 from asrscope.saving.provenance import provenance_of
 from asrscope.scope.traces import STAGES
 from asrscope_course import flops, sizes
+from asrscope_course.gap import centroid_distance
 
 COURSE = Path(__file__).parents[1] / "docs" / "course"
 PARTS = ("audio_tower", "multi_modal_projector", "language_model")

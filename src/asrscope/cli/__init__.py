@@ -23,7 +23,7 @@ from asrscope.cli.train import app as train_app
 if TYPE_CHECKING:
     from asrscope.audio.samples import Sample
     from asrscope.loading.presets import Loaded
-    from asrscope.recognition.transcripts import Segment
+    from asrscope.recognition.transcribe import Segment
     from asrscope.scope.traces import Provenance
 
 __all__ = ["app", "main"]
