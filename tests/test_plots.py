@@ -1,6 +1,7 @@
 """Figures: what they draw is what the trace holds, and nothing in them can run or fetch anything."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,6 +25,7 @@ from bokeh.models import (
 import asrscope
 from asrscope import plots
 from asrscope.features import mel_filters
+from asrscope.plots.page import resource
 from asrscope.plots.sound import MAX_CELLS, envelope, merge_rows
 from asrscope.plots.words import VIEWS, chance, mel_centers, number, visible
 from asrscope.scope.traces import STAGES
@@ -512,15 +514,18 @@ def test_tables_sum_up_their_stretch(trace):
     assert row == ("5", "0.40", *expected)
 
 
-def test_theme_css_colors_the_chosen_element_in_light_and_dark():
-    css = plots.theme_css("body")
-    light, by_system, dark = css.strip().split("\n")
-    assert light.startswith("body {")
-    assert 'body:not([data-theme="light"])' in by_system
-    assert "prefers-color-scheme: dark" in by_system
-    assert dark.startswith('body[data-theme="dark"]')
-    assert light.count("--bk-") == dark.count("--bk-") > 5
-    assert light.split("{")[1] != dark.split("{")[1]
+def test_the_theme_colors_the_same_in_light_and_in_dark():
+    rules = re.findall(r"([^{}]*)\{([^{}]*)\}", resource("theme.css").partition("*/")[2])
+    (root, light), (by_system, dark), (asked, same) = ((who.strip(), how.split()) for who, how in rules)
+    assert (root, by_system, asked) == (
+        ":root",
+        ':root:not([data-theme="light"])',
+        ':root[data-theme="dark"]',
+    )
+    assert "prefers-color-scheme: dark" in resource("theme.css")
+    assert dark == same != light
+    assert len(light) > 10
+    assert light[::2] == dark[::2]  # the names of the variables
 
 
 def test_drawing_needs_no_torch():
