@@ -266,7 +266,7 @@ def test_words_of_speech_that_nobody_timed_are_found_where_the_audio_tokens_spel
 def test_a_word_that_was_not_said_is_marked_where_it_can_be_pressed(trace):
     words = tuple(replace(word, start=None, end=None) for word in trace.words)
     spelled = "".join(word.text for word in words)[: len(trace.nearest_texts)]
-    nearest = tuple((letter,) for letter in spelled.ljust(len(trace.nearest_texts), "-"))
+    nearest = tuple((letter,) * 5 for letter in spelled.ljust(len(trace.nearest_texts), "-"))
     changes = {"reference": " ".join(["no", *(word.text for word in words[1:])]), "reference_words": None}
     html = plots.player(replace(trace, words=words, nearest_texts=nearest, **changes)).to_html()
     assert html.count("<button") > len(words) / 2
@@ -285,7 +285,7 @@ def test_without_a_reference_the_times_of_the_written_words_are_used(trace):
     names = names_beside(plots.waveform(written), "above")
     assert list(names.values()).count("clock") == 1
     unknown = tuple(replace(word, start=None, end=None) for word in trace.words)
-    nothing = replace(written, words=unknown, nearest_texts=(("z",),) * len(trace.nearest_texts))
+    nothing = replace(written, words=unknown, nearest_texts=(("z",) * 5,) * len(trace.nearest_texts))
     assert names_beside(plots.waveform(nothing), "above") == {}
     assert not plots.waveform(nothing).select({"name": "boundaries"})
 
