@@ -46,15 +46,9 @@ MOST_BYTES = 2**32  # of all arrays of a file; those of half an hour in a large 
 
 WordTimes = Sequence[tuple[str, float, float]]  # word, start and end in seconds
 
-# Decimals kept by `Trace.to_dict`. A 16-bit sample is a step of 3e-5, so five decimals lose nothing audible;
+# Decimals of arrays kept by `Trace.to_dict`. A 16-bit sample is a step of 3e-5, so five lose nothing audible;
 # the other arrays are activations of order one.
-DECIMALS = {
-    "waveform": 5,
-    "log_mel": 4,
-    "encoder_hidden_states": 4,
-    "audio_embeds": 5,
-    "nearest_cosines": 4,
-}
+DECIMALS = 5
 PROBABILITY_DECIMALS = 6
 
 # Types with limits, which a file is checked against and its schema states.
@@ -416,9 +410,9 @@ class Trace:
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python objects, ready for `json.dumps`.
 
-        Arrays become nested lists. Numbers are rounded to the decimals in `DECIMALS` (all numbers
-        outside of arrays to `PROBABILITY_DECIMALS`): `save` keeps them exactly. Tokens, words and provenance
-        become dictionaries, ``(text, probability)`` pairs become lists of two, and ``shapes`` is added.
+        Arrays become nested lists, rounded to five decimals, all other numbers to six: `save` keeps them
+        exactly. Tokens, words and provenance become dictionaries, ``(text, probability)`` pairs become lists
+        of two, and ``shapes`` is added.
 
         Returns
         -------
@@ -429,8 +423,8 @@ class Trace:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
-                if field.name in DECIMALS:  # in float64: a rounded float32 would print as 0.10000000149
-                    value = value.astype(np.float64).round(DECIMALS[field.name])
+                if value.dtype.kind == "f":  # in float64: a rounded float32 would print as 0.10000000149
+                    value = value.astype(np.float64).round(DECIMALS)
                 record[field.name] = value.tolist()
             else:
                 record[field.name] = _plain(value, PROBABILITY_DECIMALS)
@@ -584,7 +578,7 @@ def _record() -> type[BaseModel]:
         kind: Any = {"f": float, "i": int, "b": bool}[ARRAY_TYPES[name].kind]
         for _ in axes:
             kind = list[kind]
-        rounded = {"x-decimals": DECIMALS[name]} if name in DECIMALS else {}
+        rounded = {"x-decimals": DECIMALS} if ARRAY_TYPES[name].kind == "f" else {}
         lists[name] = (kind, Field(json_schema_extra={"x-axes": list(axes), **rounded}))
         told = f"Lengths of the axes {', '.join(axes)}."
         shapes[name] = (list[int], Field(description=told, min_length=len(axes), max_length=len(axes)))
