@@ -200,12 +200,10 @@ def total_errors(each: Sequence[WordErrors]) -> WordErrors:
     WordErrors
         Their sum.
     """
-    return WordErrors(
-        words=sum(errors.words for errors in each),
-        substitutions=sum(errors.substitutions for errors in each),
-        insertions=sum(errors.insertions for errors in each),
-        deletions=sum(errors.deletions for errors in each),
-    )
+    counts = Counter[str]()
+    for errors in each:
+        counts.update(asdict(errors))
+    return WordErrors(**{"words": 0, **counts})
 
 
 def character_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:

@@ -8,7 +8,7 @@ word, and somewhere in it the text changes over from one to the other: no word i
 import math
 import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from itertools import islice
 from typing import Any
@@ -90,13 +90,8 @@ class Segment:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON holds them; times in seconds, to the millisecond."""
-        return {
-            "start": round(self.start, 3),
-            "end": round(self.end, 3),
-            "text": self.text,
-            "confidence": round(self.confidence, 4),
-            "warnings": list(self.warnings),
-        }
+        times = {"start": round(self.start, 3), "end": round(self.end, 3)}
+        return asdict(self) | times | {"confidence": round(self.confidence, 4), "warnings": [*self.warnings]}
 
 
 @dataclass(frozen=True)
