@@ -24,11 +24,13 @@ from itertools import islice
 
 import numpy as np
 import torch
+from sklearn.decomposition import PCA
+from sklearn.metrics.pairwise import cosine_similarity
 
 import asrscope
 from asrscope import plots
-from asrscope.inside import gap
 from asrscope.recognition.metrics import total_errors, word_errors
+from asrscope_course.gap import centroid_distance, told_apart
 from asrscope_recipe.sentences import sentences
 
 model, processor = asrscope.load("tiny")
@@ -38,8 +40,7 @@ traces, audio = {}, {}
 for label, network in (("trained", model), ("random", control)):
     heard = [(s.path, {"name": s.name, "reference_words": s.words}) for s in samples]
     runs = [asrscope.trace(network, processor, path, **own) for path, own in heard]
-    traces[label] = runs
-    audio[label] = np.concatenate([trace.audio_embeds for trace in runs])
+    traces[label], audio[label] = runs, np.concatenate([t.audio_embeds for t in runs])
 # The text: tokens of many training sentences, and of the letters to spell with.
 letters = processor.tokenizer([*"abcdefghijklmnopqrstuvwxyz' -"])["input_ids"]
 words = processor.tokenizer(list(islice(sentences("train", seed=0), 5000)))["input_ids"]
@@ -50,10 +51,9 @@ square = np.random.default_rng(0).standard_normal((positions.shape[1],) * 2)
 turned = positions @ np.linalg.qr(square)[0]
 unit = text / np.linalg.norm(text, axis=1, keepdims=True)
 same = (positions @ unit.T).argmax(axis=1) == (turned @ unit.T).argmax(axis=1)
-steps = [np.linalg.norm(np.diff(x, axis=0), axis=1) for x in (positions, turned)]
-factor = (steps[1] / steps[0]).mean()
+hop = [np.linalg.norm(np.diff(x, axis=0), axis=1) for x in (turned, positions)]
 print(f"encoder positions that keep their nearest text token: {same.mean():.1%}")
-print(f"distances between neighbors change by a factor of {factor:.6f}")
+print(f"distances between neighbors change by a factor of {np.divide(*hop).mean():.6f}")
 assert same.mean() < 0.1, "the page says that nearest means nothing here"
 plots.player(traces["trained"][0])
 
@@ -80,13 +80,13 @@ right = np.mean(np.array(list(kinds.values()))[guess, np.arange(len(stacks))])
 print(f"the nearest center of a group tells the group of {right:.0%}")
 assert right > 0.6, "the page says that there are groups"
 # To show it:
-flat = gap.flat_map(stacks)
+flat = PCA(2, svd_solver="full").fit(stacks)
+shown = f"this plane shows {flat.explained_variance_ratio_.sum():.0%} of the variance"
 told = "; ".join(f"{kind}: {chosen.sum()} points" for kind, chosen in kinds.items())
 axes = {"x_label": "first principal component", "y_label": "second", "height": 340}
-plane = [f"this plane shows {flat.explained.sum():.0%} of the variance"]
-words = {"description": told, "subtitles": plane}
+words = {"description": told, "subtitles": [shown]}
 before = plots.chart("gap_before", "Stacked encoder positions", **words, **axes)
-points = {kind: flat.place(stacks[chosen]).T for kind, chosen in kinds.items()}
+points = {kind: flat.transform(stacks[chosen]).T for kind, chosen in kinds.items()}
 plots.show(plots.draw(before, points, kinds=("dots",)))
 
 # %%
@@ -106,10 +106,10 @@ print(f"{'':17}{'norm':>7}{'cosine':>8}{'centroid':>10}{'apart':>7}")
 norms, cosines, distances = [], [], []  # of these three, in this order
 for label, (vectors, others) in pairs.items():
     norms.append(np.median(np.linalg.norm(vectors, axis=1)))
-    cosines.append(np.median(gap.nearest_cosines(vectors, others)))
-    distances.append(gap.centroid_distance(vectors, others))
+    cosines.append(np.median(cosine_similarity(vectors, others).max(axis=1)))
+    distances.append(centroid_distance(vectors, others))
     row = f"{label:17}{norms[-1]:7.2f}{cosines[-1]:8.2f}{distances[-1]:10.2f}"
-    print(f"{row}{gap.told_apart(vectors, others):7.0%}")
+    print(f"{row}{told_apart(vectors, others):7.0%}")
 assert cosines[1] > 2 * cosines[2], "the page says: nearer to a token"
 assert distances[1] > distances[2], "the page says: and farther by centroids"
 
@@ -128,13 +128,14 @@ print(f"{known[spelled].mean():.0%} of the trained audio tokens")
 assert known[spelled].mean() > 0.9, "the page says that letters are nearest"
 assert far[0] > far[1], "the page says that the trained ones are farther out"
 # To show it:
-flat = gap.flat_map(np.concatenate([text, *audio.values()]))
+flat = PCA(2, svd_solver="full").fit(np.concatenate([text, *audio.values()]))
+shown = f"this plane shows {flat.explained_variance_ratio_.sum():.0%} of the variance"
 crowds = {"trained audio": audio["trained"], "random audio": audio["random"]}
 crowds |= {"letters": text[known], "text": text}
-places = {label: flat.place(vectors).T for label, vectors in crowds.items()}
+places = {label: flat.transform(vectors).T for label, vectors in crowds.items()}
 told = [f"{label} {place.mean(axis=1).round(2)}" for label, place in places.items()]
 words["description"] = f"Centers of the crowds on the map: {', '.join(told)}."
-words["subtitles"] = [f"this plane shows {flat.explained.sum():.0%} of the variance"]
+words["subtitles"] = [shown]
 after = plots.chart("gap_after", "Audio tokens among text tokens", **words, **axes)
 look = {"kinds": ("dots",), "colors": (*plots.COLORS[:3], plots.COLORS[-1])}
 plots.show(plots.draw(after, places, **look))
@@ -153,7 +154,7 @@ plots.show(plots.draw(after, places, **look))
 # Now we make the numbers perfect by force, and let the decoder write. **Predict:**
 # which change helps?
 
-rates = {}
+rates, projector = {}, model.multi_modal_projector
 shift = torch.from_numpy(text.mean(axis=0) - audio["trained"].mean(axis=0))
 scale = float(norms[0] / norms[1])
 known = torch.from_numpy(unit)
@@ -166,14 +167,11 @@ changes = {
     ),
 }
 for label, change in changes.items():
-    hook = model.multi_modal_projector.register_forward_hook(
-        lambda _, __, out, change=change: change(out)
-    )
+    hook = projector.register_forward_hook(lambda *seen, to=change: to(seen[-1]))
     written = [asrscope.trace(model, processor, sample.path) for sample in samples]
     hook.remove()
     pairs = zip(samples, written, strict=True)
-    errors = [word_errors(sample.text, trace.text) for sample, trace in pairs]
-    rates[label] = total_errors(errors).rate
+    rates[label] = total_errors([word_errors(s.text, t.text) for s, t in pairs]).rate
     print(f"{label}: {rates[label]:.0%} of the words wrong\n    {written[0].text}")
 assert min(rates, key=rates.get) == "as it is", "the page says that no change helps"
 assert rates["turned to a token"] > 1.5 * rates["as it is"], "the page: nor does this"

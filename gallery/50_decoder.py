@@ -24,7 +24,7 @@ import torch
 
 import asrscope
 from asrscope import plots
-from asrscope.inside.forcing import force
+from asrscope.inside.decoder import force
 from asrscope.recognition.metrics import (
     paired_difference,
     total_errors,

@@ -25,7 +25,7 @@ from bokeh.models import FixedTicker
 
 import asrscope
 from asrscope import plots
-from asrscope.inside.attention import attend, clockwork, share_inside, word_mask
+from asrscope.inside.decoder import attend, clockwork, share_inside, word_mask
 
 model, processor = asrscope.load("tiny")
 control, _ = asrscope.load("tiny", random_projector=True)

@@ -25,8 +25,7 @@ import numpy as np
 
 import asrscope
 from asrscope import plots
-from asrscope.inside.attention import word_mask
-from asrscope.inside.lens import logit_lens, more_within
+from asrscope.inside.decoder import logit_lens, more_within, word_mask
 
 model, processor = asrscope.load("tiny")
 control, _ = asrscope.load("tiny", random_projector=True)

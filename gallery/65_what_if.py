@@ -24,7 +24,7 @@ from asrscope import plots
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import SECONDS_PER_FRAME
 from asrscope.inside.counterfactual import add_noise, cut, mask_span, shift
-from asrscope.inside.forcing import force, word_log_probabilities
+from asrscope.inside.decoder import force, word_log_probabilities
 
 model, processor = asrscope.load("tiny")
 sample = asrscope.load_samples()[0]

@@ -21,8 +21,7 @@ how little such a count proves.
 import asrscope
 from asrscope import plots
 from asrscope.inside.counterfactual import add_noise, change_pitch, change_tempo
-from asrscope.recognition.evaluate import Utterance, evaluate
-from asrscope.recognition.metrics import paired_difference
+from asrscope.recognition.metrics import Utterance, evaluate, paired_difference
 
 model, processor = asrscope.load("tiny")
 samples = asrscope.load_samples()

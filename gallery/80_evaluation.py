@@ -26,8 +26,14 @@ import numpy as np
 import asrscope
 from asrscope import plots
 from asrscope.inside.counterfactual import add_noise
-from asrscope.recognition.evaluate import Evaluation, Utterance, evaluate
-from asrscope.recognition.metrics import character_error_rate, normalize, word_errors
+from asrscope.recognition.metrics import (
+    Evaluation,
+    Utterance,
+    character_error_rate,
+    evaluate,
+    normalize,
+    word_errors,
+)
 
 model, processor = asrscope.load("tiny")
 samples = asrscope.load_samples()

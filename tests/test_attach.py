@@ -16,9 +16,7 @@ from asrscope import plots
 from asrscope.cli import app
 from asrscope.loading import load_native
 from asrscope.plots.report import write_html, write_json
-from asrscope.scope.schema import validate_json
-from asrscope.scope.stages import STAGES
-from asrscope.scope.traces import ARRAY_AXES, Trace
+from asrscope.scope.traces import ARRAY_AXES, STAGES, Trace, validate_json
 from asrscope_course.architectures import tiny_random
 
 SECONDS = 2.4

@@ -3,7 +3,7 @@ import pytest
 import torch
 from transformers.models.smollm3.modeling_smollm3 import apply_rotary_pos_emb
 
-from asrscope.inside.attention import AudioAttention, attend, clockwork, share_inside, word_mask
+from asrscope.inside.decoder import AudioAttention, attend, clockwork, share_inside, word_mask
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.scope.traces import Word
 

@@ -159,7 +159,7 @@ def test_a_field_that_is_missing_is_named(load_changed, name):
 
 
 def test_a_field_that_nobody_knows_is_named(load_changed):
-    with pytest.raises(ValueError, match="has one too many: surprise"):
+    with pytest.raises(ValueError, match="surprise: Extra inputs are not permitted, but found 1"):
         load_changed(lambda header, arrays: header.update(surprise=1))
 
 
@@ -169,7 +169,7 @@ def test_a_field_of_another_type_is_named_or_fits(load_changed, name, value):
     try:
         trace = load_changed(lambda header, arrays: header.update({name: value}))
     except ValueError as error:
-        assert name in str(error) or "entries" in str(error)
+        assert name in str(error)
         assert "\n" not in str(error)
     else:
         found = getattr(trace, name)
@@ -179,14 +179,23 @@ def test_a_field_of_another_type_is_named_or_fits(load_changed, name, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda header, arrays: header["tokens"][0].pop("id"), r"tokens\[0\] lacks or has one too many: id"),
-        (lambda header, arrays: header["tokens"][0].update(id="x"), r"tokens\[0\].id is 'x', but int"),
-        (lambda header, arrays: header["words"][0].update(last_token=10**6), "a word has other tokens"),
-        (lambda header, arrays: header["words"][0].update(first_token=-1), "a word has other tokens"),
+        (lambda header, arrays: header["tokens"][0].pop("id"), r"tokens\[0\]\.id: Field required"),
+        (
+            lambda header, arrays: header["tokens"][0].update(id="x"),
+            r"tokens\[0\]\.id: .*, but found 'x'",
+        ),
+        (lambda header, arrays: header["words"][0].update(last_token=10**6), "a word with other tokens"),
+        (
+            lambda header, arrays: header["words"][0].update(first_token=-1),
+            r"words\[0\]\.first_token: .*-1",
+        ),
         (lambda header, arrays: header["prompt_texts"].pop(), "prompt_texts has"),
         (lambda header, arrays: header["nearest_texts"].pop(), "nearest_texts has"),
-        (lambda header, arrays: header["nearest_texts"][0].pop(), "nearest_texts has 4 entries"),
-        (lambda header, arrays: header.update(confidence=float("nan")), "confidence is a number that is not"),
+        (lambda header, arrays: header["nearest_texts"][0].pop(), "nearest_texts must have the axes"),
+        (
+            lambda header, arrays: header.update(confidence=float("nan")),
+            "confidence: .* finite .* found nan",
+        ),
         (lambda header, arrays: arrays.update(log_mel=arrays["log_mel"][0]), "log_mel"),
         (lambda header, arrays: arrays.update(nearest_ids=arrays["nearest_ids"][1:]), "nearest_"),
         (lambda header, arrays: arrays.update(waveform=arrays["waveform"][:0]), "waveform must not be"),

@@ -184,7 +184,7 @@ def test_tones_that_differ_by_the_sampling_rate_have_equal_samples():
 
 def test_a_head_of_the_decoder_looks_at_the_word_that_is_written():
     import asrscope
-    from asrscope.inside.attention import attend, clockwork, share_inside, word_mask
+    from asrscope.inside.decoder import attend, clockwork, share_inside, word_mask
 
     model, processor = asrscope.load("tiny")
     control, _ = asrscope.load("tiny", random_projector=True)
@@ -253,8 +253,8 @@ def test_the_normalizer_misreads_o_clock():
 
 def test_the_gap_does_not_say_which_projector_is_understood_and_closing_it_by_force_does_not_help():
     import asrscope
-    from asrscope.inside.gap import centroid_distance, told_apart
     from asrscope.recognition.metrics import total_errors, word_errors
+    from asrscope_course.gap import centroid_distance, told_apart
 
     model, processor = asrscope.load("tiny")
     control, _ = asrscope.load("tiny", random_projector=True)
@@ -285,7 +285,7 @@ def test_the_gap_does_not_say_which_projector_is_understood_and_closing_it_by_fo
 def test_a_word_needs_its_own_sound_and_only_if_the_projector_is_trained():
     import asrscope
     from asrscope.inside.counterfactual import mask_span
-    from asrscope.inside.forcing import force, word_log_probabilities
+    from asrscope.inside.decoder import force, word_log_probabilities
 
     model, processor = asrscope.load("tiny")
     control, _ = asrscope.load("tiny", random_projector=True)

@@ -18,8 +18,7 @@ from asrscope.audio import load_audio, wav_bytes
 from asrscope.audio.samples import load_samples
 from asrscope.cli import app, main
 from asrscope.cli.console import progress
-from asrscope.scope.schema import validate_json
-from asrscope.scope.traces import Trace
+from asrscope.scope.traces import Trace, validate_json
 
 SECONDS = 0.8
 

@@ -9,7 +9,7 @@ import pytest
 
 from asrscope.audio import load_audio, wav_bytes
 from asrscope.audio.samples import load_sample, load_samples
-from asrscope.recognition.evaluate import Evaluation, Result, Utterance, evaluate
+from asrscope.recognition.metrics import Evaluation, Result, Utterance, evaluate
 from asrscope_recipe.comparison import (
     DIGITS,
     count_right,

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 from asrscope.audio import wav_bytes
-from asrscope.recognition.evaluate import Evaluation, Result, Utterance, evaluate, read_utterances
-from asrscope.recognition.metrics import AlignedWord, bootstrap_interval
+from asrscope.recognition.metrics import (
+    AlignedWord,
+    Evaluation,
+    Result,
+    Utterance,
+    bootstrap_interval,
+    evaluate,
+    read_utterances,
+)
 
 SECONDS = 0.25
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from asrscope.inside.forcing import force, forced_inputs, transcript_ids, word_log_probabilities
+from asrscope.inside.decoder import force, forced_inputs, transcript_ids, word_log_probabilities
 from asrscope.scope.tracing import trace
 
 

@@ -389,10 +389,8 @@ def test_revisions_are_commits():
 
 
 def test_the_other_looks_into_a_model_work_in_bfloat16(parts, clip):
-    from asrscope.inside.attention import attend
     from asrscope.inside.context import layer_states
-    from asrscope.inside.forcing import force
-    from asrscope.inside.lens import logit_lens
+    from asrscope.inside.decoder import attend, force, logit_lens
 
     model, processor = load("full", **parts)
     ids = [50, 60, 70]

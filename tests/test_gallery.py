@@ -117,7 +117,7 @@ def test_a_script_run_by_itself_saves_its_figures_as_pages_that_need_no_network(
 def test_the_workshops_script_writes_a_report_and_valid_json_and_no_time_of_the_clock(tmp_path):
     """In a process of its own, as a reader starts it."""
     from asrscope.audio.samples import load_samples
-    from asrscope.scope.schema import validate_json
+    from asrscope.scope.traces import validate_json
 
     finished = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", str(TRACE_DATA)],

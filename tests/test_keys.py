@@ -10,8 +10,7 @@ import torch
 
 import asrscope
 from asrscope.features import log_mel
-from asrscope.inside.forcing import force, transcript_ids
-from asrscope.inside.gap import centroid_distance
+from asrscope.inside.decoder import force, transcript_ids
 from asrscope.loading import untrained
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.recognition.metrics import (
@@ -22,8 +21,9 @@ from asrscope.recognition.metrics import (
     word_errors,
 )
 from asrscope.saving.provenance import provenance_of
-from asrscope.scope.stages import STAGES
+from asrscope.scope.traces import STAGES
 from asrscope_course import flops, sizes
+from asrscope_course.gap import centroid_distance
 
 COURSE = Path(__file__).parents[1] / "docs" / "course"
 PARTS = ("audio_tower", "multi_modal_projector", "language_model")

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from asrscope.inside.forcing import forced_inputs
-from asrscope.inside.lens import Lens, logit_lens, more_within
+from asrscope.inside.decoder import Lens, forced_inputs, logit_lens, more_within
 from asrscope.scope.traces import Word
 from asrscope.scope.watching import hooked
 

@@ -21,7 +21,7 @@ import asrscope
 from asrscope.audio.samples import load_samples
 from asrscope.decoder import max_new_tokens
 from asrscope.inside.counterfactual import cut, mask_span, shift
-from asrscope.inside.forcing import force, transcript_ids
+from asrscope.inside.decoder import force, transcript_ids
 from asrscope.loading.checkpoints import CHECKPOINTS
 
 ROOT = Path(__file__).resolve().parents[1]

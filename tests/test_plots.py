@@ -1,6 +1,7 @@
 """Figures: what they draw is what the trace holds, and nothing in them can run or fetch anything."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,9 +25,10 @@ from bokeh.models import (
 import asrscope
 from asrscope import plots
 from asrscope.features import mel_filters
+from asrscope.plots.page import resource
 from asrscope.plots.sound import MAX_CELLS, envelope, merge_rows
 from asrscope.plots.words import VIEWS, chance, mel_centers, number, visible
-from asrscope.scope.stages import STAGES
+from asrscope.scope.traces import STAGES
 
 TIME_FIGURES = ["waveform", "log_mel", "encoder_output", "audio_embeds", "nearest_tokens"]
 MATRICES = {
@@ -264,7 +266,7 @@ def test_words_of_speech_that_nobody_timed_are_found_where_the_audio_tokens_spel
 def test_a_word_that_was_not_said_is_marked_where_it_can_be_pressed(trace):
     words = tuple(replace(word, start=None, end=None) for word in trace.words)
     spelled = "".join(word.text for word in words)[: len(trace.nearest_texts)]
-    nearest = tuple((letter,) for letter in spelled.ljust(len(trace.nearest_texts), "-"))
+    nearest = tuple((letter,) * 5 for letter in spelled.ljust(len(trace.nearest_texts), "-"))
     changes = {"reference": " ".join(["no", *(word.text for word in words[1:])]), "reference_words": None}
     html = plots.player(replace(trace, words=words, nearest_texts=nearest, **changes)).to_html()
     assert html.count("<button") > len(words) / 2
@@ -283,7 +285,7 @@ def test_without_a_reference_the_times_of_the_written_words_are_used(trace):
     names = names_beside(plots.waveform(written), "above")
     assert list(names.values()).count("clock") == 1
     unknown = tuple(replace(word, start=None, end=None) for word in trace.words)
-    nothing = replace(written, words=unknown, nearest_texts=(("z",),) * len(trace.nearest_texts))
+    nothing = replace(written, words=unknown, nearest_texts=(("z",) * 5,) * len(trace.nearest_texts))
     assert names_beside(plots.waveform(nothing), "above") == {}
     assert not plots.waveform(nothing).select({"name": "boundaries"})
 
@@ -512,15 +514,18 @@ def test_tables_sum_up_their_stretch(trace):
     assert row == ("5", "0.40", *expected)
 
 
-def test_theme_css_colors_the_chosen_element_in_light_and_dark():
-    css = plots.theme_css("body")
-    light, by_system, dark = css.strip().split("\n")
-    assert light.startswith("body {")
-    assert 'body:not([data-theme="light"])' in by_system
-    assert "prefers-color-scheme: dark" in by_system
-    assert dark.startswith('body[data-theme="dark"]')
-    assert light.count("--bk-") == dark.count("--bk-") > 5
-    assert light.split("{")[1] != dark.split("{")[1]
+def test_the_theme_colors_the_same_in_light_and_in_dark():
+    rules = re.findall(r"([^{}]*)\{([^{}]*)\}", resource("theme.css").partition("*/")[2])
+    (root, light), (by_system, dark), (asked, same) = ((who.strip(), how.split()) for who, how in rules)
+    assert (root, by_system, asked) == (
+        ":root",
+        ':root:not([data-theme="light"])',
+        ':root[data-theme="dark"]',
+    )
+    assert "prefers-color-scheme: dark" in resource("theme.css")
+    assert dark == same != light
+    assert len(light) > 10
+    assert light[::2] == dark[::2]  # the names of the variables
 
 
 def test_drawing_needs_no_torch():

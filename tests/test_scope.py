@@ -12,7 +12,7 @@ from transformers import WhisperFeatureExtractor, WhisperProcessor
 
 import asrscope
 from asrscope.loading import is_native
-from asrscope.scope.stages import STAGES
+from asrscope.scope.traces import STAGES
 
 
 @pytest.fixture(scope="module")

@@ -136,7 +136,7 @@ def test_finished_shards_are_kept(synthesizers, tmp_path):
 
 
 def test_test_sets_come_with_manifests_that_evaluate_reads(synthesizers, tmp_path):
-    from asrscope.recognition.evaluate import read_utterances
+    from asrscope.recognition.metrics import read_utterances
 
     manifests = corpus.make_test_sets(tmp_path, "dev", utterances=2)
     assert [path.parent.name for path in manifests] == list(corpus.TEST_SETS)

@@ -10,8 +10,7 @@ import pytest
 from asrscope.audio import SAMPLE_RATE
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import SECONDS_PER_FRAME
-from asrscope.scope.stages import SECONDS_PER_SAMPLE, STAGES
-from asrscope.scope.traces import ARRAY_AXES, Provenance, Trace, twins
+from asrscope.scope.traces import ARRAY_AXES, SECONDS_PER_SAMPLE, STAGES, Provenance, Trace, twins
 
 FIELDS = [field.name for field in dataclasses.fields(Trace)]
 
@@ -84,7 +83,7 @@ def test_floats_are_written_short(make_trace):
 
 
 def test_numbers_that_are_not_finite_are_refused(make_trace):
-    with pytest.raises(ValueError, match="finite numbers only, but found nan"):
+    with pytest.raises(ValueError, match="finite numbers only, but found NaN"):
         make_trace(confidence=float("nan")).to_dict()
 
 

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from asrscope.decoder import Written, max_new_tokens, text_of
 from asrscope.encoder import encode
 from asrscope.features import log_mel
-from asrscope.inside.attention import attend
-from asrscope.inside.lens import logit_lens
+from asrscope.inside.decoder import attend, logit_lens
 from asrscope.recognition.transcribe import transcribe
 from asrscope.scope.traces import Token, Trace
 from asrscope.scope.tracing import attach, describe_tokens, join_words, nearest_tokens, trace

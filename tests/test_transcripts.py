@@ -2,7 +2,7 @@
 
 import json
 
-from asrscope.recognition.transcripts import Segment, Transcript
+from asrscope.recognition.transcribe import Segment, Transcript
 
 SEGMENTS = (
     Segment(0.0, 2.5, "it is <b> & late", 0.9),

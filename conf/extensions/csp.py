@@ -12,7 +12,6 @@ they are allowed wherever they stand. A style cannot run a program, and what it 
 ``csp_more`` names pages that may do more: ``{"page": {"worker-src": "blob:"}}``.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from html import escape
@@ -102,22 +101,16 @@ def pages(outdir: Path) -> list[Path]:
 
 
 def protect(app: Any, error: Exception | None) -> None:
-    """Put the policy into every page of a site that was written anew."""
+    """Put the policy into every page of a site, and say what it stops in them, written anew or not."""
     if error or app.builder.format != "html" or not app.config.csp:
         return
-    record = Path(app.doctreedir, "csp.json")  # what it stops in pages that this build has left alone
-    earlier = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-    found = {}
     for path in pages(Path(app.outdir)):
         name, text = path.relative_to(app.outdir).as_posix(), path.read_text(encoding="utf-8")
-        if POLICY.search(text):
-            found[name] = earlier.get(name, [])
-        else:
-            page, found[name] = protected(text, app.config.csp_more.get(name.removesuffix(".html"), {}))
+        page, stopped = protected(text, app.config.csp_more.get(name.removesuffix(".html"), {}))
+        if page != text:
             path.write_text(page, encoding="utf-8", newline="\n")
-        for what in found[name]:
+        for what in stopped:
             logger.warning("%s: the content security policy stops %s", name, what, type="csp")
-    record.write_text(json.dumps(found), encoding="utf-8")
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from asrscope.loading.pair import PINNED
 from asrscope.loading.room import estimate
 from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import word_errors
+from asrscope.scope.anatomy import parts_of
 from asrscope_course import flops, sizes
 from asrscope_course.case import find_case, merged
 
@@ -166,23 +167,15 @@ def _live() -> Facts:
     }
 
 
-def _parts(model: Any) -> dict[str, torch.nn.Module]:
-    return {
-        "encoder": model.audio_tower,
-        "projector": model.multi_modal_projector,
-        "decoder": model.language_model,
-    }
-
-
 def _sizes(name: str, model: Any, unit: tuple[str, float]) -> Facts:
     """Sizes of a model, read from its configuration and counted in its parts, and the memory that follows."""
-    encoder, projector, decoder = _parts(model).values()
+    encoder, projector, decoder = parts_of(model).values()
     audio, text = encoder.config, decoder.config
     stride = encoder.conv1.stride[0] * encoder.conv2.stride[0]
     position_ms = 1000 * stride * HOP_LENGTH / SAMPLE_RATE
     k = projector.stack_factor
     nope = sum(not rope for rope in getattr(text, "no_rope_layers", ()))  # of SmolLM3 alone
-    counts = {part: sizes.count_parameters(module) for part, module in _parts(model).items()}
+    counts = {part: sizes.count_parameters(module) for part, module in parts_of(model).items()}
     total, trained = sum(counts.values()), counts["projector"]
     cache_bytes = sizes.cache_bytes_per_token(text)
     read, cached = f"configuration of {name}", f"cache of a token of {name} in bfloat16"
@@ -271,7 +264,7 @@ def full() -> Facts:
     for part, operations in work.items():
         source = f"asrscope_course.flops: the {part} on {WINDOW:g} s, until the first token"
         facts[f"full.flops.30s.{part}_tflop"] = Fact(operations / 1e12, source, ".2f")
-        size = sizes.weight_bytes(sizes.count_parameters(_parts(pair)[part]), 16) / 1e9
+        size = sizes.weight_bytes(sizes.count_parameters(parts_of(pair)[part]), 16) / 1e9
         facts[f"full.memory.{part}_gb"] = Fact(size, f"2 bytes x parameters of the {part}", ".2f")
     kinds = {"float32": (32, None), "bfloat16": (16, None), "int8": (16, 8), "int4": (16, 4)}
     for kind, (bits, decoder_bits) in kinds.items():

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from asrscope.plots.report import write_html, write_json
     from asrscope.processing import AsrScopeProcessor
     from asrscope.projector import AudioProjector
-    from asrscope.recognition.transcribe import transcribe
-    from asrscope.recognition.transcripts import Segment, Transcript
+    from asrscope.recognition.transcribe import Segment, Transcript, transcribe
     from asrscope.scope.traces import STAGES, Axis, Provenance, Stage, Token, Trace, Word
     from asrscope.scope.tracing import Scope, attach, trace
 
@@ -36,8 +35,7 @@ _MODULES = {
     "audio.samples": ("Sample", "load_sample", "load_samples"),
     "scope.traces": ("STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word"),
     "scope.tracing": ("Scope", "attach", "trace"),
-    "recognition.transcribe": ("transcribe",),
-    "recognition.transcripts": ("Segment", "Transcript"),
+    "recognition.transcribe": ("Segment", "Transcript", "transcribe"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

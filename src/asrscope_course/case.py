@@ -13,9 +13,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from asrscope.audio.samples import Sample, load_samples
-from asrscope.inside.attention import word_mask
 from asrscope.inside.counterfactual import cut
-from asrscope.inside.forcing import force, transcript_ids
+from asrscope.inside.decoder import force, transcript_ids, word_mask
 from asrscope.loading import load
 from asrscope.scope.traces import Trace, Word
 from asrscope.scope.tracing import trace

@@ -6,8 +6,8 @@ from numpy import ndarray
 
 from asrscope.encoder import SECONDS_PER_POSITION, encode
 from asrscope.features import log_mel
-from asrscope.inside.attention import word_mask
 from asrscope.inside.counterfactual import mask_span
+from asrscope.inside.decoder import word_mask
 from asrscope_course.arrays import EPS, cosines, normed, real_lens, softmax
 from asrscope_course.engine import exercise
 from asrscope_course.kinds import Choice, Function, Number

@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from asrscope.audio import SAMPLE_RATE, find_audio
-from asrscope.recognition.evaluate import Evaluation, Recognize, Result, Utterance, evaluate
-from asrscope.recognition.metrics import normalize
+from asrscope.recognition.metrics import Evaluation, Recognize, Result, Utterance, evaluate, normalize
 
 __all__ = ["DIGITS", "Peer", "count_right", "listen", "load_peer", "load_pocketsphinx", "spoken_digits"]
 
@@ -50,7 +49,7 @@ def load_pocketsphinx() -> Peer:
     Returns
     -------
     Peer
-        The recognizer; its ``recognize`` can be given to `asrscope.recognition.evaluate.evaluate`.
+        The recognizer; its ``recognize`` can be given to `asrscope.recognition.metrics.evaluate`.
 
     Raises
     ------

@@ -17,8 +17,7 @@ from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.features import FRAMES_PER_SECOND
 from asrscope.loading import Loaded, load
-from asrscope.recognition.evaluate import Evaluation, Recognize, Utterance, read_utterances
-from asrscope.recognition.metrics import NORMALIZER
+from asrscope.recognition.metrics import NORMALIZER, Evaluation, Recognize, Utterance, read_utterances
 from asrscope.recognition.transcribe import transcribe
 from asrscope.saving.provenance import PARTS, read_claims
 from asrscope.training.run import machine

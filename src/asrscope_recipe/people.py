@@ -17,8 +17,15 @@ from asrscope.audio import SAMPLE_RATE
 from asrscope.encoder import encode
 from asrscope.loading import Loaded, load, untrained
 from asrscope.projector import AudioProjector
-from asrscope.recognition.evaluate import Evaluation, Recognize, Utterance, read_utterances
-from asrscope.recognition.metrics import NORMALIZER, bootstrap_interval, normalize
+from asrscope.recognition.metrics import (
+    NORMALIZER,
+    Evaluation,
+    Recognize,
+    Utterance,
+    bootstrap_interval,
+    normalize,
+    read_utterances,
+)
 from asrscope.recognition.transcribe import transcribe
 from asrscope.saving.provenance import provenance_of, read_claims
 from asrscope.training.finished import read_projector

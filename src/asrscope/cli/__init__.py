@@ -23,7 +23,7 @@ from asrscope.cli.train import app as train_app
 if TYPE_CHECKING:
     from asrscope.audio.samples import Sample
     from asrscope.loading import Loaded
-    from asrscope.recognition.transcripts import Segment
+    from asrscope.recognition.transcribe import Segment
     from asrscope.scope.traces import Provenance
 
 __all__ = ["app", "main"]
@@ -285,8 +285,8 @@ def evaluate(
     with expected_errors():
         from asrscope.audio.samples import load_samples
         from asrscope.inside.counterfactual import add_noise
-        from asrscope.recognition.evaluate import Utterance, read_utterances
-        from asrscope.recognition.evaluate import evaluate as run
+        from asrscope.recognition.metrics import Utterance, read_utterances
+        from asrscope.recognition.metrics import evaluate as run
 
         if noise is not None and not -100 <= noise <= 100:
             raise ValueError(f"--noise: expected a ratio from -100 to 100 dB, but found {noise:g}")

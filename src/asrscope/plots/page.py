@@ -30,7 +30,6 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from asrscope.audio import SAMPLE_RATE, wav_bytes
-from asrscope.plots.theme import theme_css
 from asrscope.plots.words import chance, missed_words, number, spelling, spoken_words, visible
 from asrscope.saving import write_text
 from asrscope.scope.traces import Trace
@@ -305,7 +304,7 @@ def show(figure: LayoutDOM | StepSlider, filename: str | Path | None = None) -> 
         scripts = [resource("steps/steps.js")]
     else:
         script, plot = components(figure, wrap_script=False)
-        css, content = theme_css() + resource("clock/clock.css"), f"{sound_of(figure)}\n{plot}"
+        css, content = resource("theme.css") + resource("clock/clock.css"), f"{sound_of(figure)}\n{plot}"
         bokeh = bundle_for_objs_and_resources([figure], INLINE).js_raw
         scripts = [*bokeh, script, resource("clock/clock.js")]
     body = f"<main>\n<h1>{escape(title)}</h1>\n{content}\n</main>"

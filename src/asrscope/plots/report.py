@@ -22,8 +22,7 @@ from asrscope.audio import wav_bytes
 from asrscope.plots.page import make_page, render, resource
 from asrscope.plots.words import VIEWS, counted, spelling, wrong_words
 from asrscope.saving import write_text
-from asrscope.scope.stages import STAGES
-from asrscope.scope.traces import ARRAY_AXES, Provenance, Trace
+from asrscope.scope.traces import ARRAY_AXES, STAGES, Trace
 
 __all__ = ["write_html", "write_json"]
 
@@ -69,7 +68,7 @@ def write_html(trace: Trace, path: str | Path, *, control: Trace | None = None) 
 
 
 def write_json(trace: Trace, path: str | Path) -> None:
-    """Write a trace as JSON; `asrscope.scope.schema.trace_schema` says what each field means.
+    """Write a trace as JSON; `asrscope.scope.traces.trace_schema` says what each field means.
 
     Parameters
     ----------
@@ -104,13 +103,12 @@ def _page(trace: Trace, control: Trace | None) -> str:
         arrays=[
             (field, " × ".join(names), plots.statistics(trace, field)) for field, names in ARRAY_AXES.items()
         ],
-        weights=[(origin, _weights_label(origin)) for origin in trace.provenance],
         bokeh_packed=compressed(bokeh),
     )
     return make_page(
         f"{trace.name} · asrscope trace",
         body,
-        css=resource("report.css") + resource("clock/clock.css") + plots.theme_css(),
+        css=resource("report.css") + resource("clock/clock.css") + resource("theme.css"),
         scripts=[resource("clock/clock.js"), resource("report.js")],
         added=[bokeh],
     )
@@ -189,7 +187,8 @@ def _rival(trace: Trace) -> dict[str, Any]:
 
 
 def _projector_label(trace: Trace) -> str:
-    return next((_weights_label(origin) for origin in trace.provenance if origin.part == "projector"), "")
+    """Tell of what kind the projector's weights are: ``"trained"``, ``"random"`` or ``"unverified"``."""
+    return next((origin.label.split()[0] for origin in trace.provenance if origin.part == "projector"), "")
 
 
 def _pipeline(trace: Trace) -> list[tuple[str, str, str]]:
@@ -200,7 +199,3 @@ def _pipeline(trace: Trace) -> list[tuple[str, str, str]]:
         shape = [counted(size, axis.unit) for size, axis in zip(sizes, stage.axes, strict=True)]
         found.append((stage.key, stage.title, " × ".join(shape)))
     return found
-
-
-def _weights_label(origin: Provenance) -> str:
-    return origin.label.removesuffix(" weights")

@@ -28,8 +28,7 @@ from jaxtyping import Float, Float32
 
 from asrscope.plots import theme, words
 from asrscope.plots.page import give_sound, listen, player
-from asrscope.scope.stages import SECONDS_PER_SAMPLE
-from asrscope.scope.traces import Trace
+from asrscope.scope.traces import SECONDS_PER_SAMPLE, Trace
 
 __all__ = ["audio_embeds", "encoder_output", "log_mel", "spectrogram", "time_chart", "time_map", "waveform"]
 
@@ -125,16 +124,7 @@ def add_boundaries(fig: figure, trace: Trace) -> None:
     fig.vspan(x=sorted(edges), name="boundaries", line_alpha=0.8 if few else 0.4, **look)
 
 
-def time_chart(
-    trace: Trace,
-    name: str,
-    title: str,
-    *,
-    description: str,
-    y_label: str,
-    subtitles: Sequence[str] = (),
-    height: int = 200,
-) -> figure:
+def time_chart(trace: Trace, name: str, title: str, *, height: int = 200, **about: Any) -> figure:
     """Start a figure over the seconds of a clip, with its playhead, zoom tools and the edges of its words.
 
     Parameters
@@ -145,23 +135,17 @@ def time_chart(
         Name of the figure, and of its file where a script saves it.
     title : str
         Title.
-    description : str
-        What there is to see, in words and numbers, for readers who do not see it.
-    y_label : str
-        What the vertical axis shows, with its unit.
-    subtitles : sequence of str
-        Lines below the title.
     height : int
         Height without titles, in pixels.
+    **about
+        What else a `chart` is given: its ``description``, ``y_label`` and ``subtitles``.
 
     Returns
     -------
     figure
         On one clock with the other figures over time of its page.
     """
-    fig = time_figure(
-        trace, name, title, description=description, subtitles=subtitles, height=height, y_label=y_label
-    )
+    fig = time_figure(trace, name, title, height=height, **about)
     add_boundaries(fig, trace)
     return fig
 
@@ -336,7 +320,6 @@ def spectrogram(
     *,
     description: str,
     sampling_rate: int,
-    highest: float | None = None,
 ) -> figure:
     """Draw how strong each frequency of a sound is over time, on a linear scale of frequencies.
 
@@ -352,8 +335,6 @@ def spectrogram(
         What there is to see, for readers who do not see it.
     sampling_rate : int
         Samples a second.
-    highest : float, optional
-        Frequency in Hz up to which is drawn; by default half the sampling rate.
 
     Returns
     -------
@@ -367,12 +348,10 @@ def spectrogram(
     """
     if waveform.size < WINDOW:
         raise ValueError(f"expected at least {WINDOW} samples for a spectrogram, but found {waveform.size}")
-    highest = sampling_rate / 2 if highest is None else highest
     step = max(WINDOW // 2, -(-waveform.size // MOST_COLUMNS))
     padded = np.pad(waveform.astype(np.float64), WINDOW // 2)  # so that the first column stands at 0 s
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[: waveform.size : step]
-    bins = min(WINDOW // 2, round(highest * WINDOW / sampling_rate)) + 1
-    power = np.abs(np.fft.rfft(windows * np.blackman(WINDOW), axis=1)[:, :bins].T) ** 2  # (bins, columns)
+    power = np.abs(np.fft.rfft(windows * np.blackman(WINDOW), axis=1).T) ** 2  # (bins, columns)
     decibels = 10 * np.log10(np.maximum(power / max(power.max(), 1e-12), 10 ** (-RANGE / 10)))
     fig = theme.chart(name, title, description=description, height=250, y_label="frequency (kHz)")
     fig.title.standoff = 10  # type: ignore[union-attr] # room for the topmost tick's label
@@ -380,7 +359,7 @@ def spectrogram(
     put_on_clock(fig, end, end)
     give_sound(fig, partial(listen, waveform, title, sampling_rate))
     add_image(fig, decibels, step / sampling_rate, "frequency bin", "level (dB)", digits="0")
-    kilohertz = range(0, int(highest / 1000) + 1, max(1, round(highest / 6000)))
+    kilohertz = range(0, sampling_rate // 2000 + 1, max(1, round(sampling_rate / 12_000)))
     ticks = [1000 * value * WINDOW / sampling_rate for value in kilohertz]
     fig.yaxis.ticker = FixedTicker(ticks=list(ticks))
     fig.yaxis.major_label_overrides = theme.literal(ticks, [str(value) for value in kilohertz])
@@ -392,15 +371,12 @@ def time_map(
     values: Float[np.ndarray, "rows columns"],
     rows: Sequence[str],
     *,
-    name: str,
-    title: str,
     value: str,
-    description: str,
-    subtitles: Sequence[str] = (),
     limits: tuple[float, float] | None = None,
     seconds_per_column: float | None = None,
     spans: Sequence[tuple[int, float, float]] = (),
     texts: Sequence[Sequence[str]] | None = None,
+    **about: Any,
 ) -> figure:
     """Draw rows of values over the seconds of a clip, the first row on top.
 
@@ -412,16 +388,8 @@ def time_map(
         What is shown as color.
     rows : sequence of str
         Name of each row.
-    name : str
-        Name of the figure, and of its file where a script saves it.
-    title : str
-        Title.
     value : str
         What a value is, with its unit.
-    description : str
-        What there is to see, in words and numbers, for readers who do not see it.
-    subtitles : sequence of str
-        Lines below the title.
     limits : (float, float), optional
         Values of the first and the last color; by default the smallest and the largest value.
     seconds_per_column : float, optional
@@ -430,6 +398,8 @@ def time_map(
         Stretches to outline: row, start and end in seconds.
     texts : sequence of sequence of str, optional
         A text for each value, shown in its hover.
+    **about
+        What else a `chart` is given: its ``name``, ``title``, ``description`` and ``subtitles``.
 
     Returns
     -------
@@ -450,9 +420,7 @@ def time_map(
         )
     seconds = trace.seconds_per_audio_token if seconds_per_column is None else seconds_per_column
     low, high = limits or (float(values.min()), float(values.max()))
-    about: dict[str, Any] = {"description": description, "subtitles": subtitles}
-    start_figure = partial(time_figure, trace)
-    fig = theme.rows_chart(rows, ROW_HEIGHT, 92, start_figure, name=name, title=title, **about)
+    fig = theme.rows_chart(rows, ROW_HEIGHT, 92, partial(time_figure, trace), **about)
     mapper = LinearColorMapper(palette=theme.PALETTE, low=low, high=high if high > low else low + 1.0)
     theme.paint(fig, values, (0.0, columns * seconds), (n_rows - 0.5, -0.5), mapper)
     theme.add_color_bar(fig, mapper, value)

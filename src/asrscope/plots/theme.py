@@ -1,7 +1,8 @@
-"""How every figure looks: one palette, size and style, and the CSS that makes it light or dark.
+"""How every figure looks: one palette, size and style.
 
-Bokeh draws axes, titles and labels with the CSS variables ``--bk-...`` where a page sets them. It does not
-do so for glyphs, so the glyph colors here are chosen to stand out on white and on near-black alike.
+Bokeh draws axes, titles and labels with the CSS variables ``--bk-...`` where a page sets them, as
+``theme.css`` does for light and dark. It does not do so for glyphs, so the glyph colors here are chosen to
+stand out on white and on near-black alike.
 """
 
 import re
@@ -29,7 +30,7 @@ from bokeh.palettes import Cividis256, Viridis256
 from bokeh.plotting import figure
 from jaxtyping import Float
 
-__all__ = ["COLORS", "PALETTE", "chart", "legend", "theme_css"]
+__all__ = ["COLORS", "PALETTE", "chart", "legend"]
 
 PALETTE: tuple[str, ...] = Viridis256  # perceptually uniform, and readable without color vision
 CHANCES: tuple[str, ...] = Cividis256  # of cells with text: from dark blue, improbable, to yellow
@@ -55,40 +56,6 @@ PLACED_BY_PAGE: dict[str, str | None] = {"grid-row": "auto", "grid-column": "aut
 # Glyphs: plain bars, and what is there for the pointer alone.
 BARS: dict[str, Any] = {"fill_color": BAR, "line_color": None}
 UNSEEN: dict[str, Any] = {"fill_alpha": 0, "line_alpha": 0}
-_INK = ("title-text", "axis-label-text", "major-label-text", "label-text", "text")
-_LINES = ("axis-line", "major-tick-line", "bar-line", "grid-line")
-
-
-def theme_css(element: str = ":root") -> str:
-    """CSS that colors the figures of a page for light and dark.
-
-    Light is the default; dark applies when the reader's system asks for it, unless the page says
-    ``data-theme="light"`` on the element, and always where it says ``data-theme="dark"``.
-
-    Parameters
-    ----------
-    element : str
-        Selector of the element that carries ``data-theme``: ``":root"``, or ``"body"`` in a furo site.
-
-    Returns
-    -------
-    str
-        Three CSS rules.
-    """
-    light = _variables(ink="#24292f", lines="#57606a", grid="#d8dee4")
-    dark = _variables(ink="#e2e6ea", lines="#9aa4ae", grid="#3a4149")
-    return (
-        f"{element} {{ {light} }}\n"
-        f'@media (prefers-color-scheme: dark) {{ {element}:not([data-theme="light"]) {{ {dark} }} }}\n'
-        f'{element}[data-theme="dark"] {{ {dark} }}\n'
-    )
-
-
-def _variables(*, ink: str, lines: str, grid: str) -> str:
-    colors = dict.fromkeys(_INK, ink) | dict.fromkeys(_LINES, lines) | {"grid-line": grid}
-    # No figure paints a ground of its own: the page shows through.
-    colors |= {"background-fill": "transparent", "border-fill": "transparent"}
-    return " ".join(f"--bk-{name}-color: {color};" for name, color in colors.items())
 
 
 def _text(part: str, pixels: int) -> dict[str, Any]:

@@ -197,12 +197,9 @@ def token_grid(
     rows: Sequence[str],
     columns: Sequence[str],
     *,
-    name: str,
-    title: str,
-    description: str,
-    subtitles: Sequence[str] = (),
     corner: tuple[str, str] = ("row", "column"),
     clip: tuple[Trace, words.Times] | None = None,
+    **about: Any,
 ) -> figure:
     """Draw a table of tokens, each cell with a token and colored by its probability, the first row on top.
 
@@ -214,19 +211,13 @@ def token_grid(
         Its probability.
     rows, columns : sequence of str
         Names of the rows and the columns.
-    name : str
-        Name of the figure, and of its file where a script saves it.
-    title : str
-        Title.
-    description : str
-        What there is to see, in words and numbers, for readers who do not see it.
-    subtitles : sequence of str
-        Lines below the title.
     corner : (str, str)
         What a row and what a column is, for the hover text.
     clip : (Trace, sequence of (float, float) or None), optional
         A clip, and for each row the stretch of it that the row stands for, in seconds, or None: pages play
         it, and light the row while it is heard.
+    **about
+        What else a `chart` is given: its ``name``, ``title``, ``description`` and ``subtitles``.
 
     Returns
     -------
@@ -243,8 +234,7 @@ def token_grid(
         raise ValueError(
             f"Expected names and tokens for {probabilities.shape} cells, but found {found[0]} and {found[1]}."
         )
-    about: dict[str, Any] = {"description": description, "subtitles": subtitles}
-    fig = theme.rows_chart(rows, ROW_HEIGHT, 30, name=name, title=title, **about)
+    fig = theme.rows_chart(rows, ROW_HEIGHT, 30, **about)
     pairs = zip(texts, probabilities.tolist(), strict=True)
     written = [list(zip(row, chances, strict=True)) for row, chances in pairs]
     rects = _token_cells(fig, written, rows, columns, corner, LONGEST_TOKEN)

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from asrscope.scope.stages import SECONDS_PER_SAMPLE, STAGES, Stage
-from asrscope.scope.traces import Token, Trace, Word, twins
+from asrscope.scope.traces import SECONDS_PER_SAMPLE, STAGES, Stage, Token, Trace, Word, twins
 
 __all__ = [
     "Statistics",

@@ -1,28 +1,43 @@
-"""What one run of the model leaves behind: a `Trace` holds what `asrscope.scope.stages` describes.
+"""What one run of the model leaves behind: a `Trace`, and the table of its stages.
 
-NumPy is all that is needed here: a saved trace is loaded and drawn without torch. A file may be damaged or
-hostile: nothing in it is unpickled, and how much it unpacks to is known before.
+Torch is not needed here: a saved trace is loaded and drawn without it. A file may be damaged or hostile:
+nothing in it is unpickled, and how much it unpacks to is known before.
 """
 
+import inspect
 import json
 import math
-import types
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import SequenceMatcher
+from functools import cache
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 from zipfile import ZipFile
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from asrscope.audio import SAMPLE_RATE, free_memory
 from asrscope.saving import written
-from asrscope.scope.stages import STAGES, Axis, Stage
 
-__all__ = ["ARRAY_AXES", "STAGES", "Axis", "Provenance", "Stage", "Token", "Trace", "Word", "WordTimes"]
+__all__ = [
+    "ARRAY_AXES",
+    "STAGES",
+    "Axis",
+    "Provenance",
+    "Stage",
+    "Token",
+    "Trace",
+    "Word",
+    "WordTimes",
+    "trace_schema",
+    "validate_json",
+]
 
+SECONDS_PER_SAMPLE = 1 / SAMPLE_RATE
 FORMAT = "asrscope-trace"
 FORMAT_VERSION = 2
 OWN_ARCHITECTURE = "AsrScopeForConditionalGeneration"
@@ -30,16 +45,103 @@ MOST_BYTES = 2**32  # of all arrays of a file; those of half an hour in a large 
 
 WordTimes = Sequence[tuple[str, float, float]]  # word, start and end in seconds
 
-# Decimals kept by `Trace.to_dict`. A 16-bit sample is a step of 3e-5, so five decimals lose nothing audible;
+# Decimals of arrays kept by `Trace.to_dict`. A 16-bit sample is a step of 3e-5, so five lose nothing audible;
 # the other arrays are activations of order one.
-DECIMALS = {
-    "waveform": 5,
-    "log_mel": 4,
-    "encoder_hidden_states": 4,
-    "audio_embeds": 5,
-    "nearest_cosines": 4,
-}
+DECIMALS = 5
 PROBABILITY_DECIMALS = 6
+
+# Types with limits, which a file is checked against and its schema states.
+Number = Annotated[float, Field(json_schema_extra={"x-decimals": PROBABILITY_DECIMALS})]
+Chance = Annotated[Number, Field(ge=0, le=1)]
+Seconds = Annotated[Number, Field(gt=0)]  # of one step
+Count = Annotated[int, Field(ge=0)]
+Steps = Annotated[int, Field(ge=1)]
+Part = Annotated[str, Field(pattern="^(encoder|projector|decoder)$")]
+Scale = Annotated[str, Field(pattern="^(slaney|htk|unknown)$")]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a stage: its name, its unit, and the seconds that one step covers if it runs along time.
+
+    ``seconds_per_step`` depends on the model but for the samples: `Trace.axes` fills it in.
+    """
+
+    name: str
+    unit: str
+    seconds_per_step: float | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the pipeline: what it is called, which field of the trace holds it, what its axes mean.
+
+    ``parts`` names the parts of the model whose weights shape the stage.
+    """
+
+    key: str
+    title: str
+    field: str
+    axes: tuple[Axis, ...]
+    description: str
+    parts: tuple[str, ...] = ()
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        key="waveform",
+        title="Waveform",
+        field="waveform",
+        axes=(Axis("samples", "sample", SECONDS_PER_SAMPLE),),
+        description="Air pressure over time, 16 000 numbers a second between -1 and 1.",
+    ),
+    Stage(
+        key="log_mel",
+        title="Log-mel spectrogram",
+        field="log_mel",
+        axes=(Axis("n_mels", "mel band"), Axis("frames", "frame")),
+        description="Energy in each mel band every 10 ms, on a logarithmic scale.",
+    ),
+    Stage(
+        key="encoder_output",
+        title="Encoder output",
+        field="encoder_hidden_states",
+        axes=(Axis("positions", "encoder position"), Axis("encoder_dim", "dimension")),
+        description="One vector every 20 ms; each has seen the whole clip through attention.",
+        parts=("encoder",),
+    ),
+    Stage(
+        key="audio_embeds",
+        title="Projector output",
+        field="audio_embeds",
+        axes=(Axis("audio_tokens", "audio token"), Axis("decoder_dim", "dimension")),
+        description="Neighboring encoder positions stacked and mapped to vectors of the decoder's width.",
+        parts=("encoder", "projector"),
+    ),
+    Stage(
+        key="nearest_tokens",
+        title="Nearest text tokens",
+        field="nearest_cosines",
+        axes=(Axis("audio_tokens", "audio token"), Axis("n_nearest", "rank")),
+        description="For each audio token, the text tokens whose embeddings point most nearly the same way.",
+        parts=("encoder", "projector", "decoder"),
+    ),
+    Stage(
+        key="prompt",
+        title="Prompt",
+        field="prompt_ids",
+        axes=(Axis("prompt_positions", "position"),),
+        description="What the decoder reads: text tokens, and one placeholder for each audio token.",
+    ),
+    Stage(
+        key="decoder_words",
+        title="Decoder output",
+        field="words",
+        axes=(Axis("words", "word"),),
+        description="The words written, each with the probability that the decoder gave it.",
+        parts=("encoder", "projector", "decoder"),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -65,12 +167,12 @@ class Provenance:
         Type of the weights as stored, ``"float16"`` for example.
     """
 
-    part: str
+    part: Part
     source: str
     revision: str | None
     sha256: str
     trained: bool | None
-    parameters: int
+    parameters: Count
     dtype: str
 
     @property
@@ -95,9 +197,9 @@ class Token:
         The most probable *other* tokens with their probabilities, best first.
     """
 
-    id: int
+    id: Count
     text: str
-    probability: float
+    probability: Chance
     runners_up: tuple[tuple[str, float], ...]
 
 
@@ -118,11 +220,11 @@ class Word:
     """
 
     text: str
-    probability: float
-    first_token: int
-    last_token: int
-    start: float | None
-    end: float | None
+    probability: Chance
+    first_token: Count
+    last_token: Count
+    start: Number | None
+    end: Number | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +298,8 @@ class Trace:
     Raises
     ------
     ValueError
-        If an array is empty or does not have its axes, or two axes of one name differ in length.
+        If an array is empty or does not have its axes, or two axes of one name differ in length, or a word
+        has tokens that were not written.
     """
 
     name: str
@@ -212,21 +315,21 @@ class Trace:
     prompt_is_audio: Bool[np.ndarray, " prompt_positions"]
     tokens: tuple[Token, ...]
     finished: bool
-    eos_probability: float | None
+    eos_probability: Chance | None
     words: tuple[Word, ...]
     text: str
-    confidence: float
-    timings: dict[str, float]
+    confidence: Chance
+    timings: dict[str, Number]
     provenance: tuple[Provenance, ...]
     architecture: str
     projection: str
-    stack_factor: int | None
-    frames_per_column: int
-    mel_scale: str
-    seconds_per_frame: float
-    seconds_per_position: float
-    seconds_per_audio_token: float
-    window_seconds: float | None
+    stack_factor: Steps | None
+    frames_per_column: Steps
+    mel_scale: Scale
+    seconds_per_frame: Seconds
+    seconds_per_position: Seconds
+    seconds_per_audio_token: Seconds
+    window_seconds: Number | None
     warnings: tuple[str, ...]
     reference: str | None
     reference_words: tuple[tuple[str, float, float], ...] | None
@@ -234,8 +337,8 @@ class Trace:
 
     def __post_init__(self) -> None:
         sizes: dict[str, int] = {"audio_tokens": int(self.prompt_is_audio.sum())}
-        for field, names in ARRAY_AXES.items():
-            shape = getattr(self, field).shape
+        for field, names in (ARRAY_AXES | TEXT_AXES).items():
+            shape = _shape(getattr(self, field))
             if len(shape) != len(names):
                 raise ValueError(f"Trace.{field} must have the axes {names}, but found shape {shape}.")
             if 0 in shape:
@@ -243,6 +346,8 @@ class Trace:
             for name, size in zip(names, shape, strict=True):
                 if sizes.setdefault(name, size) != size:
                     raise ValueError(f"Trace.{field} has {size} {name}, but {sizes[name]} were expected.")
+        if not all(word.first_token <= word.last_token < len(self.tokens) for word in self.words):
+            raise ValueError("Trace.words has a word with other tokens than were written.")
 
     @property
     def duration(self) -> float:
@@ -304,9 +409,9 @@ class Trace:
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python objects, ready for `json.dumps`.
 
-        Arrays become nested lists. Numbers are rounded to the decimals in `DECIMALS` (all numbers
-        outside of arrays to `PROBABILITY_DECIMALS`): `save` keeps them exactly. Tokens, words and provenance
-        become dictionaries, ``(text, probability)`` pairs become lists of two, and ``shapes`` is added.
+        Arrays become nested lists, rounded to five decimals, all other numbers to six: `save` keeps them
+        exactly. Tokens, words and provenance become dictionaries, ``(text, probability)`` pairs become lists
+        of two, and ``shapes`` is added.
 
         Returns
         -------
@@ -317,8 +422,8 @@ class Trace:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
-                if field.name in DECIMALS:  # in float64: a rounded float32 would print as 0.10000000149
-                    value = value.astype(np.float64).round(DECIMALS[field.name])
+                if value.dtype.kind == "f":  # in float64: a rounded float32 would print as 0.10000000149
+                    value = value.astype(np.float64).round(DECIMALS)
                 record[field.name] = value.tolist()
             else:
                 record[field.name] = _plain(value, PROBABILITY_DECIMALS)
@@ -378,8 +483,9 @@ class Trace:
                 "Make sure to trace the clip again or, of a later format, to upgrade asrscope."
             )
         try:
-            return cls(**_restored(arrays, header))
-        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+            found: Any = arrays | vars(Header.model_validate_json(json.dumps(header)))
+            return cls(**found)
+        except (ValueError, TypeError, RecursionError, OverflowError) as error:
             raise ValueError(
                 f"{path} is damaged, or not all of a trace ({_brief(error)}). "
                 "Make sure to trace the clip again."
@@ -387,9 +493,10 @@ class Trace:
 
 
 # Axis names and type of every array of a trace. Axes of equal name have equal length: `Trace` checks it.
-_HINTS = get_type_hints(Trace)
+_HINTS = get_type_hints(Trace, include_extras=True)
 _ARRAYS = {field: hint for field, hint in _HINTS.items() if hasattr(hint, "dim_str")}
 ARRAY_AXES: dict[str, tuple[str, ...]] = {f: tuple(hint.dim_str.split()) for f, hint in _ARRAYS.items()}
+TEXT_AXES = {"nearest_texts": ARRAY_AXES["nearest_ids"], "prompt_texts": ARRAY_AXES["prompt_ids"]}
 ARRAY_TYPES = {field: np.dtype(hint.dtypes[0]) for field, hint in _ARRAYS.items()}
 
 
@@ -427,69 +534,106 @@ def _read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _brief(error: Exception) -> str:
-    """Shorten what a library says to a part of one line."""
+    """Shorten what a library says to a part of one line; of fields, the first that is wrong, by its place."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+        return f"{place.removeprefix('.')}: {first['msg']}, but found {first['input']!r:.40}"
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
+def _shape(value: Any) -> tuple[int, ...]:
+    """Tell the shape of an array, or of texts in one row or in several."""
+    if isinstance(value, np.ndarray):
+        return tuple(value.shape)
+    return len(value), *{len(row) for row in value if isinstance(row, tuple)}
+
+
 def _plain(value: Any, decimals: int | None = None) -> Any:
-    """Dataclasses to dicts, tuples to lists, floats rounded if `decimals` is given."""
-    if isinstance(value, Provenance | Token | Word):
-        return _plain(asdict(value), decimals)
-    if isinstance(value, dict):
-        return {key: _plain(item, decimals) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item, decimals) for item in value]
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"A trace holds finite numbers only, but found {value}.")
-        return value if decimals is None else round(value, decimals)
-    return value
+    """Make of a value what JSON holds, floats rounded if `decimals` is given."""
+
+    def shorter(number: str) -> float:
+        return float(number) if decimals is None else round(float(number), decimals)
+
+    def refuse(number: str) -> None:
+        raise ValueError(f"A trace holds finite numbers only, but found {number}.")
+
+    return json.loads(json.dumps(value, default=asdict), parse_float=shorter, parse_constant=refuse)
 
 
-def _restored(arrays: dict[str, np.ndarray], header: dict[str, Any]) -> dict[str, Any]:
-    """Make the fields of a trace of what was in a file, and see that their lengths fit each other."""
-    hints = {name: hint for name, hint in _HINTS.items() if name not in ARRAY_AXES}
-    if wrong := sorted(hints.keys() ^ header.keys()):
-        raise ValueError(f"it lacks or has one too many: {', '.join(wrong)[:100]}")
-    found = {**arrays, **{name: _restore(header[name], hint, name) for name, hint in hints.items()}}
-    rows = {len(row) for row in found["nearest_texts"]}
-    for name, texts, array in (
-        ("prompt_texts", len(found["prompt_texts"]), arrays["prompt_ids"].shape),
-        ("nearest_texts", len(found["nearest_texts"]), arrays["nearest_ids"].shape),
-        *(("nearest_texts", length, arrays["nearest_ids"].shape[1:]) for length in rows),
-    ):
-        if array[:1] != (texts,):
-            raise ValueError(f"{name} has {texts} entries, but its array has shape {array}")
-    if not all(0 <= word.first_token <= word.last_token < len(found["tokens"]) for word in found["words"]):
-        raise ValueError("a word has other tokens than were written")
-    return found
+# --- what a file may hold ---
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)  # no text passes for a number
+_rest: Any = {name: (hint, ...) for name, hint in _HINTS.items() if name not in ARRAY_AXES}
+Header = create_model("Header", __config__=STRICT, **_rest)
 
 
-def _restore(value: Any, hint: Any, where: str) -> Any:
-    """Make what JSON holds into what a type hint says: lists become tuples, dictionaries dataclasses."""
-    kind, inside = get_origin(hint), get_args(hint)
-    if kind in {Union, types.UnionType}:
-        (other,) = (option for option in inside if option is not types.NoneType)
-        return None if value is None else _restore(value, other, where)
-    if kind is tuple and isinstance(value, list):
-        each = [inside[0]] * len(value) if inside[-1] is Ellipsis else list(inside)
-        if len(each) == len(value):
-            return tuple(
-                _restore(item, one, f"{where}[{n}]")
-                for n, (item, one) in enumerate(zip(value, each, strict=True))
-            )
-    elif kind is dict and isinstance(value, dict):
-        return {key: _restore(item, inside[1], f"{where}.{key}") for key, item in value.items()}
-    elif is_dataclass(hint) and isinstance(value, dict):
-        hints = get_type_hints(hint)
-        names = {field.name for field in fields(hint)}
-        if wrong := sorted(names ^ value.keys()):
-            raise ValueError(f"{where} lacks or has one too many: {', '.join(wrong)[:100]}")
-        return hint(**{name: _restore(value[name], hints[name], f"{where}.{name}") for name in names})  # type: ignore[operator]
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isfinite(value):
-            return float(value)
-    elif isinstance(hint, type) and type(value) is hint:
-        return value
-    shown = "a number that is not finite" if hint is float and isinstance(value, float) else repr(value)[:40]
-    raise ValueError(f"{where} is {shown}, but {getattr(hint, '__name__', hint)} was expected")
+@cache
+def _record() -> type[BaseModel]:
+    """Make what describes and checks a trace in JSON, whose arrays are nested lists."""
+    lists: dict[str, Any] = {}
+    shapes: dict[str, Any] = {}
+    for name, axes in ARRAY_AXES.items():
+        kind: Any = {"f": float, "i": int, "b": bool}[ARRAY_TYPES[name].kind]
+        for _ in axes:
+            kind = list[kind]
+        rounded = {"x-decimals": DECIMALS} if ARRAY_TYPES[name].kind == "f" else {}
+        lists[name] = (kind, Field(json_schema_extra={"x-axes": list(axes), **rounded}))
+        told = f"Lengths of the axes {', '.join(axes)}."
+        shapes[name] = (list[int], Field(description=told, min_length=len(axes), max_length=len(axes)))
+    more: Any = {
+        "format": (Literal[FORMAT], Field(description="Marks the file as a trace.")),
+        "version": (Literal[FORMAT_VERSION], Field(description="Version of this format.")),
+        "shapes": (
+            create_model("Shapes", __config__=STRICT, **shapes),
+            Field(description="Length of every axis of every array."),
+        ),
+    }
+    return create_model("Trace", __base__=Header, **more, **lists)
+
+
+def trace_schema() -> dict[str, Any]:
+    """Make the JSON Schema (draft 2020-12) of what `Trace.to_dict` returns.
+
+    Beside the usual words it has ``x-axes``, the names of an array's axes, the first one outermost, and
+    ``x-decimals``, to how many decimals its numbers are rounded.
+    """
+    schema: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:asrscope:trace:{FORMAT_VERSION}",
+        **_record().model_json_schema(),
+        "title": "asrscope trace",
+    }
+    parts = {Trace: schema} | {kind: schema["$defs"][kind.__name__] for kind in (Provenance, Token, Word)}
+    for kind, part in parts.items():  # their docstrings say what each field is
+        part["description"], _, attributes = str(inspect.getdoc(kind)).partition("\n\nAttributes\n")
+        for names, text in re.findall(r"^(\S.*) : .*\n((?:    .*(?:\n|$))+)", attributes, re.MULTILINE):
+            for name in names.split(", "):
+                part["properties"][name]["description"] = " ".join(text.split())
+    return schema
+
+
+def validate_json(obj: Any) -> None:
+    """Check an object read from a JSON trace against the schema, and its arrays against the shapes it states.
+
+    Parameters
+    ----------
+    obj : object
+        What ``json.load`` returned.
+
+    Raises
+    ------
+    ValueError
+        If the object is no valid trace: the message names the place.
+    """
+    try:
+        _record().model_validate_json(json.dumps(obj))
+    except ValidationError as error:
+        raise ValueError(f"not a valid trace at $.{_brief(error)}") from error
+    for field, names in ARRAY_AXES.items():
+        for depth, (name, size) in enumerate(zip(names, obj["shapes"][field], strict=True)):
+            level = [obj[field]]
+            for _ in range(depth):
+                level = [item for part in level for item in part]
+            if any(len(part) != size for part in level):
+                raise ValueError(f"not a valid trace at $.{field}: expected {size} {name}, as $.shapes says")

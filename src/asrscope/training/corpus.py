@@ -21,7 +21,7 @@ from jaxtyping import Float, Float32
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE, check_waveform, load_audio
-from asrscope.recognition.evaluate import PIECE_KEYS
+from asrscope.recognition.metrics import PIECE_KEYS
 
 __all__ = ["STYLES", "Corpus", "Source", "Utterance", "plain_text", "written_text"]
 
