@@ -82,6 +82,7 @@ def projector(
         from asrscope.loading.presets import PAIRS, load
         from asrscope.training.batches import recipe_for
         from asrscope.training.corpus import Corpus
+        from asrscope.training.finished import write_model
         from asrscope.training.run import changed
 
         parts: dict[str, Any] = {
@@ -103,8 +104,10 @@ def projector(
             )
             for source in corpus
         }
-        whole = model not in PAIRS
-        made = train_pair(loaded, sources, cache / "pair", recipe, warm_steps, start=start, whole=whole)
+        done, seconds = train_pair(loaded, sources, cache / "pair", recipe, warm_steps, start=start)
+        made = cache / "pair" / "model"
+        if is_first():
+            write_model(loaded, done, made, seconds=seconds, whole=model not in PAIRS)
         say(f"what was made is in {made}: asrscope.load('{made}')")
 
 
@@ -116,12 +119,13 @@ def train_pair(
     warm_steps: int | None,
     *,
     start: Path | None,
-    whole: bool,
-) -> Path:
-    """Encode each source, train the stages that the recipe asks for, and write the result; say all of it."""
+) -> tuple[Path, float]:
+    """Encode each source and train the stages that the recipe asks for; say all of it.
+
+    Returns the folder of the finished projector, and the length of the longest clip in seconds.
+    """
     from asrscope.training.batches import WARM
     from asrscope.training.encodings import cache_encodings, count_bad, load_encodings
-    from asrscope.training.finished import write_model
     from asrscope.training.projector import train_projector
 
     encodings = [folder / "encodings" / f"{number}" for number in range(len(sources))]
@@ -149,10 +153,7 @@ def train_pair(
         start = train_projector(loaded, encodings, place, warm, start=start, watch=followed(place))
     place = folder / "projector"
     done = train_projector(loaded, encodings, place, recipe, start=start, watch=followed(place))
-    target = folder / "model"
-    if is_first():
-        write_model(loaded, done, target, seconds=max(seconds), whole=whole)
-    return target
+    return done, max(seconds)
 
 
 @app.command()

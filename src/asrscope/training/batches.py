@@ -294,7 +294,7 @@ def put_together(
 
 
 def answer_logits(
-    decoder: PreTrainedModel, embeds: Tensor, labels: Int[Tensor, "batch length"]
+    decoder: nn.Module, embeds: Tensor, labels: Int[Tensor, "batch length"]
 ) -> tuple[Float[Tensor, "answers vocabulary"], Int[Tensor, " answers"]]:
     """Let the decoder predict the labels: the logits ahead of each, and the labels in a row."""
     wanted = labels[:, 1:] != IGNORE
