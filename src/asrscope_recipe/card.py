@@ -151,7 +151,7 @@ def model_card(metrics: Mapping[str, Any], provenance: Mapping[str, Any], name: 
         met=sum(row.met is True for row in verdicts),
         missed=[row.what for row in verdicts if row.met is False],
         unmeasured=[row.what for row in verdicts if row.met is None],
-        hashes=_hashes(metrics, provenance),
+        provenance=provenance,
     )
 
 
@@ -194,8 +194,6 @@ def fill_card(template: str, **values: Any) -> str:
         count=_count,
         measured=_measured,
         recorded=_recorded,
-        pairs=_pairs_table,
-        which_clips=_which_clips,
     )
     text = Path(__file__).with_name(template).read_text(encoding="utf-8")
     return environment.from_string(text).render(**values)
@@ -210,39 +208,10 @@ def put_card(target: Path, card: str, metrics: Mapping[str, Any]) -> Path:
 
 def _plain(value: object) -> object:
     """Keep a name or a note from becoming an element or a link: Markdown takes HTML as it is."""
-    return (
-        MARKUP.sub(lambda found: "&lt;" if found[0] == "<" else "\\]", value)
-        if isinstance(value, str)
-        else value
-    )
+    return MARKUP.sub(lambda found: f"&#{ord(found[0])};", value) if isinstance(value, str) else value
 
 
 # Wording --------------------------------------------------------------------------------------------------
-
-
-def _hashes(metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:
-    """Say of what the card gives hashes."""
-    hashes = {"`model.safetensors`": metrics["weights"]["sha256"]}
-    hashes |= {f"weights of the {part}": provenance[part]["sha256"] for part in PARTS}
-    for name, result in metrics["test_sets"].items():
-        hashes |= {f"{name}, manifest": result["manifest_sha256"], f"{name}, clips": result["audio_sha256"]}
-    if metrics["recordings"]:
-        hashes["digits spoken by people"] = metrics["recordings"]["sha256"]
-    if metrics["corpus"]:
-        hashes["training corpus, manifests"] = metrics["corpus"]["sha256"]
-    return hashes
-
-
-def _pairs_table(result: Mapping[str, Any], own: str, other: str) -> str:
-    """Lay out the rates of two systems on the same clips."""
-    head = ("test set", "clips", f"WER, {own}", f"WER, {other}", f"CER, {own}", f"CER, {other}")
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, pair in {**result["test_sets"], "together": result["together"]}.items():
-        both = pair["own"], pair["other"]
-        wer = (f"{_percent(rates['wer'])} ({_interval(rates)})" for rates in both)
-        cells = (name, str(both[0]["utterances"]), *wer, *(_percent(rates["cer"]) for rates in both))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def _percent(share: float | None) -> str:
@@ -261,10 +230,6 @@ def _interval(rates: Mapping[str, Any]) -> str:
     if rates["wer_low"] is None:
         return "none"  # of few clips, or of clips without an error
     return f"{_percent(rates['wer_low'])} to {_percent(rates['wer_high'])}"
-
-
-def _which_clips(limit: int | None) -> str:
-    return "All clips of each set count." if limit is None else f"The first {limit} clips of each set count."
 
 
 def _count(number: int, noun: str) -> str:

@@ -26,7 +26,7 @@ from asrscope.features import log_mel
 from asrscope.saving.files import write_text, written
 from asrscope.training.corpus import Utterance
 from asrscope_recipe.codecs import FLAC, compress, random_codec, write_sound
-from asrscope_recipe.sentences import HAND_WRITTEN, sentences
+from asrscope_recipe.sentences import HAND_WRITTEN, distinct, sentences
 from asrscope_recipe.synthesis import (
     HELD_OUT_VOICES,
     TRAIN_VOICES,
@@ -295,7 +295,8 @@ def make_test_set(folder: str, split: str, utterances: int, name: str) -> None:
     if source == "hand":  # for figures to publish, all of them
         texts = list(HAND_WRITTEN[split])[: None if split == "test" else utterances]
     else:
-        texts = _distinct(split, name, utterances)
+        seed = SPLIT_SEEDS[split] * 1000 + list(TEST_SETS).index(name)
+        texts = list(itertools.islice(distinct(sentences(split, seed)), utterances))
     rng = random.Random(f"{split}-{name}")
     kinds = list(voices) if synthesizer == "both" else [synthesizer]
     lines = []
@@ -340,12 +341,3 @@ def read_held_out(folder: Path, n_mels: int, limit: int = 100) -> Clips:
 
 def _features(path: Path, n_mels: int) -> ndarray:
     return log_mel(load_audio(path), n_mels).T
-
-
-def _distinct(split: str, name: str, count: int) -> list[str]:
-    found: dict[str, None] = {}
-    for text in sentences(split, seed=SPLIT_SEEDS[split] * 1000 + list(TEST_SETS).index(name)):
-        found[text] = None
-        if len(found) == count:
-            return list(found)
-    raise AssertionError("the generator of sentences has no end")

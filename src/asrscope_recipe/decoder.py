@@ -144,7 +144,7 @@ def draw_batches(
     if simple:
         batch = _around(int(rng.integers(len(order))), order, lengths, recipe)
         return [[drawn[index] for index in batch]]
-    batches = fill_batches(order, lengths, recipe.tokens_per_batch)
+    batches = fill_batches(lengths, recipe.tokens_per_batch)
     # The last batch is what the others left over: it takes in shorter neighbors until it is as full as they.
     room = recipe.tokens_per_batch // lengths[order[-1]]
     batches[-1] = order[-max(1, room) :]

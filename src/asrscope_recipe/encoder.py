@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import WhisperConfig
+from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.cli.console import followed
 from asrscope.encoder import encode, position_mask
+from asrscope.processing import pad_batch
 from asrscope.recognition.metrics import WordErrors, total_errors, word_errors
 from asrscope.saving.files import write_text
 from asrscope.training.augment import Augmentation, augment, stretch
-from asrscope.training.run import Recipe, Run, even_batches, pad_batch
+from asrscope.training.run import Recipe, Run, even_batches
 from asrscope_recipe.corpus import Shard, load_shards, read_held_out
 
 __all__ = ["EncoderRecipe", "EncoderWithHeads", "train_encoder"]
@@ -174,7 +175,12 @@ def train_encoder(cache: Path, folder: Path, recipe: EncoderRecipe) -> Path:
                     loss = loss + 0.0 * spelling  # every parameter has a gradient, as processes expect it
                 run.backward(loss, weight)
         run.update(len(batch), lambda: evaluate_letters(model, cache / "dev"))
-    return run.finish("encoder", model.encoder.save_pretrained)
+
+    def write(target: Path) -> None:
+        model.encoder.save_pretrained(target)
+        WhisperFeatureExtractor(feature_size=recipe.n_mels).save_pretrained(target)
+
+    return run.finish("encoder", write)
 
 
 def phone_loss(

@@ -7,7 +7,7 @@ training voices. Those to test on say sentences that no training has heard, in t
 import itertools
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from asrscope.saving.files import write_text
 from asrscope_recipe.clips import synthesizer_versions
 from asrscope_recipe.codecs import write_sound
 from asrscope_recipe.corpus import Clips, draw_utterance
-from asrscope_recipe.sentences import sentences
+from asrscope_recipe.sentences import distinct, sentences
 from asrscope_recipe.synthesis import training_voice
 
 __all__ = ["LESSON", "Lesson", "load_lesson", "make_lesson"]
@@ -131,7 +131,8 @@ def _make_set(folder: Path, name: str, split: str, count: int) -> dict[str, Any]
     parts: list[np.ndarray] = []
     clips: list[dict[str, Any]] = []
     first = 0
-    for sentence in itertools.islice(_short_sentences(split), count):
+    short = (text for text in sentences(split, SEED) if len(text.split()) in WORDS)
+    for sentence in itertools.islice(distinct(short), count):
         voice, speech = draw_utterance(rng, sentence, training_voice)
         waveform = (PEAK * speech.waveform / np.abs(speech.waveform).max()).astype(np.float32)
         samples = len(waveform)
@@ -153,12 +154,3 @@ def _make_set(folder: Path, name: str, split: str, count: int) -> dict[str, Any]
         "seconds": round(sum(clip["samples"] for clip in clips) / SAMPLE_RATE, 2),
         "clips": clips,
     }
-
-
-def _short_sentences(split: str) -> Iterator[str]:
-    """Draw different sentences of a few words."""
-    seen: set[str] = set()
-    for sentence in sentences(split, SEED):
-        if len(sentence.split()) in WORDS and sentence not in seen:
-            seen.add(sentence)
-            yield sentence

@@ -208,24 +208,23 @@ def _known_words(texts: Sequence[str]) -> float:
 
 def _compared(heard: dict[str, dict[str, Evaluation]], other: str, limit: int | None) -> dict[str, Any]:
     """Set the rates of the checkpoint beside those of another system on the clips that both have heard."""
-    pairs = {}
-    for name, by_system in heard.items():
-        theirs = by_system[other]
-        pairs[name] = (Evaluation(by_system["own"].results[: len(theirs.results)]), theirs)
-    together = [
-        Evaluation(tuple(result for pair in pairs.values() for result in pair[side].results))
-        for side in (0, 1)
-    ]
-    own, theirs = together
-    own_seconds, other_seconds = (sum(result.seconds for result in one.results) for one in together)
+    pairs = {
+        name: {"own": Evaluation(by["own"].results[: len(by[other].results)]), "other": by[other]}
+        for name, by in heard.items()
+    }
+    together = {
+        who: Evaluation(tuple(result for pair in pairs.values() for result in pair[who].results))
+        for who in ("own", "other")
+    }
+    own, others = (sum(result.seconds for result in one.results) for one in together.values())
     return {
         "limit": limit,
-        "test_sets": {name: {"own": _rates(a), "other": _rates(b)} for name, (a, b) in pairs.items()},
-        "together": {"own": _rates(own), "other": _rates(theirs)},
-        "audio_seconds": sum(result.audio_seconds for result in own.results),
-        "own_seconds": own_seconds,
-        "other_seconds": other_seconds,
-        "times_faster": other_seconds / own_seconds,
+        "test_sets": {name: {who: _rates(one) for who, one in pair.items()} for name, pair in pairs.items()},
+        "together": {who: _rates(one) for who, one in together.items()},
+        "audio_seconds": sum(result.audio_seconds for result in together["own"].results),
+        "own_seconds": own,
+        "other_seconds": others,
+        "times_faster": others / own,
         "threads": THREADS,
     }
 

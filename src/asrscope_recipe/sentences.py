@@ -7,11 +7,11 @@ sentences has to be kept, and no two runs of the generator can leak one into the
 import hashlib
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib import resources
 
-__all__ = ["HAND_WRITTEN", "WRITTEN", "make_sentence", "sentences", "split_of", "vocabulary"]
+__all__ = ["HAND_WRITTEN", "WRITTEN", "distinct", "make_sentence", "sentences", "split_of", "vocabulary"]
 
 VOWELS = "aeiou"
 HELD_OUT_PERCENT = 4  # of all sentences: half for development, half for testing
@@ -29,7 +29,7 @@ def _read_lines(name: str) -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
-def _read_sections(name: str) -> dict[str, tuple[str, ...]]:
+def read_sections(name: str) -> dict[str, tuple[str, ...]]:
     """Read the lines of a file by the [section] that they stand in."""
     found: dict[str, tuple[str, ...]] = {}
     for line in _read_lines(name):
@@ -40,8 +40,8 @@ def _read_sections(name: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
-GRAMMAR = _read_sections("grammar.txt")  # symbol -> alternatives
-_WORDS = _read_sections("words.txt")
+GRAMMAR = read_sections("grammar.txt")  # symbol -> alternatives
+_WORDS = read_sections("words.txt")
 # base -> (past, -ing), and singular -> plural; all others are inflected by rule
 IRREGULAR_VERBS = {line.split()[0]: tuple(line.split()[1:]) for line in _WORDS.pop("irregular verbs")}
 IRREGULAR_PLURALS = dict(line.split() for line in _WORDS.pop("irregular plurals"))
@@ -186,3 +186,12 @@ def sentences(split: str, seed: int, *, loose: bool = True) -> Iterator[str]:
             sentence = make_sentence(rng)
         if split_of(sentence) == split:
             yield sentence
+
+
+def distinct(texts: Iterable[str]) -> Iterator[str]:
+    """Leave out what was there before."""
+    seen: set[str] = set()
+    for text in texts:
+        if text not in seen:
+            seen.add(text)
+            yield text

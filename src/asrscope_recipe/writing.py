@@ -13,15 +13,16 @@ from transformers import StoppingCriteriaList
 from asrscope.decoder import LoopStop, max_new_tokens, text_of
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.loading.presets import Loaded
+from asrscope.processing import pad_batch
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.recognition.metrics import WordErrors, word_errors
 from asrscope.training.batches import Prompt, put_together
 from asrscope.training.encodings import Clip
-from asrscope.training.run import pad_batch
+from asrscope.training.run import fill_batches
 
 __all__ = ["count_errors", "write_down"]
 
-CLIPS_AT_ONCE = 32
+POSITIONS_AT_ONCE = 5_000  # of the encoder's output, padding included
 
 
 @torch.inference_mode()
@@ -45,9 +46,7 @@ def write_down(projector: AudioProjector, loaded: Loaded, hidden: Sequence[ndarr
     decoder, prompt = loaded[0].language_model.eval(), Prompt(loaded[1], projector.prompt_vectors)
     projector.eval()
     texts = [""] * len(hidden)
-    order = sorted(range(len(hidden)), key=lambda item: len(hidden[item]))
-    for first in range(0, len(order), CLIPS_AT_ONCE):
-        items = order[first : first + CLIPS_AT_ONCE]
+    for items in fill_batches(list(map(len, hidden)), POSITIONS_AT_ONCE):
         stacked, _ = pad_batch([hidden[item].astype(np.float32) for item in items])
         audio = projector(stacked, decoder.get_input_embeddings().weight)
         prompts = [

@@ -17,10 +17,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from asrscope.loading.presets import Loaded
 from asrscope.model import put_in_place
-from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
+from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor, pad_batch
 from asrscope.projector import count_audio_tokens
 from asrscope.training.encodings import Clip
-from asrscope.training.run import Recipe, pad_batch
+from asrscope.training.run import Recipe
 
 __all__ = [
     "RECIPES",

@@ -154,8 +154,6 @@ class Corpus:
         How the decoder is to write, see `plain_text` and `written_text`.
     max_seconds : float
         Longer rows cannot be used.
-    cache_dir : Path, optional
-        Where `datasets` stores what it has read; default: its own.
 
     Attributes
     ----------
@@ -182,13 +180,12 @@ class Corpus:
         text_column: str | None = None,
         style: str = "plain",
         max_seconds: float = 30.0,
-        cache_dir: Path | None = None,
     ) -> None:
         if style not in STYLES:
             raise ValueError(f"expected a style of {', '.join(STYLES)}, but found {style!r}")
         self.source, self.config, self.split = str(source), config, split
         self.streaming, self.limit, self.max_seconds = streaming, limit, max_seconds
-        self.features, self.style, self.cache_dir = features, style, cache_dir
+        self.features, self.style = features, style
         self.dropped: Counter[str] = Counter()
         self._metadata = self._find_metadata()
         columns = self._rows.column_names or list(next(iter(self._rows), {}))
@@ -247,14 +244,13 @@ class Corpus:
         OSError, ValueError
             If that is not possible, the clip is too long, or its text has no words.
         """
-        said = row[self._text]
         if not (text := self.text(row)):
-            raise ValueError(f"no words in its text {said!r}")
+            raise ValueError(f"no words in its text {row[self._text]!r}")
         waveform = self._waveform(row[self._audio])
         if (seconds := len(waveform) / SAMPLE_RATE) > self.max_seconds:
             raise ValueError(f"{seconds:.1f} s long, at most {self.max_seconds:g} s can be used")
         if self.style != "as-is":
-            self.dropped.update(MARKS.findall(str(said)))
+            self.dropped.update(MARKS.findall(str(row[self._text])))
         speaker = None if self._speaker is None or row[self._speaker] is None else str(row[self._speaker])
         return Utterance(text, self.features(waveform).T, speaker)
 
@@ -290,8 +286,7 @@ class Corpus:
             import datasets  # noqa: PLC0415 - heavy, and only for those who bring a corpus
         except ImportError as error:
             raise ImportError("reading a corpus needs datasets: pip install 'asrscope[train]'") from error
-        place = None if self.cache_dir is None else str(self.cache_dir)
-        where: dict[str, Any] = {"split": self.split, "streaming": self.streaming, "cache_dir": place}
+        where: dict[str, Any] = {"split": self.split, "streaming": self.streaming}
         table = self._metadata or (Path(self.source) if Path(self.source).is_file() else None)
         if table is None:
             rows = datasets.load_dataset(self.source, self.config, **where)

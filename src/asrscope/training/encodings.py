@@ -20,11 +20,12 @@ from numpy import ndarray
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
+from asrscope.processing import pad_batch
 from asrscope.saving.files import write_text, written
 from asrscope.saving.provenance import describe_weights
 from asrscope.training.augment import Augmentation, augment, stretch
 from asrscope.training.corpus import Source, Utterance
-from asrscope.training.run import claim, fill_batches, join_processes, pad_batch, quick_precision
+from asrscope.training.run import claim, fill_batches, join_processes, quick_precision
 
 __all__ = ["Clip", "cache_encodings", "load_encodings"]
 
@@ -207,8 +208,7 @@ def _encode(encoder: WhisperEncoder, mels: Sequence[ndarray]) -> list[ndarray]:
     window, device = 2 * encoder.config.max_source_positions, encoder.conv1.weight.device
     found: list[ndarray] = [np.zeros(0)] * len(mels)
     lengths = list(map(len, mels))
-    order = sorted(range(len(mels)), key=lengths.__getitem__)
-    for together in fill_batches(order, lengths, FRAMES_AT_ONCE) if order else ():
+    for together in fill_batches(lengths, FRAMES_AT_ONCE):
         padded = pad_batch([mels[index].astype(np.float32) for index in together], multiple=32)
         features, mask = (tensor[:, :window].to(device) for tensor in padded)
         hidden = encode(encoder, features.transpose(1, 2), mask).half().cpu().numpy()

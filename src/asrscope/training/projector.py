@@ -34,11 +34,9 @@ from asrscope.training.batches import (
 )
 from asrscope.training.encodings import load_encodings
 from asrscope.training.finished import begin_with, write_weights
-from asrscope.training.run import Run, Watch, even_batches
+from asrscope.training.run import Run, Watch, even_batches, fill_batches
 
 __all__ = ["make_projector", "read_nearest", "train_projector"]
-
-EVALUATED_AT_ONCE = 32
 
 
 class Translator(nn.Module):
@@ -253,9 +251,7 @@ def evaluate(projector: AudioProjector, decoder: PreTrainedModel, test: Batches)
         ]
         return {"dev_wer": round(total_errors(errors).rate, 4)}
     loss, right, count = 0.0, 0, 0
-    order = sorted(range(len(test.clips)), key=test.lengths().__getitem__)
-    for first in range(0, len(order), EVALUATED_AT_ONCE):
-        items = order[first : first + EVALUATED_AT_ONCE]
+    for items in fill_batches(test.lengths(), test.recipe.positions_per_batch):
         audio = projector(test.hidden(items).to(table.device), table.float())
         ids, labels = (tensor.to(table.device) for tensor in test.texts(items))
         embeds = put_together(decoder, ids, audio, projector.prompt, test.prompt)

@@ -17,7 +17,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
@@ -34,7 +33,6 @@ __all__ = [
     "even_batches",
     "fill_batches",
     "join_processes",
-    "pad_batch",
     "quick_precision",
 ]
 
@@ -456,37 +454,24 @@ def even_batches(lengths: Sequence[int], budget: int, seed: int, first: int = 0)
         found: list[list[int]] = []
         # Sorting short stretches keeps batches both even and random.
         for start in range(0, len(order), STRETCH):
-            stretch = sorted(order[start : start + STRETCH], key=lengths.__getitem__)
-            found += fill_batches(stretch, lengths, budget)
+            found += fill_batches(lengths, budget, order[start : start + STRETCH])
         rng.shuffle(found)
         yield from found[max(0, first - number) :]
         number += len(found)
         epoch += 1
 
 
-def fill_batches(order: list[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Cut items sorted by length into batches that hold at most ``budget``, padding included."""
-    found: list[list[int]] = [[]]
-    for index in order:
-        if found[-1] and lengths[index] * (len(found[-1]) + 1) > budget:
-            found.append([])
-        found[-1].append(index)
-    return found
+def fill_batches(lengths: Sequence[int], budget: int, items: Iterable[int] | None = None) -> list[list[int]]:
+    """Sort items, all if none are named, by length, and cut them into batches.
 
-
-def pad_batch(arrays: list[np.ndarray], value: int = 0, multiple: int = 1) -> tuple[Tensor, Tensor]:
-    """Stack arrays of different lengths, shape (batch, longest, ...), and tell where they hold data.
-
-    The longest is rounded up to a ``multiple``: fewer shapes, fewer kernels to choose.
+    A batch holds at most ``budget``, padding included.
     """
-    longest = -(-max(map(len, arrays)) // multiple) * multiple
-    shape = (len(arrays), longest, *arrays[0].shape[1:])
-    padded = np.full(shape, value, dtype=arrays[0].dtype)
-    mask = np.zeros(shape[:2], dtype=bool)
-    for row, array in enumerate(arrays):
-        padded[row, : len(array)] = array
-        mask[row, : len(array)] = True
-    return torch.from_numpy(padded), torch.from_numpy(mask)
+    found: list[list[int]] = []
+    for item in sorted(range(len(lengths)) if items is None else items, key=lengths.__getitem__):
+        if not found or lengths[item] * (len(found[-1]) + 1) > budget:
+            found.append([])
+        found[-1].append(item)
+    return found
 
 
 def machine(device: torch.device) -> str:
