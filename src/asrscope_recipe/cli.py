@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrscope.cli.console import complain, counted, expected_errors, followed, is_first, say, start
+from asrscope.cli.console import complain, expected_errors, followed, is_first, say, start
 from asrscope.cli.train import DEFAULT_CACHE, Cache, Settings, Threads, curves, processes, train_pair
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ def _train(stage: str, cache: Path, recipe: Any) -> None:
         loaded = join(finished(cache, "encoder"), finished(cache, "decoder"))
         encoder, heard, aside = loaded[0].audio_tower, cache / "encodings", cache / "encodings-dev"
         clips = Clips.of_shards(load_shards(cache / "shards"))
-        with counted("encoding", None) as count:
-            cache_encodings(encoder, clips, heard, copies=recipe.copies, seed=recipe.seed, progress=count)
+        cache_encodings(encoder, clips, heard, copies=recipe.copies, seed=recipe.seed)
         cache_encodings(encoder, read_held_out(cache / "dev", encoder.config.num_mel_bins), aside)
         watch = followed(cache / stage)
         train_projector(loaded, heard, cache / stage, recipe, held_out=aside, watch=watch)
@@ -294,14 +293,7 @@ def small(
 
 
 @app.command()
-def bridges(
-    cache: Cache = DEFAULT_CACHE,
-    start: Annotated[
-        Path | None, typer.Option(help="Folder of the projector after its warm start; default: in the cache.")
-    ] = None,
-    settings: Settings = None,
-    threads: Threads = None,
-) -> None:
+def bridges(cache: Cache = DEFAULT_CACHE, settings: Settings = None, threads: Threads = None) -> None:
     """Train the projector of 'small' on in four ways, on what 'small' encoded; writes bridges.json."""
     with expected_errors(), processes(threads):
         from asrscope.training.batches import RECIPES
@@ -310,9 +302,9 @@ def bridges(
 
         folder = cache / "small"
         recipe = changed(RECIPES["small"], ["steps=60", "evaluate_every=20", *(settings or [])])
-        where = (sorted((folder / "encodings").iterdir()), folder / "bridges", recipe)
-        begin = start or folder / "warm" / "projector"
-        complain(f"wrote {compare_bridges(small_parts(), *where, begin)}")
+        encodings, begin = sorted((folder / "encodings").iterdir()), folder / "warm" / "projector"
+        made = compare_bridges(small_parts(), encodings, folder / "bridges", recipe, begin)
+        complain(f"wrote {made}")
 
 
 @app.command()

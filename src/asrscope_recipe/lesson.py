@@ -19,8 +19,7 @@ from jaxtyping import Float32
 import asrscope
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.features import log_mel
-from asrscope.saving.files import write_text
-from asrscope_recipe.clips import synthesizer_versions
+from asrscope_recipe.clips import write_manifest
 from asrscope_recipe.codecs import write_sound
 from asrscope_recipe.corpus import Clips, draw_utterance
 from asrscope_recipe.sentences import distinct, sentences
@@ -113,16 +112,8 @@ def make_lesson(folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     described = {name: _make_set(folder, name, *what) for name, what in SETS.items()}
-    made_with = {
-        "command": "asrscope-recipe lesson",
-        "seed": SEED,
-        **synthesizer_versions(),
-        "libsndfile": soundfile.__libsndfile_version__,
-    }
-    manifest = folder / "lesson.json"
-    text = json.dumps({"made_with": made_with, "sets": described}, indent=1)
-    write_text(manifest, text + "\n")
-    return manifest
+    codec = soundfile.__libsndfile_version__
+    return write_manifest(folder / "lesson.json", seed=SEED, libsndfile=codec, sets=described)
 
 
 def _make_set(folder: Path, name: str, split: str, count: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import statistics
-import time
+import timeit
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -171,21 +171,18 @@ def count_corpus(folder: Path) -> dict[str, Any] | None:
     manifests = sorted(folder.glob("*.jsonl"))
     if not manifests:
         return None
-    utterances, frames = 0, 0
-    texts: set[str] = set()
-    voices: dict[str, set[str]] = {}
-    for manifest in manifests:
-        for line in manifest.read_text(encoding="utf-8").splitlines()[1:]:  # the first names the phones
-            entry = json.loads(line)
-            utterances += 1
-            frames += entry["frames"]
-            texts.add(entry["text"])
-            voices.setdefault(entry["synthesizer"], set()).add(entry["voice"])
+    # The first line of each names the phones.
+    lines = [line for path in manifests for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    spoken = list(map(json.loads, lines))
+    texts = {one["text"] for one in spoken}
     words = {word for text in texts for word in text.split()}
+    voices: dict[str, set[str]] = {}
+    for one in spoken:
+        voices.setdefault(one["synthesizer"], set()).add(one["voice"])
     return {
         "shards": len(manifests),
-        "utterances": utterances,
-        "hours": frames / FRAMES_PER_SECOND / 3600,
+        "utterances": len(spoken),
+        "hours": sum(one["frames"] for one in spoken) / FRAMES_PER_SECOND / 3600,
         "vocabulary": len(words),
         "voices": {synthesizer: len(names) for synthesizer, names in sorted(voices.items())},
         "sha256": sha256_of(manifests),
@@ -235,11 +232,7 @@ def _speed(systems: dict[str, Recognize]) -> dict[str, Any]:
     name = min(samples, key=lambda name: abs(len(samples[name]) / SAMPLE_RATE - TIMED_SECONDS))
     for recognize in systems.values():
         recognize(samples[name])
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        systems["own"](samples[name])
-        times.append(time.perf_counter() - start)
+    times = timeit.repeat(lambda: systems["own"](samples[name]), number=1, repeat=REPEATS)
     return {
         "clip": name,
         "audio_seconds": len(samples[name]) / SAMPLE_RATE,

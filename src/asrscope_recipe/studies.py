@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import asrscope
 from asrscope.audio.samples import load_samples
-from asrscope.cli.console import counted, followed
+from asrscope.cli.console import followed
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.loading.presets import Loaded, load
 from asrscope.projector import AudioProjector
@@ -147,8 +147,7 @@ def make_studies(model: str, cache: Path, plan: StudyPlan, out: Path | None = No
 
     encoder = network.audio_tower
     spoken = Clips.of_shards(load_shards(cache / "shards", plan.shards))
-    with counted("encoding", None) as count:
-        cache_encodings(encoder, spoken, folder / "encodings", progress=count)
+    cache_encodings(encoder, spoken, folder / "encodings")
     unheard = read_held_out(cache / "test", encoder.config.num_mel_bins, plan.held_out)
     cache_encodings(encoder, unheard, folder / "held-out")
     trained_on, held_out = load_encodings(folder / "encodings"), load_encodings(folder / "held-out")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrscope.cli.console import complain, counted, expected_errors, followed, is_first, say
+from asrscope.cli.console import complain, expected_errors, followed, is_first, say
 
 if TYPE_CHECKING:
     from asrscope.loading.presets import Loaded
@@ -130,17 +130,16 @@ def train_pair(
 
     encodings = [folder / "encodings" / f"{number}" for number in range(len(sources))]
     for (name, source), place in zip(sources.items(), encodings, strict=True):
-        with counted(f"encoding {name}", None) as count:
-            cache_encodings(
-                loaded[0].audio_tower,
-                source,
-                place,
-                copies=recipe.copies,
-                seed=recipe.seed,
-                fixed_length=loaded[1].pad_audio,
-                on_bad=lambda row, reason: complain(f"left out: {row}: {reason}"),
-                progress=count,
-            )
+        say(f"encoding {name} ...")
+        cache_encodings(
+            loaded[0].audio_tower,
+            source,
+            place,
+            copies=recipe.copies,
+            seed=recipe.seed,
+            fixed_length=loaded[1].pad_audio,
+            on_bad=lambda row, reason: complain(f"left out: {row}: {reason}"),
+        )
         if dropped := getattr(source, "dropped", None):
             say("left out of the texts: " + ", ".join(f"{mark} ({n})" for mark, n in dropped.most_common(9)))
     seconds = [clip.seconds for clip in load_encodings(*encodings) if clip.copy == 0]
