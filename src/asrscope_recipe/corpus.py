@@ -333,11 +333,7 @@ def read_held_out(folder: Path, n_mels: int, limit: int = 100) -> Clips:
             for line in map(json.loads, itertools.islice(lines, limit)):
                 path = manifest.parent / line["file"]
                 name = f"{manifest.parent.name}/{Path(line['file']).name}"
-                clips.append((name, line["text"], partial(_features, path, n_mels)))
+                clips.append((name, line["text"], lambda path=path: log_mel(load_audio(path), n_mels).T))
     if not clips:
         raise FileNotFoundError(f"{folder}: no held-out sets: make them with 'asrscope-recipe data'")
     return Clips(clips)
-
-
-def _features(path: Path, n_mels: int) -> ndarray:
-    return log_mel(load_audio(path), n_mels).T

@@ -8,7 +8,6 @@ import itertools
 import json
 import random
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +58,10 @@ class Lesson(Clips):
         self.seconds = sum(map(len, cuts)) / SAMPLE_RATE
         super().__init__(
             [
-                (f"clip {number}", text, partial(_features, cut, n_mels))
+                (f"clip {number}", text, lambda cut=cut: log_mel(cut, n_mels).T)
                 for number, (text, cut) in enumerate(zip(self.texts, cuts, strict=True))
             ]
         )
-
-
-def _features(waveform: np.ndarray, n_mels: int) -> np.ndarray:
-    return log_mel(waveform, n_mels).T
 
 
 def load_lesson(n_mels: int, folder: Path = LESSON) -> dict[str, Lesson]:

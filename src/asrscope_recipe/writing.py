@@ -52,13 +52,12 @@ def write_down(projector: AudioProjector, loaded: Loaded, hidden: Sequence[ndarr
         prompts = [
             prompt.around(count_audio_tokens(len(hidden[item]), projector.stack_factor)) for item in items
         ]
-        longest = max(map(len, prompts))  # padded on the left, so that all end in one place
-        ids = torch.tensor([[prompt.padding] * (longest - len(own)) + own for own in prompts])
-        mask = torch.tensor([[0] * (longest - len(own)) + [1] * len(own) for own in prompts])
+        backward = [np.array(own[::-1]) for own in prompts]  # padded on the left, all end in one place
+        ids, mask = (tensor.flip(1) for tensor in pad_batch(backward, prompt.padding))
         limits = [max_new_tokens(len(hidden[item]) * SECONDS_PER_POSITION) for item in items]
         written = decoder.generate(
             inputs_embeds=put_together(decoder, ids, audio, projector.prompt, prompt),
-            attention_mask=mask,
+            attention_mask=mask.long(),
             do_sample=False,
             max_new_tokens=max(limits),
             eos_token_id=prompt.end,

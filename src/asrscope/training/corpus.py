@@ -32,6 +32,10 @@ ID_COLUMNS = ("id", "utt_id", "segment_id")
 METADATA = {"metadata.csv": "csv", "metadata.jsonl": "json", "metadata.parquet": "parquet"}
 # What corpora write for noises, unclear words and punctuation: <unk>, <COMMA>, [laughter], {breath}.
 MARKS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\{[^{}]*\}")
+# Within and before numbers; any other sign is the group, and kept if it is one of words.
+SIGNS = re.compile(r"(?<=\d)[.,:/\u066b\u066c](?=\d)|(?<!\S)[-\u2212](?=\d)|(.)", re.DOTALL)
+# Latin letters and signs that are as wide as Chinese ones -> those of the usual width.
+FULL_WIDTH = {0x3000: " "} | {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
 APOSTROPHES = re.compile("[\u2018\u2019\u02bc`]")
 # Within words: of Indic scripts and of Persian, of Catalan, of Hebrew.
 JOINERS = "\u200c\u200d\u00b7\u05f3\u05f4"
@@ -78,12 +82,9 @@ def plain_text(text: str) -> str:
     brackets for noises or punctuation is dropped. Scores are computed on a stronger normalization, see
     `asrscope.recognition.metrics`.
     """
-    text = APOSTROPHES.sub("'", MARKS.sub(" ", unicodedata.normalize("NFC", _full_width(text)))).lower()
-    text = re.sub(
-        r"(?<=\d)[.,:/\u066b\u066c](?=\d)|(?<!\S)[-\u2212](?=\d)", lambda point: f"\0{ord(point[0])}\0", text
-    )
-    text = "".join(sign if _of_word(sign) else " " for sign in text)
-    text = re.sub(r"\0(\d+)\0", lambda number: chr(int(number[1])), text)
+    text = unicodedata.normalize("NFC", text.translate(FULL_WIDTH))
+    text = APOSTROPHES.sub("'", MARKS.sub(" ", text)).lower()
+    text = SIGNS.sub(lambda found: found[0] if found[1] is None or _of_word(found[1]) else " ", text)
     return " ".join(word for word in text.split() if word.strip(f"'{JOINERS}"))
 
 
@@ -93,7 +94,7 @@ def written_text(text: str) -> str:
     Words in capitals alone become small, but for ``I`` and for single letters that are spelled. Brackets for
     noises or punctuation are dropped. Scripts without capitals keep the signs that they have.
     """
-    text = MARKS.sub(" ", unicodedata.normalize("NFC", _full_width(text)))
+    text = MARKS.sub(" ", unicodedata.normalize("NFC", text.translate(FULL_WIDTH)))
     text = APOSTROPHES.sub("'", re.sub('[\u201c\u201d\u00ab\u00bb"]', "", text))
     text = " ".join(text.split()).rstrip(" ,;:-\u2013\u2014")
     if not any(map(_of_word, text.replace("'", ""))):
@@ -116,17 +117,9 @@ STYLES: dict[str, Callable[[str], str]] = {
 }
 
 
-def _full_width(text: str) -> str:
-    """Give Latin letters and signs that are as wide as Chinese ones their usual width."""
-    return "".join(
-        unicodedata.normalize("NFKC", sign) if "\uff01" <= sign <= "\uff5e" or sign == "\u3000" else sign
-        for sign in text
-    )
-
-
 def _of_word(sign: str) -> bool:
     """Tell letters, the marks on them, and digits from other signs."""
-    return unicodedata.category(sign)[0] in "LMN" or sign in "'\0" or sign in JOINERS
+    return unicodedata.category(sign)[0] in "LMN" or sign == "'" or sign in JOINERS
 
 
 class Corpus:

@@ -136,7 +136,7 @@ def _groups(lines: list[Mapping[str, Any]], points: int) -> list[list[Mapping[st
 
 
 def _hours(line: Mapping[str, Any]) -> float:
-    return round(line["seconds"] / 3600, 4)
+    return round(float(line["seconds"]) / 3600, 4)
 
 
 def _mean(values: list[float | None]) -> float | None:
