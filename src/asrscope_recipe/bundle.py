@@ -21,6 +21,7 @@ __all__ = ["average_with", "bundle", "join"]
 def join(encoder: Path, decoder: Path) -> Loaded:
     """Put a finished encoder and a finished decoder in one model; its projector is random."""
     model, processor = load_pair(None, encoder=encoder, decoder=decoder)
+    model.config.text_config.name_or_path = ""  # the folder it was read from is nobody else's business
     model.config.pad_audio = processor.pad_audio = False
     model.config.trained_seconds = MAX_SECONDS
     processor.instruction = INSTRUCTION

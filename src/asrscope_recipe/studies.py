@@ -156,10 +156,9 @@ def make_studies(model: str, cache: Path, plan: StudyPlan, out: Path | None = No
     own = {name: getattr(plan, name) for name in names}
     base = replace(recipe_for("", loaded), **own, copies=1, save_every=SAVE_EVERY)
     unchanged = f"k = {base.stack_factor}"
+    sizes = encoder.config.d_model, network.config.text_config.hidden_size
     ablations = {}
-    for name, recipe in variants(
-        base, encoder.config.d_model, network.config.text_config.hidden_size
-    ).items():
+    for name, recipe in variants(base, *sizes).items():
         place = folder / name.lower().replace(" = ", "").replace(" ", "-")
         keep = plan.kept if name == unchanged else ()
         watch = followed(place)
