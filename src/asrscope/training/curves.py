@@ -72,7 +72,7 @@ def compact(lines: Iterable[Mapping[str, Any]], points: int = POINTS) -> dict[st
     lines : iterable of mapping
         What `read_log` returned.
     points : int
-        Most points of the curve, and of the evaluations.
+        Most points of the curve.
 
     Returns
     -------
@@ -84,7 +84,6 @@ def compact(lines: Iterable[Mapping[str, Any]], points: int = POINTS) -> dict[st
     lines = list(lines)
     last = lines[-1] if lines else dict.fromkeys(ALWAYS, 0)
     groups = _groups([line for line in lines if "learning_rate" in line], points)
-    evaluations = _groups([line for line in lines if scores_of(line)], points)
     curve: dict[str, list[float | None]] = {
         "step": [group[-1]["step"] for group in groups],
         "hours": [_hours(group[-1]) for group in groups],
@@ -97,8 +96,9 @@ def compact(lines: Iterable[Mapping[str, Any]], points: int = POINTS) -> dict[st
         "utterances": last["utterances"],
         "curve": curve,
         "evaluations": [
-            {"step": group[-1]["step"], "hours": _hours(group[-1]), **scores_of(group[-1])}
-            for group in evaluations
+            {"step": line["step"], "hours": _hours(line), **scores}
+            for line in lines
+            if (scores := scores_of(line))
         ],
     }
 
