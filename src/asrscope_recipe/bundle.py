@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 
-from asrscope.loading.pair import Loaded, load_pair
+from asrscope.loading.pair import load_pair
+from asrscope.loading.presets import Loaded
 from asrscope.saving.files import write_bytes, write_text
 from asrscope.training.finished import read_weights, write_model
 from asrscope_recipe.corpus import MAX_SECONDS
