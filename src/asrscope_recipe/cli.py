@@ -109,8 +109,7 @@ def _train(stage: str, cache: Path, recipe: Any) -> None:
         clips = Clips.of_shards(load_shards(cache / "shards"))
         cache_encodings(encoder, clips, heard, copies=recipe.copies, seed=recipe.seed)
         cache_encodings(encoder, read_held_out(cache / "dev", encoder.config.num_mel_bins), aside)
-        watch = followed(cache / stage)
-        train_projector(loaded, heard, cache / stage, recipe, held_out=aside, watch=watch)
+        train_projector(loaded, heard, cache / stage, recipe, held_out=aside, watch=followed(cache / stage))
 
 
 @app.command()

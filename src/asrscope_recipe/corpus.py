@@ -333,7 +333,12 @@ def read_held_out(folder: Path, n_mels: int, limit: int = 100) -> Clips:
             for line in map(json.loads, itertools.islice(lines, limit)):
                 path = manifest.parent / line["file"]
                 name = f"{manifest.parent.name}/{Path(line['file']).name}"
-                clips.append((name, line["text"], lambda path=path: log_mel(load_audio(path), n_mels).T))
+                clips.append((name, line["text"], partial(spectrogram, path, n_mels)))
     if not clips:
         raise FileNotFoundError(f"{folder}: no held-out sets: make them with 'asrscope-recipe data'")
     return Clips(clips)
+
+
+def spectrogram(sound: Path | ndarray, n_mels: int) -> ndarray:
+    """Compute the log-mel spectrogram of a file or of a waveform, shape (frames, n_mels)."""
+    return log_mel(load_audio(sound) if isinstance(sound, Path) else sound, n_mels).T

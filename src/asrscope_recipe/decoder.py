@@ -202,7 +202,7 @@ def train_decoder(folder: Path, recipe: DecoderRecipe) -> Path:
         if drawn != (pool, simple):
             drawn, batches = (pool, simple), draw_batches(pool, recipe, examples, simple=simple)
         batch = batches[number % len(batches)]
-        wanted = count_answers(batch)
+        wanted = sum(label != -100 for _, labels in batch for label in labels[1:])  # the loss is their mean
         for items, weight in run.shares(range(len(batch))):
             ids, weights, labels = (t.to(device) for t in examples.batch([batch[item] for item in items]))
             generators = [seeded_generator(recipe.seed, step, item) for item in items]
@@ -218,11 +218,6 @@ def train_decoder(folder: Path, recipe: DecoderRecipe) -> Path:
         tokenizer.save_pretrained(target)
 
     return run.finish("decoder", write)
-
-
-def count_answers(examples: list[Example]) -> int:
-    """Count the tokens that a batch asks for: the loss is their mean."""
-    return sum(label != -100 for _, labels in examples for label in labels[1:])
 
 
 def seeded_generator(*numbers: int) -> torch.Generator:

@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,9 @@ from jaxtyping import Float32
 
 import asrscope
 from asrscope.audio import SAMPLE_RATE, load_audio
-from asrscope.features import log_mel
 from asrscope_recipe.clips import write_manifest
 from asrscope_recipe.codecs import write_sound
-from asrscope_recipe.corpus import Clips, draw_utterance
+from asrscope_recipe.corpus import Clips, draw_utterance, spectrogram
 from asrscope_recipe.sentences import distinct, sentences
 from asrscope_recipe.synthesis import training_voice
 
@@ -58,7 +58,7 @@ class Lesson(Clips):
         self.seconds = sum(map(len, cuts)) / SAMPLE_RATE
         super().__init__(
             [
-                (f"clip {number}", text, lambda cut=cut: log_mel(cut, n_mels).T)
+                (f"clip {number}", text, partial(spectrogram, cut, n_mels))
                 for number, (text, cut) in enumerate(zip(self.texts, cuts, strict=True))
             ]
         )

@@ -161,8 +161,7 @@ def make_studies(model: str, cache: Path, plan: StudyPlan, out: Path | None = No
     for name, recipe in variants(base, *sizes).items():
         place = folder / name.lower().replace(" = ", "").replace(" ", "-")
         keep = plan.kept if name == unchanged else ()
-        watch = followed(place)
-        done = train_projector(loaded, folder / "encodings", place, recipe, keep=keep, watch=watch)
+        done = train_projector(loaded, folder / "encodings", place, recipe, keep=keep, watch=followed(place))
         made = json.loads((done / "recipe.json").read_text(encoding="utf-8"))
         projector, log = read_projector(done, network), read_log(place / "log.jsonl")
         ablations[name] = {
