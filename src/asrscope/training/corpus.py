@@ -226,8 +226,10 @@ class Corpus:
 
     def text(self, row: Mapping[str, Any]) -> str:
         """Give the text of a row, as the decoder is to write it; empty if there are no words in it."""
-        said = row[self._text]
-        return STYLES[self.style]("" if said is None else str(said))
+        said = "" if row[self._text] is None else str(row[self._text])
+        if self.style != "as-is":
+            self.dropped.update(MARKS.findall(said))
+        return STYLES[self.style](said)
 
     def read(self, row: Mapping[str, Any]) -> Utterance:
         """Decode a row.
@@ -242,8 +244,6 @@ class Corpus:
         waveform = self._waveform(row[self._audio])
         if (seconds := len(waveform) / SAMPLE_RATE) > self.max_seconds:
             raise ValueError(f"{seconds:.1f} s long, at most {self.max_seconds:g} s can be used")
-        if self.style != "as-is":
-            self.dropped.update(MARKS.findall(str(row[self._text])))
         speaker = None if self._speaker is None or row[self._speaker] is None else str(row[self._speaker])
         return Utterance(text, self.features(waveform).T, speaker)
 
