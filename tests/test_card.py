@@ -293,12 +293,7 @@ def measured(cache, heard):
         heard.append(len(waveform))
         return "one"
 
-    said = []
-
-    def report(_output, advance=1, total=None):
-        said.append((advance, total))
-
-    metrics = measuring.measure(
+    return measuring.measure(
         cache / "tiny",
         cache / "test",
         peer=Peer("echo", "1.2", "none", 5, recognize),
@@ -306,13 +301,11 @@ def measured(cache, heard):
         recordings=cache / "people",
         corpus=cache / "shards",
         quick=cache / "tiny",
-        report=report,
     )
-    return metrics, said
 
 
 def test_hashes_and_sizes_are_those_of_the_files(measured, cache):
-    metrics, _ = measured
+    metrics = measured
     weights = cache / "tiny" / "model.safetensors"
     assert metrics["weights"] == {"bytes": weights.stat().st_size, "sha256": sha256(weights)}
     for name, result in metrics["test_sets"].items():
@@ -329,7 +322,7 @@ def test_the_rates_are_those_of_the_checkpoint(measured, bundled):
     from asrscope.recognition.metrics import total_errors, word_errors
     from asrscope.recognition.transcribe import transcribe
 
-    metrics, _ = measured
+    metrics = measured
     chosen = load_samples()[:3]
     errors = total_errors(
         [word_errors(sample.text, transcribe(*bundled, sample.path).text) for sample in chosen]
@@ -340,7 +333,7 @@ def test_the_rates_are_those_of_the_checkpoint(measured, bundled):
 
 
 def test_a_comparison_is_made_on_the_same_first_clips(measured):
-    metrics, _ = measured
+    metrics = measured
     for kind in ("peer", "random_projector"):
         compared = metrics[kind]
         assert compared["limit"] == 2
@@ -362,7 +355,7 @@ def test_the_peer_hears_every_clip_once_in_order(measured, heard):
 
 
 def test_every_clip_is_heard_with_beams_too(measured):
-    metrics, _ = measured
+    metrics = measured
     greedy, beams = metrics["test_sets"], metrics["beam_search"]["test_sets"]
     assert list(beams) == list(greedy)
     assert all(beams[name]["words"] == greedy[name]["words"] for name in greedy)  # every clip
@@ -375,12 +368,12 @@ def test_the_bundled_model_gains_by_beams(shipped):
 
 
 def test_a_random_projector_differs_and_the_trained_one_is_better(measured):
-    together = measured[0]["random_projector"]["together"]
+    together = measured["random_projector"]["together"]
     assert together["own"]["wer"] < together["other"]["wer"]
 
 
 def test_a_quick_checkpoint_is_measured_on_the_same_clips(measured, cache):
-    quick = measured[0]["quick"]
+    quick = measured["quick"]
     assert quick["together"]["own"]["wer"] == quick["together"]["other"]["wer"]  # it is the same one here
     made = read_json(cache / "tiny" / "provenance.json")
     assert quick["hours"] == pytest.approx(sum(part["made_with"]["hours"] for part in made.values()))
@@ -388,14 +381,14 @@ def test_a_quick_checkpoint_is_measured_on_the_same_clips(measured, cache):
 
 
 def test_spoken_digits_are_counted_for_both(measured):
-    recordings = measured[0]["recordings"]
+    recordings = measured["recordings"]
     assert recordings["clips"] == 2
     assert recordings["peer_right"] == 1  # of 0 and 1
     assert recordings["own_right"] == 0  # the beginnings of sentences
 
 
 def test_the_corpus_is_counted(measured):
-    corpus = measured[0]["corpus"]
+    corpus = measured["corpus"]
     assert (corpus["shards"], corpus["utterances"]) == (1, 3)
     assert corpus["hours"] == pytest.approx(0.01)  # 3,600 frames of 10 ms
     assert corpus["voices"] == {"espeak-ng": 2, "flite": 1}
@@ -404,7 +397,7 @@ def test_the_corpus_is_counted(measured):
 
 
 def test_what_the_corpus_has_of_a_test_set_is_told(measured):
-    first = measured[0]["test_sets"]["first"]
+    first = measured["test_sets"]["first"]
     samples = load_samples()[:3]
     assert first["sentences_in_corpus"] == 1
     known = {*samples[0].text.split(), "the", "old", "sea"}
@@ -414,13 +407,7 @@ def test_what_the_corpus_has_of_a_test_set_is_told(measured):
     heard = [sample.voice for sample in samples if sample.voice.endswith((" rms", "+Andy"))]
     assert first["voices_in_corpus"] == len(heard) == 2
     assert (first["source"], first["new_voices"]) == (None, None)
-    assert measured[0]["test_sets"]["seen-voices"]["new_voices"] is False
-
-
-def test_progress_comes_to_its_total(measured):
-    _, said = measured
-    (total,) = [total for _, total in said if total is not None]
-    assert sum(advance for advance, _ in said) == total
+    assert measured["test_sets"]["seen-voices"]["new_voices"] is False
 
 
 def test_commands_tell_where_a_recipe_is_not_the_default(measured, cache, tmp_path):
@@ -435,15 +422,15 @@ def test_commands_tell_where_a_recipe_is_not_the_default(measured, cache, tmp_pa
     (command,) = [line for line in commands if line.startswith("asrscope-recipe encoder")]
     assert f" --set steps={PLAN.encoder.steps + 5}" in command
     assert commands[-1] == "asrscope-recipe card --compare-limit 1"
-    assert measured[0]["commands"][0] == "asrscope-recipe data --set shards=1 --set utterances=3"
-    assert measured[0]["commands"][-1] == (
+    assert measured["commands"][0] == "asrscope-recipe data --set shards=1 --set utterances=3"
+    assert measured["commands"][-1] == (
         "asrscope-recipe card --compare echo --compare-limit 2 --recordings FOLDER"
     )
 
 
 def test_measurements_survive_their_file(measured, cache, tmp_path):
     shutil.copytree(cache / "tiny", tmp_path / "tiny")
-    metrics, _ = measured
+    metrics = measured
     path = write_model_card(tmp_path / "tiny", metrics)
     stored = read_json(tmp_path / "tiny" / "metrics.json")
     assert stored == metrics

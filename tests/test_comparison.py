@@ -15,14 +15,13 @@ from asrscope_recipe.comparison import (
     count_right,
     listen,
     load_peer,
-    load_pocketsphinx,
     spoken_digits,
 )
 
 
 @pytest.fixture(scope="module")
 def peer():
-    return load_pocketsphinx()
+    return load_peer("pocketsphinx")
 
 
 @pytest.fixture(scope="module")
@@ -123,4 +122,4 @@ def test_what_could_not_be_read_ends_the_comparison(record):
     (utterance,) = spoken_digits(record("7_anna_1.wav"))
     utterance.audio.write_bytes(b"no sound")
     with pytest.raises(ValueError, match=r"7_anna_1\.wav: echo failed: .* looks like text"):
-        listen({"echo": lambda _: "seven"}, [utterance], lambda _: None)
+        listen({"echo": lambda _: "seven"}, [utterance])

@@ -51,6 +51,14 @@ def bad_rows():
     }
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """What `datasets` stores, each test for itself."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hub")
+
+
 @pytest.fixture(scope="module")
 def parquet(tmp_path_factory):
     return write_parquet(tmp_path_factory.mktemp("parquet") / "corpus", good_rows())
@@ -74,7 +82,7 @@ def audiofolder(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["parquet", "audiofolder"])
 def test_every_row_comes_with_spectrogram_text_and_speaker(request, tmp_path, kind, streaming):
     folder = request.getfixturevalue(kind)
-    found, bad = read_all(Corpus(folder, features, streaming=streaming, cache_dir=tmp_path))
+    found, bad = read_all(Corpus(folder, features, streaming=streaming))
     samples = load_samples()
     assert bad == {}
     assert [one.text for one in found.values()] == [sample.text for sample in samples]
@@ -89,13 +97,13 @@ def test_every_row_comes_with_spectrogram_text_and_speaker(request, tmp_path, ki
 
 def test_one_parquet_file_is_a_corpus(parquet, tmp_path):
     (file,) = parquet.iterdir()
-    assert len(Corpus(file, features, cache_dir=tmp_path)) == len(load_samples())
+    assert len(Corpus(file, features)) == len(load_samples())
 
 
 def test_the_package_for_decoding_is_not_asked_for(parquet, tmp_path):
     import sys
 
-    read_all(Corpus(parquet, features, cache_dir=tmp_path))
+    read_all(Corpus(parquet, features))
     assert {"torchcodec", "torchaudio"}.isdisjoint(sys.modules)
 
 
@@ -105,7 +113,7 @@ def test_each_bad_row_says_what_is_wrong_with_it(tmp_path, streaming):
     for name, (row, _) in bad_rows().items():
         rows.insert(1, {"id": name, "speaker_id": 1, **row})
     folder = write_parquet(tmp_path / "corpus", rows)
-    good, bad = read_all(Corpus(folder, features, streaming=streaming, cache_dir=tmp_path / "hub"))
+    good, bad = read_all(Corpus(folder, features, streaming=streaming))
     assert list(good) == ["61-70968-0000", "61-70968-0001"]
     assert bad.keys() == bad_rows().keys()
     for name, reason in bad.items():
@@ -114,7 +122,7 @@ def test_each_bad_row_says_what_is_wrong_with_it(tmp_path, streaming):
 
 
 def test_clips_longer_than_the_encoder_takes_are_said(parquet, tmp_path):
-    good, bad = read_all(Corpus(parquet, features, max_seconds=2.0, cache_dir=tmp_path))
+    good, bad = read_all(Corpus(parquet, features, max_seconds=2.0))
     long = [sample for sample in load_samples() if len(load_audio(sample.path)) > 32_000]
     assert len(good) == len(load_samples()) - len(long)
     assert len(bad) == len(long) > 0
@@ -122,7 +130,7 @@ def test_clips_longer_than_the_encoder_takes_are_said(parquet, tmp_path):
 
 
 def test_a_limit_counts_rows(parquet, tmp_path):
-    corpus = Corpus(parquet, features, limit=3, cache_dir=tmp_path)
+    corpus = Corpus(parquet, features, limit=3)
     assert len(corpus) == len(list(corpus.rows())) == 3
     assert [name for name, _ in corpus.rows(2)] == ["61-70968-0002"]
 
@@ -131,7 +139,7 @@ def folder_of_recordings(folder, names, **columns):
     folder.mkdir()
     lines = [json.dumps({"file_name": name, "text": "words", **columns}) for name in names]
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return Corpus(folder, features, cache_dir=folder.parent / "hub")
+    return Corpus(folder, features)
 
 
 def test_names_that_climb_out_are_refused_and_links_are_followed(tmp_path):
@@ -154,7 +162,7 @@ def test_what_a_corpus_is_made_of_is_noticed(tmp_path):
     corpus = folder_of_recordings(tmp_path / "corpus", ["a.wav"], corrected="other words")
 
     def identity(**options):
-        return Corpus(tmp_path / "corpus", features, cache_dir=tmp_path / "hub", **options).identity
+        return Corpus(tmp_path / "corpus", features, **options).identity
 
     same = identity()
     assert same == corpus.identity == json.loads(json.dumps(same))
@@ -176,7 +184,7 @@ def test_recordings_behind_a_linked_folder_are_noticed_and_other_files_are_not(t
     (folder / "sub").symlink_to(tmp_path / "elsewhere")
 
     def identity():
-        return Corpus(folder, features, cache_dir=tmp_path / "hub", streaming=streaming).identity
+        return Corpus(folder, features, streaming=streaming).identity
 
     same = identity()
     (folder / "encodings.npy").write_bytes(b"made of it")
@@ -194,12 +202,12 @@ def test_recordings_behind_a_linked_folder_are_noticed_and_other_files_are_not(t
 )
 def test_what_a_corpus_has_not_is_one_clear_error(parquet, tmp_path, options, error, message):
     with pytest.raises(error, match=message):
-        Corpus(parquet, features, cache_dir=tmp_path, **options)
+        Corpus(parquet, features, **options)
 
 
 def test_a_corpus_that_is_not_there_is_an_oserror(tmp_path):
     with pytest.raises(OSError, match="nowhere"):
-        Corpus(tmp_path / "nowhere", features, cache_dir=tmp_path)
+        Corpus(tmp_path / "nowhere", features)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +253,7 @@ def test_transcripts_keep_their_letters_and_numbers(said, plain, written):
 def test_what_is_dropped_from_texts_is_counted(tmp_path):
     rows = [{**row, "text": f"{row['text']} <COMMA> [laughter] <COMMA>"} for row in good_rows()[:2]]
     folder = write_parquet(tmp_path / "corpus", rows)
-    corpus = Corpus(folder, features, cache_dir=tmp_path / "hub")
+    corpus = Corpus(folder, features)
     good, _ = read_all(corpus)
     assert [one.text for one in good.values()] == [sample.text for sample in load_samples()[:2]]
     assert corpus.dropped == {"<COMMA>": 4, "[laughter]": 2}

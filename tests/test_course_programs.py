@@ -69,7 +69,7 @@ def utterances(folder: Path) -> list:
     from asrscope.features import log_mel
     from asrscope.training.corpus import Corpus
 
-    corpus = Corpus(folder, log_mel, cache_dir=folder / "cache")
+    corpus = Corpus(folder, log_mel)
     return [corpus.read(row) for _, row in corpus.rows()]
 
 

@@ -8,8 +8,9 @@ from collections import Counter
 
 import pytest
 import torch
-from corpus_kit import good_rows
+from corpus_kit import good_rows, write_parquet
 from safetensors.torch import save_file
+from training_kit import join_parts
 from typer.testing import CliRunner
 
 from asrscope.audio import load_audio
@@ -18,6 +19,9 @@ from asrscope.loading import load
 from asrscope.recognition.metrics import normalize, total_errors, word_errors
 from asrscope.recognition.transcribe import transcribe
 from asrscope.saving.provenance import write_provenance
+from asrscope.training import finished
+from asrscope.training.finished import read_weights, write_model
+from asrscope_recipe import cli
 from asrscope_recipe.cli import app
 from asrscope_recipe.people import measure_people, read_rows, systems_beside, write_card
 
@@ -150,6 +154,37 @@ def test_a_mean_needs_the_projector_to_take_it_with():
     result = CliRunner().invoke(app, ["small", "--average", "0.5"])
     assert result.exit_code == 2
     assert "--average needs the projector that is to be averaged with: --start FOLDER" in result.stderr
+
+
+def test_the_projector_of_small_is_the_mean_of_its_beginning_and_its_end(trained, tmp_path, monkeypatch):
+    pair = join_parts(trained["encoder"].parent.parent)
+    monkeypatch.setattr(cli, "small_parts", lambda: pair)
+    made = []
+    monkeypatch.setattr(finished, "write_model", lambda *a, **k: made.append(write_model(*a, **k)))
+    settings = {"steps": 2, "stack_factor": 2, "hidden_size": 24, "prompt_vectors": 4, "precision": "fp32"}
+    result = CliRunner().invoke(
+        app,
+        [
+            *("small", "--speech", str(write_parquet(tmp_path / "speech", good_rows())), "--sentences", "0"),
+            *("--cache", str(tmp_path), "--start", str(trained["warm"]), "--average", "0.25"),
+            *(f"--set={name}={value}" for name, value in settings.items()),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    assert made == [tmp_path / "small" / "model"]  # written once
+    mean, ended = (
+        read_weights(folder) for folder in (made[0], tmp_path / "small" / "projector" / "projector")
+    )
+    began = read_weights(trained["warm"])
+    for name, value in mean.items():
+        if value.is_floating_point():
+            wanted = 0.25 * began[name] + 0.75 * ended[name]
+            torch.testing.assert_close(value.float(), wanted, atol=1e-3, rtol=1e-3)
+        else:
+            assert torch.equal(value, ended[name])
+    assert not torch.equal(began["up.weight"], ended["up.weight"])
+    claims = json.loads((made[0] / "provenance.json").read_text("utf-8"))
+    assert claims["projector"]["made_with"]["averaged_with_start"] == 0.25
 
 
 def test_an_empty_file_is_an_error(file, tmp_path):

@@ -7,14 +7,14 @@ import pytest
 
 from asrscope_recipe.clips import CLIPS
 from asrscope_recipe.sentences import (
-    hand_written,
+    HAND_WRITTEN,
+    WRITTEN,
     inflect,
     make_loose_sentence,
     make_sentence,
     sentences,
     split_of,
     vocabulary,
-    written,
 )
 from asrscope_recipe.synthesis import HELD_OUT_VOICES, TRAIN_VOICES
 
@@ -50,7 +50,7 @@ def test_loose_sentences_have_little_words_where_the_grammar_would_not_put_them(
 def test_sentences_for_training_are_of_all_three_kinds_and_filled():
     drawn = list(itertools.islice(sentences("train", 7), 3000))
     starts = {
-        line.split(" {")[0] for line in written() if line.startswith(("the last bus", "there was nothing"))
+        line.split(" {")[0] for line in WRITTEN if line.startswith(("the last bus", "there was nothing"))
     }
     assert all(any(sentence.startswith(start) for sentence in drawn) for start in starts)
     assert not any(set("{}.") & set(sentence) for sentence in drawn)
@@ -59,9 +59,9 @@ def test_sentences_for_training_are_of_all_three_kinds_and_filled():
 
 
 def test_no_sentence_written_for_training_shares_five_words_in_a_row_with_a_test_sentence():
-    held_out = [*hand_written("dev"), *hand_written("test")]
+    held_out = [*HAND_WRITTEN["dev"], *HAND_WRITTEN["test"]]
     tested = set().union(*(word_runs(sentence) for sentence in held_out))
-    assert not any(word_runs(line) & tested for line in written())
+    assert not any(word_runs(line) & tested for line in WRITTEN)
 
 
 def test_equal_seeds_draw_equal_sentences_and_others_do_not():
@@ -74,19 +74,19 @@ def test_no_test_sentence_is_ever_drawn_for_training():
     trained = set(itertools.islice(sentences("train", 0), 5000))
     assert not trained & set(itertools.islice(sentences("test", 0), 300))
     assert not trained & set(itertools.islice(sentences("dev", 0), 300))
-    assert not trained & {*hand_written("dev"), *hand_written("test")}
+    assert not trained & {*HAND_WRITTEN["dev"], *HAND_WRITTEN["test"]}
 
 
 @pytest.mark.parametrize("split", ["dev", "test"])
 def test_hand_written_sentences_are_held_out_whatever_their_hash(split):
-    assert len(hand_written(split)) == len(set(hand_written(split))) == 100
-    assert {split_of(sentence) for sentence in hand_written(split)} == {split}
-    assert {word for sentence in hand_written(split) for word in sentence.split()} <= {*vocabulary(), "gets"}
+    assert len(HAND_WRITTEN[split]) == len(set(HAND_WRITTEN[split])) == 100
+    assert {split_of(sentence) for sentence in HAND_WRITTEN[split]} == {split}
+    assert {word for sentence in HAND_WRITTEN[split] for word in sentence.split()} <= {*vocabulary(), "gets"}
 
 
 def test_hand_written_sentences_to_measure_on_share_no_five_words_in_a_row_with_those_to_choose_by():
-    shared = [word_runs(sentence) for sentence in hand_written("dev")]
-    assert not any(word_runs(sentence) & set().union(*shared) for sentence in hand_written("test"))
+    shared = [word_runs(sentence) for sentence in HAND_WRITTEN["dev"]]
+    assert not any(word_runs(sentence) & set().union(*shared) for sentence in HAND_WRITTEN["test"])
 
 
 def test_no_voice_for_testing_is_heard_in_training():

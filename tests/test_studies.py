@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from safetensors.torch import load_file
@@ -16,9 +17,10 @@ from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import WordErrors, total_errors, word_errors
 from asrscope.saving.provenance import provenance_of
 from asrscope.training.batches import ProjectorRecipe
+from asrscope_recipe import studies
 from asrscope_recipe.bundle import bundle
 from asrscope_recipe.cli import app
-from asrscope_recipe.studies import BRIDGES, Study, StudyPlan, compare_bridges, load_study, variants
+from asrscope_recipe.studies import BRIDGES, StudyPlan, compare_bridges, load_study, make_studies, variants
 
 PLAN = StudyPlan(shards=2, held_out=2, steps=4, positions_per_batch=400, precision="fp32")
 SETTINGS = [f"--set={name}={value}" for name, value in vars(PLAN).items()]
@@ -172,35 +174,43 @@ def test_the_command_measures_every_variant_and_every_kept_step(made, cache):
     }
 
 
-def test_a_study_again_trains_and_measures_nothing_twice(made, cache, tmp_path):
+def test_a_study_again_trains_nothing_twice_and_finds_the_same(made, cache, tmp_path):
     logs = sorted(cache.glob("studies/*/*/log.jsonl"))
     before = [log.read_text(encoding="utf-8") for log in logs]
     assert len(logs) == 7
     assert run(cache, "--out", tmp_path).exit_code == 0
     assert [log.read_text(encoding="utf-8") for log in logs] == before
-    assert json.loads((tmp_path / "ablations.json").read_text("utf-8")) == load_study("ablations", made)
+    for name in ("ablations", "milestones"):
+        assert json.loads((tmp_path / f"{name}.json").read_text("utf-8")) == load_study(name, made)
 
 
-def test_a_study_that_was_stopped_ends_with_the_same_projectors(made, cache, tmp_path):
+def test_a_study_that_was_stopped_ends_with_the_same_projectors(made, cache, tmp_path, monkeypatch):
     (tmp_path / "shards").symlink_to(cache / "shards")
     (tmp_path / "test").symlink_to(cache / "test")
-    study = Study(str(cache / "model"), tmp_path, PLAN)
-    study.encode()
-    study.variants[study.unchanged] = replace(study.variants[study.unchanged], save_every=2)
-    broken_off(lambda: study.train(study.unchanged), after=3)
-    study.train(study.unchanged)
+    monkeypatch.setattr(studies, "SAVE_EVERY", 2)
+    monkeypatch.setattr(studies, "STACK_FACTORS", ())  # the unchanged variant first
+    study = partial(make_studies, str(cache / "model"), tmp_path, PLAN)
+    broken_off(study, after=3)
+    study()
     own, first = (
         load_file(next(root.glob("studies/*/k2/kept/000004.safetensors"))) for root in (tmp_path, cache)
     )
     assert all((own[name] == first[name]).all() for name in own)
 
 
-def test_another_plan_and_other_weights_have_a_folder_of_their_own(made, cache):
-    name = str(cache / "model")
-    one, other = (Study(name, cache, replace(PLAN, steps=steps)).folder for steps in (4, 5))
-    assert one != other
-    assert one.is_dir()
-    assert Study("tiny", cache, PLAN).folder != one
+def test_another_plan_and_other_weights_have_a_folder_of_their_own(made, cache, monkeypatch):
+    def stop(_encoder, _clips, folder, **_):
+        raise InterruptedError(folder.parent)
+
+    monkeypatch.setattr(studies, "cache_encodings", stop)
+    folders = []
+    for model, plan in (("model", PLAN), ("model", replace(PLAN, steps=5)), ("tiny", PLAN)):
+        name = str(cache / model) if model == "model" else model
+        with pytest.raises(InterruptedError, match="studies") as stopped:
+            make_studies(name, cache, plan)
+        folders.append(stopped.value.args[0])
+    assert len(set(folders)) == 3
+    assert folders[0].is_dir()
 
 
 def test_without_held_out_sets_the_command_says_what_makes_them(cache, tmp_path):
@@ -219,7 +229,7 @@ def test_a_study_that_is_not_there_is_one_clear_error(tmp_path):
 def test_bridges_begin_with_one_projector_and_differ_in_what_the_decoder_reads(trained, tmp_path):
     recipe = replace(JOINT, held_out=3, evaluate_every=3)
     where = (trained["loaded"], [trained["encodings"]], tmp_path)
-    study = json.loads(compare_bridges(*where, recipe, start=trained["warm"]).read_text(encoding="utf-8"))
+    study = json.loads(compare_bridges(*where, recipe, trained["warm"]).read_text(encoding="utf-8"))
     assert set(study["variants"]) == set(BRIDGES)
     assert len({way["utterances"] for way in study["variants"].values()}) == 1
     assert len({way["curve"]["loss"][0] for way in study["variants"].values()}) == 4

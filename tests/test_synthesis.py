@@ -129,10 +129,9 @@ def test_a_clear_corpus_has_no_disguise_and_no_codec(synthesizers, tmp_path):
 def test_finished_shards_are_kept(synthesizers, tmp_path):
     corpus.make_shards(tmp_path, 1, utterances=2)
     before = (tmp_path / "00000.mel.npy").stat().st_mtime_ns
-    seen = []
-    corpus.make_shards(tmp_path, 2, utterances=2, progress=lambda done, total: seen.append((done, total)))
+    corpus.make_shards(tmp_path, 2, utterances=2)
     assert (tmp_path / "00000.mel.npy").stat().st_mtime_ns == before
-    assert seen == [(1, 2), (2, 2)]
+    assert len(corpus.load_shards(tmp_path)) == 2
 
 
 def test_test_sets_come_with_manifests_that_evaluate_reads(synthesizers, tmp_path):

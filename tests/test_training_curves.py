@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from asrscope.cli import console
-from asrscope.training.curves import compact, read_log, read_runs, read_stages, scores_of
+from asrscope.training.curves import compact, read_log, read_runs, scores_of
 
 
 def line(step, **values):
@@ -58,7 +58,7 @@ def test_a_run_that_broke_right_after_a_line_repeats_that_line_only_once(tmp_pat
 def test_scores_are_what_an_evaluation_found():
     assert scores_of(line(5, wer_dev=0.25, dev_accuracy=1)) == {"wer_dev": 0.25, "dev_accuracy": 1.0}
     assert scores_of(train_line(5, 1.0)) == {}
-    assert scores_of(line(5, cache_ratio=3.0)) == {}
+    assert scores_of(line(5, dev_loss=float("nan"))) == {}
 
 
 def test_a_thin_curve_is_small_and_keeps_means_and_ends():
@@ -83,14 +83,6 @@ def test_skipped_and_infinite_values_leave_a_gap():
 def test_a_run_that_has_not_begun_has_an_empty_curve():
     assert compact([])["steps"] == 0
     assert compact([])["curve"]["loss"] == []
-
-
-def test_stages_are_read_from_their_parts(tmp_path):
-    for steps, part in enumerate(("encoder", "decoder")):
-        (tmp_path / part).mkdir()
-        (tmp_path / part / "training.json").write_text(f'{{"steps": {steps}}}')
-    found = read_stages({part: tmp_path / part for part in ("encoder", "decoder")})
-    assert found == {"encoder": {"steps": 0}, "decoder": {"steps": 1}}
 
 
 def test_all_trainings_below_a_folder_are_found_finished_or_not(tmp_path):

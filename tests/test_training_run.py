@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from training_kit import DECODER, PROJECTOR, broken_off, train_stage
 
+from asrscope.processing import pad_batch
 from asrscope.training.run import (
     Recipe,
     Run,
@@ -17,7 +18,6 @@ from asrscope.training.run import (
     even_batches,
     fill_batches,
     learning_rate_factor,
-    pad_batch,
     quick_precision,
 )
 
@@ -210,7 +210,7 @@ def test_settings_are_changed_by_name():
 
 def test_batches_keep_to_their_budget_and_leave_nothing_out():
     lengths = [length for length in range(1, 60) for _ in range(3)]
-    batches = fill_batches(list(range(len(lengths))), lengths, 100)
+    batches = fill_batches(lengths, 100)
     assert [index for batch in batches for index in batch] == list(range(len(lengths)))
     assert all(max(lengths[index] for index in batch) * len(batch) <= 100 for batch in batches)
     drawn = even_batches(lengths, 100, seed=3)

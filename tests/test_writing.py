@@ -21,7 +21,7 @@ def test_a_batch_of_clips_is_written_as_each_by_itself(loaded, traces, monkeypat
     from asrscope_recipe import writing
 
     model, _ = loaded
-    monkeypatch.setattr(writing, "CLIPS_AT_ONCE", 3)  # batches, the last one smaller
+    monkeypatch.setattr(writing, "POSITIONS_AT_ONCE", 500)  # batches of a few
     hidden = [trace.encoder_hidden_states for trace in traces]
     assert len({len(states) for states in hidden}) > 3  # so there is padding
     assert write_down(model.multi_modal_projector, loaded, hidden) == [trace.text for trace in traces]

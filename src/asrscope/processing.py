@@ -18,7 +18,7 @@ from asrscope.features import HOP_LENGTH, log_mel
 from asrscope.model import AsrScopeConfig
 from asrscope.projector import count_audio_tokens
 
-__all__ = ["PROMPT_TOKEN", "AsrScopeProcessor"]
+__all__ = ["PROMPT_TOKEN", "AsrScopeProcessor", "pad_batch"]
 
 PROMPT_TOKEN = "<|prompt|>"  # stands in an instruction once for each vector of a learned prompt
 
@@ -201,11 +201,13 @@ class AsrScopeProcessor(ProcessorMixin):
                 "Each prompt must keep a placeholder for each of its clip's audio tokens, but the tokenizer "
                 "cut some off. Make sure to leave out truncation and max_length."
             )
+        features, mask = pad_batch([spectrogram.T for spectrogram in spectrograms])  # (batch, frames, n_mels)
         return BatchFeature(
             {
                 "input_ids": tokens["input_ids"],
                 "attention_mask": tokens["attention_mask"],
-                **_batch(spectrograms),
+                "input_features": features.transpose(1, 2).contiguous(),
+                "frame_mask": mask,
             }
         )
 
@@ -229,15 +231,17 @@ def _as_clip(audio: Any, sampling_rate: float | int) -> np.ndarray:
     return audio if own and np.abs(audio).max(initial=0.0) <= 1.0 else check_waveform(audio, sampling_rate)
 
 
-def _batch(spectrograms: list[np.ndarray]) -> dict[str, Tensor]:
-    """Stack spectrograms of different lengths, and mark which frames are real."""
-    lengths = torch.tensor([spectrogram.shape[1] for spectrogram in spectrograms])
-    frames = int(lengths.max())
-    padded = [np.pad(s, ((0, 0), (0, frames - s.shape[1]))) for s in spectrograms]
-    return {
-        "input_features": torch.from_numpy(np.stack(padded)),  # (batch, n_mels, frames)
-        "frame_mask": torch.arange(frames) < lengths[:, None],  # (batch, frames)
-    }
+def pad_batch(arrays: Sequence[np.ndarray], value: int = 0, multiple: int = 1) -> tuple[Tensor, Tensor]:
+    """Stack arrays of different lengths, shape (batch, longest, ...), and tell where they hold data.
+
+    The longest is rounded up to a ``multiple``: fewer shapes, fewer kernels to choose.
+    """
+    lengths = np.array([len(array) for array in arrays])
+    longest = -(-lengths.max() // multiple) * multiple
+    padded = np.full((len(arrays), longest, *arrays[0].shape[1:]), value, dtype=arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return torch.from_numpy(padded), torch.from_numpy(np.arange(longest) < lengths[:, None])
 
 
 AutoProcessor.register(AsrScopeConfig, AsrScopeProcessor)

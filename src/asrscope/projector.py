@@ -30,6 +30,7 @@ NORMS = ("rms", "none")
 MLPS = ("swiglu", "gelu")
 REMAINDERS = ("cut", "pad")
 OUTPUTS = ("free", "bound")
+EPS = 1e-6  # added to the mean square in both norms
 
 
 Count = TypeVar("Count", int, Tensor)  # of one clip, or of each clip of a batch
@@ -187,8 +188,6 @@ class AudioProjector(nn.Module):
         Positions per audio token, ``k``.
     hidden_size : int
         Width of the MLP's hidden layer.
-    eps : float
-        Added to the mean square in both norms.
     norm : {"rms", "none"}
         Whether there is an RMSNorm before and after the MLP.
     mlp : {"swiglu", "gelu"}
@@ -217,7 +216,6 @@ class AudioProjector(nn.Module):
         decoder_dim: int,
         stack_factor: int,
         hidden_size: int,
-        eps: float = 1e-6,
         *,
         norm: str = "rms",
         mlp: str = "swiglu",
@@ -250,14 +248,14 @@ class AudioProjector(nn.Module):
         self.temperature, self.vocabulary, self.prompt_vectors = temperature, vocabulary, prompt_vectors
         self.ctc_weight = ctc_weight
         stacked_dim = stack_factor * encoder_dim
-        self.norm_in = nn.RMSNorm(stacked_dim, eps=eps) if norm == "rms" else nn.Identity()
+        self.norm_in = nn.RMSNorm(stacked_dim, eps=EPS) if norm == "rms" else nn.Identity()
         if mlp == "swiglu":
             self.gate = nn.Linear(stacked_dim, hidden_size, bias=False)
         self.up = nn.Linear(stacked_dim, hidden_size, bias=False)
         self.down = nn.Linear(hidden_size, decoder_dim, bias=False)
         # Its weight is what sets the length of an audio token among the decoder's much shorter text
         # embeddings.
-        self.norm_out = nn.RMSNorm(decoder_dim, eps=eps) if norm == "rms" else nn.Identity()
+        self.norm_out = nn.RMSNorm(decoder_dim, eps=EPS) if norm == "rms" else nn.Identity()
         # Any: what reads them knows by the settings whether they are there.
         self.binding: Any = (
             TokenBinding(decoder_dim, temperature=temperature, vocabulary=vocabulary)

@@ -2,7 +2,6 @@
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -18,37 +17,8 @@ CLASSES = range(1, 7)
 _BUILDERS: dict[str, Callable[[Text], Exercise]] = {}
 
 
-@dataclass(frozen=True)
-class Entry:
-    """An exercise under its number; what it expects is computed when it is first needed.
-
-    Attributes
-    ----------
-    text : Text
-        Its words, not yet filled.
-    """
-
-    text: Text
-
-    @property
-    def number(self) -> str:
-        """``2.3``: the third of class 2."""
-        return self.text.number
-
-    @property
-    def title(self) -> str:
-        """A few words."""
-        return self.text.title
-
-    @property
-    def objective(self) -> str:
-        """Name of the class's objective that it assesses."""
-        return self.text.objective
-
-    @property
-    def minutes(self) -> int:
-        """How long it takes."""
-        return self.text.minutes
+class Entry(Text):
+    """The words of an exercise, not yet filled; what it expects is computed when it is first needed."""
 
     @property
     def exercise(self) -> Exercise:
@@ -92,7 +62,7 @@ def find(number: str | float) -> Entry:
             f"there is no exercise {name!r}; expected one such as {', '.join(near or list(texts)[:3])}. "
             "list_exercises() shows all of them"
         )
-    return Entry(texts[name])
+    return Entry(**vars(texts[name]))
 
 
 def check(number: str | float, answer: Any) -> Feedback:

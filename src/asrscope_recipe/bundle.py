@@ -5,17 +5,12 @@ And the mean of two projectors, of which the one went on from the other.
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
-from transformers import AutoTokenizer, PreTrainedConfig, SmolLM3ForCausalLM, WhisperFeatureExtractor
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from asrscope.audio import SAMPLE_RATE
 from asrscope.loading import Loaded
-from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
-from asrscope.processing import AsrScopeProcessor
+from asrscope.loading.pair import load_pair
 from asrscope.saving import write_bytes, write_text
 from asrscope.training.finished import read_weights, write_model
 from asrscope_recipe.corpus import MAX_SECONDS
@@ -26,29 +21,11 @@ __all__ = ["average_with", "bundle", "join"]
 
 def join(encoder: Path, decoder: Path) -> Loaded:
     """Put a finished encoder and a finished decoder in one model; its projector is random."""
-    audio_tower = WhisperEncoder.from_pretrained(encoder)
-    language_model = SmolLM3ForCausalLM.from_pretrained(decoder)
-    tokenizer = AutoTokenizer.from_pretrained(decoder)
-    config = AsrScopeConfig(
-        audio_config=_sizes(audio_tower.config),
-        text_config=_sizes(language_model.config),
-        audio_token_id=tokenizer.convert_tokens_to_ids("<|audio|>"),
-        pad_audio=False,
-        trained_seconds=MAX_SECONDS,
-    )
-    model = AsrScopeForConditionalGeneration(config).eval()
-    model.audio_tower.load_state_dict(audio_tower.state_dict())
-    model.language_model.load_state_dict(language_model.state_dict())
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    extractor = WhisperFeatureExtractor(
-        feature_size=config.audio_config.num_mel_bins,
-        sampling_rate=SAMPLE_RATE,
-        chunk_length=config.audio_config.max_source_positions // 50,  # seconds: 20 ms a position
-    )
-    processor = AsrScopeProcessor(
-        extractor, tokenizer, instruction=INSTRUCTION, stack_factor=config.stack_factor, pad_audio=False
-    )
+    model, processor = load_pair(None, encoder=encoder, decoder=decoder)
+    model.config.text_config.name_or_path = ""  # the folder it was read from is nobody else's business
+    model.config.pad_audio = processor.pad_audio = False
+    model.config.trained_seconds = MAX_SECONDS
+    processor.instruction = INSTRUCTION
     return model, processor
 
 
@@ -105,8 +82,3 @@ def average_with(start: Path, done: Path, share: float, target: Path) -> Path:
     write_text(target / "training.json", (done / "training.json").read_text(encoding="utf-8"))
     write_text(target / "recipe.json", json.dumps(made | {"averaged_with_start": share}) + "\n")
     return target
-
-
-def _sizes(config: PreTrainedConfig) -> dict[str, Any]:
-    """Give a config without the folder it was read from, which is nobody else's business."""
-    return {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}

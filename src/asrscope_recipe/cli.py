@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrscope.cli.console import complain, counted, expected_errors, followed, is_first, progress, say, start
+from asrscope.cli.console import complain, expected_errors, followed, is_first, say, start
 from asrscope.cli.train import DEFAULT_CACHE, Cache, Settings, Threads, curves, processes, train_pair
 
 if TYPE_CHECKING:
@@ -33,6 +33,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+Compare = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Give the clips to this one, too: 'pocketsphinx'.")
+]
+Digits = Annotated[
+    Path | None, typer.Option(help="Folder of digits spoken by people, named as 7_speaker_0.wav.")
+]
+Speech = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Recordings of people: a dataset on the Hub, a folder, a parquet file; may be repeated."
+    ),
+]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that synthesize.")]
 PlanSettings = Annotated[
     list[str] | None,
@@ -57,15 +69,7 @@ def data(cache: Cache = DEFAULT_CACHE, settings: PlanSettings = None, workers: W
 def _make_data(cache: Path, plan: "Plan", workers: int) -> None:
     from asrscope_recipe.corpus import make_shards, make_test_sets
 
-    with counted("synthesizing", plan.shards) as count:
-        make_shards(
-            cache / "shards",
-            plan.shards,
-            workers,
-            utterances=plan.utterances,
-            clear=plan.clear,
-            progress=count,
-        )
+    make_shards(cache / "shards", plan.shards, workers, utterances=plan.utterances, clear=plan.clear)
     for split in ("dev", "test"):
         make_test_sets(cache / split, split, plan.test_utterances, workers)
     say(f"the corpus is in {cache}")
@@ -95,22 +99,17 @@ def _train(stage: str, cache: Path, recipe: Any) -> None:
     from asrscope_recipe.encoder import train_encoder
     from asrscope_recipe.plan import finished
 
-    if stage == "projector":
-        loaded = join(finished(cache, "encoder"), finished(cache, "decoder"))
-        encoder = loaded[0].audio_tower
-        with counted("encoding", None) as count:
-            clips, how = Clips.of_shards(load_shards(cache / "shards")), {"seed": recipe.seed}
-            cache_encodings(encoder, clips, cache / "encodings", copies=recipe.copies, progress=count, **how)
-            held_out = read_held_out(cache / "dev", encoder.config.num_mel_bins)
-            cache_encodings(encoder, held_out, cache / "encodings-dev")
-    watch = followed(cache / stage)
     if stage == "encoder":
-        train_encoder(cache, cache / stage, recipe, watch)
+        train_encoder(cache, cache / stage, recipe)
     elif stage == "decoder":
-        train_decoder(cache / stage, recipe, watch)
+        train_decoder(cache / stage, recipe)
     else:
-        aside = cache / "encodings-dev"
-        train_projector(loaded, cache / "encodings", cache / stage, recipe, watch=watch, held_out=aside)
+        loaded = join(finished(cache, "encoder"), finished(cache, "decoder"))
+        encoder, heard, aside = loaded[0].audio_tower, cache / "encodings", cache / "encodings-dev"
+        clips = Clips.of_shards(load_shards(cache / "shards"))
+        cache_encodings(encoder, clips, heard, copies=recipe.copies, seed=recipe.seed)
+        cache_encodings(encoder, read_held_out(cache / "dev", encoder.config.num_mel_bins), aside)
+        train_projector(loaded, heard, cache / stage, recipe, held_out=aside, watch=followed(cache / stage))
 
 
 @app.command()
@@ -130,15 +129,11 @@ def card(
     model: Annotated[
         Path | None, typer.Option("--model", "-m", help="The checkpoint; default: tiny in the cache.")
     ] = None,
-    compare: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Give the clips to this one, too: 'pocketsphinx'.")
-    ] = None,
+    compare: Compare = None,
     compare_limit: Annotated[
         int | None, typer.Option(min=1, help="Compare on so many clips of each set, the first; default: all.")
     ] = None,
-    recordings: Annotated[
-        Path | None, typer.Option(help="Folder of digits spoken by people, named as 7_speaker_0.wav.")
-    ] = None,
+    recordings: Digits = None,
     quick: Annotated[Path | None, typer.Option(help="Checkpoint of a quick run, to measure as well.")] = None,
     only_write: Annotated[
         bool, typer.Option("--only-write", help="Measure nothing: write the card from metrics.json.")
@@ -155,17 +150,15 @@ def card(
             from asrscope_recipe.comparison import load_peer
             from asrscope_recipe.measuring import measure
 
-            with progress(1) as report:
-                metrics = measure(
-                    target,
-                    cache / "test",
-                    peer=load_peer(compare) if compare else None,
-                    limit=compare_limit,
-                    recordings=recordings,
-                    corpus=cache / "shards",
-                    quick=quick,
-                    report=report,
-                )
+            metrics = measure(
+                target,
+                cache / "test",
+                peer=load_peer(compare) if compare else None,
+                limit=compare_limit,
+                recordings=recordings,
+                corpus=cache / "shards",
+                quick=quick,
+            )
         complain(f"wrote {write_model_card(target, metrics)}")
 
 
@@ -205,17 +198,10 @@ def studies(
     """
     with expected_errors(), processes(threads):
         from asrscope.training.run import changed
-        from asrscope_recipe.studies import Study, StudyPlan
+        from asrscope_recipe.studies import StudyPlan, make_studies
 
-        study = Study(model, cache, changed(StudyPlan(), settings or []))
-        with counted("encoding", None) as count:
-            study.encode(progress=count)
-        for variant in study.variants:
-            complain(f"variant: {variant}")
-            study.train(variant, watch=followed(study.folder_of(variant)))
-        with counted("measuring", None) as count:
-            for path in study.write(out or study.folder, progress=count):
-                complain(f"wrote {path}")
+        for path in make_studies(model, cache, changed(StudyPlan(), settings or []), out):
+            complain(f"wrote {path}")
 
 
 @app.command(name="all")
@@ -264,12 +250,7 @@ def small_parts() -> "Loaded":
 
 @app.command()
 def small(
-    speech: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Recordings of people: a dataset on the Hub, a folder, a parquet file. May be repeated."
-        ),
-    ] = None,
+    speech: Speech = None,
     cache: Cache = DEFAULT_CACHE,
     sentences: Annotated[int, typer.Option(min=0, help="So many are synthesized, of WordNet's.")] = 100_000,
     warm_steps: Annotated[int | None, typer.Option(min=0, help="Steps without the decoder.")] = None,
@@ -301,22 +282,17 @@ def small(
             sources["WordNet"] = Spoken(example_sentences()[:sentences], processor.features)
         recipe = changed(RECIPES["small"], settings or [])
         pair, folder = (model, processor), cache / "small"
-        made = train_pair(pair, sources, folder, recipe, warm_steps, start=start, whole=False)
-        if average and start and is_first():
-            done = average_with(start, folder / "projector" / "projector", average, folder / "averaged")
-            write_model(pair, done, made, whole=False)
+        done, seconds = train_pair(pair, sources, folder, recipe, warm_steps, start=start)
+        made = folder / "model"
+        if is_first():
+            if average and start:
+                done = average_with(start, done, average, folder / "averaged")
+            write_model(pair, done, made, seconds=seconds, whole=False)
         say(f"the projector is in {made}: asrscope.load('{made}')")
 
 
 @app.command()
-def bridges(
-    cache: Cache = DEFAULT_CACHE,
-    start: Annotated[
-        Path | None, typer.Option(help="Folder of the projector after its warm start; default: in the cache.")
-    ] = None,
-    settings: Settings = None,
-    threads: Threads = None,
-) -> None:
+def bridges(cache: Cache = DEFAULT_CACHE, settings: Settings = None, threads: Threads = None) -> None:
     """Train the projector of 'small' on in four ways, on what 'small' encoded; writes bridges.json."""
     with expected_errors(), processes(threads):
         from asrscope.training.batches import RECIPES
@@ -325,9 +301,9 @@ def bridges(
 
         folder = cache / "small"
         recipe = changed(RECIPES["small"], ["steps=60", "evaluate_every=20", *(settings or [])])
-        where = (sorted((folder / "encodings").iterdir()), folder / "bridges", recipe)
-        begin = start or folder / "warm" / "projector"
-        complain(f"wrote {compare_bridges(small_parts(), *where, start=begin, watch=followed)}")
+        encodings, begin = sorted((folder / "encodings").iterdir()), folder / "warm" / "projector"
+        made = compare_bridges(small_parts(), encodings, folder / "bridges", recipe, begin)
+        complain(f"wrote {made}")
 
 
 @app.command()
@@ -340,12 +316,8 @@ def people(
     whisper: Annotated[
         Path | None, typer.Option(help="Folder of the whole Whisper model, with its own decoder.")
     ] = None,
-    compare: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Another recognizer: 'pocketsphinx'.")
-    ] = None,
-    recordings: Annotated[
-        Path | None, typer.Option(help="Folder of digits spoken by people, named as 7_speaker_0.wav.")
-    ] = None,
+    compare: Compare = None,
+    recordings: Digits = None,
     synthetic: Annotated[
         Path | None, typer.Option(help="Folder of held-out sets, as 'asrscope-recipe data' makes them.")
     ] = None,
@@ -368,9 +340,8 @@ def people(
         systems = systems_beside(target.name, loaded, warm=warm, whisper=whisper, peer=compare)
         corpora = [Corpus(name, loaded[1].features, style="written") for name in speech or []]
         said = (corpus.text(row) for corpus in corpora for _, row in corpus.rows())
-        with progress(1) as report:
-            where: dict[str, Any] = {"synthetic": synthetic, "recordings": recordings, "transcripts": said}
-            metrics = measure_people(systems, test, every=every, **where, report=report)
+        where: dict[str, Any] = {"synthetic": synthetic, "recordings": recordings, "transcripts": said}
+        metrics = measure_people(systems, test, every=every, **where)
         complain(f"wrote {write_card(target, loaded, metrics)}")
 
 

@@ -4,9 +4,9 @@ The list was fixed before any model was trained, and is not chosen by what the m
 """
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from asrscope_recipe.codecs import FLAC, write_sound
 from asrscope_recipe.sentences import split_of
 from asrscope_recipe.synthesis import HELD_OUT_VOICES, Voice, synthesize
 
-__all__ = ["make_clips", "synthesizer_versions"]
+__all__ = ["make_clips", "write_manifest"]
 
 CLIPS = (
     ("captain", "the old captain told us a story about the sea", Voice("espeak-ng", "en-us+Andy", 150)),
@@ -73,23 +73,17 @@ def make_clips(folder: Path) -> Path:
                 ],
             }
         )
-    made_with = {"command": "asrscope-recipe clips", **synthesizer_versions()}
-    manifest = folder / "clips.json"
-    write_text(manifest, json.dumps({"made_with": made_with, "clips": clips}, indent=1) + "\n")
-    return manifest
+    return write_manifest(folder / "clips.json", clips=clips)
 
 
-def synthesizer_versions() -> dict[str, str]:
-    """Tell the versions of the synthesizers on this machine, by their names."""
-    return {name: _version([name, "--version"]) for name in ("espeak-ng", "flite")}
-
-
-def _version(command: list[str]) -> str:
-    if shutil.which(command[0]) is None:
-        return "not found"
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    # espeak-ng adds the path of its data, which differs from machine to machine
-    return next(
-        (line.split("  Data at")[0].strip() for line in lines if any(map(str.isdigit, line))), "unknown"
-    )
+def write_manifest(path: Path, **content: Any) -> Path:
+    """Write what was made, with the command that makes it, called as the file, and with its synthesizers."""
+    made_with = {"command": f"asrscope-recipe {path.stem}"}
+    for name in ("espeak-ng", "flite"):
+        done = subprocess.run([name, "--version"], capture_output=True, text=True, check=False)
+        # espeak-ng adds the path of its data, which differs from machine to machine
+        made_with[name] = (
+            (done.stdout or done.stderr).strip().splitlines()[-1].partition("  Data at")[0].strip()
+        )
+    write_text(path, json.dumps({"made_with": made_with, **content}, indent=1) + "\n")
+    return path

@@ -1,18 +1,21 @@
 """What the bundled model is set beside: another recognizer, and digits that people spoke."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
+from tqdm import tqdm
 
 from asrscope.audio import SAMPLE_RATE, find_audio
+from asrscope.loading import Loaded
 from asrscope.recognition.metrics import Evaluation, Recognize, Result, Utterance, evaluate, normalize
+from asrscope.recognition.transcribe import transcribe
 
-__all__ = ["DIGITS", "Peer", "count_right", "listen", "load_peer", "load_pocketsphinx", "spoken_digits"]
+__all__ = ["DIGITS", "Peer", "count_right", "listen", "load_peer", "spoken_digits", "transcriber"]
 
 WHOLE = ("own", "beams")  # who hears every clip, whatever the limit
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -41,10 +44,15 @@ class Peer:
     recognize: Recognize
 
 
-def load_pocketsphinx() -> Peer:
+def load_peer(name: str) -> Peer:
     """Load pocketsphinx with the large-vocabulary model of US English that it comes with.
 
     Every clip is decoded as one whole utterance, so that no result depends on the clips before.
+
+    Parameters
+    ----------
+    name : str
+        ``"pocketsphinx"``: there is no other so far.
 
     Returns
     -------
@@ -53,9 +61,13 @@ def load_pocketsphinx() -> Peer:
 
     Raises
     ------
+    ValueError
+        If the name is not known.
     ImportError
-        If pocketsphinx is not installed.
+        If its package is not installed.
     """
+    if name != "pocketsphinx":
+        raise ValueError(f"expected a recognizer out of pocketsphinx, but found {name!r}")
     try:
         import pocketsphinx  # noqa: PLC0415 - needed for comparisons only
     except ImportError as error:
@@ -76,34 +88,6 @@ def load_pocketsphinx() -> Peer:
     folder = Path(decoder.config["hmm"]).parent
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Peer("pocketsphinx", version("pocketsphinx"), folder.name, size, recognize)
-
-
-PEERS: dict[str, Callable[[], Peer]] = {"pocketsphinx": load_pocketsphinx}
-
-
-def load_peer(name: str) -> Peer:
-    """Load a recognizer to compare with, by name.
-
-    Parameters
-    ----------
-    name : str
-        ``"pocketsphinx"``.
-
-    Returns
-    -------
-    Peer
-        The recognizer.
-
-    Raises
-    ------
-    ValueError
-        If the name is not known.
-    ImportError
-        If its package is not installed.
-    """
-    if name not in PEERS:
-        raise ValueError(f"expected a recognizer out of {', '.join(PEERS)}, but found {name!r}")
-    return PEERS[name]()
 
 
 def spoken_digits(folder: str | Path) -> tuple[Utterance, ...]:
@@ -139,22 +123,23 @@ def spoken_digits(folder: str | Path) -> tuple[Utterance, ...]:
     return tuple(found)
 
 
+def transcriber(loaded: Loaded, beams: int = 1) -> Recognize:
+    """Let a model of ours be one of those that are compared."""
+    return lambda waveform: transcribe(*loaded, waveform, num_beams=beams).text
+
+
 def listen(
-    systems: Mapping[str, Recognize],
-    utterances: Iterable[Utterance],
-    report: Callable[..., None],
-    limit: int | None = None,
+    systems: Mapping[str, Recognize], utterances: Iterable[Utterance], limit: int | None = None
 ) -> dict[str, Evaluation]:
     """Give each clip to all systems in turn; clips beyond the limit only to those that hear every clip."""
     results: dict[str, list[Result]] = {name: [] for name in systems}
-    for number, utterance in enumerate(utterances):
+    for number, utterance in enumerate(tqdm(utterances, "listening", disable=None)):
         for name, recognize in systems.items():
             if name in WHOLE or limit is None or number < limit:
                 (result,) = evaluate([utterance], recognize).results
                 if result.failure is not None:
                     raise ValueError(f"{utterance.name}: {name} failed: {result.failure}")
                 results[name].append(result)
-                report(None)
     return {name: Evaluation(tuple(each)) for name, each in results.items()}
 
 

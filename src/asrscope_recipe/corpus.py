@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy import ndarray
+from tqdm import tqdm
 
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import SECONDS_PER_POSITION
@@ -25,7 +26,7 @@ from asrscope.features import log_mel
 from asrscope.saving import write_text, written
 from asrscope.training.corpus import Utterance
 from asrscope_recipe.codecs import FLAC, compress, random_codec, write_sound
-from asrscope_recipe.sentences import hand_written, sentences
+from asrscope_recipe.sentences import HAND_WRITTEN, distinct, sentences
 from asrscope_recipe.synthesis import (
     HELD_OUT_VOICES,
     TRAIN_VOICES,
@@ -67,6 +68,12 @@ class Shard:
         """Read one log-mel spectrogram, shape (frames, n_mels)."""
         mel: ndarray = self.log_mel[utterance["start"] : utterance["start"] + utterance["frames"]]
         return mel
+
+    def read_phones(self, utterance: Mapping[str, Any]) -> ndarray:
+        """Read the phone of each of its positions, shape (frames // 2,)."""
+        first = utterance["start"] // 2
+        phones: ndarray = self.phones[first : first + utterance["frames"] // 2]
+        return phones
 
 
 class Clips:
@@ -183,7 +190,6 @@ def make_shards(
     utterances: int = UTTERANCES_PER_SHARD,
     *,
     clear: bool = False,
-    progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Synthesize the training corpus; finished shards are kept.
 
@@ -201,26 +207,13 @@ def make_shards(
         In each shard.
     clear : bool
         Whether voices are undisguised and no codec compresses them: less to learn.
-    progress : callable, optional
-        Called with (done, total).
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [number for number in range(shards) if not (folder / f"{number:05d}.jsonl").exists()]
-    done = shards - len(missing)
-    if progress:
-        progress(done, shards)
-    if not missing:
-        return
+    make = partial(make_shard, str(folder), n_mels=n_mels, utterances=utterances, clear=clear)
     with _fresh_processes(workers) as pool:
-        jobs = [
-            pool.submit(make_shard, str(folder), number, n_mels, utterances, clear=clear)
-            for number in missing
-        ]
-        for job in as_completed(jobs):
-            job.result()
-            done += 1
-            if progress:
-                progress(done, shards)
+        for _ in tqdm(pool.map(make, missing), "shards", len(missing), disable=None):
+            pass
 
 
 def _fresh_processes(workers: int) -> Executor:
@@ -300,9 +293,10 @@ def make_test_set(folder: str, split: str, utterances: int, name: str) -> None:
     target = Path(folder) / name
     target.mkdir(parents=True, exist_ok=True)
     if source == "hand":  # for figures to publish, all of them
-        texts = list(hand_written(split))[: None if split == "test" else utterances]
+        texts = list(HAND_WRITTEN[split])[: None if split == "test" else utterances]
     else:
-        texts = _distinct(split, name, utterances)
+        seed = SPLIT_SEEDS[split] * 1000 + list(TEST_SETS).index(name)
+        texts = list(itertools.islice(distinct(sentences(split, seed)), utterances))
     rng = random.Random(f"{split}-{name}")
     kinds = list(voices) if synthesizer == "both" else [synthesizer]
     lines = []
@@ -339,20 +333,12 @@ def read_held_out(folder: Path, n_mels: int, limit: int = 100) -> Clips:
             for line in map(json.loads, itertools.islice(lines, limit)):
                 path = manifest.parent / line["file"]
                 name = f"{manifest.parent.name}/{Path(line['file']).name}"
-                clips.append((name, line["text"], partial(_features, path, n_mels)))
+                clips.append((name, line["text"], partial(spectrogram, path, n_mels)))
     if not clips:
         raise FileNotFoundError(f"{folder}: no held-out sets: make them with 'asrscope-recipe data'")
     return Clips(clips)
 
 
-def _features(path: Path, n_mels: int) -> ndarray:
-    return log_mel(load_audio(path), n_mels).T
-
-
-def _distinct(split: str, name: str, count: int) -> list[str]:
-    found: dict[str, None] = {}
-    for text in sentences(split, seed=SPLIT_SEEDS[split] * 1000 + list(TEST_SETS).index(name)):
-        found[text] = None
-        if len(found) == count:
-            return list(found)
-    raise AssertionError("the generator of sentences has no end")
+def spectrogram(sound: Path | ndarray, n_mels: int) -> ndarray:
+    """Compute the log-mel spectrogram of a file or of a waveform, shape (frames, n_mels)."""
+    return log_mel(load_audio(sound) if isinstance(sound, Path) else sound, n_mels).T

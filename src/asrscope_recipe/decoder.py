@@ -16,7 +16,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, SmolLM3Config, SmolLM3ForCausalLM
 
-from asrscope.training.run import Recipe, Run, Watch, fill_batches, join_processes
+from asrscope.cli.console import followed
+from asrscope.training.batches import answer_logits
+from asrscope.training.run import Recipe, Run, fill_batches, join_processes
 from asrscope_recipe.sentences import sentences, vocabulary
 from asrscope_recipe.spelling import INSTRUCTION, SPECIALS, Example, Examples, mixed_embeddings
 
@@ -123,32 +125,6 @@ def make_decoder(recipe: DecoderRecipe, tokenizer: PreTrainedTokenizerFast) -> S
     return SmolLM3ForCausalLM(config)
 
 
-def fixed_tokenizer(folder: Path, recipe: DecoderRecipe) -> PreTrainedTokenizerFast:
-    """Make the tokenizer at the first start of a run, and keep it: later sentences must not renumber tokens.
-
-    Raises
-    ------
-    ValueError
-        If there is a checkpoint and no tokenizer that it was trained with.
-    """
-    path = folder / "tokenizer"
-    finished = folder / "decoder"
-    if not path.exists():
-        if (finished / "tokenizer.json").exists():
-            tokenizer = AutoTokenizer.from_pretrained(finished)
-        elif any(folder.glob("step-*")):
-            raise ValueError(
-                f"{folder} holds a checkpoint, but not the tokenizer it was trained with. Make sure to put "
-                f"its files into {path}, or give another folder"
-            )
-        else:
-            tokenizer = make_tokenizer(recipe.vocab_size, recipe.seed)
-        temporary = path.with_suffix(".part")
-        tokenizer.save_pretrained(temporary)
-        temporary.rename(path)
-    return AutoTokenizer.from_pretrained(path)
-
-
 def draw_batches(
     pool: int, recipe: DecoderRecipe, examples: Examples, *, simple: bool = False
 ) -> list[list[Example]]:
@@ -168,7 +144,7 @@ def draw_batches(
     if simple:
         batch = _around(int(rng.integers(len(order))), order, lengths, recipe)
         return [[drawn[index] for index in batch]]
-    batches = fill_batches(order, lengths, recipe.tokens_per_batch)
+    batches = fill_batches(lengths, recipe.tokens_per_batch)
     # The last batch is what the others left over: it takes in shorter neighbors until it is as full as they.
     room = recipe.tokens_per_batch // lengths[order[-1]]
     batches[-1] = order[-max(1, room) :]
@@ -186,7 +162,7 @@ def _around(last: int, order: list[int], lengths: list[int], recipe: DecoderReci
     return order[max(0, end - size) : end]
 
 
-def train_decoder(folder: Path, recipe: DecoderRecipe, watch: Watch | None = None) -> Path:
+def train_decoder(folder: Path, recipe: DecoderRecipe) -> Path:
     """Train on generated sentences, resuming where ``folder`` stands.
 
     Parameters
@@ -195,8 +171,6 @@ def train_decoder(folder: Path, recipe: DecoderRecipe, watch: Watch | None = Non
         Gets checkpoint, log, tokenizer, and at the end decoder and tokenizer in ``decoder/``.
     recipe : DecoderRecipe
         What to train.
-    watch : callable, optional
-        See `asrscope.training.run.Run`.
 
     Returns
     -------
@@ -204,15 +178,20 @@ def train_decoder(folder: Path, recipe: DecoderRecipe, watch: Watch | None = Non
         The folder of the finished decoder, for ``SmolLM3ForCausalLM.from_pretrained``.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "tokenizer"  # from the first start on: later sentences must not renumber tokens
     with join_processes().main_process_first():
-        tokenizer = fixed_tokenizer(folder, recipe)
+        if not kept.exists():
+            part = kept.with_suffix(".part")
+            make_tokenizer(recipe.vocab_size, recipe.seed).save_pretrained(part)
+            part.rename(kept)
+    tokenizer = AutoTokenizer.from_pretrained(kept)
     examples = Examples(tokenizer)
     torch.manual_seed(recipe.seed)
     model = make_decoder(recipe, tokenizer)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
-    run = Run(folder, model, optimizer, recipe, watch=watch)
+    run = Run(folder, model, optimizer, recipe, watch=followed(folder))
     accelerator, device = run.accelerator, run.accelerator.device
     drawn: tuple[int, bool] | None = None
     for step in run.steps_left():
@@ -223,17 +202,14 @@ def train_decoder(folder: Path, recipe: DecoderRecipe, watch: Watch | None = Non
         if drawn != (pool, simple):
             drawn, batches = (pool, simple), draw_batches(pool, recipe, examples, simple=simple)
         batch = batches[number % len(batches)]
-        wanted = count_answers(batch)
+        wanted = sum(label != -100 for _, labels in batch for label in labels[1:])  # the loss is their mean
         for items, weight in run.shares(range(len(batch))):
             ids, weights, labels = (t.to(device) for t in examples.batch([batch[item] for item in items]))
             generators = [seeded_generator(recipe.seed, step, item) for item in items]
             with accelerator.accumulate(run.model), accelerator.autocast():
                 embeds = mixed_embeddings(model.get_input_embeddings(), ids, weights, generators)
-                logits = run.model(inputs_embeds=embeds, use_cache=False).logits[:, :-1]
-                asked = labels[:, 1:] != -100
-                loss = nn.functional.cross_entropy(
-                    logits[asked].float(), labels[:, 1:][asked], reduction="sum"
-                )
+                predicted = answer_logits(run.model, embeds, labels)
+                loss = nn.functional.cross_entropy(*predicted, reduction="sum")
                 run.backward(loss / wanted, weight)
         run.update(len(batch), lambda: evaluate_spelling(model, examples))
 
@@ -242,11 +218,6 @@ def train_decoder(folder: Path, recipe: DecoderRecipe, watch: Watch | None = Non
         tokenizer.save_pretrained(target)
 
     return run.finish("decoder", write)
-
-
-def count_answers(examples: list[Example]) -> int:
-    """Count the tokens that a batch asks for: the loss is their mean."""
-    return sum(label != -100 for _, labels in examples for label in labels[1:])
 
 
 def seeded_generator(*numbers: int) -> torch.Generator:
@@ -265,9 +236,7 @@ def evaluate_spelling(model: SmolLM3ForCausalLM, examples: Examples, count: int 
     ids, weights, labels = (tensor.to(model.device) for tensor in batch)
     generators = [seeded_generator(0, number) for number in range(count)]
     embeds = mixed_embeddings(model.get_input_embeddings(), ids, weights, generators)
-    logits = model(inputs_embeds=embeds, use_cache=False).logits[:, :-1]
-    wanted = labels[:, 1:] != -100
-    right = (logits.argmax(-1) == labels[:, 1:])[wanted]
-    loss = nn.functional.cross_entropy(logits[wanted], labels[:, 1:][wanted])
+    logits, wanted = answer_logits(model, embeds, labels)
+    loss, right = nn.functional.cross_entropy(logits, wanted), logits.argmax(-1) == wanted
     model.train()
     return {"dev_loss": round(float(loss), 4), "dev_accuracy": round(float(right.float().mean()), 4)}

@@ -8,23 +8,22 @@ thrown away afterwards; the encoder is frozen.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import WhisperConfig
+from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from asrscope.audio import load_audio
+from asrscope.cli.console import followed
 from asrscope.encoder import encode, position_mask
-from asrscope.features import log_mel
-from asrscope.recognition.metrics import total_errors, word_errors
+from asrscope.processing import pad_batch
+from asrscope.recognition.metrics import WordErrors, total_errors, word_errors
 from asrscope.saving import write_text
 from asrscope.training.augment import Augmentation, augment, stretch
-from asrscope.training.run import Recipe, Run, Watch, even_batches, pad_batch
-from asrscope_recipe.corpus import Shard, load_shards
+from asrscope.training.run import Recipe, Run, even_batches
+from asrscope_recipe.corpus import Shard, load_shards, read_held_out
 
 __all__ = ["EncoderRecipe", "EncoderWithHeads", "train_encoder"]
 
@@ -111,7 +110,7 @@ def read_letters(labels: Int[Tensor, " positions"]) -> str:
     return " ".join("".join(LETTERS[label - 1] for label in merged if label).split())
 
 
-def train_encoder(cache: Path, folder: Path, recipe: EncoderRecipe, watch: Watch | None = None) -> Path:
+def train_encoder(cache: Path, folder: Path, recipe: EncoderRecipe) -> Path:
     """Train from the shards in ``cache/shards``, resuming where ``folder`` stands.
 
     Parameters
@@ -122,8 +121,6 @@ def train_encoder(cache: Path, folder: Path, recipe: EncoderRecipe, watch: Watch
         Gets checkpoint, log, and at the end the encoder in ``encoder/``.
     recipe : EncoderRecipe
         What to train.
-    watch : callable, optional
-        See `asrscope.training.run.Run`.
 
     Returns
     -------
@@ -138,13 +135,13 @@ def train_encoder(cache: Path, folder: Path, recipe: EncoderRecipe, watch: Watch
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
-    run = Run(folder, model, optimizer, recipe, watch=watch)
+    run = Run(folder, model, optimizer, recipe, watch=followed(folder))
     accelerator, device = run.accelerator, run.accelerator.device
     numbers = {name: number for number, name in enumerate(inventory)}
     items = []
     for shard in shards:
-        index = np.array([numbers.get(name, IGNORE) for name in shard.phone_names], dtype=np.int64)
-        items += [(shard, index, utterance) for utterance in shard.utterances]
+        number_of = np.array([numbers.get(name, IGNORE) for name in shard.phone_names], dtype=np.int64)
+        items += [(shard, number_of, utterance) for utterance in shard.utterances]
     lengths = [utterance["frames"] for *_, utterance in items]
     run.begin(lengths)
     # Phones of the two synthesizers are different sets: a frame is scored within its own.
@@ -153,12 +150,14 @@ def train_encoder(cache: Path, folder: Path, recipe: EncoderRecipe, watch: Watch
     batches = even_batches(lengths, recipe.frames_per_batch, recipe.seed, run.step)
     for step, batch in zip(run.steps_left(), batches, strict=False):
         run.model.train()
-        mels, labels = zip(*(_read(*items[item]) for item in batch), strict=True)
+        drawn = [items[item] for item in batch]
+        mels = [shard.read(said).astype(np.float32) for shard, _, said in drawn]
+        labels = [number_of[shard.read_phones(said)] for shard, number_of, said in drawn]
         rng = np.random.default_rng((recipe.seed, step))
-        mels, labels = stretch(list(mels), list(labels), rng, STRETCHED * recipe.disturbance)
+        mels, labels = stretch(mels, labels, rng, STRETCHED * recipe.disturbance)
         named = max(1, sum(int((phones != IGNORE).sum()) for phones in labels))
         for places, weight in run.shares(range(len(batch))):
-            said = [items[batch[place]][2] for place in places]
+            said = [drawn[place][2] for place in places]
             features, mask = pad_batch([mels[place] for place in places], multiple=32)
             features = augment(features, mask, torch.default_generator, how)
             targets, _ = pad_batch([labels[place] for place in places], IGNORE, multiple=16)
@@ -176,13 +175,12 @@ def train_encoder(cache: Path, folder: Path, recipe: EncoderRecipe, watch: Watch
                     loss = loss + 0.0 * spelling  # every parameter has a gradient, as processes expect it
                 run.backward(loss, weight)
         run.update(len(batch), lambda: evaluate_letters(model, cache / "dev"))
-    return run.finish("encoder", model.encoder.save_pretrained)
 
+    def write(target: Path) -> None:
+        model.encoder.save_pretrained(target)
+        WhisperFeatureExtractor(feature_size=recipe.n_mels).save_pretrained(target)
 
-def _read(shard: Shard, index: np.ndarray, utterance: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Read a clip's spectrogram, and the phone that sounds at each position as the inventory numbers it."""
-    start, stop = utterance["start"], utterance["start"] + utterance["frames"]
-    return shard.log_mel[start:stop].astype(np.float32), index[shard.phones[start // 2 : stop // 2]]
+    return run.finish("encoder", write)
 
 
 def phone_loss(
@@ -203,37 +201,31 @@ def letter_loss(
     texts: list[list[int]],
 ) -> Float[Tensor, ""]:
     """Sum over the sentences the CTC loss for each letter of them."""
-    sizes = torch.tensor([len(text) for text in texts])
-    losses = nn.functional.ctc_loss(
+    mean = nn.functional.ctc_loss(
         logits.float().log_softmax(-1).transpose(0, 1),
         torch.tensor([label for text in texts for label in text], device=logits.device),
         positions,
-        sizes,
-        reduction="none",
+        torch.tensor([len(text) for text in texts]),
         zero_infinity=True,  # a fast voice may have fewer positions than letters
     )
-    return (losses / sizes.to(logits.device)).sum()
+    return len(texts) * mean
 
 
 @torch.inference_mode()
 def evaluate_letters(model: EncoderWithHeads, folder: Path, limit: int = 100) -> dict[str, float]:
     """Measure greedy CTC word error rates on development sets: what the encoder alone has understood."""
+    if not any(folder.glob("*/manifest.jsonl")):
+        return {}
     model.eval()
     device = model.letter_head.weight.device
-    rates = {}
-    for manifest in sorted(folder.glob("*/manifest.jsonl")):
-        written = manifest.read_text(encoding="utf-8").strip().split("\n")
-        lines = [json.loads(line) for line in written[:limit]]
-        guesses = []
-        for line in lines:
-            mel = torch.from_numpy(log_mel(load_audio(manifest.parent / line["file"])).T)[None]
-            mask = torch.ones(mel.shape[:2], dtype=torch.bool)
-            _, letters = model(mel.to(device), mask.to(device))
-            guesses.append(read_letters(letters[0].argmax(-1)))
-        errors = [word_errors(line["text"], guess) for line, guess in zip(lines, guesses, strict=True)]
-        rates[f"wer_{manifest.parent.name}"] = round(total_errors(errors).rate, 4)
+    errors: dict[str, list[WordErrors]] = {}
+    for name, text, read in read_held_out(folder, model.encoder.config.num_mel_bins, limit).clips:
+        mel = torch.from_numpy(read())[None].to(device)
+        _, letters = model(mel, torch.ones(mel.shape[:2], dtype=torch.bool, device=device))
+        guess = read_letters(letters[0].argmax(-1))
+        errors.setdefault(name.split("/")[0], []).append(word_errors(text, guess))
     model.train()
-    return rates
+    return {f"wer_{name}": round(total_errors(each).rate, 4) for name, each in errors.items()}
 
 
 def _phone_inventory(folder: Path, shards: list[Shard]) -> list[str]:

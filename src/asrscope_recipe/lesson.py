@@ -7,7 +7,7 @@ training voices. Those to test on say sentences that no training has heard, in t
 import itertools
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,10 @@ from jaxtyping import Float32
 
 import asrscope
 from asrscope.audio import SAMPLE_RATE, load_audio
-from asrscope.features import log_mel
-from asrscope.saving import write_text
-from asrscope_recipe.clips import synthesizer_versions
+from asrscope_recipe.clips import write_manifest
 from asrscope_recipe.codecs import write_sound
-from asrscope_recipe.corpus import Clips, draw_utterance
-from asrscope_recipe.sentences import sentences
+from asrscope_recipe.corpus import Clips, draw_utterance, spectrogram
+from asrscope_recipe.sentences import distinct, sentences
 from asrscope_recipe.synthesis import training_voice
 
 __all__ = ["LESSON", "Lesson", "load_lesson", "make_lesson"]
@@ -60,14 +58,10 @@ class Lesson(Clips):
         self.seconds = sum(map(len, cuts)) / SAMPLE_RATE
         super().__init__(
             [
-                (f"clip {number}", text, partial(_features, cut, n_mels))
+                (f"clip {number}", text, partial(spectrogram, cut, n_mels))
                 for number, (text, cut) in enumerate(zip(self.texts, cuts, strict=True))
             ]
         )
-
-
-def _features(waveform: np.ndarray, n_mels: int) -> np.ndarray:
-    return log_mel(waveform, n_mels).T
 
 
 def load_lesson(n_mels: int, folder: Path = LESSON) -> dict[str, Lesson]:
@@ -113,16 +107,8 @@ def make_lesson(folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     described = {name: _make_set(folder, name, *what) for name, what in SETS.items()}
-    made_with = {
-        "command": "asrscope-recipe lesson",
-        "seed": SEED,
-        **synthesizer_versions(),
-        "libsndfile": soundfile.__libsndfile_version__,
-    }
-    manifest = folder / "lesson.json"
-    text = json.dumps({"made_with": made_with, "sets": described}, indent=1)
-    write_text(manifest, text + "\n")
-    return manifest
+    codec = soundfile.__libsndfile_version__
+    return write_manifest(folder / "lesson.json", seed=SEED, libsndfile=codec, sets=described)
 
 
 def _make_set(folder: Path, name: str, split: str, count: int) -> dict[str, Any]:
@@ -131,7 +117,8 @@ def _make_set(folder: Path, name: str, split: str, count: int) -> dict[str, Any]
     parts: list[np.ndarray] = []
     clips: list[dict[str, Any]] = []
     first = 0
-    for sentence in itertools.islice(_short_sentences(split), count):
+    short = (text for text in sentences(split, SEED) if len(text.split()) in WORDS)
+    for sentence in itertools.islice(distinct(short), count):
         voice, speech = draw_utterance(rng, sentence, training_voice)
         waveform = (PEAK * speech.waveform / np.abs(speech.waveform).max()).astype(np.float32)
         samples = len(waveform)
@@ -153,12 +140,3 @@ def _make_set(folder: Path, name: str, split: str, count: int) -> dict[str, Any]
         "seconds": round(sum(clip["samples"] for clip in clips) / SAMPLE_RATE, 2),
         "clips": clips,
     }
-
-
-def _short_sentences(split: str) -> Iterator[str]:
-    """Draw different sentences of a few words."""
-    seen: set[str] = set()
-    for sentence in sentences(split, SEED):
-        if len(sentence.split()) in WORDS and sentence not in seen:
-            seen.add(sentence)
-            yield sentence

@@ -5,8 +5,8 @@ import json
 import os
 import platform
 import statistics
-import time
-from collections.abc import Callable, Sequence
+import timeit
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,11 @@ import torch
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.features import FRAMES_PER_SECOND
-from asrscope.loading import Loaded, load
+from asrscope.loading import load
 from asrscope.recognition.metrics import NORMALIZER, Evaluation, Recognize, Utterance, read_utterances
-from asrscope.recognition.transcribe import transcribe
 from asrscope.saving.provenance import PARTS, read_claims
 from asrscope.training.run import machine
-from asrscope_recipe.comparison import WHOLE, Peer, count_right, listen, spoken_digits
+from asrscope_recipe.comparison import Peer, count_right, listen, spoken_digits, transcriber
 from asrscope_recipe.corpus import TEST_SETS
 from asrscope_recipe.plan import PLAN, hours
 from asrscope_recipe.sentences import vocabulary
@@ -46,7 +45,6 @@ def measure(
     recordings: Path | None = None,
     corpus: Path | None = None,
     quick: Path | None = None,
-    report: Callable[..., None] = lambda *_, **__: None,
 ) -> dict[str, Any]:
     """Measure everything that the model card states.
 
@@ -69,8 +67,6 @@ def measure(
         Folder of training shards, to be counted.
     quick : Path, optional
         A checkpoint of a quick run, measured on the same clips as the random projector.
-    report : callable, optional
-        Called as ``report(None)`` with each clip heard, and once ahead with the ``total`` of them.
 
     Returns
     -------
@@ -89,44 +85,36 @@ def measure(
     digits = spoken_digits(recordings) if recordings else ()
     loaded = load(target)
     systems = {
-        "own": _recognizer(loaded),
-        "beams": _recognizer(loaded, BEAMS),
-        "random": _recognizer(load(target, random_projector=True, seed=SEED)),
+        "own": transcriber(loaded),
+        "beams": transcriber(loaded, BEAMS),
+        "random": transcriber(load(target, random_projector=True, seed=SEED)),
     }
     if peer:
         systems["peer"] = peer.recognize
     if quick:
-        systems["quick"] = _recognizer(load(quick))
-    compared = sum(len(utterances[:limit]) for utterances in sets.values()) * (len(systems) - len(WHOLE))
-    whole = sum(map(len, sets.values())) * len(WHOLE)
-    report(None, advance=0, total=whole + compared + len(digits) * (1 + bool(peer)))
+        systems["quick"] = transcriber(load(quick))
     counted = count_corpus(corpus) if corpus else None
     torch.set_num_threads(THREADS)  # to the end of the process
     speed = _speed(systems)
-    heard = {name: listen(systems, utterances, report, limit) for name, utterances in sets.items()}
+    heard = {name: listen(systems, utterances, limit) for name, utterances in sets.items()}
     spoken = {who: recognize for who, recognize in systems.items() if who in {"own", "peer"}}
-    by_people = listen(spoken, digits, report) if digits else {}
-    right = {who: count_right(one) for who, one in by_people.items()}
+    right = {who: count_right(one) for who, one in listen(spoken, digits).items()}
     model = loaded[0]
     weights = target / "model.safetensors"
     return {
         "test_sets": {
-            manifest.parent.name: {
-                **_rates(heard[manifest.parent.name]["own"]),
-                **_describe_set(manifest, sets[manifest.parent.name], counted),
-            }
-            for manifest in manifests
+            name: _rates(by_system["own"]) | _describe_set(test / name, sets[name], counted)
+            for name, by_system in heard.items()
         },
         "beam_search": {
             "beams": BEAMS,
             "test_sets": {name: _rates(by_system["beams"]) for name, by_system in heard.items()},
         },
-        "random_projector": {"seed": SEED, "limit": limit, **_compared(heard, "random")},
+        "random_projector": {"seed": SEED, **_compared(heard, "random", limit)},
         "peer": peer
         and {
             **{key: getattr(peer, key) for key in ("name", "version", "model", "model_bytes")},
-            "limit": limit,
-            **_compared(heard, "peer"),
+            **_compared(heard, "peer", limit),
         },
         "quick": quick
         and {
@@ -136,8 +124,7 @@ def measure(
             "known_words": _known_words(
                 [result.text for one in heard.values() for result in one["quick"].results]
             ),
-            "limit": limit,
-            **_compared(heard, "quick"),
+            **_compared(heard, "quick", limit),
         },
         "recordings": {
             "clips": len(digits),
@@ -183,21 +170,18 @@ def count_corpus(folder: Path) -> dict[str, Any] | None:
     manifests = sorted(folder.glob("*.jsonl"))
     if not manifests:
         return None
-    utterances, frames = 0, 0
-    texts: set[str] = set()
-    voices: dict[str, set[str]] = {}
-    for manifest in manifests:
-        for line in manifest.read_text(encoding="utf-8").splitlines()[1:]:  # the first names the phones
-            entry = json.loads(line)
-            utterances += 1
-            frames += entry["frames"]
-            texts.add(entry["text"])
-            voices.setdefault(entry["synthesizer"], set()).add(entry["voice"])
+    # The first line of each names the phones.
+    lines = [line for path in manifests for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    spoken = list(map(json.loads, lines))
+    texts = {one["text"] for one in spoken}
     words = {word for text in texts for word in text.split()}
+    voices: dict[str, set[str]] = {}
+    for one in spoken:
+        voices.setdefault(one["synthesizer"], set()).add(one["voice"])
     return {
         "shards": len(manifests),
-        "utterances": utterances,
-        "hours": frames / FRAMES_PER_SECOND / 3600,
+        "utterances": len(spoken),
+        "hours": sum(one["frames"] for one in spoken) / FRAMES_PER_SECOND / 3600,
         "vocabulary": len(words),
         "voices": {synthesizer: len(names) for synthesizer, names in sorted(voices.items())},
         "sha256": sha256_of(manifests),
@@ -205,10 +189,6 @@ def count_corpus(folder: Path) -> dict[str, Any] | None:
         "words": words,
         "speakers": {_speaker(f"{kind} {name}") for kind, names in voices.items() for name in names},
     }
-
-
-def _recognizer(loaded: Loaded, beams: int = 1) -> Recognize:
-    return lambda waveform: transcribe(*loaded, waveform, num_beams=beams).text
 
 
 def _rates(evaluation: Evaluation) -> dict[str, Any]:
@@ -222,25 +202,25 @@ def _known_words(texts: Sequence[str]) -> float:
     return sum(word in known for word in words) / max(len(words), 1)
 
 
-def _compared(heard: dict[str, dict[str, Evaluation]], other: str) -> dict[str, Any]:
+def _compared(heard: dict[str, dict[str, Evaluation]], other: str, limit: int | None) -> dict[str, Any]:
     """Set the rates of the checkpoint beside those of another system on the clips that both have heard."""
-    pairs = {}
-    for name, by_system in heard.items():
-        theirs = by_system[other]
-        pairs[name] = (Evaluation(by_system["own"].results[: len(theirs.results)]), theirs)
-    together = [
-        Evaluation(tuple(result for pair in pairs.values() for result in pair[side].results))
-        for side in (0, 1)
-    ]
-    own, theirs = together
-    own_seconds, other_seconds = (sum(result.seconds for result in one.results) for one in together)
+    pairs = {
+        name: {"own": Evaluation(by["own"].results[: len(by[other].results)]), "other": by[other]}
+        for name, by in heard.items()
+    }
+    together = {
+        who: Evaluation(tuple(result for pair in pairs.values() for result in pair[who].results))
+        for who in ("own", "other")
+    }
+    own, others = (sum(result.seconds for result in one.results) for one in together.values())
     return {
-        "test_sets": {name: {"own": _rates(a), "other": _rates(b)} for name, (a, b) in pairs.items()},
-        "together": {"own": _rates(own), "other": _rates(theirs)},
-        "audio_seconds": sum(result.audio_seconds for result in own.results),
-        "own_seconds": own_seconds,
-        "other_seconds": other_seconds,
-        "times_faster": other_seconds / own_seconds,
+        "limit": limit,
+        "test_sets": {name: {who: _rates(one) for who, one in pair.items()} for name, pair in pairs.items()},
+        "together": {who: _rates(one) for who, one in together.items()},
+        "audio_seconds": sum(result.audio_seconds for result in together["own"].results),
+        "own_seconds": own,
+        "other_seconds": others,
+        "times_faster": others / own,
         "threads": THREADS,
     }
 
@@ -251,11 +231,7 @@ def _speed(systems: dict[str, Recognize]) -> dict[str, Any]:
     name = min(samples, key=lambda name: abs(len(samples[name]) / SAMPLE_RATE - TIMED_SECONDS))
     for recognize in systems.values():
         recognize(samples[name])
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        systems["own"](samples[name])
-        times.append(time.perf_counter() - start)
+    times = timeit.repeat(lambda: systems["own"](samples[name]), number=1, repeat=REPEATS)
     return {
         "clip": name,
         "audio_seconds": len(samples[name]) / SAMPLE_RATE,
@@ -266,10 +242,10 @@ def _speed(systems: dict[str, Recognize]) -> dict[str, Any]:
 
 
 def _describe_set(
-    manifest: Path, utterances: Sequence[Utterance], counted: dict[str, Any] | None
+    folder: Path, utterances: Sequence[Utterance], counted: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Say what a held-out set is made of, and what of it the training corpus has."""
-    source, _, voices = TEST_SETS.get(manifest.parent.name, (None, None, None))
+    source, _, voices = TEST_SETS.get(folder.name, (None, None, None))
     spoken = {utterance.voice for utterance in utterances if utterance.voice}
     words = [word for utterance in utterances for word in utterance.text.split()]
     return {
@@ -279,7 +255,7 @@ def _describe_set(
         "voices_in_corpus": counted and sum(_speaker(voice) in counted["speakers"] for voice in spoken),
         "sentences_in_corpus": counted and len(counted["texts"] & {u.text for u in utterances}),
         "words_in_corpus": counted and sum(word in counted["words"] for word in words) / len(words),
-        "manifest_sha256": sha256_of([manifest]),
+        "manifest_sha256": sha256_of([folder / "manifest.jsonl"]),
         "audio_sha256": sha256_of([utterance.audio for utterance in utterances]),
     }
 

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from asrscope.training.finished import read_projector
 from asrscope.training.projector import read_nearest
 from asrscope.training.run import machine
 from asrscope_recipe.card import fill_card, put_card
-from asrscope_recipe.comparison import count_right, listen, load_peer, spoken_digits
+from asrscope_recipe.comparison import count_right, listen, load_peer, spoken_digits, transcriber
 
 __all__ = ["measure_people", "read_rows", "systems_beside", "write_card"]
 
@@ -80,15 +80,11 @@ def systems_beside(
         between the same parts are always among them; so are the decoder without the projector's vote, and the
         projector by itself, read by its nearest tokens, if there is a vote and if its output is bound.
     """
-
-    def by(pair: Loaded) -> Recognize:
-        return lambda waveform: transcribe(*pair, waveform).text
-
     model, processor = loaded
-    systems = {name: by(loaded), "tiny": by(load("tiny"))}
+    systems = {name: transcriber(loaded), "tiny": transcriber(load("tiny"))}
     if model.multi_modal_projector.ctc_weight:
         systems["the decoder alone"] = _unvoted(loaded)
-    systems["a random projector"] = by((untrained(model), processor))
+    systems["a random projector"] = transcriber((untrained(model), processor))
     if model.multi_modal_projector.binding is not None:
         systems["the nearest tokens alone"] = _nearest(loaded, model.multi_modal_projector)
     if warm is not None:
@@ -147,7 +143,6 @@ def measure_people(
     synthetic: Path | None = None,
     recordings: Path | None = None,
     transcripts: Iterable[str] = (),
-    report: Callable[..., None] = lambda *_, **__: None,
 ) -> dict[str, Any]:
     """Let each system hear each recording, one directly after the other.
 
@@ -165,8 +160,6 @@ def measure_people(
         Folder of single digits spoken by people, see `asrscope_recipe.comparison.spoken_digits`.
     transcripts : iterable of str
         What people said in training.
-    report : callable, optional
-        Called as ``report(None, *lines)`` after each recording.
 
     Returns
     -------
@@ -176,15 +169,15 @@ def measure_people(
         them each got right; ``familiar``: the words that training said at least so often, fewer times than in
         the next part, and how many of them each system has wrong.
     """
-    heard = listen(systems, read_rows(file, every), report)
+    heard = listen(systems, read_rows(file, every))
     own = next(iter(heard.values()))
     if not own.results:
         raise ValueError(f"{file}: expected rows with a recording, but found none")
-    sets = listen(systems, _read_sets(synthetic) if synthetic else (), report)
+    sets = listen(systems, _read_sets(synthetic) if synthetic else ())
     if synthetic and not next(iter(sets.values())).results:
         raise ValueError(f"{synthetic}: expected folders of held-out sets, each with a manifest.jsonl")
     digits = spoken_digits(recordings) if recordings else ()
-    right = {name: count_right(one) for name, one in listen(systems, digits, report).items()}
+    right = {name: count_right(one) for name, one in listen(systems, digits).items()}
     return {
         "systems": list(systems),
         "sources": _by_source(heard),

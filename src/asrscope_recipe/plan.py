@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 
 from asrscope.saving import write_text
@@ -34,29 +34,19 @@ class Plan:
         Of the three stages.
     """
 
-    shards: int
-    utterances: int
-    test_utterances: int
-    clear: bool
-    encoder: EncoderRecipe
-    decoder: DecoderRecipe
-    projector: ProjectorRecipe
+    shards: int = 60
+    utterances: int = 1_000
+    test_utterances: int = 200
+    clear: bool = False
+    encoder: EncoderRecipe = field(default_factory=EncoderRecipe)
+    decoder: DecoderRecipe = field(default_factory=DecoderRecipe)
+    projector: ProjectorRecipe = field(default_factory=ProjectorRecipe)
 
 
-PLAN = Plan(
-    shards=60,
-    utterances=1_000,
-    test_utterances=200,
-    clear=False,
-    encoder=EncoderRecipe(),
-    decoder=DecoderRecipe(),
-    projector=ProjectorRecipe(),
-)
-
+PLAN = Plan()
 # For an hour on one core. It learns less: clear voices, little noise, simple sentences.
 QUICK = Plan(
     shards=8,
-    utterances=1_000,
     test_utterances=50,
     clear=True,
     encoder=EncoderRecipe(steps=11_000, frames_per_batch=2_500, phone_steps=800, disturbance=0.3),
@@ -73,7 +63,7 @@ def changed_plan(plan: Plan, settings: Iterable[str]) -> Plan:
     ValueError
         If there is no such stage or setting, or the value is of another type.
     """
-    stages = [field.name for field in fields(plan) if is_dataclass(getattr(plan, field.name))]
+    stages = [one.name for one in fields(plan) if is_dataclass(getattr(plan, one.name))]
     for setting in settings:
         stage, dot, _ = setting.partition("=")[0].partition(".")
         if not dot:

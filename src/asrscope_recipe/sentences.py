@@ -7,11 +7,11 @@ sentences has to be kept, and no two runs of the generator can leak one into the
 import hashlib
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib import resources
 
-__all__ = ["hand_written", "make_sentence", "sentences", "split_of", "vocabulary", "written"]
+__all__ = ["HAND_WRITTEN", "WRITTEN", "distinct", "make_sentence", "sentences", "split_of", "vocabulary"]
 
 VOWELS = "aeiou"
 HELD_OUT_PERCENT = 4  # of all sentences: half for development, half for testing
@@ -29,7 +29,7 @@ def _read_lines(name: str) -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
-def _read_sections(name: str) -> dict[str, tuple[str, ...]]:
+def read_sections(name: str) -> dict[str, tuple[str, ...]]:
     """Read the lines of a file by the [section] that they stand in."""
     found: dict[str, tuple[str, ...]] = {}
     for line in _read_lines(name):
@@ -40,12 +40,17 @@ def _read_sections(name: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
-GRAMMAR = _read_sections("grammar.txt")  # symbol -> alternatives
-_WORDS = _read_sections("words.txt")
+GRAMMAR = read_sections("grammar.txt")  # symbol -> alternatives
+_WORDS = read_sections("words.txt")
 # base -> (past, -ing), and singular -> plural; all others are inflected by rule
 IRREGULAR_VERBS = {line.split()[0]: tuple(line.split()[1:]) for line in _WORDS.pop("irregular verbs")}
 IRREGULAR_PLURALS = dict(line.split() for line in _WORDS.pop("irregular plurals"))
 WORDS = {category: tuple(" ".join(lines).split()) for category, lines in _WORDS.items()}
+# Natural sentences for training, with slots such as {place} to be filled.
+WRITTEN = _read_lines("written.txt")
+# Others, by split, none of which is ever trained on. Those of "dev" have been read with what earlier models
+# made of them, those of "test" have not.
+HAND_WRITTEN = {split: dict.fromkeys(_read_lines(f"hand_written_{split}.txt")) for split in ("dev", "test")}
 
 
 def _double(base: str) -> str:
@@ -136,34 +141,15 @@ def make_sentence(rng: random.Random) -> str:
     return " ".join(rng.choices(vocabulary(), k=rng.randint(1, 9)))
 
 
-@lru_cache(maxsize=2)
-def hand_written(split: str = "test") -> tuple[str, ...]:
-    """Read the natural sentences written by hand for ``test`` or ``dev``; none of them is ever trained on.
-
-    Those of ``dev`` have been read with what earlier models made of them, those of ``test`` have not.
-    """
-    return _read_lines(f"hand_written_{split}.txt")
-
-
-@lru_cache(maxsize=1)
-def written() -> tuple[str, ...]:
-    """Read the natural sentences written for training, with slots such as ``{place}`` to be filled."""
-    return _read_lines("written.txt")
-
-
-@lru_cache(maxsize=1)
-def _hand_written_splits() -> dict[str, str]:
-    return {sentence: split for split in ("dev", "test") for sentence in hand_written(split)}
-
-
 def split_of(sentence: str) -> str:
     """Tell whether a sentence belongs to ``train``, ``dev`` or ``test``, by its hash.
 
     Single words and short strings of digits are too few to be held out: a recognizer must have heard every
     word.
     """
-    if own := _hand_written_splits().get(sentence):
-        return own
+    for split, own in HAND_WRITTEN.items():
+        if sentence in own:
+            return split
     if len(sentence.split()) < 3:
         return "train"
     bucket = int.from_bytes(hashlib.sha256(sentence.encode()).digest()[:4], "big") % 100
@@ -195,8 +181,17 @@ def sentences(split: str, seed: int, *, loose: bool = True) -> Iterator[str]:
         if draw < LOOSE_SHARE:
             sentence = make_loose_sentence(rng)
         elif draw < LOOSE_SHARE + WRITTEN_SHARE:
-            sentence = _repair(_fill(rng.choice(written()), rng))
+            sentence = _repair(_fill(rng.choice(WRITTEN), rng))
         else:
             sentence = make_sentence(rng)
         if split_of(sentence) == split:
             yield sentence
+
+
+def distinct(texts: Iterable[str]) -> Iterator[str]:
+    """Leave out what was there before."""
+    seen: set[str] = set()
+    for text in texts:
+        if text not in seen:
+            seen.add(text)
+            yield text

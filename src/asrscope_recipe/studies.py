@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,39 +18,40 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from tqdm import tqdm
 
 import asrscope
 from asrscope.audio.samples import load_samples
+from asrscope.cli.console import followed
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.loading import Loaded, load
 from asrscope.projector import AudioProjector
-from asrscope.recognition.metrics import WordErrors, bootstrap_interval, total_errors
+from asrscope.recognition.metrics import bootstrap_interval, total_errors
 from asrscope.saving import write_text
 from asrscope.saving.provenance import provenance_of
 from asrscope.scope.tracing import trace
 from asrscope.training.batches import ProjectorRecipe, recipe_for
 from asrscope.training.curves import read_log
-from asrscope.training.encodings import cache_encodings, load_encodings
+from asrscope.training.encodings import Clip, cache_encodings, load_encodings
 from asrscope.training.finished import read_projector
 from asrscope.training.projector import train_projector
-from asrscope.training.run import Watch, machine
+from asrscope.training.run import machine
 from asrscope_recipe.corpus import Clips, load_shards, read_held_out
 from asrscope_recipe.measuring import sha256_of
 from asrscope_recipe.writing import count_errors
 
-__all__ = ["BRIDGES", "STUDIES", "Study", "StudyPlan", "compare_bridges", "load_study", "variants"]
+__all__ = ["BRIDGES", "STUDIES", "StudyPlan", "compare_bridges", "load_study", "make_studies", "variants"]
 
 STUDIES = Path(asrscope.__file__).parent / "data" / "studies"
 STACK_FACTORS = (1, 2, 4, 5, 8)
 KEPT = (0, 10, 20, 30, 40, 60, 100)
+SAVE_EVERY = 50  # steps
 # How audio tokens may stand before a decoder that never saw any, and how it is asked for a transcript.
 BRIDGES: dict[str, dict[str, Any]] = {
     f"{output}, {asked}": {"output": output} | prompt
     for output in ("bound", "free")
     for asked, prompt in (("learned prompt", {}), ("written prompt", {"prompt_vectors": 0}))
 }
-
-Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,10 @@ def variants(base: ProjectorRecipe, encoder_dim: int, decoder_dim: int) -> dict[
     return found
 
 
-class Study:
-    """Projectors between the encoder and the decoder of one model, in one folder of the cache.
+def make_studies(model: str, cache: Path, plan: StudyPlan, out: Path | None = None) -> list[Path]:
+    """Train the variants between the encoder and the decoder of one model, measure them, write both studies.
 
-    Each part of the work goes on where it was stopped. Other weights, and another plan, have another folder.
+    Training goes on where it was stopped. Other weights, and another plan, have another folder.
 
     Parameters
     ----------
@@ -126,123 +127,44 @@ class Study:
         Holds ``shards`` and ``test``, see `asrscope_recipe.corpus`, and gets ``studies``.
     plan : StudyPlan
         How much to do.
+    out : Path, optional
+        Gets ``ablations.json`` and ``milestones.json``; default: the folder of the projectors.
+
+    Returns
+    -------
+    list of Path
+        The two files.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no shards or no held-out sets.
     """
+    loaded = network, processor = load(model)
+    parts = _frozen_parts(loaded)
+    marks = [*parts.values(), hashlib.sha256(repr(plan).encode()).hexdigest()]
+    folder = cache / "studies" / "-".join(digest[:8] for digest in marks)
 
-    def __init__(self, model: str, cache: Path, plan: StudyPlan) -> None:
-        self.name, self.cache, self.plan = model, cache, plan
-        self.model, self.processor = load(model)
-        config = self.model.config
-        names = ("steps", "positions_per_batch", "learning_rate", "seed", "precision")
-        self.base = replace(
-            recipe_for("", (self.model, self.processor)),
-            **{name: getattr(plan, name) for name in names},
-            copies=1,
-            save_every=50,
-        )
-        self.variants = variants(self.base, config.audio_config.d_model, config.text_config.hidden_size)
-        self.unchanged = f"k = {config.stack_factor}"
-        parts = {part.part: part.sha256 for part in provenance_of(self.model)}
-        self.parts = {part: parts[part] for part in ("encoder", "decoder")}
-        marks = [*self.parts.values(), hashlib.sha256(repr(plan).encode()).hexdigest()]
-        self.folder = cache / "studies" / "-".join(digest[:8] for digest in marks)
+    encoder = network.audio_tower
+    spoken = Clips.of_shards(load_shards(cache / "shards", plan.shards))
+    cache_encodings(encoder, spoken, folder / "encodings")
+    unheard = read_held_out(cache / "test", encoder.config.num_mel_bins, plan.held_out)
+    cache_encodings(encoder, unheard, folder / "held-out")
+    trained_on, held_out = load_encodings(folder / "encodings"), load_encodings(folder / "held-out")
 
-    def encode(self, progress: Progress | None = None) -> None:
-        """Cache the encoder's output for the clips to train on and the clips to test on.
-
-        Parameters
-        ----------
-        progress : callable, optional
-            Called with (done, total).
-
-        Raises
-        ------
-        FileNotFoundError
-            If there are no shards or no held-out sets.
-        """
-        encoder = self.model.audio_tower
-        clips = Clips.of_shards(load_shards(self.cache / "shards", self.plan.shards))
-        cache_encodings(encoder, clips, self.folder / "encodings", progress=progress)
-        held_out = read_held_out(self.cache / "test", encoder.config.num_mel_bins, self.plan.held_out)
-        cache_encodings(encoder, held_out, self.folder / "held-out")
-
-    def folder_of(self, variant: str) -> Path:
-        """Name the folder in which a variant is trained."""
-        return self.folder / variant.lower().replace(" = ", "").replace(" ", "-")
-
-    def train(self, variant: str, watch: Watch | None = None) -> None:
-        """Train one variant, or go on with it."""
-        train_projector(
-            (self.model, self.processor),
-            self.folder / "encodings",
-            self.folder_of(variant),
-            self.variants[variant],
-            keep=self.plan.kept if variant == self.unchanged else (),
-            watch=watch,
-        )
-
-    def write(self, folder: Path, progress: Progress | None = None) -> list[Path]:
-        """Measure what was trained and write both studies.
-
-        Parameters
-        ----------
-        folder : Path
-            Gets ``ablations.json`` and ``milestones.json``.
-        progress : callable, optional
-            Called with (done, total).
-
-        Returns
-        -------
-        list of Path
-            The two files.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        total, done = len(self.variants) + len(self.plan.kept), 0
-        ablations, milestones = {}, []
-        for variant in self.variants:
-            ablations[variant] = self._measure(variant)
-            done += 1
-            if progress:
-                progress(done, total)
-        for step in self.plan.kept:
-            milestones.append(self._milestone(step))
-            done += 1
-            if progress:
-                progress(done, total)
-        about = self._about()
-        texts = {sample.name: sample.text for sample in load_samples()}
-        written = {
-            "ablations": {**about, "unchanged": self.unchanged, "variants": ablations},
-            "milestones": {**about, "clips": texts, "milestones": milestones},
-        }
-        for name, study in written.items():
-            write_text(folder / f"{name}.json", json.dumps(study) + "\n")
-        return [folder / f"{name}.json" for name in written]
-
-    def _about(self) -> dict[str, Any]:
-        """Tell what the results belong to and how they were made."""
-        manifests = sorted((self.cache / "shards").glob("*.jsonl"))[: self.plan.shards]
-        trained_on = load_encodings(self.folder / "encodings")
-        sets = Counter(clip.id.split("/")[0] for clip in load_encodings(self.folder / "held-out"))
-        return {
-            "parts": self.parts,
-            "plan": asdict(self.plan),
-            "stack_factor": self.base.stack_factor,
-            "corpus": {
-                "clips": len(trained_on),
-                "hours": round(sum(clip.seconds for clip in trained_on) / 3600, 2),
-                "sha256": sha256_of(manifests),
-            },
-            "held_out": dict(sets),
-            "made_with": _made_with("studies"),
-        }
-
-    def _measure(self, variant: str) -> dict[str, Any]:
-        """Measure a finished variant; the figures are kept beside it."""
-        folder, recipe = self.folder_of(variant), self.variants[variant]
-        made = json.loads((folder / "projector" / "recipe.json").read_text(encoding="utf-8"))
-        projector = read_projector(folder / "projector", self.model)
-        curve = [line for line in read_log(folder / "log.jsonl") if "loss" in line]
-        return {
+    names = ("steps", "positions_per_batch", "learning_rate", "seed", "precision")
+    own = {name: getattr(plan, name) for name in names}
+    base = replace(recipe_for("", loaded), **own, copies=1, save_every=SAVE_EVERY)
+    unchanged = f"k = {base.stack_factor}"
+    sizes = encoder.config.d_model, network.config.text_config.hidden_size
+    ablations = {}
+    for name, recipe in variants(base, *sizes).items():
+        place = folder / name.lower().replace(" = ", "").replace(" ", "-")
+        keep = plan.kept if name == unchanged else ()
+        done = train_projector(loaded, folder / "encodings", place, recipe, keep=keep, watch=followed(place))
+        made = json.loads((done / "recipe.json").read_text(encoding="utf-8"))
+        projector, log = read_projector(done, network), read_log(place / "log.jsonl")
+        ablations[name] = {
             "stack_factor": recipe.stack_factor,
             "hidden_size": recipe.hidden_size,
             "norm": recipe.norm,
@@ -250,42 +172,68 @@ class Study:
             "parameters": sum(parameter.numel() for parameter in projector.parameters()),
             "audio_tokens_per_second": 1 / (recipe.stack_factor * SECONDS_PER_POSITION),
             "utterances": made["utterances"],
-            "seconds": curve[-1]["seconds"],
+            "seconds": log[-1]["seconds"],
             "precision": made["precision"],
-            "curve": {key: [line[key] for line in curve] for key in ("step", "loss")},
-            **self._errors(projector, folder / "errors.json"),
+            "curve": _columns(log, "loss"),
+            **_errors(projector, loaded, held_out),
         }
+        if name == unchanged:
+            kept = place / "kept"
 
-    def _milestone(self, step: int) -> dict[str, Any]:
-        """Look at the unchanged variant as it was after a step."""
-        kept = self.folder_of(self.unchanged) / "kept" / f"{step:06d}.safetensors"
-        self.model.multi_modal_projector.load_state_dict(load_file(kept))
+    samples, milestones = load_samples(), []
+    for step in tqdm(plan.kept, "the projector on its way", disable=None):
+        projector = network.multi_modal_projector
+        projector.load_state_dict(load_file(kept / f"{step:06d}.safetensors"))
         clips = {}
-        for sample in load_samples():
-            seen = trace(self.model, self.processor, sample.path)
+        for sample in samples:
+            seen = trace(network, processor, sample.path)
             clips[sample.name] = {
                 "text": seen.text,
                 "nearest": [texts[0] for texts in seen.nearest_texts],
                 "cosines": [round(float(cosine), 3) for cosine in seen.nearest_cosines[:, 0]],
             }
-        errors = self._errors(self.model.multi_modal_projector, kept.with_suffix(".json"))
-        return {"step": step, **errors, "clips": clips}
+        milestones.append({"step": step, **_errors(projector, loaded, held_out), "clips": clips})
 
-    def _errors(self, projector: AudioProjector, path: Path) -> dict[str, Any]:
-        """Count the errors on the held-out clips, once: in all, and of each clip for `WordErrors`."""
-        if not path.exists():
-            each = count_errors(
-                projector, (self.model, self.processor), load_encodings(self.folder / "held-out")
-            )
-            write_text(path, json.dumps([asdict(one) for one in each]))
-        each = [WordErrors(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
-        summed = total_errors(each)
-        return {
-            "wer": round(summed.rate, 4),
-            "interval": [round(bound, 4) for bound in bootstrap_interval(each)],
-            "words": summed.words,
-            "counts": [astuple(one) for one in each],
-        }
+    about = {
+        "parts": parts,
+        "plan": asdict(plan),
+        "stack_factor": base.stack_factor,
+        "corpus": {
+            "clips": len(trained_on),
+            "hours": round(sum(clip.seconds for clip in trained_on) / 3600, 2),
+            "sha256": sha256_of(sorted((cache / "shards").glob("*.jsonl"))[: plan.shards]),
+        },
+        "held_out": dict(Counter(clip.id.split("/")[0] for clip in held_out)),
+        "made_with": _made_with("studies"),
+    }
+    texts = {sample.name: sample.text for sample in samples}
+    return [
+        _write(out or folder, "ablations", {**about, "unchanged": unchanged, "variants": ablations}),
+        _write(out or folder, "milestones", {**about, "clips": texts, "milestones": milestones}),
+    ]
+
+
+def _write(folder: Path, name: str, study: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / f"{name}.json", json.dumps(study) + "\n")
+    return folder / f"{name}.json"
+
+
+def _frozen_parts(loaded: Loaded) -> dict[str, str]:
+    """Name the encoder and the decoder that a study belongs to by the hashes of their weights."""
+    return {part.part: part.sha256 for part in provenance_of(loaded[0]) if part.part != "projector"}
+
+
+def _errors(projector: AudioProjector, loaded: Loaded, clips: Sequence[Clip]) -> dict[str, Any]:
+    """Count the errors on the held-out clips: in all, and of each clip for `WordErrors`."""
+    each = count_errors(projector, loaded, clips)
+    summed = total_errors(each)
+    return {
+        "wer": round(summed.rate, 4),
+        "interval": [round(bound, 4) for bound in bootstrap_interval(each)],
+        "words": summed.words,
+        "counts": [astuple(one) for one in each],
+    }
 
 
 def compare_bridges(
@@ -293,9 +241,7 @@ def compare_bridges(
     encodings: Sequence[Path],
     folder: Path,
     recipe: ProjectorRecipe,
-    *,
     start: Path,
-    watch: Callable[[Path], Watch] | None = None,
 ) -> Path:
     """Train a projector through the frozen decoder in each way of `BRIDGES`, from the same clips; no CTC.
 
@@ -313,8 +259,6 @@ def compare_bridges(
         What all have in common.
     start : Path
         Folder of the projector after its warm start, from which all begin.
-    watch : callable, optional
-        Makes of each way's folder what watches its run.
 
     Returns
     -------
@@ -325,29 +269,29 @@ def compare_bridges(
     found: dict[str, Any] = {}
     for name, changes in BRIDGES.items():
         place = folder / name.replace(", ", "-").replace(" ", "-")
-        own = replace(recipe, **changes)
-        done = train_projector(
-            loaded, encodings, place, own, start=start, watch=watch(place) if watch else None
-        )
+        own, watch = replace(recipe, **changes), followed(place)
+        done = train_projector(loaded, encodings, place, own, start=start, watch=watch)
         made = json.loads((done / "recipe.json").read_text(encoding="utf-8"))
         log = read_log(place / "log.jsonl")
-        curve = [line for line in log if "loss" in line]
-        measured = [line for line in log if "dev_loss" in line]
         found[name] = {
             "utterances": made["utterances"],
-            "curve": {key: [line[key] for line in curve] for key in ("step", "loss")},
-            "held_out": {key: [line[key] for line in measured] for key in ("step", "dev_loss")},
+            "curve": _columns(log, "loss"),
+            "held_out": _columns(log, "dev_loss"),
         }
-    parts = {part.part: part.sha256 for part in provenance_of(loaded[0])}
     study = {
-        "parts": {part: parts[part] for part in ("encoder", "decoder")},
+        "parts": _frozen_parts(loaded),
         "plan": asdict(recipe),
         "corpus": made["trained_on"],  # the same in all
         "made_with": _made_with("bridges"),
         "variants": found,
     }
-    write_text(folder / "bridges.json", json.dumps(study) + "\n")
-    return folder / "bridges.json"
+    return _write(folder, "bridges", study)
+
+
+def _columns(log: list[dict[str, Any]], value: str) -> dict[str, list[Any]]:
+    """Give the steps of a log that tell a value, and the value at each."""
+    lines = [line for line in log if value in line]
+    return {key: [line[key] for line in lines] for key in ("step", value)}
 
 
 def _made_with(command: str) -> dict[str, Any]:

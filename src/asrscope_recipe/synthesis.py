@@ -7,7 +7,6 @@ get its events. flite is a process a sentence: it prints its phone times with ``
 import ctypes
 import ctypes.util
 import functools
-import io
 import random
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from asrscope.audio import SAMPLE_RATE
+from asrscope_recipe.sentences import read_sections
 
 __all__ = [
     "HELD_OUT_VOICES",
@@ -83,32 +83,22 @@ class Speech:
     words: tuple[tuple[str, float, float], ...]
 
 
-# "en" is British
-ACCENTS = (
-    "en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc",
-)  # fmt: skip
-VARIANTS = (
-    "", "adam", "Alex", "Alicia", "Andrea", "anika", "Annie", "announcer", "antonio", "aunty", "belinda",
-    "benjamin", "boris", "caleb", "david", "Denis", "Diogo", "ed", "edward", "edward2", "f1", "f2", "f3",
-    "f4", "Gene", "Gene2", "grandma", "grandpa", "gustave", "Henrique", "Hugo", "iven", "iven2", "iven3",
-    "Jacky", "john", "kaukovalta", "klatt", "klatt2", "klatt3", "klatt5", "Lee", "m1", "m2", "m3", "m4", "m5",
-    "m6", "m8", "marcelo", "Marco", "Mario", "max", "Michael", "miguel", "Mike", "Nguyen", "norbert", "pablo",
-    "paul", "pedro", "quincy", "RicishayMax", "rob", "robert", "sandro", "shelby", "steph", "steph2", "Storm",
-    "travis", "Tweaky", "victor",
-)  # fmt: skip
-HELD_OUT_VARIANTS = ("Andy", "f5", "iven4", "klatt4", "linda", "m7", "michel", "steph3", "zac")
-FLITE_VOICES = ("awb", "kal", "kal16", "slt")
-RECORDED_VOICES = ("awb", "slt")  # the others are joined from single sounds
-HELD_OUT_FLITE_VOICES = ("rms",)
-
+RECORDED_VOICES = ("awb", "slt")  # of flite's; the others are joined from single sounds
 # synthesizer -> names; an accent of a held-out variant may be known, its variant never is
+_NAMES = {name: tuple(" ".join(lines).split()) for name, lines in read_sections("voices.txt").items()}
 TRAIN_VOICES = {
-    "espeak-ng": tuple(f"{accent}+{variant}".rstrip("+") for accent in ACCENTS for variant in VARIANTS),
-    "flite": FLITE_VOICES,
+    "espeak-ng": tuple(
+        f"{accent}+{variant}".rstrip("+")
+        for accent in _NAMES["accents"]
+        for variant in ("", *_NAMES["variants"])
+    ),
+    "flite": _NAMES["flite"],
 }
 HELD_OUT_VOICES = {
-    "espeak-ng": tuple(f"{accent}+{variant}" for accent in ("en-us", "en") for variant in HELD_OUT_VARIANTS),
-    "flite": HELD_OUT_FLITE_VOICES,
+    "espeak-ng": tuple(
+        f"{accent}+{variant}" for accent in ("en-us", "en") for variant in _NAMES["held-out variants"]
+    ),
+    "flite": _NAMES["held-out flite"],
 }
 
 
@@ -180,7 +170,8 @@ def synthesize(text: str, voice: Voice) -> Speech:
     """
     # Played slower, a clip sounds lower and larger; spoken faster by as much, it keeps its length.
     spoken = replace(voice, rate=round(voice.rate * voice.size))
-    speech = _espeak(text, spoken) if voice.synthesizer == "espeak-ng" else _flite(text, spoken)
+    speak = _library().speak if voice.synthesizer == "espeak-ng" else _flite
+    speech = speak(text, spoken)
     if speech.waveform.size == 0 or not speech.phones:
         raise ValueError(f"{voice.synthesizer} voice {voice.name!r} said nothing for {text!r}")
     return speech
@@ -320,10 +311,6 @@ def _library() -> _Espeak:
     return _Espeak()
 
 
-def _espeak(text: str, voice: Voice) -> Speech:
-    return _library().speak(text, voice)
-
-
 # --- flite --------------------------------------------------------------------------------------------------
 
 
@@ -342,7 +329,7 @@ def _flite(text: str, voice: Voice) -> Speech:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not path.exists():
             raise ValueError(f"flite voice {voice.name!r} failed for {text!r}: {done.stderr.strip()[:200]}")
-        pcm, rate = soundfile.read(io.BytesIO(path.read_bytes()), dtype="float32")
+        pcm, rate = soundfile.read(path, dtype="float32")
     phones, start = [], 0.0
     for item in done.stdout.split():
         label, _, mark = item.rpartition(":")

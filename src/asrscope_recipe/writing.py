@@ -13,15 +13,16 @@ from transformers import StoppingCriteriaList
 from asrscope.decoder import LoopStop, max_new_tokens, text_of
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.loading import Loaded
+from asrscope.processing import pad_batch
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.recognition.metrics import WordErrors, word_errors
 from asrscope.training.batches import Prompt, put_together
 from asrscope.training.encodings import Clip
-from asrscope.training.run import pad_batch
+from asrscope.training.run import fill_batches
 
 __all__ = ["count_errors", "write_down"]
 
-CLIPS_AT_ONCE = 32
+POSITIONS_AT_ONCE = 5_000  # of the encoder's output, padding included
 
 
 @torch.inference_mode()
@@ -45,21 +46,18 @@ def write_down(projector: AudioProjector, loaded: Loaded, hidden: Sequence[ndarr
     decoder, prompt = loaded[0].language_model.eval(), Prompt(loaded[1], projector.prompt_vectors)
     projector.eval()
     texts = [""] * len(hidden)
-    order = sorted(range(len(hidden)), key=lambda item: len(hidden[item]))
-    for first in range(0, len(order), CLIPS_AT_ONCE):
-        items = order[first : first + CLIPS_AT_ONCE]
+    for items in fill_batches(list(map(len, hidden)), POSITIONS_AT_ONCE):
         stacked, _ = pad_batch([hidden[item].astype(np.float32) for item in items])
         audio = projector(stacked, decoder.get_input_embeddings().weight)
         prompts = [
             prompt.around(count_audio_tokens(len(hidden[item]), projector.stack_factor)) for item in items
         ]
-        longest = max(map(len, prompts))  # padded on the left, so that all end in one place
-        ids = torch.tensor([[prompt.padding] * (longest - len(own)) + own for own in prompts])
-        mask = torch.tensor([[0] * (longest - len(own)) + [1] * len(own) for own in prompts])
+        backward = [np.array(own[::-1]) for own in prompts]  # padded on the left, all end in one place
+        ids, mask = (tensor.flip(1) for tensor in pad_batch(backward, prompt.padding))
         limits = [max_new_tokens(len(hidden[item]) * SECONDS_PER_POSITION) for item in items]
         written = decoder.generate(
             inputs_embeds=put_together(decoder, ids, audio, projector.prompt, prompt),
-            attention_mask=mask,
+            attention_mask=mask.long(),
             do_sample=False,
             max_new_tokens=max(limits),
             eos_token_id=prompt.end,

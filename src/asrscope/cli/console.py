@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = [
     "FAILED",
     "complain",
-    "counted",
     "expected_errors",
     "followed",
     "is_first",
@@ -152,17 +151,6 @@ def say(message: str) -> None:
     """Write one line to standard error, once however many processes run."""
     if is_first():
         complain(message)
-
-
-@contextmanager
-def counted(what: str, total: int | None) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a bar for a function that reports how many of how many are done."""
-    if not is_first():
-        yield lambda _done, _total: None
-        return
-    complain(f"{what} ...")
-    with progress(total or 1) as report:
-        yield lambda done, total: report(None, completed=done, total=total)
 
 
 def followed(folder: Path) -> Callable[["Run", Mapping[str, Any] | None], None]:

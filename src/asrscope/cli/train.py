@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrscope.cli.console import complain, counted, expected_errors, followed, is_first, say
+from asrscope.cli.console import complain, expected_errors, followed, is_first, say
 from asrscope.saving import cache_folder
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def projector(
         from asrscope.loading import PAIRS, load
         from asrscope.training.batches import recipe_for
         from asrscope.training.corpus import Corpus
+        from asrscope.training.finished import write_model
         from asrscope.training.run import changed
 
         loaded = load(model, random_projector=True, encoder=encoder_part, decoder=decoder_part)
@@ -99,8 +100,10 @@ def projector(
             )
             for source in corpus
         }
-        whole = model not in PAIRS
-        made = train_pair(loaded, sources, cache / "pair", recipe, warm_steps, start=start, whole=whole)
+        done, seconds = train_pair(loaded, sources, cache / "pair", recipe, warm_steps, start=start)
+        made = cache / "pair" / "model"
+        if is_first():
+            write_model(loaded, done, made, seconds=seconds, whole=model not in PAIRS)
         say(f"what was made is in {made}: asrscope.load('{made}')")
 
 
@@ -112,27 +115,27 @@ def train_pair(
     warm_steps: int | None,
     *,
     start: Path | None,
-    whole: bool,
-) -> Path:
-    """Encode each source, train the stages that the recipe asks for, and write the result; say all of it."""
+) -> tuple[Path, float]:
+    """Encode each source and train the stages that the recipe asks for; say all of it.
+
+    Returns the folder of the finished projector, and the length of the longest clip in seconds.
+    """
     from asrscope.training.batches import WARM
     from asrscope.training.encodings import cache_encodings, count_bad, load_encodings
-    from asrscope.training.finished import write_model
     from asrscope.training.projector import train_projector
 
     encodings = [folder / "encodings" / f"{number}" for number in range(len(sources))]
     for (name, source), place in zip(sources.items(), encodings, strict=True):
-        with counted(f"encoding {name}", None) as count:
-            cache_encodings(
-                loaded[0].audio_tower,
-                source,
-                place,
-                copies=recipe.copies,
-                seed=recipe.seed,
-                fixed_length=loaded[1].pad_audio,
-                on_bad=lambda row, reason: complain(f"left out: {row}: {reason}"),
-                progress=count,
-            )
+        say(f"encoding {name} ...")
+        cache_encodings(
+            loaded[0].audio_tower,
+            source,
+            place,
+            copies=recipe.copies,
+            seed=recipe.seed,
+            fixed_length=loaded[1].pad_audio,
+            on_bad=lambda row, reason: complain(f"left out: {row}: {reason}"),
+        )
         if dropped := getattr(source, "dropped", None):
             say("left out of the texts: " + ", ".join(f"{mark} ({n})" for mark, n in dropped.most_common(9)))
     seconds = [clip.seconds for clip in load_encodings(*encodings) if clip.copy == 0]
@@ -145,10 +148,7 @@ def train_pair(
         start = train_projector(loaded, encodings, place, warm, start=start, watch=followed(place))
     place = folder / "projector"
     done = train_projector(loaded, encodings, place, recipe, start=start, watch=followed(place))
-    target = folder / "model"
-    if is_first():
-        write_model(loaded, done, target, seconds=max(seconds), whole=whole)
-    return target
+    return done, max(seconds)
 
 
 @app.command()

@@ -17,10 +17,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from asrscope.loading import Loaded
 from asrscope.model import put_in_place
-from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor
+from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor, pad_batch
 from asrscope.projector import count_audio_tokens
 from asrscope.training.encodings import Clip
-from asrscope.training.run import Recipe, pad_batch
+from asrscope.training.run import Recipe
 
 __all__ = [
     "RECIPES",
@@ -294,7 +294,7 @@ def put_together(
 
 
 def answer_logits(
-    decoder: PreTrainedModel, embeds: Tensor, labels: Int[Tensor, "batch length"]
+    decoder: nn.Module, embeds: Tensor, labels: Int[Tensor, "batch length"]
 ) -> tuple[Float[Tensor, "answers vocabulary"], Int[Tensor, " answers"]]:
     """Let the decoder predict the labels: the logits ahead of each, and the labels in a row."""
     wanted = labels[:, 1:] != IGNORE

@@ -32,6 +32,10 @@ ID_COLUMNS = ("id", "utt_id", "segment_id")
 METADATA = {"metadata.csv": "csv", "metadata.jsonl": "json", "metadata.parquet": "parquet"}
 # What corpora write for noises, unclear words and punctuation: <unk>, <COMMA>, [laughter], {breath}.
 MARKS = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\{[^{}]*\}")
+# Within and before numbers; any other sign is the group, and kept if it is one of words.
+SIGNS = re.compile(r"(?<=\d)[.,:/\u066b\u066c](?=\d)|(?<!\S)[-\u2212](?=\d)|(.)", re.DOTALL)
+# Latin letters and signs that are as wide as Chinese ones -> those of the usual width.
+FULL_WIDTH = {0x3000: " "} | {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
 APOSTROPHES = re.compile("[\u2018\u2019\u02bc`]")
 # Within words: of Indic scripts and of Persian, of Catalan, of Hebrew.
 JOINERS = "\u200c\u200d\u00b7\u05f3\u05f4"
@@ -78,12 +82,9 @@ def plain_text(text: str) -> str:
     brackets for noises or punctuation is dropped. Scores are computed on a stronger normalization, see
     `asrscope.recognition.metrics`.
     """
-    text = APOSTROPHES.sub("'", MARKS.sub(" ", unicodedata.normalize("NFC", _full_width(text)))).lower()
-    text = re.sub(
-        r"(?<=\d)[.,:/\u066b\u066c](?=\d)|(?<!\S)[-\u2212](?=\d)", lambda point: f"\0{ord(point[0])}\0", text
-    )
-    text = "".join(sign if _of_word(sign) else " " for sign in text)
-    text = re.sub(r"\0(\d+)\0", lambda number: chr(int(number[1])), text)
+    text = unicodedata.normalize("NFC", text.translate(FULL_WIDTH))
+    text = APOSTROPHES.sub("'", MARKS.sub(" ", text)).lower()
+    text = SIGNS.sub(lambda found: found[0] if found[1] is None or _of_word(found[1]) else " ", text)
     return " ".join(word for word in text.split() if word.strip(f"'{JOINERS}"))
 
 
@@ -93,7 +94,7 @@ def written_text(text: str) -> str:
     Words in capitals alone become small, but for ``I`` and for single letters that are spelled. Brackets for
     noises or punctuation are dropped. Scripts without capitals keep the signs that they have.
     """
-    text = MARKS.sub(" ", unicodedata.normalize("NFC", _full_width(text)))
+    text = MARKS.sub(" ", unicodedata.normalize("NFC", text.translate(FULL_WIDTH)))
     text = APOSTROPHES.sub("'", re.sub('[\u201c\u201d\u00ab\u00bb"]', "", text))
     text = " ".join(text.split()).rstrip(" ,;:-\u2013\u2014")
     if not any(map(_of_word, text.replace("'", ""))):
@@ -116,17 +117,9 @@ STYLES: dict[str, Callable[[str], str]] = {
 }
 
 
-def _full_width(text: str) -> str:
-    """Give Latin letters and signs that are as wide as Chinese ones their usual width."""
-    return "".join(
-        unicodedata.normalize("NFKC", sign) if "\uff01" <= sign <= "\uff5e" or sign == "\u3000" else sign
-        for sign in text
-    )
-
-
 def _of_word(sign: str) -> bool:
     """Tell letters, the marks on them, and digits from other signs."""
-    return unicodedata.category(sign)[0] in "LMN" or sign in "'\0" or sign in JOINERS
+    return unicodedata.category(sign)[0] in "LMN" or sign == "'" or sign in JOINERS
 
 
 class Corpus:
@@ -154,8 +147,6 @@ class Corpus:
         How the decoder is to write, see `plain_text` and `written_text`.
     max_seconds : float
         Longer rows cannot be used.
-    cache_dir : Path, optional
-        Where `datasets` stores what it has read; default: its own.
 
     Attributes
     ----------
@@ -182,13 +173,12 @@ class Corpus:
         text_column: str | None = None,
         style: str = "plain",
         max_seconds: float = 30.0,
-        cache_dir: Path | None = None,
     ) -> None:
         if style not in STYLES:
             raise ValueError(f"expected a style of {', '.join(STYLES)}, but found {style!r}")
         self.source, self.config, self.split = str(source), config, split
         self.streaming, self.limit, self.max_seconds = streaming, limit, max_seconds
-        self.features, self.style, self.cache_dir = features, style, cache_dir
+        self.features, self.style = features, style
         self.dropped: Counter[str] = Counter()
         self._metadata = self._find_metadata()
         columns = self._rows.column_names or list(next(iter(self._rows), {}))
@@ -236,8 +226,10 @@ class Corpus:
 
     def text(self, row: Mapping[str, Any]) -> str:
         """Give the text of a row, as the decoder is to write it; empty if there are no words in it."""
-        said = row[self._text]
-        return STYLES[self.style]("" if said is None else str(said))
+        said = "" if row[self._text] is None else str(row[self._text])
+        if self.style != "as-is":
+            self.dropped.update(MARKS.findall(said))
+        return STYLES[self.style](said)
 
     def read(self, row: Mapping[str, Any]) -> Utterance:
         """Decode a row.
@@ -247,14 +239,11 @@ class Corpus:
         OSError, ValueError
             If that is not possible, the clip is too long, or its text has no words.
         """
-        said = row[self._text]
         if not (text := self.text(row)):
-            raise ValueError(f"no words in its text {said!r}")
+            raise ValueError(f"no words in its text {row[self._text]!r}")
         waveform = self._waveform(row[self._audio])
         if (seconds := len(waveform) / SAMPLE_RATE) > self.max_seconds:
             raise ValueError(f"{seconds:.1f} s long, at most {self.max_seconds:g} s can be used")
-        if self.style != "as-is":
-            self.dropped.update(MARKS.findall(str(said)))
         speaker = None if self._speaker is None or row[self._speaker] is None else str(row[self._speaker])
         return Utterance(text, self.features(waveform).T, speaker)
 
@@ -290,8 +279,7 @@ class Corpus:
             import datasets  # noqa: PLC0415 - heavy, and only for those who bring a corpus
         except ImportError as error:
             raise ImportError("reading a corpus needs datasets: pip install 'asrscope[train]'") from error
-        place = None if self.cache_dir is None else str(self.cache_dir)
-        where: dict[str, Any] = {"split": self.split, "streaming": self.streaming, "cache_dir": place}
+        where: dict[str, Any] = {"split": self.split, "streaming": self.streaming}
         table = self._metadata or (Path(self.source) if Path(self.source).is_file() else None)
         if table is None:
             rows = datasets.load_dataset(self.source, self.config, **where)

@@ -7,13 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COLUMNS", "compact", "end_last_line", "read_log", "read_runs", "read_stages"]
+__all__ = ["COLUMNS", "compact", "end_last_line", "read_log", "read_runs"]
 
 COLUMNS = ("step", "hours", "loss", "gradient_norm", "learning_rate", "utterances_per_second")
 POINTS = 60  # of a thinned curve: enough for a line across a page
 DRAWN_POINTS = 400  # of one that is drawn
 ALWAYS = ("step", "seconds", "utterances", "utterances_per_second")  # in every line of a log
-NO_SCORE = ("loss", "gradient_norm", "learning_rate", "skipped")
+DIGITS = 4  # significant ones, of a mean
 
 
 def end_last_line(path: Path) -> None:
@@ -61,15 +61,7 @@ def scores_of(line: Mapping[str, Any]) -> dict[str, float]:
     """Give what a line tells of an evaluation, such as word error rates; nothing for a line of training."""
     if "learning_rate" in line:
         return {}
-    known = {*ALWAYS, *NO_SCORE}
-    return {
-        name: float(value)
-        for name, value in line.items()
-        if name not in known
-        and not name.startswith("cache_")
-        and isinstance(value, int | float)
-        and math.isfinite(value)
-    }
+    return {name: float(value) for name, value in line.items() if name not in ALWAYS and math.isfinite(value)}
 
 
 def compact(lines: Iterable[Mapping[str, Any]], points: int = POINTS) -> dict[str, Any]:
@@ -80,7 +72,7 @@ def compact(lines: Iterable[Mapping[str, Any]], points: int = POINTS) -> dict[st
     lines : iterable of mapping
         What `read_log` returned.
     points : int
-        Most points of the curve, and of the evaluations.
+        Most points of the curve.
 
     Returns
     -------
@@ -90,36 +82,24 @@ def compact(lines: Iterable[Mapping[str, Any]], points: int = POINTS) -> dict[st
         ``step``, ``hours`` and the scores.
     """
     lines = list(lines)
-    training = [line for line in lines if "learning_rate" in line]
-    evaluations = [line for line in lines if scores_of(line)]
-    last = lines[-1] if lines else {"step": 0, "seconds": 0.0, "utterances": 0}
-    curve: dict[str, list[float | None]] = {name: [] for name in COLUMNS}
-    for group in _groups(training, points):
-        curve["step"].append(group[-1]["step"])
-        curve["hours"].append(round(group[-1]["seconds"] / 3600, 4))
-        for name, digits in zip(COLUMNS[2:], (4, 3, 3, 1), strict=True):
-            curve[name].append(_mean([line.get(name) for line in group], digits))
+    last = lines[-1] if lines else dict.fromkeys(ALWAYS, 0)
+    groups = _groups([line for line in lines if "learning_rate" in line], points)
+    curve: dict[str, list[float | None]] = {
+        "step": [group[-1]["step"] for group in groups],
+        "hours": [_hours(group[-1]) for group in groups],
+    }
+    for name in COLUMNS[2:]:
+        curve[name] = [_mean([line.get(name) for line in group]) for group in groups]
     return {
         "steps": last["step"],
-        "hours": round(last["seconds"] / 3600, 3),
+        "hours": _hours(last),
         "utterances": last["utterances"],
         "curve": curve,
         "evaluations": [
-            {
-                "step": group[-1]["step"],
-                "hours": round(group[-1]["seconds"] / 3600, 4),
-                **scores_of(group[-1]),
-            }
-            for group in _groups(evaluations, points)
+            {"step": line["step"], "hours": _hours(line), **scores}
+            for line in lines
+            if (scores := scores_of(line))
         ],
-    }
-
-
-def read_stages(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """Read the curve of each finished part, from the ``training.json`` in its folder."""
-    return {
-        stage: json.loads((folder / "training.json").read_text(encoding="utf-8"))
-        for stage, folder in folders.items()
     }
 
 
@@ -155,10 +135,11 @@ def _groups(lines: list[Mapping[str, Any]], points: int) -> list[list[Mapping[st
     return [lines[start:stop] for start, stop in pairwise(edges) if start < stop]
 
 
-def _mean(values: list[Any], digits: int) -> float | None:
-    """Mean of the numbers among some values, rounded to significant digits where they are small."""
-    numbers = [float(v) for v in values if isinstance(v, int | float) and math.isfinite(v)]
-    if not numbers:
-        return None
-    mean = sum(numbers) / len(numbers)
-    return float(f"{mean:.{digits}g}") if abs(mean) < 1 else round(mean, digits)
+def _hours(line: Mapping[str, Any]) -> float:
+    return round(float(line["seconds"]) / 3600, 4)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """Mean of the finite numbers among some values."""
+    numbers = [value for value in values if value is not None and math.isfinite(value)]
+    return float(f"{sum(numbers) / len(numbers):.{DIGITS}g}") if numbers else None

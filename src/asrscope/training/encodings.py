@@ -4,12 +4,12 @@ Of every clip there are a few disturbed copies, each a function of the seed and 
 their true length and in half precision, in shards that are written once and mapped into memory.
 """
 
-import copy
 import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,16 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
+from tqdm import tqdm
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
+from asrscope.processing import pad_batch
 from asrscope.saving import write_text, written
 from asrscope.saving.provenance import describe_weights
 from asrscope.training.augment import Augmentation, augment, stretch
 from asrscope.training.corpus import Source, Utterance
-from asrscope.training.run import claim, fill_batches, join_processes, pad_batch, quick_precision
+from asrscope.training.run import claim, fill_batches, join_processes, quick_copy, quick_precision
 
 __all__ = ["Clip", "cache_encodings", "load_encodings"]
 
@@ -72,9 +74,10 @@ def cache_encodings(
     seed: int = 0,
     fixed_length: bool = False,
     on_bad: Callable[[str, str], None] | None = None,
-    progress: Callable[[int, int | None], None] | None = None,
 ) -> None:
     """Encode copies of every clip of a source once; finished shards are kept. Processes share the work.
+
+    In a terminal, a bar shows how far it is.
 
     Parameters
     ----------
@@ -93,8 +96,6 @@ def cache_encodings(
         Whether clips fill a window whose length must not change: then speed stays as it is.
     on_bad : callable, optional
         Called with id and reason for each row that cannot be used.
-    progress : callable, optional
-        Called with rows done and rows in all, None if unknown.
 
     Raises
     ------
@@ -104,19 +105,13 @@ def cache_encodings(
     state = join_processes()
     made_of = {"encoder": describe_weights("encoder", encoder, "").sha256, "copies": copies, "seed": seed}
     claim(folder / "made_of.json", made_of | source.identity)
-    dtype = torch.bfloat16 if quick_precision(state.device) == "bf16" else torch.float32
-    shared: dict[int, object] = {id(p): p for p in encoder.parameters() if p.dtype == dtype}
-    encoder = copy.deepcopy(encoder, shared).eval().to(state.device, dtype)
-    try:
-        total = len(source)  # type: ignore[arg-type]
-    except TypeError:  # a stream does not know
-        total = None
+    encoder = quick_copy(encoder, quick_precision(state.device)).to(state.device)
     longest = 0 if fixed_length else 2 * encoder.config.max_source_positions
     first = next(number for number in count() if not _manifest(folder, number).exists())
-    done = first * ROWS_PER_SHARD
-    rows = source.rows(done)
+    done, total = first * ROWS_PER_SHARD, length_hint(source) or None  # a stream does not know
+    unseen = None if state.is_main_process else True
+    rows = iter(tqdm(source.rows(done), "encoding", total, initial=done, disable=unseen))
     for number, group in enumerate(iter(lambda: list(islice(rows, ROWS_PER_SHARD)), []), first):
-        done += len(group)
         if number % state.num_processes == state.process_index and not _manifest(folder, number).exists():
             found: list[tuple[str, Utterance]] = []
             bad: list[tuple[str, str]] = []
@@ -143,8 +138,6 @@ def cache_encodings(
                 with written(_manifest(folder, number).with_suffix(".npy")) as file:
                     np.save(file, np.concatenate(hidden))
             write_text(_manifest(folder, number), json.dumps({"clips": clips, "bad": bad}))
-        if progress:
-            progress(done, total)
     state.wait_for_everyone()
     try:
         load_encodings(folder)
@@ -207,8 +200,7 @@ def _encode(encoder: WhisperEncoder, mels: Sequence[ndarray]) -> list[ndarray]:
     window, device = 2 * encoder.config.max_source_positions, encoder.conv1.weight.device
     found: list[ndarray] = [np.zeros(0)] * len(mels)
     lengths = list(map(len, mels))
-    order = sorted(range(len(mels)), key=lengths.__getitem__)
-    for together in fill_batches(order, lengths, FRAMES_AT_ONCE) if order else ():
+    for together in fill_batches(lengths, FRAMES_AT_ONCE):
         padded = pad_batch([mels[index].astype(np.float32) for index in together], multiple=32)
         features, mask = (tensor[:, :window].to(device) for tensor in padded)
         hidden = encode(encoder, features.transpose(1, 2), mask).half().cpu().numpy()

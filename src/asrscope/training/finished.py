@@ -16,7 +16,6 @@ from asrscope.projector import AudioProjector
 from asrscope.saving import write_bytes, write_text
 from asrscope.saving.provenance import PARTS, provenance_of, read_claims, write_provenance
 from asrscope.saving.publishing import save_projector
-from asrscope.training.curves import read_stages
 
 __all__ = ["begin_with", "read_projector", "read_weights", "write_model", "write_weights"]
 
@@ -110,10 +109,10 @@ def write_model(
     """
     model, processor = loaded
     parts = {**others, "projector": projector}
-    made = {
-        part: json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-        for part, folder in parts.items()
-    }
+    made, curves = (
+        {part: json.loads((folder / name).read_text(encoding="utf-8")) for part, folder in parts.items()}
+        for name in ("recipe.json", "training.json")
+    )
     claims: dict[str, dict[str, Any]] = {
         part.part: {"trained": part.trained, "made_with": {"source": part.source, "sha256": part.sha256}}
         for part in provenance_of(model)
@@ -135,5 +134,5 @@ def write_model(
         bridge.half()
         save_projector(model, target, processor=processor)
     write_provenance(target, claims)
-    write_text(target / "training.json", json.dumps(read_stages(parts)) + "\n")
+    write_text(target / "training.json", json.dumps(curves) + "\n")
     return target

@@ -6,7 +6,6 @@ the prompt, and the loss is how improbable the frozen decoder finds the transcri
 begin where the first ended, or by itself, from random weights.
 """
 
-import copy
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -34,11 +33,9 @@ from asrscope.training.batches import (
 )
 from asrscope.training.encodings import load_encodings
 from asrscope.training.finished import begin_with, write_weights
-from asrscope.training.run import Run, Watch, even_batches
+from asrscope.training.run import Run, Watch, even_batches, fill_batches, quick_copy
 
 __all__ = ["make_projector", "read_nearest", "train_projector"]
-
-EVALUATED_AT_ONCE = 32
 
 
 class Translator(nn.Module):
@@ -176,9 +173,7 @@ def train_projector(
     made_of["encodings"] = [json.loads((place / "made_of.json").read_text("utf-8")) for place in folders]
     run = Run(folder, translator, optimizer, recipe, made_of=made_of, watch=watch)
     accelerator, device = run.accelerator, run.accelerator.device
-    decoder = frozen_copy(
-        model.language_model, torch.bfloat16 if run.precision == "bf16" else torch.float32
-    ).to(device)
+    decoder = quick_copy(model.language_model, run.precision).requires_grad_(False).to(device)
     table = decoder.get_input_embeddings().weight
     warm, lengths = recipe.stage == "warm", train.lengths()
     run.begin(lengths)
@@ -220,18 +215,6 @@ def train_projector(
     )
 
 
-def frozen_copy(decoder: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """Copy a decoder with its parameters in one number format, if they are in another; nothing trains them.
-
-    Buffers keep their own: rounded, the rotary angles would be off by up to a tenth of a radian.
-    """
-    if any(parameter.dtype != dtype for parameter in decoder.parameters()):
-        decoder = copy.deepcopy(decoder)
-        for parameter in decoder.parameters():
-            parameter.data = parameter.data.to(dtype)
-    return decoder.requires_grad_(False).eval()
-
-
 def keep_projector(run: Run, projector: AudioProjector, steps: Sequence[int]) -> None:
     """Write the projector as it stands, if this is one of the steps after which it is kept."""
     if run.is_main and run.step in steps:
@@ -253,9 +236,7 @@ def evaluate(projector: AudioProjector, decoder: PreTrainedModel, test: Batches)
         ]
         return {"dev_wer": round(total_errors(errors).rate, 4)}
     loss, right, count = 0.0, 0, 0
-    order = sorted(range(len(test.clips)), key=test.lengths().__getitem__)
-    for first in range(0, len(order), EVALUATED_AT_ONCE):
-        items = order[first : first + EVALUATED_AT_ONCE]
+    for items in fill_batches(test.lengths(), test.recipe.positions_per_batch):
         audio = projector(test.hidden(items).to(table.device), table.float())
         ids, labels = (tensor.to(table.device) for tensor in test.texts(items))
         embeds = put_together(decoder, ids, audio, projector.prompt, test.prompt)
