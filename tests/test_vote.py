@@ -24,7 +24,8 @@ VOCABULARY = 12
 def vote_on(log_probs, weight=0.999_999):
     binding = SimpleNamespace(vocabulary=torch.tensor(TOKENS), openings=torch.tensor(OPENINGS))
     vote = SpellingVote(weight, binding, END)
-    vote.hear(log_probs, torch.tensor([len(row) for row in log_probs]))
+    readings = log_probs if log_probs.ndim == 4 else log_probs[:, None]
+    vote.hear(readings, torch.tensor([row.shape[1] for row in readings]))
     return vote
 
 
@@ -76,6 +77,30 @@ def test_a_share_of_the_choice_stays_with_the_decoder():
     torch.testing.assert_close(half[0, spelled], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_two_readings_have_half_a_vote_each():
+    both = torch.randn(1, 2, 5, 1 + len(TOKENS)).log_softmax(-1)
+    start = torch.zeros(1, 3, dtype=torch.long)
+    later = torch.cat([start, torch.tensor([[OPENINGS[1], TOKENS[0]]])], 1)
+    for text, known in ((start, OPENINGS[:2]), (later, TOKENS)):
+        votes = []
+        for log_probs in (both, both[:, 0], both[:, 1]):
+            vote = vote_on(log_probs)
+            vote(start, torch.zeros(1, VOCABULARY))
+            votes.append(vote(text, torch.zeros(1, VOCABULARY))[0, [*known, END]])
+        torch.testing.assert_close(votes[0], (votes[1] + votes[2]) / 2, rtol=1e-4, atol=1e-4)
+
+
+def test_the_second_reading_stacks_what_the_first_divides():
+    projector = AudioProjector(8, 8, 5, 8, output="bound", vocabulary=9, ctc_weight=0.5)
+    table, hidden = torch.randn(9, 8), torch.randn(2, 33, 8)
+    projector.fit_length(table)
+    first, second = projector.read(hidden, table).unbind(1)
+    torch.testing.assert_close(first, projector.spell(hidden, table))
+    torch.testing.assert_close(second[:, 1:], projector.spell(hidden[:, 3:], table)[:, : first.shape[1] - 1])
+    padded = torch.cat([hidden, torch.randn(2, 20, 8)], 1)  # what lies behind a clip of a batch is not heard
+    torch.testing.assert_close(projector.read(padded, table)[:, 1, : first.shape[1]], second)
+
+
 def test_each_row_hears_its_own_clip_and_one_that_has_ended_is_left_alone():
     log_probs = torch.randn(2, 4, 1 + len(TOKENS)).log_softmax(-1)
     prompt, own = torch.zeros(2, 3, dtype=torch.long), torch.randn(2, VOCABULARY)
@@ -116,15 +141,18 @@ def ask(small, waveform, weight, beams=1):
         model.multi_modal_projector.ctc_weight = model.config.projector_ctc_weight
 
 
-def test_the_model_writes_nearly_what_its_projector_spells_when_that_alone_counts(small):
+def test_the_model_writes_nearly_what_its_projector_spells_when_that_alone_counts(small, monkeypatch):
     model, processor = small
+    projector = model.multi_modal_projector
+    # Two readings differ; what is read without the decoder is the first.
+    monkeypatch.setattr(projector, "read", lambda *heard: type(projector).read(projector, *heard)[:, :1])
     table = model.get_input_embeddings().weight
     voted, alone = [], []
     for sample in load_samples()[:4]:
         clip = load_audio(sample.path)
         with torch.inference_mode():
             hidden = encode(model.audio_tower, torch.from_numpy(processor.features(clip))[None])[0].numpy()
-        nearest = read_nearest(model.multi_modal_projector, table, hidden, processor.tokenizer)
+        nearest = read_nearest(projector, table, hidden, processor.tokenizer)
         for weight, errors in ((0.999, voted), (0.0, alone)):
             text = processor.tokenizer.decode(ask(small, clip, weight).ids)
             errors.append(word_errors(nearest, text))

@@ -121,7 +121,8 @@ class SpellingVote(LogitsProcessor):
     """Weighs each token by how probably the audio tokens spell a text that goes on with it.
 
     A language model that reads a long clip leaves words out or repeats them; CTC cannot do either, but knows
-    no language. The choice is made by ``(1 - weight) * decoder + weight * CTC``, both logarithms.
+    no language. The choice is made by ``(1 - weight) * decoder + weight * CTC``, both logarithms. That of CTC
+    is the mean of several readings, which stack the same positions in other ways: no two err alike.
 
     Parameters
     ----------
@@ -150,17 +151,21 @@ class SpellingVote(LogitsProcessor):
             (torch.tensor([*ids.values()] + [-1] * len(self._ends)), torch.tensor([*ids, *self._ends]))
             for ids in self._places
         ]
-        self._heard: list[Tensor] = []  # of each row, shape (audio_tokens, 1 + tokens)
-        self._likely: list[Tensor] = []  # the same without blanks, as probabilities
-        self._known: dict[tuple[int, tuple[int, ...]], Spelled] = {}
+        self._heard: list[list[Tensor]] = []  # of each row and reading, shape (audio_tokens, 1 + tokens)
+        self._likely: list[list[Tensor]] = []  # the same without blanks, as probabilities
+        self._known: dict[tuple[int, int, tuple[int, ...]], Spelled] = {}
         self._prompt_tokens: int | None = None
 
     def hear(
-        self, spelled: Float[Tensor, "batch audio_tokens choices"], counts: Int[Tensor, " batch"]
+        self,
+        spelled: Float[Tensor, "batch readings audio_tokens choices"],
+        counts: Int[Tensor, " batch"],
     ) -> None:
-        """Take what `asrscope.projector.AudioProjector.spell` found in each clip, and its audio tokens."""
-        self._heard = [row[:count].cpu() for row, count in zip(spelled, counts.tolist(), strict=True)]
-        self._likely = [row[:, 1:].exp() for row in self._heard]
+        """Take what `asrscope.projector.AudioProjector.read` found in each clip, and its audio tokens."""
+        self._heard = [
+            list(readings[:, :count].cpu()) for readings, count in zip(spelled, counts.tolist(), strict=True)
+        ]
+        self._likely = [[reading[:, 1:].exp() for reading in row] for row in self._heard]
 
     def __call__(
         self, input_ids: Int[Tensor, "batch positions"], scores: Float[Tensor, "batch vocabulary"]
@@ -175,39 +180,41 @@ class SpellingVote(LogitsProcessor):
                 found[row] = own[row]
                 continue
             places, choices = self._choices[bool(written)]
-            votes = self._votes(row, tuple(written))[places].to(own)
+            text = tuple(written)
+            readings = [self._votes(row, reading, text) for reading in range(len(self._heard[row]))]
+            votes = torch.stack(readings).mean(0)[places].to(own)
             found[row, choices] = (1 - self._weight) * own[row, choices] + self._weight * votes
         return found
 
-    def _votes(self, row: int, written: tuple[int, ...]) -> Float[Tensor, " choices"]:
+    def _votes(self, row: int, reading: int, written: tuple[int, ...]) -> Float[Tensor, " choices"]:
         """Give each token's probability after a text, and the end's, as logarithms; shape (tokens + 1,)."""
-        heard, spelled = self._heard[row], self._spelled(row, written)
+        heard, spelled = self._heard[row][reading], self._spelled(row, reading, written)
         before = self._before(spelled.either, written)
         highest = before.max()
-        votes = highest + ((before - highest).exp().float() @ self._likely[row]).log()
+        votes = highest + ((before - highest).exp().float() @ self._likely[row][reading]).log()
         if written:  # a token follows itself only after a blank
             last = self._place(written)
             votes[last] = torch.logsumexp(self._before(spelled.blank, written) + heard[:, 1 + last], 0)
         votes = torch.cat([votes, spelled.either[-1:]])
         return votes - votes.logsumexp(0)  # given the text so far: beams add up what each token costs
 
-    def _spelled(self, row: int, written: tuple[int, ...]) -> Spelled:
+    def _spelled(self, row: int, reading: int, written: tuple[int, ...]) -> Spelled:
         """Follow a text through the audio tokens of a row; what was followed before is known."""
-        if (found := self._known.get((row, written))) is not None:
+        if (found := self._known.get((row, reading, written))) is not None:
             return found
-        heard = self._heard[row]
+        heard = self._heard[row][reading]
         blanks = heard[:, 0].double().cumsum(0)
         if not written:
             found = Spelled(torch.full_like(blanks, -math.inf), blanks)
         else:
-            earlier, place = self._spelled(row, written[:-1]), self._place(written)
+            earlier, place = self._spelled(row, reading, written[:-1]), self._place(written)
             repeated = len(written) > 1 and place == self._place(written[:-1])
             before = self._before(earlier.blank if repeated else earlier.either, written[:-1])
             stays = heard[:, 1 + place].double().cumsum(0)
             token = stays + torch.logcumsumexp(before - self._shift(stays, 0.0), 0)
             blank = blanks + torch.logcumsumexp(self._shift(token, -math.inf) - self._shift(blanks, 0.0), 0)
             found = Spelled(token, blank)
-        self._known[row, written] = found
+        self._known[row, reading, written] = found
         return found
 
     def _place(self, written: tuple[int, ...]) -> int:

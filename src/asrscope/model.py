@@ -354,7 +354,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 audio_embeds = audio.pooler_output
                 if spelling is not None:
                     table = self.get_input_embeddings().get_parameter("weight")
-                    spelled = self.multi_modal_projector.spell(audio.last_hidden_state, table)
+                    spelled = self.multi_modal_projector.read(audio.last_hidden_state, table)
                     spelling.hear(spelled, (input_ids == self.config.audio_token_id).sum(-1))
                 is_audio = self.get_placeholder_mask(input_ids, audio_embeds)
                 inputs_embeds = put_in_place(inputs_embeds, is_audio, audio_embeds)

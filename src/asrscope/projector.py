@@ -346,6 +346,31 @@ class AudioProjector(nn.Module):
         scores: Tensor = self.binding.scores(self.point(hidden), table)
         return scores.float().log_softmax(-1)
 
+    def read(
+        self,
+        hidden: Float[Tensor, "batch positions encoder_dim"],
+        table: Float[Tensor, "vocabulary decoder_dim"],
+    ) -> Float[Tensor, "batch readings audio_tokens choices"]:
+        """Spell a clip twice: as `spell` does, and with each stack half a stack earlier.
+
+        Parameters
+        ----------
+        hidden : torch.Tensor, shape (batch, positions, encoder_dim)
+            Encoder output.
+        table : torch.Tensor, shape (vocabulary, decoder_dim)
+            The decoder's token embeddings, which the output is bound to.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch, 2, audio_tokens, choices)
+            Log-probabilities of CTC. The first position stands in for those ahead of it, so that both
+            readings have the same audio tokens, and none holds what is behind the clip.
+        """
+        earlier = self.stack_factor // 2
+        ahead = hidden[:, :1].expand(-1, earlier, -1)
+        half = torch.cat([ahead, hidden], 1)[:, : hidden.shape[1]]
+        return torch.stack([self.spell(states, table) for states in (hidden, half)], 1)
+
     def point(
         self, hidden: Float[Tensor, "batch positions encoder_dim"]
     ) -> Float[Tensor, "batch audio_tokens decoder_dim"]:

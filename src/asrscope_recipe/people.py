@@ -77,13 +77,15 @@ def systems_beside(
     -------
     dict of str to callable
         Each takes a waveform, shape (samples,), 16 kHz, and returns text. ``tiny`` and a random projector
-        between the same parts are always among them; so are the decoder without the projector's vote, and the
-        projector by itself, read by its nearest tokens, if there is a vote and if its output is bound.
+        between the same parts are always among them. If the projector has a vote, so are the decoder without
+        it, and with one reading in place of two; if its output is bound, the projector read by its nearest
+        tokens.
     """
     model, processor = loaded
     systems = {name: transcriber(loaded), "tiny": transcriber(load("tiny"))}
     if model.multi_modal_projector.ctc_weight:
         systems["the decoder alone"] = _unvoted(loaded)
+        systems["one reading"] = _read_once(loaded)
     systems["a random projector"] = transcriber((untrained(model), processor))
     if model.multi_modal_projector.binding is not None:
         systems["the nearest tokens alone"] = _nearest(loaded, model.multi_modal_projector)
@@ -105,6 +107,19 @@ def _unvoted(loaded: Loaded) -> Recognize:
             return transcribe(*loaded, waveform).text
         finally:
             projector.ctc_weight = weight
+
+    return recognize
+
+
+def _read_once(loaded: Loaded) -> Recognize:
+    projector = loaded[0].multi_modal_projector
+
+    def recognize(waveform: Waveform) -> str:
+        projector.read = lambda *heard: type(projector).read(projector, *heard)[:, :1]
+        try:
+            return transcribe(*loaded, waveform).text
+        finally:
+            del projector.read
 
     return recognize
 

@@ -409,19 +409,28 @@ function encode({ kernel, encoder }, mel, off = new Set()) {
 /* ---- Projector ------------------------------------------------------------------ */
 
 /* Stack k positions into one long vector, and let two norms and a gated layer
-   make a word-like vector of it. Some projectors can say by themselves what these
-   vectors spell. */
-function project(model, hidden) {
-  const { kernel, projector } = model;
-  const { gate, up, down, normIn, normOut, eps, binding } = projector;
+   make a word-like vector of it. */
+function point({ kernel, projector }, hidden) {
+  const { gate, up, down, normIn, normOut, eps } = projector;
   const tokens = Math.floor(hidden.length / gate.columns); // a remainder is cut
   const stacked = rmsNorm(hidden.subarray(0, tokens * gate.columns), normIn, eps);
   const opened = silu(kernel.linear(stacked, tokens, gate));
   const inside = multiply(opened, kernel.linear(stacked, tokens, up));
-  const free = rmsNorm(kernel.linear(inside, tokens, down), normOut, eps);
-  const spelled = binding && spell(model, binding, free);
-  const embeds = binding ? bind(model, binding, spelled) : free;
-  return { embeds, spelled }; // [tokens][width], [tokens][1 + words] or nothing
+  return rmsNorm(kernel.linear(inside, tokens, down), normOut, eps); // [tokens][width]
+}
+
+/* Some projectors can say by themselves what these vectors spell. They read twice,
+   the second time with each stack half a stack earlier: no two readings err alike. */
+function project(model, hidden) {
+  const { binding, stack } = model.projector;
+  const free = point(model, hidden);
+  if (!binding) return { embeds: free, readings: [] };
+  const position = model.projector.gate.columns / stack;
+  const ahead = Array(Math.floor(stack / 2)).fill(hidden.subarray(0, position));
+  const half = join(...ahead, hidden).subarray(0, hidden.length);
+  const spellings = [free, point(model, half)];
+  const readings = spellings.map((vectors) => spell(model, binding, vectors));
+  return { embeds: bind(model, binding, readings[0]), readings }; // [tokens][1 + words]
 }
 
 /* How probably each vector points to the blank, and to each word: logarithms. */
@@ -659,13 +668,14 @@ class Spelling {
 
 /* The two votes on the next token: the decoder's, and what the sound spells. A text
    begins with `openings`, the same words without the space before them. */
-function weigh({ projector: { binding }, endToken }, logits, spelling) {
+function weigh({ projector: { binding }, endToken }, logits, spellings) {
   const { ids, openings, weight } = binding;
   const own = logSoftmax(logits);
-  const votes = spelling.votes();
-  const together = (id, place) => (1 - weight) * own[id] + weight * votes[place];
+  const all = spellings.map((spelling) => spelling.votes());
+  const vote = (place) => all.reduce((sum, votes) => sum + votes[place], 0) / all.length;
+  const together = (id, place) => (1 - weight) * own[id] + weight * vote(place);
   const out = new Float32Array(logits.length).fill(-Infinity);
-  (spelling.last ? ids : openings).forEach((id, i) => {
+  (spellings[0].last ? ids : openings).forEach((id, i) => {
     if (id >= 0) out[id] = together(id, i + 1);
   });
   out[endToken] = together(endToken, 0);
@@ -689,9 +699,9 @@ function highest(x, count) {
    have written. `guess` is a sentence that may come out, that of the sound before
    it was changed: it is read together with the prompt, and costs little. What the
    decoder would have written in its place is what counts; where it writes what
-   stands further on in the guess, the rest is read from there. `spelled` has its
-   vote. */
-function write(model, embeds, spelled, options) {
+   stands further on in the guess, the rest is read from there. The `readings` of
+   what is spelled have their vote. */
+function write(model, embeds, readings, options) {
   const { limit, forced = [], guess = [], off, runnersUp = 5 } = options;
   const { binding } = model.projector;
   const cache = { length: 0, layers: [] };
@@ -704,21 +714,22 @@ function write(model, embeds, spelled, options) {
   let place = 0; // in the guess
   let scored = readOn(prompt, draft);
   const [first] = scored;
-  const choices = binding?.weight && 1 + binding.ids.length;
-  let spelling = choices ? new Spelling(spelled, choices) : null;
+  const votes = binding?.weight ? readings : [];
+  let spellings = votes.map((spelled) => new Spelling(spelled, 1 + binding.ids.length));
   const steps = [];
   while (steps.length < limit) {
-    const chances = softmax(spelling ? weigh(model, scored[0], spelling) : scored[0].slice());
+    const [logits] = scored;
+    const chances = softmax(spellings.length ? weigh(model, logits, spellings) : logits.slice());
     const order = highest(chances, runnersUp + 1);
     const id = forced[steps.length] ?? order[0];
     const others = order.filter((each) => each !== id).slice(0, runnersUp);
     const chanceOf = (each) => [each, chances[each]];
     steps.push({ id, chance: chances[id], others: others.map(chanceOf) });
     if (id === model.endToken) break;
-    const known = spelling?.last ? binding.ids : binding?.openings;
+    const known = spellings[0]?.last ? binding.ids : binding?.openings;
     const word = 1 + (known?.indexOf(id) ?? -1);
-    if (word) spelling?.goOn(word);
-    else spelling = null; // a forced token that cannot be spelled
+    if (word) spellings.forEach((spelling) => spelling.goOn(word));
+    else spellings = []; // a forced token that cannot be spelled
     if (id === draft[0]) {
       [draft, scored, place] = [draft.slice(1), scored.slice(1), place + 1];
       continue;
@@ -813,6 +824,7 @@ function assembleModel(kernel, tensors, settings) {
     normIn: vector("multi_modal_projector.norm_in.weight"),
     normOut: vector("multi_modal_projector.norm_out.weight"),
     eps: projectorEps,
+    stack: config.stack_factor,
     binding: null,
     prompt: [],
   };
@@ -879,21 +891,20 @@ async function makeKernel(bytes) {
 function hear(model, mel, { untrained, replaced = [], without, ...more }) {
   const chosen = untrained ? { ...model, projector: model.untrained() } : model;
   const hidden = encode(model, mel, more.off);
-  const { embeds: heard, spelled } = project(chosen, hidden);
+  const { embeds: heard, readings } = project(chosen, hidden);
   const embeds = replace(model, heard, replaced);
   const { width } = model.decoder;
-  const choices = spelled && (spelled.length * width) / embeds.length;
+  const { binding } = chosen.projector;
+  const choices = binding && 1 + binding.ids.length;
   const vectorAt = (place) => embeds.subarray(place * width, (place + 1) * width);
-  if (spelled) {
-    for (const [place] of replaced) {
-      if (place >= rowsOf(embeds, width)) continue;
-      const points = spell(chosen, chosen.projector.binding, vectorAt(place));
-      spelled.set(points, place * choices);
-    }
+  for (const [place] of binding ? replaced : []) {
+    if (place >= rowsOf(embeds, width)) continue;
+    const points = spell(chosen, binding, vectorAt(place));
+    readings.forEach((spelled) => spelled.set(points, place * choices));
   }
   const kept = (x, size) =>
     without.size ? x.filter((_, i) => !without.has(Math.floor(i / size))) : x;
-  const points = spelled && kept(spelled, choices);
-  const written = write(chosen, kept(embeds, width), points, more);
+  const spelled = readings.map((each) => kept(each, choices));
+  const written = write(chosen, kept(embeds, width), spelled, more);
   return { hidden, embeds, nearest: nearest(model, embeds), ...written };
 }
