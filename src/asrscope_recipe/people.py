@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -83,12 +84,15 @@ def systems_beside(
     """
     model, processor = loaded
     systems = {name: transcriber(loaded), "tiny": transcriber(load("tiny"))}
-    if model.multi_modal_projector.ctc_weight:
-        systems["the decoder alone"] = _unvoted(loaded)
-        systems["one reading"] = _read_once(loaded)
+    projector = model.multi_modal_projector
+    if projector.ctc_weight:
+        systems["the decoder alone"] = _changed(loaded, ctc_weight=0.0)
+        systems["one reading"] = _changed(
+            loaded, read=lambda *heard: type(projector).read(projector, *heard)[:, :1]
+        )
     systems["a random projector"] = transcriber((untrained(model), processor))
-    if model.multi_modal_projector.binding is not None:
-        systems["the nearest tokens alone"] = _nearest(loaded, model.multi_modal_projector)
+    if projector.binding is not None:
+        systems["the nearest tokens alone"] = _nearest(loaded, projector)
     if warm is not None:
         systems["the warm start alone"] = _nearest(loaded, read_projector(warm, model))
     if whisper is not None:
@@ -98,28 +102,12 @@ def systems_beside(
     return systems
 
 
-def _unvoted(loaded: Loaded) -> Recognize:
-    projector = loaded[0].multi_modal_projector
+def _changed(loaded: Loaded, **changes: Any) -> Recognize:
+    """Let a pair recognize with other attributes of its projector."""
 
     def recognize(waveform: Waveform) -> str:
-        weight, projector.ctc_weight = projector.ctc_weight, 0.0
-        try:
+        with patch.multiple(loaded[0].multi_modal_projector, **changes):
             return transcribe(*loaded, waveform).text
-        finally:
-            projector.ctc_weight = weight
-
-    return recognize
-
-
-def _read_once(loaded: Loaded) -> Recognize:
-    projector = loaded[0].multi_modal_projector
-
-    def recognize(waveform: Waveform) -> str:
-        projector.read = lambda *heard: type(projector).read(projector, *heard)[:, :1]
-        try:
-            return transcribe(*loaded, waveform).text
-        finally:
-            del projector.read
 
     return recognize
 
