@@ -112,7 +112,7 @@ def _unvoted(loaded: Loaded) -> Recognize:
 
 
 def _read_once(loaded: Loaded) -> Recognize:
-    projector = loaded[0].multi_modal_projector
+    projector: Any = loaded[0].multi_modal_projector  # one of its methods is another one for a while
 
     def recognize(waveform: Waveform) -> str:
         projector.read = lambda *heard: type(projector).read(projector, *heard)[:, :1]
