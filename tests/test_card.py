@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from asrscope.audio import load_audio, wav_bytes
 from asrscope.audio.samples import load_samples
-from asrscope.loading import CHECKPOINTS
+from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope_recipe import measuring
 from asrscope_recipe.card import aims, model_card, write_model_card
 from asrscope_recipe.cli import app

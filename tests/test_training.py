@@ -531,3 +531,6 @@ def test_the_tokenizer_of_a_run_stays_whatever_sentences_come(trained, tmp_path,
     kept = (tmp_path / "tokenizer" / "tokenizer.json").read_bytes()
     monkeypatch.setattr(stage, "make_tokenizer", lambda *_: pytest.fail("a second tokenizer"))
     assert (train_decoder(tmp_path, DECODER) / "tokenizer.json").read_bytes() == kept
+    (tmp_path / "tokenizer").rename(tmp_path / "gone")
+    with pytest.raises(ValueError, match="not the tokenizer it was trained with"):
+        train_decoder(tmp_path, DECODER)

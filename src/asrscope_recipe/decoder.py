@@ -181,6 +181,11 @@ def train_decoder(folder: Path, recipe: DecoderRecipe) -> Path:
     kept = folder / "tokenizer"  # from the first start on: later sentences must not renumber tokens
     with join_processes().main_process_first():
         if not kept.exists():
+            if any(folder.glob("step-*")):
+                raise ValueError(
+                    f"{folder} holds a checkpoint, but not the tokenizer it was trained with. Make sure to "
+                    f"put its files into {kept}, or give another folder"
+                )
             part = kept.with_suffix(".part")
             make_tokenizer(recipe.vocab_size, recipe.seed).save_pretrained(part)
             part.rename(kept)

@@ -111,18 +111,13 @@ def progress(total: int) -> Iterator[Callable[..., None]]:
     with tqdm(total=total, file=sys.stderr, disable=None, leave=False, bar_format=form) as bar:
 
         def report(
-            output: str | None,
-            *complaints: str,
-            advance: int = 1,
-            completed: float | int | None = None,
-            total: int | None = None,
+            output: str | None, *complaints: str, advance: int = 1, completed: float | int | None = None
         ) -> None:
             with bar.external_write_mode():
                 if output is not None:
                     put(output)
                 for complaint in complaints:
                     complain(complaint)
-            bar.total = total or bar.total
             bar.update(advance if completed is None else completed - bar.n)
 
         yield report

@@ -1,1 +1,1 @@
-"""Recordings of any length: read piece by piece, cut into windows, and their texts joined."""
+"""The text of recordings of any length, and how often it is wrong."""

@@ -1,7 +1,7 @@
-"""What one run of the model leaves behind: a `Trace`, and the table of its stages.
+"""What one run of the model leaves behind: the table of its stages, a `Trace`, and the forms it is kept in.
 
 Torch is not needed here: a saved trace is loaded and drawn without it. A file may be damaged or hostile:
-nothing in it is unpickled, and how much it unpacks to is known before.
+nothing in it is unpickled, how much it unpacks to is known before, and every field is held against its type.
 """
 
 import inspect
@@ -58,6 +58,9 @@ Count = Annotated[int, Field(ge=0)]
 Steps = Annotated[int, Field(ge=1)]
 Part = Annotated[str, Field(pattern="^(encoder|projector|decoder)$")]
 Scale = Annotated[str, Field(pattern="^(slaney|htk|unknown)$")]
+
+
+# --- the stages ---
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,9 @@ STAGES: tuple[Stage, ...] = (
 )
 
 
+# --- one run ---
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where the weights of one part come from.
@@ -227,6 +233,18 @@ class Word:
     end: Number | None
 
 
+def twins(words: Sequence[str], others: Sequence[str]) -> tuple[int | None, ...]:
+    """Find the place of each word's twin in another text; None where it has none.
+
+    Twins stand in the same order in both; case and punctuation do not count.
+    """
+    first, second = ([word.casefold().strip(".,;:!?\"'()") for word in text] for text in (words, others))
+    found: list[int | None] = [None] * len(words)
+    for block in SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks():
+        found[block.a : block.a + block.size] = range(block.b, block.b + block.size)
+    return tuple(found)
+
+
 @dataclass(frozen=True, eq=False)
 class Trace:
     """Every stage of one clip's way through the model.
@@ -281,7 +299,7 @@ class Trace:
     frames_per_column : int
         Frames that the encoder reads as one column of its input.
     mel_scale : str
-        ``"slaney"`` or ``"htk"``: which frequencies the mel bands stand for.
+        ``"slaney"``, ``"htk"`` or ``"unknown"``: which frequencies the mel bands stand for.
     seconds_per_frame, seconds_per_position, seconds_per_audio_token : float
         Seconds of sound behind one step of each array.
     window_seconds : float or None
@@ -492,76 +510,14 @@ class Trace:
             ) from error
 
 
+# --- what a file may hold ---
+
 # Axis names and type of every array of a trace. Axes of equal name have equal length: `Trace` checks it.
 _HINTS = get_type_hints(Trace, include_extras=True)
 _ARRAYS = {field: hint for field, hint in _HINTS.items() if hasattr(hint, "dim_str")}
 ARRAY_AXES: dict[str, tuple[str, ...]] = {f: tuple(hint.dim_str.split()) for f, hint in _ARRAYS.items()}
 TEXT_AXES = {"nearest_texts": ARRAY_AXES["nearest_ids"], "prompt_texts": ARRAY_AXES["prompt_ids"]}
 ARRAY_TYPES = {field: np.dtype(hint.dtypes[0]) for field, hint in _ARRAYS.items()}
-
-
-def twins(words: Sequence[str], others: Sequence[str]) -> tuple[int | None, ...]:
-    """Find the place of each word's twin in another text; None where it has none.
-
-    Twins stand in the same order in both; case and punctuation do not count.
-    """
-    first, second = ([word.casefold().strip(".,;:!?\"'()") for word in text] for text in (words, others))
-    found: list[int | None] = [None] * len(words)
-    for block in SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks():
-        found[block.a : block.a + block.size] = range(block.b, block.b + block.size)
-    return tuple(found)
-
-
-def _read(path: str | Path) -> dict[str, np.ndarray]:
-    """Read header and arrays of an .npz file; how much they unpack to is known before they are unpacked."""
-    arrays = {}
-    with Path(path).open("rb") as file, ZipFile(file) as archive:
-        sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.infolist()}
-        if missing := [name for name in ("header", *ARRAY_AXES) if name not in sizes]:
-            raise ValueError(f"it lacks {', '.join(missing)}")
-        total = sum(sizes[name] for name in ("header", *ARRAY_AXES))
-        if total > min(MOST_BYTES, free_memory() // 2):
-            raise ValueError(f"its arrays take {total / 1e9:.1f} GB, more than there is memory for")
-        for name in ("header", *ARRAY_AXES):
-            with archive.open(f"{name}.npy") as stream:
-                array = np.lib.format.read_array(stream)
-                if stream.read(1):
-                    raise ValueError(f"{name} has more bytes than its shape {array.shape} says")
-            if name in ARRAY_TYPES and array.dtype != ARRAY_TYPES[name]:
-                raise ValueError(f"{name} holds {array.dtype}, but {ARRAY_TYPES[name]} was expected")
-            arrays[name] = array
-    return arrays
-
-
-def _brief(error: Exception) -> str:
-    """Shorten what a library says to a part of one line; of fields, the first that is wrong, by its place."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
-        return f"{place.removeprefix('.')}: {first['msg']}, but found {first['input']!r:.40}"
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    """Tell the shape of an array, or of texts in one row or in several."""
-    if isinstance(value, np.ndarray):
-        return tuple(value.shape)
-    return len(value), *{len(row) for row in value if isinstance(row, tuple)}
-
-
-def _plain(value: Any, decimals: int | None = None) -> Any:
-    """Make of a value what JSON holds, floats rounded if `decimals` is given."""
-
-    def shorter(number: str) -> float:
-        return float(number) if decimals is None else round(float(number), decimals)
-
-    def refuse(number: str) -> None:
-        raise ValueError(f"A trace holds finite numbers only, but found {number}.")
-
-    return json.loads(json.dumps(value, default=asdict), parse_float=shorter, parse_constant=refuse)
-
-
-# --- what a file may hold ---
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)  # no text passes for a number
 _rest: Any = {name: (hint, ...) for name, hint in _HINTS.items() if name not in ARRAY_AXES}
@@ -637,3 +593,52 @@ def validate_json(obj: Any) -> None:
                 level = [item for part in level for item in part]
             if any(len(part) != size for part in level):
                 raise ValueError(f"not a valid trace at $.{field}: expected {size} {name}, as $.shapes says")
+
+
+def _read(path: str | Path) -> dict[str, np.ndarray]:
+    """Read header and arrays of an .npz file; how much they unpack to is known before they are unpacked."""
+    arrays = {}
+    with Path(path).open("rb") as file, ZipFile(file) as archive:
+        sizes = {member.filename.removesuffix(".npy"): member.file_size for member in archive.infolist()}
+        if missing := [name for name in ("header", *ARRAY_AXES) if name not in sizes]:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        total = sum(sizes[name] for name in ("header", *ARRAY_AXES))
+        if total > min(MOST_BYTES, free_memory() // 2):
+            raise ValueError(f"its arrays take {total / 1e9:.1f} GB, more than there is memory for")
+        for name in ("header", *ARRAY_AXES):
+            with archive.open(f"{name}.npy") as stream:
+                array = np.lib.format.read_array(stream)
+                if stream.read(1):
+                    raise ValueError(f"{name} has more bytes than its shape {array.shape} says")
+            if name in ARRAY_TYPES and array.dtype != ARRAY_TYPES[name]:
+                raise ValueError(f"{name} holds {array.dtype}, but {ARRAY_TYPES[name]} was expected")
+            arrays[name] = array
+    return arrays
+
+
+def _brief(error: Exception) -> str:
+    """Shorten what a library says to a part of one line; of fields, the first that is wrong, by its place."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+        return f"{place.removeprefix('.')}: {first['msg']}, but found {first['input']!r:.40}"
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """Tell the shape of an array, or of texts in one row or in several."""
+    if isinstance(value, np.ndarray):
+        return tuple(value.shape)
+    return len(value), *{len(row) for row in value if isinstance(row, tuple)}
+
+
+def _plain(value: Any, decimals: int | None = None) -> Any:
+    """Make of a value what JSON holds, floats rounded if `decimals` is given."""
+
+    def shorter(number: str) -> float:
+        return float(number) if decimals is None else round(float(number), decimals)
+
+    def refuse(number: str) -> None:
+        raise ValueError(f"A trace holds finite numbers only, but found {number}.")
+
+    return json.loads(json.dumps(value, default=asdict), parse_float=shorter, parse_constant=refuse)
