@@ -1,6 +1,7 @@
 """Specialists from packages, the Hub and the cache: the same tensors whichever way, or one clear error."""
 
 import json
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -66,6 +67,22 @@ class TestFormats:
         (tmp_path / "other").write_bytes(b"\x07\x00\x00\x00GGUX" * 100)
         with pytest.raises(ValueError, match="other: it is cut short, damaged or of another kind"):
             read(tmp_path / "other")
+
+    @pytest.mark.parametrize(
+        "counts",
+        [
+            pytest.param(struct.pack("<QQ", 2**62, 0), id="tensors"),
+            pytest.param(struct.pack("<QQ", 0, 2**62), id="entries"),
+            pytest.param(struct.pack("<QQQ", 0, 1, 2**62), id="letters"),
+            pytest.param(struct.pack("<QQQcIIQ", 0, 1, 1, b"a", 9, 8, 2**62), id="texts in a list"),
+            pytest.param(struct.pack("<QQQcI", 1, 0, 1, b"a", 2**31), id="axes"),
+            pytest.param(struct.pack("<QQQcI2QIQ", 1, 0, 1, b"a", 2, 2**20, 2**20, 0, 0), id="weights"),
+        ],
+    )
+    def test_a_gguf_that_counts_more_than_there_is_is_named_at_once(self, tmp_path, counts):
+        (tmp_path / "many.gguf").write_bytes(b"GGUF\x03\0\0\0" + counts + bytes(7))
+        with pytest.raises(ValueError, match=r"many\.gguf: it is cut short, damaged or of another kind"):
+            read_gguf_decoder(tmp_path / "many.gguf")
 
 
 class TestObtain:
@@ -154,6 +171,22 @@ class TestErrors:
                 obtain(part)
             file.unlink()
             with pytest.raises(ValueError, match="but found no such fil"):
+                obtain(part)
+
+    @pytest.mark.parametrize("place", ["package", "hub"])
+    def test_a_file_that_is_not_the_known_one_is_refused_unread(self, tmp_path, monkeypatch, place):
+        (_, part), _ = pretend(monkeypatch, tmp_path, installed=place == "package")
+        endless = struct.pack("<QQQcIIQ", 0, 1, 1, b"a", 9, 0, 2**62)  # a list of so many numbers
+        package_file(tmp_path, part).write_bytes(b"GGUF\x03\0\0\0" + endless)
+        monkeypatch.setattr(sources, "read_gguf_decoder", lambda _: pytest.fail("read"))
+        hub = Hub()
+        hub.add(part.repository, package_file(tmp_path, part).parent, part.revision)
+        with serve(hub):
+            point_to(monkeypatch, hub, tmp_path / "hub cache")
+            with pytest.raises(
+                ValueError,
+                match=rf"{part.file} from .* of another version \(expected SHA-256 .* but found .*\)\. \w+",
+            ):
                 obtain(part)
 
     def test_tensors_of_another_model_are_refused(self, small, tmp_path):

@@ -1,7 +1,7 @@
 """Two formats beside safetensors that models are packed in, CTranslate2's and GGUF.
 
 They are read as far as the published specialists need it; tensors come out by the names of transformers. Its
-own reader of GGUF, with the package gguf, makes the same tensors and takes many times as long.
+own reader of GGUF, which is built on the package gguf as this one is, takes many times as long.
 """
 
 import struct
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gguf import GGUFReader, dequantize
 from torch import Tensor
 
 from asrscope.loading.checkpoints import readable
@@ -34,13 +35,6 @@ WHISPER = {  # a name beside its kind; several of transformers' lie stacked in o
     "ffn/linear_1": ["fc2"],
     "ffn/layer_norm": ["final_layer_norm"],
 }
-GGUF_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-GGUF_TEXT, GGUF_LIST = 8, 9
-BLOCK = 32  # weights that share a scale
-Q4_1 = np.dtype([("scale", "<f2"), ("lowest", "<f2"), ("pairs", "u1", BLOCK // 2)])
-Q8_0 = np.dtype([("scale", "<f2"), ("weights", "i1", BLOCK)])
-GGUF_TYPES = {0: np.dtype("<f4"), 1: np.dtype("<f2"), 3: Q4_1, 8: Q8_0}  # by the number in the file
-GGUF_ALIGNMENT = 32
 LLAMA = {
     "token_embd": "model.embed_tokens",
     "output_norm": "model.norm",
@@ -74,17 +68,8 @@ class _Reader:
         self.at += count
         return found
 
-    def text(self, size: str) -> str:
-        return bytes(self.bytes(self.number(size))).decode("utf-8").rstrip("\0")
-
-    def gguf(self, kind: int) -> Any:
-        """Take a value of one of GGUF's types."""
-        if kind == GGUF_TEXT:
-            return self.text("Q")
-        if kind == GGUF_LIST:
-            inner, count = self.number("I"), self.number("Q")
-            return [self.gguf(inner) for _ in range(count)]
-        return self.number(GGUF_NUMBERS[kind])
+    def text(self) -> str:
+        return bytes(self.bytes(self.number("H"))).decode("utf-8").rstrip("\0")
 
 
 def read_ctranslate2(file: Path) -> dict[str, Tensor]:
@@ -112,10 +97,13 @@ def read_ctranslate2(file: Path) -> dict[str, Tensor]:
 def read_gguf_decoder(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a causal language model of Llama's kind that was packed as GGUF.
 
+    The file is taken at its word: of one that says it holds a list of 2**60 numbers, so many are looked for.
+    So only a file whose hash is known is read.
+
     Parameters
     ----------
     file : Path
-        The file, with weights in float32, float16, Q8_0 or Q4_1.
+        The file, with weights in any type that the package gguf reads.
 
     Returns
     -------
@@ -129,7 +117,23 @@ def read_gguf_decoder(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         If the file is cut short, or holds no such model.
     """
     with readable(file, OTHERWISE):
-        return _gguf(_Reader(file))
+        reader = GGUFReader(file)
+        said = {name: field.contents() for name, field in reader.fields.items()}
+        heads = {
+            "attn_q": said["llama.attention.head_count"],
+            "attn_k": said["llama.attention.head_count_kv"],
+        }
+        named = {}
+        for stored in reader.tensors:
+            weights = dequantize(stored.data, stored.tensor_type)
+            *layer, inside, what = stored.name.removeprefix("blk.").split(".")
+            if inside in heads:
+                # A rotation mixes two halves: side by side here, one after the other in transformers.
+                halves = weights.reshape(heads[inside], -1, 2, weights.shape[-1]).swapaxes(1, 2)
+                weights = halves.reshape(weights.shape)
+            ours = f"model.layers.{layer[0]}.{LLAMA[inside]}" if layer else LLAMA[inside]
+            named[f"{ours}.{what}"] = torch.tensor(weights)  # a copy: some are still those of the mapped file
+        return said, named
 
 
 def _ctranslate2(reader: _Reader) -> dict[str, Tensor]:
@@ -137,11 +141,11 @@ def _ctranslate2(reader: _Reader) -> dict[str, Tensor]:
         raise ValueError(
             f"expected version {CTRANSLATE2_VERSION} of CTranslate2's format, but found {version}"
         )
-    reader.text("H")  # the kind of model
+    reader.text()  # the kind of model
     reader.number("I")  # its revision
     found = {}
     for _ in range(reader.number("I")):
-        name = reader.text("H")
+        name = reader.text()
         shape = [reader.number("I") for _ in range(reader.number("B"))]
         kind = CTRANSLATE2_TYPES[reader.number("B")]
         array = np.frombuffer(reader.bytes(reader.number("I")), kind).reshape(shape)
@@ -167,49 +171,3 @@ def _name_whisper(packed: dict[str, Tensor]) -> dict[str, Tensor]:
                 continue  # Whisper has none there, so the converter wrote zeros
             named[f"{owner}.{ours}.{kind}"] = share
     return named
-
-
-def _gguf(reader: _Reader) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if bytes(reader.bytes(4)) != b"GGUF":
-        raise ValueError("expected a file that begins with GGUF")
-    reader.number("I")  # version
-    tensors, entries = reader.number("Q"), reader.number("Q")
-    said = {}
-    for _ in range(entries):
-        name = reader.text("Q")
-        said[name] = reader.gguf(reader.number("I"))
-    heads = {
-        "attn_q": said["llama.attention.head_count"],
-        "attn_k": said["llama.attention.head_count_kv"],
-    }
-    places: list[tuple[str, list[int], Any, int]] = []
-    for _ in range(tensors):
-        name = reader.text("Q")
-        shape = [reader.number("Q") for _ in range(reader.number("I"))][::-1]
-        places.append((name, shape, GGUF_TYPES[reader.number("I")], reader.number("Q")))
-    begin = -(-reader.at // GGUF_ALIGNMENT) * GGUF_ALIGNMENT
-    named = {}
-    for name, shape, kind, offset in places:
-        count = int(np.prod(shape)) // (BLOCK if kind.fields else 1)
-        reader.at = begin + offset
-        weights = _dequantize(np.frombuffer(reader.bytes(count * kind.itemsize), kind)).reshape(shape)
-        *layer, inside, what = name.removeprefix("blk.").split(".")
-        if inside in heads:
-            # GGUF keeps the two halves that a rotation mixes side by side; transformers one after the other.
-            halves = weights.reshape(heads[inside], -1, 2, shape[-1]).swapaxes(1, 2)
-            weights = np.ascontiguousarray(halves).reshape(shape)
-        ours = f"model.layers.{layer[0]}.{LLAMA[inside]}" if layer else LLAMA[inside]
-        named[f"{ours}.{what}"] = torch.from_numpy(weights)
-    return said, named
-
-
-def _dequantize(blocks: np.ndarray) -> np.ndarray:
-    """Compute the weights of blocks, in float32."""
-    if blocks.dtype == Q8_0:
-        return blocks["weights"] * blocks["scale"].astype(np.float32)[:, None]
-    if blocks.dtype == Q4_1:
-        pairs = blocks["pairs"]
-        weights = np.concatenate([pairs & 15, pairs >> 4], axis=1).astype(np.float32)
-        weights *= blocks["scale"].astype(np.float32)[:, None]
-        return weights + blocks["lowest"].astype(np.float32)[:, None]
-    return blocks.astype(np.float32)
