@@ -153,7 +153,8 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 # Classes of other packages, since builds ask nothing of the network, and bases that are nobody's business.
 OTHERS = "abc|bokeh|collections|html|huggingface_hub|numpy|pathlib|tokenizers|torch|transformers|typing"
-nitpick_ignore_regex = [(r"py:.*", rf"({OTHERS})(\..*)?"), (r"py:class", r".*\._\w+|asrscope_course\.texts\.Text")]
+BASES = r".*\._\w+|asrscope_course\.texts\.Text"
+nitpick_ignore_regex = [(r"py:.*", rf"({OTHERS})(\..*)?"), (r"py:class", BASES)]
 
 # -- HTML ------------------------------------------------------------------------------------------------
 
