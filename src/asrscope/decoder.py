@@ -122,7 +122,7 @@ class SpellingVote(LogitsProcessor):
 
     A language model that reads a long clip leaves words out or repeats them; CTC cannot do either, but knows
     no language. The choice is made by ``(1 - weight) * decoder + weight * CTC``, both logarithms. That of CTC
-    is the mean of several readings, which stack the same positions in other ways: no two err alike.
+    is the mean of several readings, which stack the same positions in other ways.
 
     Parameters
     ----------

@@ -420,13 +420,13 @@ function point({ kernel, projector }, hidden) {
 }
 
 /* Some projectors can say by themselves what these vectors spell. They read twice,
-   the second time with each stack half a stack earlier: no two readings err alike. */
+   the second time with each stack half a stack earlier. */
 function project(model, hidden) {
-  const { binding, stack } = model.projector;
+  const { binding, gate, stack } = model.projector;
   const free = point(model, hidden);
   if (!binding) return { embeds: free, readings: [] };
-  const position = model.projector.gate.columns / stack;
-  const ahead = Array(Math.floor(stack / 2)).fill(hidden.subarray(0, position));
+  const first = hidden.subarray(0, gate.columns / stack);
+  const ahead = Array(Math.floor(stack / 2)).fill(first);
   const half = join(...ahead, hidden).subarray(0, hidden.length);
   const spellings = [free, point(model, half)];
   const readings = spellings.map((vectors) => spell(model, binding, vectors));
