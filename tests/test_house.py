@@ -50,7 +50,7 @@ def test_a_trace_of_the_bundled_model_imports_few_modules(imported):
     assert len(imported) <= house.BUDGETS["modules of ours that a trace imports"]
 
 
-@pytest.mark.parametrize("module", ["pair", "sources", "formats", "room"])
+@pytest.mark.parametrize("module", ["pair", "sources", "room"])
 def test_the_bundled_model_needs_nothing_of_the_pairs(imported, module):
     assert "asrscope.loading" in imported
     assert f"asrscope.loading.{module}" not in imported

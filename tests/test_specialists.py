@@ -14,8 +14,15 @@ from specialists_kit import pretend, write_small_projector
 from tokenizers import Tokenizer
 
 from asrscope.loading import PAIRS, load, sources
-from asrscope.loading.formats import read_ctranslate2, read_gguf_decoder
-from asrscope.loading.sources import SMOLLM2, SPECIALISTS, WHISPER, cache_folder, obtain
+from asrscope.loading.sources import (
+    SMOLLM2,
+    SPECIALISTS,
+    WHISPER,
+    cache_folder,
+    obtain,
+    read_ctranslate2,
+    read_gguf_decoder,
+)
 from asrscope.saving.provenance import hash_tensors, provenance_of
 
 

@@ -7,9 +7,15 @@ from hypothesis import strategies as st
 
 from asrscope.audio import load_audio
 from asrscope.audio.samples import load_samples
-from asrscope.audio.speech import LEAST_CHANGE, has_only_clicks, mel_power, sound_warnings, spectral_change
 from asrscope.decoder import COMPRESSION_LIMIT, compression_ratio
-from asrscope.features import log_mel
+from asrscope.features import (
+    LEAST_CHANGE,
+    has_only_clicks,
+    log_mel,
+    mel_power,
+    sound_warnings,
+    spectral_change,
+)
 from asrscope.recognition.transcribe import transcribe
 from asrscope.scope.tracing import trace
 

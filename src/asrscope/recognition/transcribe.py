@@ -21,7 +21,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteriaL
 
 from asrscope import decoder
 from asrscope.audio import SAMPLE_RATE, AudioStream, Clip, is_silent
-from asrscope.audio.speech import sound_warnings
+from asrscope.features import sound_warnings
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 

@@ -18,8 +18,8 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from asrscope import decoder
 from asrscope.audio import SAMPLE_RATE, SILENT, Clip, read_clip
-from asrscope.audio.speech import sound_warnings
 from asrscope.decoder import Written, split_pieces, text_of
+from asrscope.features import sound_warnings
 from asrscope.saving.provenance import attach_provenance, provenance_of
 from asrscope.scope.anatomy import Anatomy, describe_anatomy, uncompiled, unwrap
 from asrscope.scope.traces import Provenance, Token, Trace, Word, WordTimes, twins
