@@ -1,7 +1,6 @@
 """The text of a recording of any length: windows, their borders, batches, silence, memory."""
 
 import json
-import random
 import subprocess
 import sys
 from itertools import pairwise
@@ -16,7 +15,7 @@ from asrscope.audio import load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.recognition import transcribe as transcribing
 from asrscope.recognition.metrics import word_errors
-from asrscope.recognition.transcribe import cut_windows, join_overlap, most_words, transcribe
+from asrscope.recognition.transcribe import cut_windows, transcribe
 
 
 @pytest.fixture
@@ -167,49 +166,33 @@ def in_pieces(waveform, size):
 
 
 def assert_covered(windows, waveform):
-    """Every sample is in a window, in its place, and only an overlap is in two."""
+    """Every sample is in one window, in its place."""
     reached = 0
     for window in windows:
-        assert window.start == reached - window.overlap
+        assert window.start == reached
         np.testing.assert_array_equal(window.samples, waveform[window.start : window.stop])
-        assert window.start <= window.seam <= window.start + window.overlap
         reached = window.stop
     assert reached == waveform.size
     assert [window.last for window in windows] == [False] * (len(windows) - 1) + [True]
 
 
-def test_a_recording_with_pauses_is_cut_in_them_without_overlap(speech):
+def test_a_recording_with_pauses_is_cut_in_them(speech):
     waveform = speech(20, pauses=[3.2, 6.1, 9.3, 12.0, 15.5, 18.0])
     windows = list(cut_windows([waveform], 4.0))
     assert_covered(windows, waveform)
-    assert [window.overlap for window in windows] == [0] * 7
+    assert not any(window.torn for window in windows)
     assert [window.start / 16_000 for window in windows[1:]] == pytest.approx(
         [3.2, 6.1, 9.3, 12.0, 15.5, 18.0], abs=0.05
     )
 
 
-def test_speech_without_a_pause_is_cut_with_overlap(speech):
-    waveform = speech(20)
-    windows = list(cut_windows([waveform], 8.0))
-    assert_covered(windows, waveform)
-    assert [window.overlap for window in windows] == [0, 32_000, 32_000]
-    assert all(window.samples.size == 8 * 16_000 for window in windows[:-1])
-
-
-def test_the_overlap_is_at_most_a_quarter_of_a_window_and_can_be_none(speech):
-    waveform = speech(9)
-    assert [window.overlap for window in cut_windows([waveform], 4.0)] == [0, 16_000, 16_000]
-    plain = list(cut_windows([waveform], 4.0, overlap_seconds=0.0))
-    assert_covered(plain, waveform)
-    assert [window.overlap for window in plain] == [0, 0, 0]
-
-
-def test_the_text_changes_over_in_the_quietest_place_of_the_overlap(speech):
+def test_speech_without_a_pause_is_cut_where_it_is_quietest(speech):
     waveform = speech(12)
     waveform[round(6.9 * 16_000) : round(7.0 * 16_000)] *= 0.05  # too short for a pause
-    _, second = cut_windows([waveform], 8.0)
-    assert second.overlap == 32_000
-    assert second.seam / 16_000 == pytest.approx(6.95, abs=0.03)
+    windows = list(cut_windows([waveform], 8.0))
+    assert_covered(windows, waveform)
+    assert [window.torn for window in windows] == [True, False]
+    assert windows[1].start / 16_000 == pytest.approx(6.95, abs=0.03)
 
 
 def test_the_longest_pause_counts_and_one_within_a_word_does_not(speech):
@@ -229,175 +212,23 @@ def test_a_pause_is_found_above_a_noisy_background(speech):
 @given(
     seconds=st.floats(0.01, 12.0),
     longest=st.floats(0.5, 5.0),
-    overlap=st.floats(0.0, 3.0),
     size=st.integers(100, 100_000),
     seed=st.integers(0, 9),
 )
-def test_every_sample_is_in_a_window_however_the_recording_comes(seconds, longest, overlap, size, seed):
+def test_every_sample_is_in_a_window_however_the_recording_comes(seconds, longest, size, seed):
     rng = np.random.default_rng(seed)
     loudness = np.repeat(rng.choice([0.0, 0.0005, 0.2], 60), 16_000 // 5)[: max(1, int(seconds * 16_000))]
     waveform = (loudness * rng.standard_normal(loudness.size)).astype(np.float32)
-    windows = list(cut_windows(in_pieces(waveform, size), longest, overlap_seconds=overlap))
+    windows = list(cut_windows(in_pieces(waveform, size), longest))
     assert_covered(windows, waveform)
     assert all(window.samples.size <= longest * 16_000 for window in windows)
-    whole = list(cut_windows([waveform], longest, overlap_seconds=overlap))
+    whole = list(cut_windows([waveform], longest))
     assert [(window.start, window.stop) for window in windows] == [(w.start, w.stop) for w in whole]
 
 
 def test_windows_that_are_none_are_refused():
-    with pytest.raises(ValueError, match=r"at least 0\.1 s .* but found 0\.01 s"):
+    with pytest.raises(ValueError, match=r"at least 0\.2 s, but found 0\.01 s"):
         list(cut_windows([np.zeros(9, np.float32)], 0.01))
-    with pytest.raises(ValueError, match="not negative"):
-        list(cut_windows([np.zeros(9, np.float32)], 4.0, overlap_seconds=-1.0))
-
-
-# How the texts of windows that overlap are joined -----------------------------------------------------------
-
-SENTENCE = [
-    *("the", "old", "captain", "told", "us", "a", "story", "about", "the", "sea", "while"),
-    *("we", "walked", "along", "the", "river", "until", "the", "sun", "went", "down", "and"),
-    *("she", "learned", "to", "play", "the", "piano", "when", "she", "was", "six"),
-]
-
-
-def joined(left, right, limit=12):
-    left, right = left.split(), right.split()
-    stay, go = join_overlap(left, right, limit)
-    return " ".join(left[:stay] + right[go:])
-
-
-def test_words_that_both_windows_have_come_once():
-    assert joined("we walked along the river until", "the river until the sun went") == (
-        "we walked along the river until the sun went"
-    )
-
-
-def test_words_that_the_edges_cut_are_taken_from_the_window_that_has_them_whole():
-    assert joined("told us a story about the se", "ory about the sea we walked") == (
-        "told us a story about the sea we walked"
-    )
-
-
-def test_case_and_punctuation_do_not_hide_that_two_words_are_one():
-    assert joined("It was late. The train", "late, the train had gone.") == "It was late. The train had gone."
-
-
-def test_a_word_heard_differently_does_not_part_the_texts():
-    assert joined("do you know the way to the", "now the weigh to the museum") == (
-        "do you know the way to the museum"
-    )
-
-
-def test_a_word_that_occurs_again_outside_the_overlap_misleads_nobody():
-    left = "the cat and the dog and the bird sat on the old wall"
-    right = "on the old wall the cat and the dog slept"
-    assert joined(left, right) == f"{left} the cat and the dog slept"
-
-
-@pytest.mark.parametrize("right", ["entirely different things were heard", ""])
-def test_texts_with_nothing_in_common_are_not_joined(right):
-    assert join_overlap(["we", "walked", "along", "the", "river"], right.split(), 12) is None
-
-
-def test_only_so_many_words_as_the_overlap_can_hold_are_compared():
-    left = [*["once", "upon", "a", "time", "there", "was", "a", "king"], *["word"] * 9]
-    right = [*["other"] * 9, *["once", "upon", "a", "time"]]
-    assert join_overlap(left, right, most_words(1.0)) is None
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_text_cut_into_overlapping_windows_with_broken_edges_comes_back(seed):
-    rng = random.Random(seed)
-    words, text, start = SENTENCE, [], 0
-    while True:
-        stop = min(len(words), start + rng.randint(8, 12))
-        heard = list(words[start:stop])
-        if start:
-            heard[0] = heard[0][rng.randint(0, 1) :] or heard[0]
-        if stop < len(words):
-            heard[-1] = heard[-1][: max(1, len(heard[-1]) - 1)]
-        if text:
-            border = join_overlap(text, heard, most_words(1.0))
-            assert border is not None
-            text = text[: border[0]] + heard[border[1] :]
-        else:
-            text = heard
-        if stop == len(words):
-            break
-        start = stop - rng.randint(4, 6)
-    assert text == words
-
-
-# Borders between windows ------------------------------------------------------------------------------------
-
-PLACE = 2.0**22  # a sample says how far into the recording it lies, in steps that float32 holds exactly
-WORD = 4_800  # samples: 0.3 s
-
-
-def places(words):
-    """A recording without a pause, each of whose samples says where it lies."""
-    return (np.arange(words * WORD) / PLACE).astype(np.float32)
-
-
-def stand_in(words):
-    """Recognize such a recording: a word that an edge of the window cuts is heard by half."""
-
-    def hear(_model, _processor, pieces, _beams):
-        heard = []
-        for piece in pieces:
-            first, last = round(float(piece[0]) * PLACE), round(float(piece[-1]) * PLACE)
-            texts = []
-            for index in range(first // WORD, last // WORD + 1):
-                whole = index * WORD >= first and (index + 1) * WORD - 1 <= last
-                texts.append(words[index] if whole else words[index][: len(words[index]) // 2])
-            heard.append(transcribing._Heard(" ".join(texts), (0.9,) * len(texts), ()))
-        return heard
-
-    return hear
-
-
-@pytest.fixture
-def long_text(rng):
-    """Words of three to eight letters, of which some come again and again."""
-    letters = np.array(list("abcdefghijklmnoprstuvw"))
-    rare = ["".join(rng.choice(letters, rng.integers(3, 9))) for _ in range(600)]
-    return [rng.choice(["the", "and", "of"]) if rng.random() < 0.3 else word for word in rare]
-
-
-@pytest.mark.parametrize("batch_size", [1, 8])
-def test_continuous_speech_is_written_whole_and_once(bundled, long_text, monkeypatch, batch_size):
-    monkeypatch.setattr(transcribing, "_hear", stand_in(long_text))
-    monkeypatch.setattr(transcribing, "sound_warnings", lambda _: [])
-    found = transcribe(*bundled, places(len(long_text)), batch_size=batch_size)
-    assert_in_order(found, 180.0)
-    assert found.text.split() == long_text
-    assert len(found.segments) > 40
-    assert found.warnings == ()
-
-
-def test_windows_that_do_not_agree_are_heard_anew_up_to_one_border(bundled, long_text, monkeypatch):
-    hear = stand_in(long_text)
-    calls = 0
-
-    def changing(model, processor, pieces, beams):
-        nonlocal calls
-        calls += 1
-        heard = hear(model, processor, pieces, beams)
-        if calls == 1:  # the windows: the second has nothing of what the others have
-            text = " ".join("x" * len(word) for word in heard[1].text.split())
-            heard[1] = transcribing._Heard(text, heard[1].probabilities, ())
-        return heard
-
-    monkeypatch.setattr(transcribing, "_hear", changing)
-    monkeypatch.setattr(transcribing, "sound_warnings", lambda _: [])
-    found = transcribe(*bundled, places(30), batch_size=50)
-    assert_in_order(found, 9.0)
-    assert calls >= 2
-    assert sum(transcribing.RECUT in segment.warnings for segment in found.segments) == calls - 1
-    halves = {word[: len(word) // 2] for word in long_text}
-    assert all(word in long_text[:30] or word in halves for word in found.text.split())
-    missing = set(long_text[:30]) - set(found.text.split())
-    assert len(missing) <= calls - 1  # those that the new borders cut
 
 
 # The bundled model ------------------------------------------------------------------------------------------
@@ -423,8 +254,8 @@ def test_minutes_of_sentences_are_recognized_as_well_as_each_by_itself(bundled, 
     assert word_errors(" ".join([said] * rounds), found.text).rate < alone + 0.1
 
 
-def test_joining_overlaps_writes_fewer_words_twice_than_not_joining_them(bundled, spoken, monkeypatch):
-    samples, clips, said, _ = spoken
+def test_continuous_speech_is_recognized_too_and_its_seams_are_told(bundled, spoken):
+    samples, clips, said, alone = spoken
     # The silence around each sentence is cut away: the speech goes on without a pause.
     recording = np.concatenate(
         [
@@ -432,11 +263,10 @@ def test_joining_overlaps_writes_fewer_words_twice_than_not_joining_them(bundled
             for sample, clip in zip(samples, clips, strict=True)
         ]
     )
-    joined = word_errors(said, transcribe(*bundled, recording).text)
-    monkeypatch.setattr(transcribing, "join_overlap", lambda left, _right, _limit: (len(left), 0))
-    doubled = word_errors(said, transcribe(*bundled, recording).text)
-    assert joined.insertions < doubled.insertions
-    assert joined.rate < min(doubled.rate, 0.5)
+    found = transcribe(*bundled, recording)
+    assert_in_order(found, recording.size / 16_000)
+    assert any(transcribing.TORN in segment.warnings for segment in found.segments)
+    assert word_errors(said, found.text).rate < alone + 0.25
 
 
 # Memory -----------------------------------------------------------------------------------------------------

@@ -1,16 +1,12 @@
 """Write down what is said in a recording of any length.
 
-It is cut into windows that a model can hear, in its pauses. Where somebody speaks without one, two windows
-share a stretch, in which each word is whole in one of them at least. What both heard of it is aligned word by
-word, and somewhere in it the text changes over from one to the other: no word is lost, and none comes twice.
+It is cut into windows that a model can hear: in its pauses or, where somebody speaks without one, where it is
+quietest. Every sample is in one window.
 """
 
-import math
-import string
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from difflib import SequenceMatcher
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -25,41 +21,20 @@ from asrscope.features import sound_warnings
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 
-__all__ = [
-    "BATCH_SIZE",
-    "OVERLAP_SECONDS",
-    "Segment",
-    "Transcript",
-    "Window",
-    "cut_windows",
-    "join_overlap",
-    "most_words",
-    "transcribe",
-]
+__all__ = ["BATCH_SIZE", "Segment", "Transcript", "Window", "cut_windows", "transcribe"]
 
 BATCH_SIZE = 8  # windows that are recognized together
 SILENT = "the stretch is silent: nothing was looked for in it"
-RECUT = (
-    "there is no pause where this stretch ends, and the windows on both sides of it did not agree: "
-    "a word may be cut in two there"
-)
-
-PAUSE_SECONDS = 0.2  # longer than the silence within a word, before a "p", say
-OVERLAP_SECONDS = 2.0  # some five words ...
-OVERLAP_SHARE = 0.25  # ... but never more of a window, or short windows would be heard twice
+TORN = "there is no pause where this stretch ends: a word may be cut in two there"
 
 BLOCK = SAMPLE_RATE // 100  # samples in 10 ms, over which loudness is measured
 SMOOTH = 10  # blocks: the quietest place is that of the quietest 100 ms
+PAUSE = 20  # blocks: longer than the silence within a word, before a "p", say
 LOUD_QUANTILE, QUIET_QUANTILE = 0.95, 0.05  # of the loudness: somebody speaks; nobody does
 PAUSE_DROP = 30.0  # dB below the speech: quiet, whatever the background
 ABOVE_BACKGROUND = 3.0  # dB: a noisy background swells that much
 LEAST_DROP = 10.0  # dB: less is no pause, but a sound that goes on
 FAINTEST = -100.0  # dB; digital silence has no logarithm
-
-WORDS_PER_SECOND = 5.0  # fast speech
-SPARE_WORDS = 2  # the two that the edges cut
-GAP = -0.6  # for a word that only one of the windows has
-AGREED = 0.5  # least score: half of what one word counts that both have
 
 
 # What is written down ---------------------------------------------------------------------------------------
@@ -72,8 +47,7 @@ class Segment:
     Attributes
     ----------
     start, end : float
-        Seconds from the start of the audio. Where two windows overlap, the border is in the quietest place of
-        what they share, and a word next to it may have been spoken on the other side.
+        Seconds from the start of the audio.
     text : str
         What was recognized.
     confidence : float
@@ -167,9 +141,9 @@ def transcribe(
 ) -> Transcript:
     """Write down what is said in a recording of any length.
 
-    Audio longer than what the model was trained on is cut into windows: in pauses, or, where there is none,
-    with an overlap whose words are written once. The recording is read piece by piece, so memory does not
-    grow with it. Nothing is dropped; silent stretches of a longer recording are marked and not recognized.
+    Audio longer than what the model was trained on is cut into windows: in pauses or, where there is none,
+    where it is quietest, which is said. The recording is read piece by piece, so memory does not grow with
+    it. Nothing is dropped; silent stretches of a longer recording are marked and not recognized.
 
     Parameters
     ----------
@@ -211,24 +185,36 @@ def transcribe(
     stream = source if isinstance(source, AudioStream) else AudioStream(source)
     windows = cut_windows(stream, longest if stream.seconds <= longest else usual)
 
-    def hear(pieces: list[np.ndarray]) -> list[_Heard]:
-        return _hear(model, processor, pieces, num_beams) if pieces else []
-
     def heard() -> Iterator[tuple[Window, _Heard]]:
         while batch := list(islice(windows, 1 if num_beams > 1 else batch_size)):
-            found = iter(hear([window.samples for window in batch if not _is_left_out(window)]))
-            for window in batch:
-                yield window, _Heard("", (), (SILENT,)) if _is_left_out(window) else next(found)
+            # Silence is left out, unless it is all that there is.
+            only = batch[0].start == 0 and batch[0].last
+            spoken = [only or not is_silent(window.samples) for window in batch]
+            pieces = [window.samples for window, wanted in zip(batch, spoken, strict=True) if wanted]
+            found = iter(_hear(model, processor, pieces, num_beams) if pieces else ())
+            for window, wanted in zip(batch, spoken, strict=True):
+                yield window, next(found) if wanted else _LEFT_OUT
                 if on_progress is not None:
                     on_progress(window.stop / SAMPLE_RATE, stream.seconds)
 
     segments: list[Segment] = []
     probabilities: list[float] = []
-    for stretch in _settled(heard(), hear):
-        segments.append(stretch.segment())
-        probabilities += stretch.heard.probabilities
+
+    def settle(start: int, stop: int, found: _Heard, *more: str) -> None:
+        confidence = decoder.confidence(found.probabilities)
+        times = start / SAMPLE_RATE, stop / SAMPLE_RATE
+        segments.append(Segment(*times, found.text, confidence, (*found.warnings, *more)))
+        probabilities.extend(found.probabilities)
         if on_segment is not None:
             on_segment(segments[-1])
+
+    for is_left_out, stretch in groupby(heard(), lambda pair: pair[1] is _LEFT_OUT):
+        if is_left_out:  # one long silence
+            edges = [place for window, _ in stretch for place in (window.start, window.stop)]
+            settle(edges[0], edges[-1], _LEFT_OUT)
+            continue
+        for window, found in stretch:
+            settle(window.start, window.stop, found, *([TORN] if window.torn else []))
     warnings = [
         f"{segment.start:.1f} to {segment.end:.1f} s: {warning}" if len(segments) > 1 else warning
         for segment in segments
@@ -255,19 +241,15 @@ class Window:
         Its first sample, counted in the recording.
     samples : np.ndarray, shape (samples,)
         The sound, 16,000 samples a second.
-    overlap : int
-        How many samples at its start are the end of the window before it; 0 after a pause.
-    seam : int
-        Where the text changes over from the window before, counted in the recording: the quietest place of
-        the overlap, or `start` where there is none.
+    torn : bool
+        Whether there is no pause where it ends.
     last : bool
         Whether the recording ends with it.
     """
 
     start: int
     samples: Float32[np.ndarray, " samples"]
-    overlap: int
-    seam: int
+    torn: bool
     last: bool
 
     @property
@@ -276,13 +258,10 @@ class Window:
         return self.start + self.samples.size
 
 
-def cut_windows(
-    blocks: Iterable[Float32[np.ndarray, "_"]], seconds: float, *, overlap_seconds: float = OVERLAP_SECONDS
-) -> Iterator[Window]:
+def cut_windows(blocks: Iterable[Float32[np.ndarray, "_"]], seconds: float) -> Iterator[Window]:
     """Cut a recording into windows of limited length, with no more of it in memory than a window and a block.
 
-    A window ends in the longest pause of its second half. If there is none, it is as long as it may be, and
-    the next one begins before its end.
+    A window ends in the longest pause of its second half; if there is none, in the quietest place of it.
 
     Parameters
     ----------
@@ -291,38 +270,28 @@ def cut_windows(
         waveform.
     seconds : float
         Longest window.
-    overlap_seconds : float
-        What two windows share where there is no pause; at most a quarter of a window.
 
     Returns
     -------
     iterator of Window
-        Windows in order. Together they hold every sample.
+        Windows in order. Every sample is in one of them.
 
     Raises
     ------
     ValueError
-        If the windows would be shorter than a tenth of a second, or the overlap is negative.
+        If the windows would be shorter than a fifth of a second.
     """
     longest = int(seconds * SAMPLE_RATE)
-    if longest < 10 * BLOCK or overlap_seconds < 0:
-        raise ValueError(
-            "Expected windows of at least 0.1 s and an overlap that is not negative, "
-            f"but found {seconds:g} s and {overlap_seconds:g} s."
-        )
-    shared = min(int(overlap_seconds * SAMPLE_RATE), int(OVERLAP_SHARE * longest))
-    kept, start, overlap, seam = np.zeros(0, np.float32), 0, 0, 0
+    if longest < 2 * SMOOTH * BLOCK:
+        raise ValueError(f"Expected windows of at least 0.2 s, but found {seconds:g} s.")
+    kept, start = np.zeros(0, np.float32), 0
     for block in blocks:
         kept = np.concatenate([kept, block])
         while kept.size > longest:
-            pause = _longest_pause(kept[:longest])
-            stop = longest if pause is None else pause
-            yield Window(start, kept[:stop].copy(), overlap, seam, last=False)
-            overlap = shared if pause is None else 0
-            start += stop - overlap
-            kept = kept[stop - overlap :]
-            seam = start + (_quietest(kept[:overlap]) if overlap else 0)
-    yield Window(start, kept, overlap, seam, last=True)
+            stop, torn = _place_to_cut(kept[:longest])
+            yield Window(start, kept[:stop].copy(), torn, last=False)
+            start, kept = start + stop, kept[stop:]
+    yield Window(start, kept, torn=False, last=True)
 
 
 def _loudness(samples: np.ndarray) -> np.ndarray:
@@ -331,8 +300,11 @@ def _loudness(samples: np.ndarray) -> np.ndarray:
     return np.asarray(10 * np.log10(np.maximum(power, 10 ** (FAINTEST / 10))))
 
 
-def _longest_pause(samples: np.ndarray) -> int | None:
-    """Find the middle of the longest pause in the second half; of equally long ones that of the last."""
+def _place_to_cut(samples: np.ndarray) -> tuple[int, bool]:
+    """Find where to cut in the second half of a window, and tell whether that is in no pause.
+
+    It is the middle of the longest pause; of equally long ones that of the last.
+    """
     level = _loudness(samples)
     loud, quiet = np.quantile(level, [LOUD_QUANTILE, QUIET_QUANTILE])
     limit = min(max(loud - PAUSE_DROP, quiet + ABOVE_BACKGROUND), loud - LEAST_DROP)
@@ -340,97 +312,14 @@ def _longest_pause(samples: np.ndarray) -> int | None:
     is_quiet = np.concatenate([[False], level[half:] < limit, [False]]).astype(int)
     starts, stops = np.flatnonzero(np.diff(is_quiet) == 1), np.flatnonzero(np.diff(is_quiet) == -1)
     lengths = stops - starts
-    if not lengths.size or lengths.max() < round(PAUSE_SECONDS * SAMPLE_RATE / BLOCK):
-        return None
-    longest = np.flatnonzero(lengths == lengths.max())[-1]
-    return int(half + (starts[longest] + stops[longest]) // 2) * BLOCK
+    if lengths.size and lengths.max() >= PAUSE:
+        longest = np.flatnonzero(lengths == lengths.max())[-1]
+        return int(half + (starts[longest] + stops[longest]) // 2) * BLOCK, False
+    smooth = np.convolve(10 ** (level[half:] / 10), np.ones(SMOOTH), mode="valid")
+    return int(half + smooth.argmin() + SMOOTH // 2) * BLOCK, True
 
 
-def _quietest(overlap: np.ndarray) -> int:
-    """Find the quietest place in the middle half of an overlap: at its ends one window has no context."""
-    quarter = overlap.size // 4
-    power = 10 ** (_loudness(overlap[quarter : overlap.size - quarter]) / 10)
-    if power.size < SMOOTH:
-        return overlap.size // 2
-    smooth = np.convolve(power, np.ones(SMOOTH), mode="valid")
-    return quarter + (int(smooth.argmin()) + SMOOTH // 2) * BLOCK
-
-
-# Joining their texts ----------------------------------------------------------------------------------------
-
-
-def most_words(seconds: float) -> int:
-    """Bound the number of words that a stretch of sound can hold: more than anyone says in that time."""
-    return math.ceil(seconds * WORDS_PER_SECOND) + SPARE_WORDS
-
-
-def join_overlap(left: Sequence[str], right: Sequence[str], limit: int) -> tuple[int, int] | None:
-    """Find where the text changes over from one window to the next.
-
-    Parameters
-    ----------
-    left : sequence of str
-        Words of the first window; its last ones were heard in the shared stretch.
-    right : sequence of str
-        Words of the second window; its first ones were heard in the shared stretch.
-    limit : int
-        How many words the shared stretch can hold.
-
-    Returns
-    -------
-    (int, int) or None
-        How many words of the first window stay, and how many of the second go: the text is
-        ``left[:stay] + right[go:]``. None if the windows have nothing in common there.
-    """
-    first = max(0, len(left) - limit)
-    tail, head = [_bare(word) for word in left[first:]], [_bare(word) for word in right[:limit]]
-    pairs, score = _align(tail, head)
-    if score < AGREED:
-        return None
-    # Far from both edges: in the middle of the pairs, best at one that both windows write the same way.
-    same = [pair for pair in pairs if tail[pair[0]] == head[pair[1]]] or pairs
-    row, column = same[len(same) // 2]
-    return first + row + 1, column + 1
-
-
-def _align(tail: list[str], head: list[str]) -> tuple[list[tuple[int, int]], float]:
-    """Align the end of `tail` with the start of `head`; returns pairs of indices, and how well they agree.
-
-    Words before the shared stretch (in `tail`) and after it (in `head`) cost nothing.
-    """
-    rows, columns = len(tail), len(head)
-    scores = np.zeros((rows + 1, columns + 1))
-    scores[0] = GAP * np.arange(columns + 1)  # words of `head` before the first of `tail`
-    steps = np.zeros((rows + 1, columns + 1), dtype=int)
-    steps[0, 1:] = 2
-    for row in range(1, rows + 1):
-        for column in range(1, columns + 1):
-            options = (
-                scores[row - 1, column - 1] + _likeness(tail[row - 1], head[column - 1]),
-                scores[row - 1, column] + GAP,
-                scores[row, column - 1] + GAP,
-            )
-            steps[row, column] = int(np.argmax(options))
-            scores[row, column] = max(options)
-    row, column = rows, int(scores[rows].argmax())
-    best, pairs = float(scores[row, column]), []
-    while row > 0 and column > 0:
-        step = int(steps[row, column])
-        if step == 0:
-            pairs.append((row - 1, column - 1))
-        row, column = row - int(step != 2), column - int(step != 1)
-    return pairs[::-1], best
-
-
-def _likeness(first: str, second: str) -> float:
-    """Compare two words by their letters: 1 if they are the same, -1 if they share none."""
-    if first == second:
-        return 1.0
-    return 2 * SequenceMatcher(None, first, second, autojunk=False).ratio() - 1
-
-
-def _bare(word: str) -> str:
-    return word.casefold().strip(string.punctuation)
+# Hearing them -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -442,69 +331,7 @@ class _Heard:
     warnings: tuple[str, ...]
 
 
-_Hear = Callable[[list[np.ndarray]], list[_Heard]]
-
-
-@dataclass
-class _Stretch:
-    """A window and its text, as long as its right border is not settled."""
-
-    window: Window
-    heard: _Heard
-    words: list[str]  # without those that the window before has
-    begin: int  # first sample, counted in the recording
-    stop: int  # the sample after the last
-    taken: int = 0  # how many words that window has
-    notes: tuple[str, ...] = ()  # on its border
-
-    def segment(self) -> Segment:
-        written, heard = self.heard.text, self.heard
-        # Where nothing was taken away, the text stays as it was written.
-        text = written if len(self.words) == len(written.split()) else " ".join(self.words)
-        odd = [] if is_silent(self.window.samples) else sound_warnings(self.window.samples)
-        confidence = decoder.confidence(heard.probabilities)
-        start, end = self.begin / SAMPLE_RATE, self.stop / SAMPLE_RATE
-        return Segment(start, end, text, confidence, (*odd, *heard.warnings, *self.notes))
-
-
-def _settled(heard: Iterator[tuple[Window, _Heard]], hear: _Hear) -> Iterator[_Stretch]:
-    """Settle each window's right border as soon as the next one is heard."""
-    old: _Stretch | None = None
-    for window, found in heard:
-        new = _Stretch(window, found, found.text.split(), window.seam, window.stop)
-        if old is not None and SILENT in old.heard.warnings and SILENT in found.warnings:
-            new.begin = old.begin  # one long silence
-        elif old is not None:
-            old.stop = window.seam
-            if window.overlap:
-                _share(old, new, hear)
-            yield old
-        old = new
-    if old is not None:
-        yield old
-
-
-def _share(old: _Stretch, new: _Stretch, hear: _Hear) -> None:
-    """Share the words of an overlap between its windows."""
-    window = new.window
-    border = join_overlap(old.words, new.words, most_words(window.overlap / SAMPLE_RATE))
-    if border is not None:
-        old.words, new.taken = old.words[: border[0]], border[1]
-    elif old.words and new.words:
-        # Each side anew, up to one border: nothing twice, though a word may be cut.
-        before = old.window.samples[: window.seam - old.window.start]
-        old.heard, new.heard = hear([before, window.samples[window.seam - window.start :]])
-        old.words, new.words = old.heard.text.split()[old.taken :], new.heard.text.split()
-        old.notes = (RECUT,)
-    new.words = new.words[new.taken :]
-
-
-def _is_left_out(window: Window) -> bool:
-    """Tell whether nothing is to be looked for in a window: silence, unless it is all that there is."""
-    return is_silent(window.samples) and not (window.start == 0 and window.last)
-
-
-# Hearing them -----------------------------------------------------------------------------------------------
+_LEFT_OUT = _Heard("", (), (SILENT,))
 
 
 class _ChosenProbabilities(LogitsProcessor):
@@ -539,9 +366,10 @@ def _hear(
     else:
         rows = _write_together(model, processor, pieces, limits)
     heard = []
-    for (ids, probabilities, finished), limit in zip(rows, limits, strict=True):
+    for piece, (ids, probabilities, finished), limit in zip(pieces, rows, limits, strict=True):
         text = decoder.text_of(processor.tokenizer, ids)
-        odd = decoder.decoding_warnings(
+        odd = [] if is_silent(piece) else sound_warnings(piece)
+        odd += decoder.decoding_warnings(
             text, finished=finished, limit=limit, confidence=decoder.confidence(probabilities)
         )
         heard.append(_Heard(text, tuple(probabilities), tuple(odd)))
