@@ -52,7 +52,7 @@ RESAMPLES = 1000  # collections drawn for an interval
 CONFIDENCE = 0.95  # share of them that it holds
 FEWEST = 5  # utterances: of fewer, drawing them again says too little about others of their kind
 CONFUSIONS_KEPT = 50  # in the JSON
-CONFUSIONS_SHOWN = 10
+ERRORS_SHOWN = 10  # of each kind
 VOICES_SHOWN = 20
 # In a table of recordings they say that a row is a piece of its file.
 PIECE_KEYS = (
@@ -142,6 +142,10 @@ def normalize(text: str) -> str:
     return str(_normalizer()(text)).strip()
 
 
+def _compared(references: Sequence[str], hypotheses: Sequence[str]) -> jiwer.WordOutput:
+    return jiwer.process_words([*map(normalize, references)], [*map(normalize, hypotheses)])
+
+
 def align_words(reference: str, hypothesis: str) -> tuple[AlignedWord, ...]:
     """Align two texts word by word with the fewest errors.
 
@@ -157,7 +161,7 @@ def align_words(reference: str, hypothesis: str) -> tuple[AlignedWord, ...]:
     tuple of AlignedWord
         The normalized words of both texts in order.
     """
-    output = jiwer.process_words(normalize(reference), normalize(hypothesis))
+    output = _compared([reference], [hypothesis])
     said, written = output.references[0], output.hypotheses[0]
     aligned: list[AlignedWord] = []
     for chunk in output.alignments[0]:
@@ -506,9 +510,11 @@ class Evaluation:
     @cached_property
     def character_error_rate(self) -> float:
         """Character errors per character of the references; a `ValueError` if these hold no character."""
-        return character_error_rate(
-            [result.utterance.text for result in self.scored], [result.text for result in self.scored]
-        )
+        return character_error_rate(*self._texts)
+
+    @property
+    def _texts(self) -> tuple[list[str], list[str]]:
+        return [result.utterance.text for result in self.scored], [result.text for result in self.scored]
 
     def by(self, what: Callable[[Utterance], str | None]) -> dict[str, "Evaluation"]:
         """Divide it, the part with most words first; utterances of which nothing is known are left out."""
@@ -584,12 +590,8 @@ class Evaluation:
             f"substituted, {self.errors.insertions} inserted, {self.errors.deletions} deleted",
             f"{audio_seconds:.1f} s of audio recognized in {seconds:.1f} s",
         ]
-        if often := [(step, times) for step, times in self.confusions.items() if times > 1]:
-            lines += ["", "Errors made more than once, written for said"]
-            lines += [
-                f"  {step.hypothesis or '-'} for {step.reference or '-'} ({times})"
-                for step, times in often[:CONFUSIONS_SHOWN]
-            ]
+        if self.errors.errors:
+            lines += ["", jiwer.visualize_error_counts(_compared(*self._texts), top_k=ERRORS_SHOWN).rstrip()]
         if self.by_voice:
             shown = list(self.by_voice.items())[:VOICES_SHOWN]
             lines += ["", "By voice"]
@@ -601,7 +603,9 @@ class Evaluation:
             for result in chosen:
                 voice = f" ({result.utterance.voice})" if result.utterance.voice else ""
                 lines.append(f"  {result.utterance.name}{voice}: {result.errors.rate:.1%}")
-                lines += [f"    {row}" for row in _alignment_rows(result)]
+                aligned = _compared([result.utterance.text], [result.text])
+                _, *rows = jiwer.visualize_alignment(aligned, show_measures=False).split("\n")
+                lines += [f"    {row}" for row in rows if row]
         if self.failures:
             lines += ["", f"Not recognized, in no rate: {len(self.failures)}"]
             lines += [f"  {result.failure}" for result in self.failures]
@@ -619,18 +623,6 @@ def _rate(evaluation: Evaluation) -> str:
         return rate
     low, high = evaluation.interval
     return f"{rate} ({CONFIDENCE:.0%} interval {low:.1%} to {high:.1%})"
-
-
-def _alignment_rows(result: Result) -> tuple[str, str]:
-    """Set the two texts above each other; stars stand where one of them has no word."""
-    said, written = [], []
-    for step in result.alignment:
-        width = max(len(step.reference or ""), len(step.hypothesis or ""))
-        # Wrong words are in capitals, so that they are seen without color.
-        change = str if step.kind == "equal" else str.upper
-        said.append(change(step.reference or "*" * width).ljust(width))
-        written.append(change(step.hypothesis or "*" * width).ljust(width))
-    return "said     " + " ".join(said).rstrip(), "written  " + " ".join(written).rstrip()
 
 
 # Measuring --------------------------------------------------------------------------------------------------
