@@ -5,6 +5,7 @@ import re
 import zlib
 from base64 import b64decode
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from asrscope import plots
 from asrscope.cli import app
 from asrscope.loading import load_native
 from asrscope.plots.report import write_html, write_json
-from asrscope.scope.traces import ARRAY_AXES, STAGES, Trace, validate_json
+from asrscope.scope.traces import ARRAY_AXES, STAGES, Trace, trace_schema
 from asrscope_course.architectures import tiny_random
 
 SECONDS = 2.4
@@ -229,7 +230,7 @@ def test_report_plots_and_files_are_written_of_it(architecture, traces, tmp_path
         assert figure.count(b"padding follows: zoom out") == (architecture == "voxtral")
     write_json(trace, tmp_path / "trace.json")
     record = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))
-    validate_json(record)
+    jsonschema.validate(record, trace_schema())
     assert record["stack_factor"] == trace.stack_factor
     trace.save(tmp_path / "trace.npz")
     again = Trace.load(tmp_path / "trace.npz")
@@ -270,7 +271,7 @@ def test_the_command_line_takes_a_directory_of_transformers(tmp_path):
     )
     assert done.exit_code == 0, done.stderr
     record = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
-    validate_json(record)
+    jsonschema.validate(record, trace_schema())
     assert record["architecture"] == "GlmAsrForConditionalGeneration"
     assert "Repeat it." in "".join(record["prompt_texts"])
     assert "GlmAsrForConditionalGeneration" in (tmp_path / "t.html").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import soundfile
@@ -18,7 +19,7 @@ from asrscope.audio import load_audio, wav_bytes
 from asrscope.audio.samples import load_samples
 from asrscope.cli import app, main
 from asrscope.cli.console import progress
-from asrscope.scope.traces import Trace, validate_json
+from asrscope.scope.traces import Trace, trace_schema
 
 SECONDS = 0.8
 
@@ -403,7 +404,7 @@ def test_a_trace_is_written_in_every_form(run, clip, tmp_path, make_checkpoint):
     for field, shape in saved.shapes().items():
         assert re.search(rf"{field} +{' x '.join(map(str, shape))}\n", result.stdout)
     record = json.loads(json_path.read_text(encoding="utf-8"))
-    validate_json(record)
+    jsonschema.validate(record, trace_schema())
     assert record["text"] == saved.text
     assert "<html" in html.read_text(encoding="utf-8")
     assert [line for line in result.stderr.splitlines() if "wrote" in line] == [

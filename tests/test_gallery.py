@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import jsonschema
 import pytest
 import soundfile
 
@@ -117,7 +118,7 @@ def test_a_script_run_by_itself_saves_its_figures_as_pages_that_need_no_network(
 def test_the_workshops_script_writes_a_report_and_valid_json_and_no_time_of_the_clock(tmp_path):
     """In a process of its own, as a reader starts it."""
     from asrscope.audio.samples import load_samples
-    from asrscope.scope.traces import validate_json
+    from asrscope.scope.traces import trace_schema
 
     finished = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", str(TRACE_DATA)],
@@ -133,7 +134,7 @@ def test_the_workshops_script_writes_a_report_and_valid_json_and_no_time_of_the_
     assert_saved(TRACE_DATA, tmp_path, printed)
     sample = load_samples()[0]
     data = json.loads((tmp_path / "data_trace.json").read_text(encoding="utf-8"))
-    validate_json(data)
+    jsonschema.validate(data, trace_schema())
     assert f"spoken:  {sample.text}\n" in printed
     assert f"written: {data['text']}\n" in printed
     assert data["reference"] == sample.text

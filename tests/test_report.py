@@ -30,7 +30,6 @@ from asrscope.scope.traces import (
     Token,
     Trace,
     trace_schema,
-    validate_json,
 )
 
 HOSTILE = (
@@ -230,7 +229,6 @@ def test_writing_into_a_missing_folder_fails_clearly(trace, tmp_path, write):
 
 def test_the_json_is_valid_and_holds_the_trace_at_its_precision(record, trace):
     loaded = json.loads(record)
-    validate_json(loaded)
     jsonschema.validate(loaded, trace_schema())
     for field in ARRAY_AXES:
         values = np.array(loaded[field])
@@ -252,7 +250,7 @@ def test_the_json_of_an_untrained_unfinished_trace_is_valid(trace):
         reference_words=None,
         words=tuple(replace(word, start=None, end=None) for word in trace.words),
     )
-    validate_json(changed.to_dict())
+    jsonschema.validate(changed.to_dict(), trace_schema())
 
 
 def test_the_schema_is_a_schema_that_describes_every_field():
@@ -288,23 +286,21 @@ def test_the_schema_states_axes_shapes_and_precision_as_the_trace_has_them():
 
 
 @pytest.mark.parametrize(
-    ("change", "place"),
+    ("change", "what"),
     [
-        (lambda r: r.pop("text"), "text"),
-        (lambda r: r.update(extra=1), "extra"),
-        (lambda r: r.update(version=1), r"\$\.version"),
-        (lambda r: r.update(confidence=1.5), r"\$\.confidence"),
-        (lambda r: r["tokens"][0].update(probability="high"), r"\$\.tokens\[0\]\.probability"),
-        (lambda r: r["log_mel"][3].pop(), r"\$\.log_mel: expected 300 frames"),
-        (lambda r: r["waveform"].pop(), r"\$\.waveform: expected 48000 samples"),
-        (lambda r: r["audio_embeds"].append([]), r"\$\.audio_embeds: expected 37 audio_tokens"),
+        (lambda r: r.pop("text"), "'text' is a required property"),
+        (lambda r: r.update(extra=1), "'extra' was unexpected"),
+        (lambda r: r.update(version=1), "2 was expected"),
+        (lambda r: r.update(confidence=1.5), "1.5 is greater"),
+        (lambda r: r["tokens"][0].update(probability="high"), "'high' is not of type 'number'"),
+        (lambda r: r["audio_embeds"].append(0.5), "0.5 is not of type 'array'"),
     ],
 )
-def test_invalid_json_is_refused_with_its_place(record, change, place):
+def test_the_schema_refuses_what_is_no_trace(record, change, what):
     loaded = json.loads(record)
     change(loaded)
-    with pytest.raises(ValueError, match=rf"not a valid trace at .*{place}"):
-        validate_json(loaded)
+    with pytest.raises(jsonschema.ValidationError, match=what):
+        jsonschema.validate(loaded, trace_schema())
 
 
 # --- in a browser ---

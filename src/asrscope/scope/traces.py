@@ -11,14 +11,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import SequenceMatcher
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 from zipfile import ZipFile
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from asrscope.audio import SAMPLE_RATE, free_memory
 from asrscope.saving import written
@@ -34,7 +33,6 @@ __all__ = [
     "Word",
     "WordTimes",
     "trace_schema",
-    "validate_json",
 ]
 
 SECONDS_PER_SAMPLE = 1 / SAMPLE_RATE
@@ -524,9 +522,12 @@ _rest: Any = {name: (hint, ...) for name, hint in _HINTS.items() if name not in 
 Header = create_model("Header", __config__=STRICT, **_rest)
 
 
-@cache
-def _record() -> type[BaseModel]:
-    """Make what describes and checks a trace in JSON, whose arrays are nested lists."""
+def trace_schema() -> dict[str, Any]:
+    """Make the JSON Schema (draft 2020-12) of what `Trace.to_dict` returns.
+
+    Beside the usual words it has ``x-axes``, the names of an array's axes, the first one outermost, and
+    ``x-decimals``, to how many decimals its numbers are rounded.
+    """
     lists: dict[str, Any] = {}
     shapes: dict[str, Any] = {}
     for name, axes in ARRAY_AXES.items():
@@ -545,19 +546,11 @@ def _record() -> type[BaseModel]:
             Field(description="Length of every axis of every array."),
         ),
     }
-    return create_model("Trace", __base__=Header, **more, **lists)
-
-
-def trace_schema() -> dict[str, Any]:
-    """Make the JSON Schema (draft 2020-12) of what `Trace.to_dict` returns.
-
-    Beside the usual words it has ``x-axes``, the names of an array's axes, the first one outermost, and
-    ``x-decimals``, to how many decimals its numbers are rounded.
-    """
+    record = create_model("Trace", __base__=Header, **more, **lists)
     schema: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:asrscope:trace:{FORMAT_VERSION}",
-        **_record().model_json_schema(),
+        **record.model_json_schema(),
         "title": "asrscope trace",
     }
     parts = {Trace: schema} | {kind: schema["$defs"][kind.__name__] for kind in (Provenance, Token, Word)}
@@ -567,32 +560,6 @@ def trace_schema() -> dict[str, Any]:
             for name in names.split(", "):
                 part["properties"][name]["description"] = " ".join(text.split())
     return schema
-
-
-def validate_json(obj: Any) -> None:
-    """Check an object read from a JSON trace against the schema, and its arrays against the shapes it states.
-
-    Parameters
-    ----------
-    obj : object
-        What ``json.load`` returned.
-
-    Raises
-    ------
-    ValueError
-        If the object is no valid trace: the message names the place.
-    """
-    try:
-        _record().model_validate_json(json.dumps(obj))
-    except ValidationError as error:
-        raise ValueError(f"not a valid trace at $.{_brief(error)}") from error
-    for field, names in ARRAY_AXES.items():
-        for depth, (name, size) in enumerate(zip(names, obj["shapes"][field], strict=True)):
-            level = [obj[field]]
-            for _ in range(depth):
-                level = [item for part in level for item in part]
-            if any(len(part) != size for part in level):
-                raise ValueError(f"not a valid trace at $.{field}: expected {size} {name}, as $.shapes says")
 
 
 def _read(path: str | Path) -> dict[str, np.ndarray]:
