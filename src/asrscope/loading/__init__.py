@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoProcessor, PreTrainedConfig, PreTrainedModel, ProcessorMixin
+from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from asrscope.loading.checkpoints import (
@@ -247,7 +247,7 @@ def load_native(name_or_path: str | Path, *, revision: str | None = None, **opti
 
 
 def is_native(name_or_path: str | Path) -> bool:
-    """Tell whether a directory or Hub repository holds a model of transformers, not one of this package.
+    """Tell whether a name is that of a model of transformers, not of one of this package.
 
     Parameters
     ----------
@@ -257,24 +257,10 @@ def is_native(name_or_path: str | Path) -> bool:
     Returns
     -------
     bool
-        False also of what does not exist on this machine and cannot be the name of a repository.
-
-    Raises
-    ------
-    OSError
-        If a repository cannot be reached.
+        True of whatever could be the name of a repository: the Hub is asked when it is loaded. One with a
+        model of this package is downloaded first, and given as a directory.
     """
-    path = Path(name_or_path)
-    if path.exists():
-        kind = model_type(path)
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+", str(name_or_path)):
-        try:
-            kind = PreTrainedConfig.get_config_dict(str(name_or_path))[0].get("model_type")
-        except OSError as error:
-            raise OSError(
-                f"{name_or_path} is no directory here, and the Hub could not be asked for it. Make sure that "
-                "the name is right and the Hub can be reached, or give a directory."
-            ) from error
-    else:
-        return False
-    return kind is not None and not str(kind).startswith("asrscope")
+    if Path(name_or_path).exists():
+        kind = model_type(Path(name_or_path))
+        return kind is not None and not str(kind).startswith("asrscope")
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", str(name_or_path)) is not None

@@ -162,7 +162,8 @@ def describe_anatomy(model: PreTrainedModel, processor: ProcessorMixin) -> Anato
             f"The config of a speech-language model must name the placeholder of its audio tokens, but "
             f"{architecture} has no config.audio_token_id."
         )
-    anatomy = Anatomy(architecture, parts, int(audio_token_id), **_kind(model.config))
+    kind = {"ask": _ask_template, **_kind(model.config)}
+    anatomy = Anatomy(architecture, parts, int(audio_token_id), **kind)
     names = {base.__name__ for base in type(processor).__mro__}
     if anatomy.processor is not None and anatomy.processor not in names:
         raise ValueError(
@@ -196,22 +197,12 @@ def _kind(config: Any) -> dict[str, Any]:
         case "voxtral":
             return {"ask": _ask_voxtral, "projection": _stacked(config), "processor": "VoxtralProcessor"}
         case "glmasr":
-            return {"ask": _ask_template, "projection": _stacked(config), "processor": "GlmAsrProcessor"}
-        case "audioflamingo3" | "musicflamingo" as kind:
-            first = "is turned by its time, then" if kind == "musicflamingo" else "then"
-            how = (
-                f"{first} passes by itself two linear layers with {config.projector_hidden_act} between them"
-            )
-            processor = "AudioFlamingo3Processor" if kind == "audioflamingo3" else "MusicFlamingoProcessor"
-            return {
-                "ask": _ask_template,
-                "pool": 2,
-                "projection": PAIRS.format(how),
-                "processor": processor,
-            }
+            return {"projection": _stacked(config), "processor": "GlmAsrProcessor"}
+        case "audioflamingo3":
+            how = f"then passes by itself two linear layers with {config.projector_hidden_act} between them"
+            return {"pool": 2, "projection": PAIRS.format(how), "processor": "AudioFlamingo3Processor"}
         case "qwen2_audio":
             return {
-                "ask": _ask_template,
                 "pool": 2,
                 "projection": PAIRS.format("then passes by itself one linear layer"),
                 "longest_seconds": 30.0,  # its processor cuts longer clips without a word
@@ -234,7 +225,7 @@ def _kind(config: Any) -> dict[str, Any]:
                 "processor": "GraniteSpeechProcessor",
             }
         case _:
-            return {"ask": _ask_template, "pool": None, "mel_scale": "unknown"}
+            return {"pool": None, "mel_scale": "unknown"}
 
 
 def _stacked(config: Any) -> str:
