@@ -357,7 +357,15 @@ def read_projector(
     ValueError
         If the weights are of no projector or do not fit, or the configuration says otherwise.
     """
+    for part, key, width in (
+        ("audio_config", "d_model", encoder_dim),
+        ("text_config", "hidden_size", decoder_dim),
+    ):
+        agree(name, f"{part}.{key}", (config.get(part) or {}).get(key, width), width, OTHER_PARTS)
     weights = part_of(stored, "multi_modal_projector.", "projector.", "")
+    named = {option: f"projector_{option}" for option in AsrScopeConfig().projector_settings}
+    named["stack_factor"] = "stack_factor"
+    said = {option: config[key] for option, key in named.items() if config.get(key) is not None}
     try:
         settings = {
             "stack_factor": weights["up.weight"].shape[1] // encoder_dim,
@@ -367,33 +375,18 @@ def read_projector(
             "output": "bound" if "binding.blank" in weights else "free",
             "vocabulary": len(weights.get("binding.vocabulary", ())),
             "prompt_vectors": len(weights.get("prompt", ())),
-            # What weights do not show:
-            "remainder": config.get("projector_remainder", "cut"),
-            "temperature": config.get("projector_temperature", 0.5),
-            "ctc_weight": config.get("projector_ctc_weight", 0.0),
+            **said,
         }
-        module = AudioProjector(encoder_dim, decoder_dim, **settings)
-        module.load_state_dict(weights)
-    except (LookupError, RuntimeError, ValueError) as error:
+        with torch.device("meta"):  # whatever sizes are said, no memory
+            module = AudioProjector(encoder_dim, decoder_dim, **settings)
+        module.load_state_dict(weights, assign=True)
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
         shapes = {key: tuple(tensor.shape) for key, tensor in weights.items() if "language_model" not in key}
         raise ValueError(
             f"{name} holds no projector from {encoder_dim} to {decoder_dim} dimensions with the tensors of "
-            f"AudioProjector (up.weight, down.weight, ...); found {shapes}. Take another revision, or rename "
-            "its tensors as AudioProjector does."
+            f"AudioProjector (up.weight, down.weight, ...); found {shapes}, and in its config.json {said}. "
+            "Take configuration and weights from one revision, or rename its tensors as AudioProjector does."
         ) from error
-    pair = {"audio_config.d_model": encoder_dim, "text_config.hidden_size": decoder_dim}
-    has = {f"projector_{key}": value for key, value in settings.items()} | pair
-    has["stack_factor"] = has.pop("projector_stack_factor")
-    for key, value in has.items():
-        says: Any = config
-        for step in key.split("."):
-            says = (says or {}).get(step)
-        if says not in (None, value):
-            raise ValueError(
-                f"{name}: its config.json says {key} = {says}, but its weights and this pair have {value}. "
-                "Take configuration and weights from one revision, and the encoder and decoder that it was "
-                "trained between."
-            )
     return module, weights
 
 
