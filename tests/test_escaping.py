@@ -131,7 +131,9 @@ def test_training_curves_with_hostile_names_are_harmless(browser, tmp_path):
             {"step": 3, "hours": 0.1, **{hostile("wer_", index): 0.5 for index in range(2)}, HOSTILE: 0.25}
         ],
     }
-    page = plots.show(plots.training_curves({hostile("run"): run}, HOSTILE), tmp_path / "curves.html")
+    curves = plots.training_curves({hostile("run"): run})
+    curves.name = HOSTILE
+    page = plots.show(curves, tmp_path / "curves.html")
     assert attacks(browser, page.as_uri(), until=IDLE) == []
 
 

@@ -108,14 +108,9 @@ def test_a_legend_below_leaves_the_frame_to_the_data():
     fig = plots.chart("lines", "Lines", description="Two lines.")
     for name in ("one", "two"):
         fig.line([0, 1], [0, 1], legend_label=name)
-    plots.legend(fig, "below")
+    plots.legend(fig)
     assert fig.legend[0] in fig.below
     assert fig.legend[0].ncols == 2
-    inside = plots.chart("lines", "Lines", description="One line.")
-    inside.line([0, 1], [0, 1], legend_label="one")
-    plots.legend(inside, "top_left")
-    assert inside.legend[0].location == "top_left"
-    assert inside.legend[0] not in inside.below
 
 
 def test_a_grid_of_tokens_has_each_at_its_place_colored_by_its_probability():

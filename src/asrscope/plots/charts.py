@@ -98,7 +98,7 @@ def draw(
         glyph, look = glyphs[kind]
         glyph(x, y, color=color, **look, **({"legend_label": label} if len(curves) > 1 else {}))
     if len(curves) > 1:
-        theme.legend(fig, "below")
+        theme.legend(fig)
         fig.height = (fig.height or 0) + LEGEND_ROW * ((len(curves) - 1) // 2)  # as much room as with one row
     return fig
 
@@ -110,7 +110,6 @@ def rates_over(
     *,
     x_label: str,
     falling: bool = False,
-    subtitles: Sequence[str] = (),
 ) -> figure:
     """Draw rates over a scale, one line for each curve, with their intervals as upright bars.
 
@@ -126,8 +125,6 @@ def rates_over(
         What the scale is, with its unit.
     falling : bool
         Draw the largest value of the scale at the left.
-    subtitles : sequence of str
-        Lines below the title.
 
     Returns
     -------
@@ -145,9 +142,7 @@ def rates_over(
         f"{curve}: " + ", ".join(f"{place:g}: {rate}" for place, rate in points.items()) + "."
         for curve, points in curves.items()
     )
-    fig = theme.chart(
-        name, title, description=f"{x_label}. {description}", subtitles=subtitles, x_label=x_label
-    )
+    fig = theme.chart(name, title, description=f"{x_label}. {description}", x_label=x_label)
     places = sorted({place for points in curves.values() for place in points})
     span = places[-1] - places[0] or 1.0
     for number, (color, (curve, points)) in enumerate(zip(theme.COLORS, curves.items(), strict=False)):
@@ -165,7 +160,7 @@ def rates_over(
     fig.yaxis.axis_label = "word error rate (%)"
     fig.y_range = _up_to([rate for points in curves.values() for rate in points.values()])
     if len(curves) > 1:
-        theme.legend(fig, "below")
+        theme.legend(fig)
     return fig
 
 
@@ -224,7 +219,6 @@ def stacked_bars(
     *,
     x_label: str,
     digits: int = 0,
-    subtitles: Sequence[str] = (),
 ) -> figure:
     """Draw one level bar below the other, each made of the same pieces.
 
@@ -240,8 +234,6 @@ def stacked_bars(
         What a length is, with its unit.
     digits : int
         Decimals in the hover and in the text alternative.
-    subtitles : sequence of str
-        Lines below the title.
 
     Returns
     -------
@@ -260,7 +252,7 @@ def stacked_bars(
         f"{row}: " + ", ".join(f"{piece} {length:,.{digits}f}" for piece, length in parts.items())
         for row, parts in rows.items()
     ]
-    about = {"description": f"{x_label}. {'; '.join(texts)}.", "x_label": x_label, "subtitles": subtitles}
+    about = {"description": f"{x_label}. {'; '.join(texts)}.", "x_label": x_label}
     fig = theme.rows_chart(list(rows), BAR_HEIGHT, 76, name=name, title=title, **about)
     ends = np.zeros(len(rows))
     for piece, color in zip(*pieces, theme.COLORS, strict=False):
@@ -277,7 +269,7 @@ def stacked_bars(
         theme.hover(fig, [("", "@bar"), (piece, "@length")], bars)
         ends = ends + lengths
     fig.x_range = Range1d(start=0, end=1.02 * float(ends.max()))
-    theme.legend(fig, "below")
+    theme.legend(fig)
     return fig
 
 
@@ -389,15 +381,13 @@ def _panel(name: str, title: str, description: str, height: int, x_label: str) -
     return theme.chart(name, title, **about, height=height - 20, left=theme.PANEL_MARGIN)
 
 
-def training_curves(runs: Mapping[str, Mapping[str, Any]], name: str = "curves") -> GridBox:
+def training_curves(runs: Mapping[str, Mapping[str, Any]]) -> GridBox:
     """Draw how trainings went, finished or not.
 
     Parameters
     ----------
     runs : mapping of str to mapping
         Under the name of each training what `asrscope.training.curves.compact` made of its log.
-    name : str
-        Name of the picture, and of its file where a script saves it.
 
     Returns
     -------
@@ -431,7 +421,7 @@ def training_curves(runs: Mapping[str, Mapping[str, Any]], name: str = "curves")
     for title, each in lines.items():
         last = "; ".join(f"{label}: at last {points[-1][1]:g}" for label, points in each.items() if points)
         fig = theme.chart(
-            f"{name}-{len(figures)}",
+            f"curves-{len(figures)}",
             theme.without_tex(title),
             description=f"{title}: {last}. {'; '.join(progress)}.",
             x_label="step",
@@ -444,6 +434,6 @@ def training_curves(runs: Mapping[str, Mapping[str, Any]], name: str = "curves")
             fig.line(x, y, line_color=color, line_width=2, legend_label=shown)
             dots = fig.scatter(x, y, size=4, color=color, legend_label=shown)
             theme.hover(fig, [(label, "@y"), ("step", "@x")], dots)
-        theme.legend(fig, "below", columns=1)
+        theme.legend(fig, columns=1)
         figures.append(fig)
-    return theme.side_by_side(figures, name)
+    return theme.side_by_side(figures, "curves")

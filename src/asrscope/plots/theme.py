@@ -131,25 +131,20 @@ def chart(
     return fig
 
 
-def legend(fig: figure, location: str = "top_right", *, columns: int = 2) -> None:
-    """Let the legend of a figure look like its axes.
+def legend(fig: figure, *, columns: int = 2) -> None:
+    """Set the legend of a figure below it, and let it look like its axes.
 
     Parameters
     ----------
     fig : figure
         A figure with glyphs that were given a ``legend_label``.
-    location : str
-        Where it stands, ``"top_left"`` for example; ``"below"`` sets it under the figure.
     columns : int
-        Columns of a legend below; two fit on a phone.
+        Columns of it; two fit on a phone.
     """
     box = fig.legend[0]
     box.update(background_fill_alpha=0, border_line_alpha=0, padding=4, margin=2, **_text("label_", 11))
-    if location == "below":
-        box.update(orientation="horizontal", ncols=columns, location="left", spacing=12)
-        fig.add_layout(box, "below")
-    else:
-        box.update(location=location)
+    box.update(orientation="horizontal", ncols=columns, location="left", spacing=12)
+    fig.add_layout(box, "below")
 
 
 def hover(fig: figure, tooltips: Sequence[tuple[str, str]], *renderers: DataRenderer) -> None:
