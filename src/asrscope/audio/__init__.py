@@ -202,10 +202,8 @@ def record(seconds: float = 5.0) -> Float32[np.ndarray, " samples"]:
 
 def read_clip(source: Clip) -> tuple[Float32[np.ndarray, " samples"], list[str]]:
     """Read a recording, or check samples that are in memory; returns them and what is odd about them."""
-    warnings: list[str] = []
-    if isinstance(source, np.ndarray):
-        return check_waveform(source, on_warning=warnings.append), warnings
-    return load_audio(source, on_warning=warnings.append), warnings
+    stream = AudioStream(source, in_memory=True)
+    return stream.samples(), stream.warnings
 
 
 class AudioStream:
