@@ -102,19 +102,11 @@ def test_a_model_that_pads_its_clips_gets_windows_as_long_as_it_takes(make_model
     assert 2.0 < longest[True] <= 3.0
 
 
-def test_progress_and_segments_are_told_as_they_come(make_model, loud_and_quiet):
-    segments, progress = [], []
-    found = transcribe(
-        *make_model(),
-        loud_and_quiet(5.0, [1.3, 2.5, 3.7]),
-        batch_size=2,
-        on_segment=segments.append,
-        on_progress=lambda done, of: progress.append((done, of)),
-    )
+def test_segments_are_told_as_they_come(make_model, loud_and_quiet):
+    segments = []
+    recording = loud_and_quiet(5.0, [1.3, 2.5, 3.7])
+    found = transcribe(*make_model(), recording, batch_size=2, on_segment=segments.append)
     assert tuple(segments) == found.segments
-    assert [of for _, of in progress] == [5.0] * len(progress)
-    assert [done for done, _ in progress] == sorted(done for done, _ in progress)
-    assert progress[-1] == (5.0, 5.0)
 
 
 def test_a_long_silence_is_one_segment_without_text(make_model, loud_and_quiet):

@@ -229,18 +229,13 @@ def transcribe(
 
     def recognize(number: int, source: Path | BytesIO) -> None:
         name = name_of(source)
+        stream = AudioStream(source, channel=None if channel is None else list(Channel).index(channel))
 
-        def write_at_once(segment: "Segment") -> None:
-            report(json.dumps({"file": name, **segment.to_dict()}), advance=0)
+        def tell(segment: "Segment") -> None:
+            line = json.dumps({"file": name, **segment.to_dict()}) if form is Format.jsonl else None
+            report(line, completed=number + segment.end / stream.seconds)
 
-        transcript = run(
-            *loaded,
-            AudioStream(source, channel=None if channel is None else list(Channel).index(channel)),
-            num_beams=beams,
-            batch_size=batch,
-            on_segment=write_at_once if form is Format.jsonl else None,
-            on_progress=lambda seconds, of: report(None, completed=number + seconds / of),
-        )
+        transcript = run(*loaded, stream, num_beams=beams, batch_size=batch, on_segment=tell)
         whole, warnings = None, []
         if form is Format.json:
             whole = json.dumps({"file": name, **transcript.to_dict()})

@@ -137,7 +137,6 @@ def transcribe(
     num_beams: int = 1,
     batch_size: int = BATCH_SIZE,
     on_segment: Callable[[Segment], None] | None = None,
-    on_progress: Callable[[float, float], None] | None = None,
 ) -> Transcript:
     """Write down what is said in a recording of any length.
 
@@ -158,9 +157,7 @@ def transcribe(
     batch_size : int
         Windows that are recognized together: faster, with more memory. A beam search takes one at a time.
     on_segment : callable, optional
-        Called with each segment as soon as it is settled.
-    on_progress : callable, optional
-        Called with the seconds recognized so far and the length of the recording in seconds.
+        Called with each segment as soon as it is recognized; its ``end`` says how far that is.
 
     Returns
     -------
@@ -194,8 +191,6 @@ def transcribe(
             found = iter(_hear(model, processor, pieces, num_beams) if pieces else ())
             for window, wanted in zip(batch, spoken, strict=True):
                 yield window, next(found) if wanted else _LEFT_OUT
-                if on_progress is not None:
-                    on_progress(window.stop / SAMPLE_RATE, stream.seconds)
 
     segments: list[Segment] = []
     probabilities: list[float] = []
