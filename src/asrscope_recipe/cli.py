@@ -197,10 +197,14 @@ def studies(
     Writes ablations.json, one variant each, and milestones.json, the unchanged variant at some steps.
     """
     with expected_errors(), processes(threads):
+        from asrscope.loading import load
+        from asrscope.training.batches import recipe_for
         from asrscope.training.run import changed
-        from asrscope_recipe.studies import StudyPlan, make_studies
+        from asrscope_recipe.studies import make_studies
 
-        for path in make_studies(model, cache, changed(StudyPlan(), settings or []), out):
+        loaded, few = load(model), ["steps=200", "positions_per_batch=1500", "copies=1", "save_every=50"]
+        recipe = changed(recipe_for("", loaded), [*few, *(settings or [])])
+        for path in make_studies(loaded, cache, recipe, out):
             complain(f"wrote {path}")
 
 
