@@ -120,6 +120,11 @@ class Clips:
             [(one.get("sha256", one["text"]), one["text"], partial(shard.read, one)) for shard, one in places]
         )
 
+    @property
+    def texts(self) -> list[str]:
+        """What is said in each."""
+        return [text for _, text, _ in self.clips]
+
     def __len__(self) -> int:
         """Count them."""
         return len(self.clips)
@@ -168,7 +173,6 @@ def make_shard(manifest: Path, number: int, utterances: int, *, clear: bool = Fa
     features, labels, lines, start = [], [], [], 0
     for sentence in itertools.islice(sentences("train", seed=number), utterances):
         voice, speech = draw_utterance(rng, sentence, draw)
-        text = " ".join(word for word, _, _ in speech.words)
         codec = None if clear else random_codec(rng)
         waveform = compress(speech.waveform, *codec) if codec else speech.waveform
         mel = log_mel(waveform, N_MELS).T.astype(np.float16)  # (frames, n_mels)
@@ -176,7 +180,7 @@ def make_shard(manifest: Path, number: int, utterances: int, *, clear: bool = Fa
         labels += label_positions(speech.phones, len(mel) // 2, voice.synthesizer)
         lines.append(
             {
-                "text": text,
+                "text": speech.text,
                 "synthesizer": voice.synthesizer,
                 "voice": voice.name,
                 "rate": voice.rate,
@@ -283,8 +287,8 @@ def make_test_set(manifest: Path, split: str, utterances: int) -> None:
         write_sound(file, speech.waveform, **FLAC)
         line = {
             "file": file.name,
-            "text": " ".join(word for word, _, _ in speech.words),
-            "voice": f"{voice.synthesizer} {voice.name}",
+            "text": speech.text,
+            "voice": str(voice),
             "synthesizer": voice.synthesizer,
             "rate": voice.rate,
             "pitch": voice.pitch,
