@@ -23,6 +23,7 @@ from tqdm import tqdm
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import log_mel
+from asrscope.recognition import metrics
 from asrscope.saving import write_text, written
 from asrscope.training.corpus import Utterance
 from asrscope_recipe.codecs import FLAC, compress, random_codec, write_sound
@@ -298,26 +299,31 @@ def make_test_set(manifest: Path, split: str, utterances: int) -> None:
     write_text(manifest, "\n".join(lines) + "\n")
 
 
-def read_held_out(folder: Path, n_mels: int, limit: int = 100) -> Clips:
-    """List the first clips of each held-out set in a folder.
+def held_out_sets(folder: Path) -> dict[str, tuple[metrics.Utterance, ...]]:
+    """Read the manifests of all held-out sets in a folder, by name.
 
     Raises
     ------
     FileNotFoundError
         If there is no set.
     """
-    clips: list[tuple[str, str, Callable[[], ndarray]]] = []
-    for manifest in sorted(folder.glob("*/manifest.jsonl")):
-        with manifest.open(encoding="utf-8") as lines:
-            for line in map(json.loads, itertools.islice(lines, limit)):
-                path = manifest.parent / line["file"]
-                name = f"{manifest.parent.name}/{Path(line['file']).name}"
-                clips.append((name, line["text"], partial(spectrogram, path, n_mels)))
-    if not clips:
+    manifests = sorted(folder.glob("*/manifest.jsonl"))
+    if not manifests:
         raise FileNotFoundError(f"{folder}: no held-out sets: make them with 'asrscope-recipe data'")
-    return Clips(clips)
+    return {manifest.parent.name: metrics.read_utterances(manifest) for manifest in manifests}
 
 
-def spectrogram(sound: Path | ndarray, n_mels: int) -> ndarray:
+def read_held_out(folder: Path, n_mels: int, limit: int = 100) -> Clips:
+    """List the first clips of each held-out set in a folder."""
+    return Clips(
+        [
+            (f"{name}/{Path(one.name).name}", one.text, partial(spectrogram, one.audio, n_mels))
+            for name, utterances in held_out_sets(folder).items()
+            for one in utterances[:limit]
+        ]
+    )
+
+
+def spectrogram(sound: Path | bytes | ndarray, n_mels: int) -> ndarray:
     """Compute the log-mel spectrogram of a file or of a waveform, shape (frames, n_mels)."""
-    return log_mel(load_audio(sound) if isinstance(sound, Path) else sound, n_mels).T
+    return log_mel(sound if isinstance(sound, ndarray) else load_audio(sound), n_mels).T

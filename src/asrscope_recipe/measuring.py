@@ -18,11 +18,11 @@ from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.features import FRAMES_PER_SECOND
 from asrscope.loading import load
-from asrscope.recognition.metrics import NORMALIZER, Evaluation, Recognize, Utterance, read_utterances
+from asrscope.recognition.metrics import NORMALIZER, Evaluation, Recognize, Utterance
 from asrscope.saving.provenance import provenance_of, read_claims
 from asrscope.training.run import machine
 from asrscope_recipe.comparison import Peer, count_right, listen, spoken_digits, transcriber
-from asrscope_recipe.corpus import TEST_SETS
+from asrscope_recipe.corpus import TEST_SETS, held_out_sets
 from asrscope_recipe.plan import hours
 from asrscope_recipe.sentences import vocabulary
 from asrscope_recipe.synthesis import HELD_OUT_VOICES
@@ -78,10 +78,7 @@ def measure(
     OSError, ValueError
         If there are no held-out sets, or a clip cannot be read.
     """
-    manifests = sorted(test.glob("*/manifest.jsonl"))
-    if not manifests:
-        raise FileNotFoundError(f"{test}: no held-out sets: make them with 'asrscope-recipe data'")
-    sets = {manifest.parent.name: read_utterances(manifest) for manifest in manifests}
+    sets = held_out_sets(test)
     digits = spoken_digits(recordings) if recordings else ()
     loaded = model, _ = load(target)
     systems = {
