@@ -227,6 +227,12 @@ def test_without_held_out_sets_the_command_says_what_makes_them(cache, tmp_path)
     assert "no held-out sets: make them with 'asrscope-recipe data'" in result.stderr
 
 
+def test_the_unchanged_variant_is_built_as_the_projector_of_the_model(cache):
+    result = run(cache, "--set", "hidden_size=25", "--set", "norm=none")
+    assert result.exit_code == 2
+    assert "expected the model's own hidden_size, norm" in result.stderr
+
+
 def test_a_study_that_is_not_there_is_one_clear_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected a study 'depth', but found none"):
         load_study("depth", tmp_path)

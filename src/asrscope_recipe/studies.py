@@ -107,13 +107,18 @@ def make_studies(loaded: Loaded, cache: Path, base: ProjectorRecipe, out: Path |
     ------
     FileNotFoundError
         If there are no shards or no held-out sets.
+    ValueError
+        If the projector of the recipe is not built as the model's own.
     """
     network, processor = loaded
+    own, asked = network.config.projector_settings, vars(base)
+    if changed := [key for key in own if asked.get(key, own[key]) != own[key]]:
+        raise ValueError(f"expected the model's own {', '.join(changed)}: the variants change them, in turn")
     encoder, projector = network.audio_tower, network.multi_modal_projector
     marks = [*_frozen_parts(loaded).values(), hashlib.sha256(repr(base).encode()).hexdigest()]
     folder = cache / "studies" / "-".join(digest[:8] for digest in marks)
     spoken = Clips.of_shards(load_shards(cache / "shards", SHARDS))
-    cache_encodings(encoder, spoken, folder / "encodings")
+    cache_encodings(encoder, spoken, folder / "encodings", copies=base.copies)
     unheard = read_held_out(cache / "test", encoder.config.num_mel_bins, HELD_OUT)
     cache_encodings(encoder, unheard, folder / "held-out")
     held_out = load_encodings(folder / "held-out")
@@ -121,16 +126,16 @@ def make_studies(loaded: Loaded, cache: Path, base: ProjectorRecipe, out: Path |
     unchanged, kept = f"k = {base.stack_factor}", (*(step for step in KEPT if step < base.steps), base.steps)
     recipes = variants(base, encoder.config.d_model, network.config.text_config.hidden_size)
     ablations = {}
-    looked_at = {"start": None, "keep": {unchanged: kept}}
+    looked_at: dict[str, Any] = {"start": None, "keep": {unchanged: kept}}
     for name, done, made in _trained(loaded, [folder / "encodings"], folder, recipes, **looked_at):
-        own, recipe = read_projector(done, network), recipes[name]
+        trained, recipe = read_projector(done, network), recipes[name]
         heard = made.pop("trained_on")  # the same in all
         ablations[name] = {
             **{key: getattr(recipe, key) for key in ("stack_factor", "hidden_size", "norm", "mlp")},
-            "parameters": sum(parameter.numel() for parameter in own.parameters()),
+            "parameters": sum(parameter.numel() for parameter in trained.parameters()),
             "audio_tokens_per_second": 1 / (recipe.stack_factor * SECONDS_PER_POSITION),
             **made,
-            **_errors(own, loaded, held_out),
+            **_errors(trained, loaded, held_out),
         }
 
     samples, milestones = load_samples(), []
