@@ -143,7 +143,6 @@ def test_a_stage_can_be_told_to_go_on(quick):
     [
         (["encoder"], "asrscope-recipe data"),
         (["projector"], "run 'asrscope-recipe encoder' to its end first"),
-        (["bundle"], "run 'asrscope-recipe encoder' to its end first"),
         (["encoder", "--set", "width=3"], "expected one of .*d_model, .* but found 'width'"),
         (["decoder", "--set", "steps=many"], "expected int, but found 'many'"),
         (["data", "--set", "clear=perhaps"], "expected true or false, but found 'perhaps'"),

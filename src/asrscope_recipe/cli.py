@@ -21,7 +21,7 @@ STAGES = {
     "data": "Have sentences spoken, in as many processes as there are threads; some are held out.",
     "encoder": "Train the encoder on phones and letters.",
     "decoder": "Train the decoder on text alone.",
-    "projector": "Train the projector between the finished encoder and decoder, which stay frozen.",
+    "projector": "Train the projector between encoder and decoder, which stay frozen; put all in one model.",
 }
 
 app = typer.Typer(
@@ -64,17 +64,6 @@ def _stage(name: str) -> Callable[..., None]:
 
 for stage, what in STAGES.items():
     app.command(stage, help=what)(_stage(stage))
-
-
-@app.command()
-def bundle(cache: Cache = DEFAULT_CACHE) -> None:
-    """Join the three finished parts in one checkpoint, in half precision."""
-    with expected_errors():
-        from asrscope_recipe.bundle import bundle as join
-        from asrscope_recipe.plan import finished
-
-        parts = {part: finished(cache, part) for part in ("encoder", "decoder", "projector")}
-        complain(f"the model is in {join(**parts, target=cache / 'tiny')}")
 
 
 @app.command()
@@ -171,7 +160,7 @@ def all_stages(
     ] = False,
     threads: Threads = None,
 ) -> None:
-    """Do all of it: data, encoder, decoder, projector, bundle, card, curves."""
+    """Do all of it: data, encoder, decoder, projector, card, curves."""
     with expected_errors(), processes(threads):
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ValueError(
@@ -183,7 +172,6 @@ def all_stages(
         with add_hours(cache):
             for name, recipe in (QUICK if quick else PLAN).items():
                 do(name, cache, recipe)
-    bundle(cache)
     card(cache)
     curves(cache)
 

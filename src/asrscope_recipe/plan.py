@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from asrscope.cli.console import followed
+from asrscope.cli.console import followed, is_first, say
 from asrscope.saving import write_text
 from asrscope.training.batches import ProjectorRecipe
 from asrscope.training.encodings import cache_encodings
 from asrscope.training.projector import train_projector
-from asrscope_recipe.bundle import join
+from asrscope_recipe.bundle import bundle, join
 from asrscope_recipe.corpus import Clips, CorpusRecipe, load_shards, make_corpus, read_held_out
 from asrscope_recipe.decoder import DecoderRecipe, train_decoder
 from asrscope_recipe.encoder import EncoderRecipe, train_encoder
 
 __all__ = ["PLAN", "QUICK", "add_hours", "do", "finished", "hours"]
 
-# The stages from an empty folder to a model's parts, in order; these settings made the weights shipped.
+# The stages from an empty folder to a model, in order; these settings made the weights shipped.
 PLAN: Mapping[str, Any] = {
     "data": CorpusRecipe(),
     "encoder": EncoderRecipe(),
@@ -47,12 +47,15 @@ def do(stage: str, cache: Path, recipe: Any) -> None:
     elif stage == "decoder":
         train_decoder(folder, recipe)
     else:
-        loaded = join(finished(cache, "encoder"), finished(cache, "decoder"))
+        parts = finished(cache, "encoder"), finished(cache, "decoder")
+        loaded = join(*parts)
         encoder, heard, aside = loaded[0].audio_tower, cache / "encodings", cache / "encodings-dev"
         clips = Clips.of_shards(load_shards(cache / "shards"))
         cache_encodings(encoder, clips, heard, copies=recipe.copies, seed=recipe.seed)
         cache_encodings(encoder, read_held_out(cache / "dev", encoder.config.num_mel_bins), aside)
-        train_projector(loaded, heard, folder, recipe, held_out=aside, watch=followed(folder))
+        done = train_projector(loaded, heard, folder, recipe, held_out=aside, watch=followed(folder))
+        if is_first():
+            say(f"the model is in {bundle(*parts, done, cache / 'tiny')}")
 
 
 def finished(cache: Path, part: str) -> Path:
