@@ -18,6 +18,7 @@ Run the script and you train yours.
 # same kind of voices, but sentences that nothing here was trained on. **Predict:** how
 # many minutes of speech will it take?
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -38,14 +39,16 @@ from asrscope.saving.provenance import PARTS, describe_weights
 from asrscope.training.batches import recipe_for
 from asrscope.training.encodings import cache_encodings, load_encodings
 from asrscope.training.projector import make_projector, train_projector
-from asrscope_recipe.lesson import load_lesson
+from asrscope_recipe.lesson import LESSON, load_lesson
 from asrscope_recipe.writing import count_errors
 
 torch.set_num_threads(1)  # so that every run on one machine gives the same numbers
 model, processor = asrscope.load("tiny")
 lesson = load_lesson(n_mels=model.config.audio_config.num_mel_bins)
+sets = json.loads((LESSON / "lesson.json").read_text("utf-8"))["sets"]
 for name, clips in lesson.items():
-    print(f"{name}: {len(clips.texts)} clips, {clips.seconds / 60:.1f} min", end=". ")
+    minutes = sets[name]["seconds"] / 60
+    print(f"{name}: {len(clips)} clips, {minutes:.1f} min", end=". ")
     print(f"First: {clips.texts[0]!r}")
 both = set(lesson["train"].texts) & set(lesson["held-out"].texts)
 print(f"sentences in both: {len(both)}")

@@ -100,7 +100,6 @@ def metrics():
             "torch": "2.0",
             "python": "3.11",
         },
-        "commands": ["asrscope-recipe data --set shards=2", "asrscope-recipe encoder --set steps=7"],
     }
 
 
@@ -227,7 +226,7 @@ def test_the_card_states_data_machine_commands_and_hashes(metrics, provenance):
         "Abacus, 1 thread on 2 cores, load average 0.5",
         "| encoder | 1,000 | 4,321 | 99,000 | 1.25 | not recorded | not recorded | not recorded |",
         "| decoder | 300 | 4,321 | 99,000 | 1.25 | Abacus | 2 | 3 |",
-        "$ asrscope-recipe encoder --set steps=7\n",
+        "`asrscope-recipe all` makes such a model again",
         "- encoder: Began twice.\n",
         "3.75 h (encoder 1.25, decoder 1.25, projector 1.25)",
         "| seen-voices | 10 | 3.1% (1.6% to 6.2%) | 50.0% (25.0% to 100.0%) | 1.0% | 1.0% |",
@@ -410,24 +409,6 @@ def test_what_the_corpus_has_of_a_test_set_is_told(measured):
     assert measured["test_sets"]["seen-voices"]["new_voices"] is False
 
 
-def test_commands_tell_where_a_recipe_is_not_the_default(measured, cache, tmp_path):
-    from asrscope_recipe.plan import PLAN
-
-    shutil.copytree(cache / "tiny", tmp_path / "tiny")
-    made = read_json(tmp_path / "tiny" / "provenance.json")
-    made["encoder"]["made_with"]["steps"] = PLAN.encoder.steps + 5
-    (tmp_path / "tiny" / "provenance.json").write_text(json.dumps(made), encoding="utf-8")
-    commands = measuring._commands(tmp_path / "tiny", None, None, 1, None)
-    assert not any("precision" in line for line in commands)  # on which the machine decides
-    (command,) = [line for line in commands if line.startswith("asrscope-recipe encoder")]
-    assert f" --set steps={PLAN.encoder.steps + 5}" in command
-    assert commands[-1] == "asrscope-recipe card --compare-limit 1"
-    assert measured["commands"][0] == "asrscope-recipe data --set shards=1 --set utterances=3"
-    assert measured["commands"][-1] == (
-        "asrscope-recipe card --compare echo --compare-limit 2 --recordings FOLDER"
-    )
-
-
 def test_measurements_survive_their_file(measured, cache, tmp_path):
     shutil.copytree(cache / "tiny", tmp_path / "tiny")
     metrics = measured
@@ -463,7 +444,7 @@ def test_the_command_measures_and_writes(cache, tmp_path):
     assert metrics["peer"]["name"] == "pocketsphinx"
     assert metrics["corpus"]["utterances"] == 3
     card = (tmp_path / "small" / "README.md").read_text(encoding="utf-8")
-    assert "--compare pocketsphinx --compare-limit 1 --recordings FOLDER" in card
+    assert "The first 1 clips of each set count." in card
     assert str(cache) not in card
 
 

@@ -3,30 +3,28 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
-from asrscope_recipe import corpus
+from asrscope.loading.checkpoints import CHECKPOINTS
+from asrscope.training.batches import ProjectorRecipe
+from asrscope_recipe import corpus, plan
 from asrscope_recipe.cli import app
+from asrscope_recipe.corpus import CorpusRecipe
+from asrscope_recipe.decoder import DecoderRecipe
+from asrscope_recipe.encoder import EncoderRecipe
 from asrscope_recipe.plan import add_hours, hours
 
-SETTINGS = (
-    *("shards=2", "utterances=2", "test_utterances=2"),
-    *("encoder.layers=1", "encoder.heads=2", "encoder.d_model=32", "encoder.ffn=32"),
-    *("encoder.steps=4", "encoder.phone_steps=2"),
-    *(
-        "decoder.layers=1",
-        "decoder.heads=2",
-        "decoder.kv_heads=2",
-        "decoder.hidden_size=32",
-        "decoder.ffn=32",
+TOY = {
+    "data": CorpusRecipe(shards=2, utterances=2, test_utterances=2, clear=True),
+    "encoder": EncoderRecipe(layers=1, heads=2, d_model=32, ffn=32, steps=4, phone_steps=2, precision="fp32"),
+    "decoder": DecoderRecipe(
+        layers=1, heads=2, kv_heads=2, hidden_size=32, ffn=32, vocab_size=400, steps=3, precision="fp32"
     ),
-    *("decoder.vocab_size=400", "decoder.steps=3"),
-    *("projector.hidden_size=16", "projector.steps=3", "projector.copies=1"),
-    *(f"{stage}.precision=fp32" for stage in ("encoder", "decoder", "projector")),
-)
-SMALL = [part for setting in SETTINGS for part in ("--set", setting)]
+    "projector": ProjectorRecipe(hidden_size=16, steps=3, copies=1, precision="fp32"),
+}
 
 
 def run(*arguments):
@@ -44,7 +42,8 @@ def quick(tmp_path_factory, synthesizers):
         patch.setattr(corpus, "TEST_SETS", dict(list(corpus.TEST_SETS.items())[:2]))
         # The synthesizer's library keeps one state a process, so one thread may use it.
         patch.setattr(corpus, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
-        yield cache / "quick", run("all", "--quick", "--cache", cache, *SMALL), run
+        patch.setattr(plan, "QUICK", TOY)
+        yield cache / "quick", run("all", "--quick", "--cache", cache, "--threads", 1), run
 
 
 def test_all_stages_leave_a_model_that_loads_as_trained(quick):
@@ -108,7 +107,7 @@ def test_a_finished_stage_run_again_trains_no_further(quick):
     cache, _, again = quick
     log = (cache / "encoder" / "log.jsonl").read_text(encoding="utf-8")
     recipe = (cache / "encoder" / "encoder" / "recipe.json").read_text(encoding="utf-8")
-    assert again("all", "--quick", "--cache", cache.parent, *SMALL).exit_code == 0
+    assert again("all", "--quick", "--cache", cache.parent).exit_code == 0
     assert (cache / "encoder" / "log.jsonl").read_text(encoding="utf-8") == log
     assert (cache / "encoder" / "encoder" / "recipe.json").read_text(encoding="utf-8") == recipe
 
@@ -131,12 +130,9 @@ def test_a_quick_run_tells_its_hours_with_its_data(quick):
 
 
 def test_a_stage_can_be_told_to_go_on(quick):
-    from asrscope_recipe.plan import QUICK
-
     cache, _, again = quick
-    sizes = [setting.removeprefix("decoder.") for setting in SETTINGS if setting.startswith("decoder.")]
-    kept = [f"{name}={getattr(QUICK.decoder, name)}" for name in ("learning_rate", "simple_steps")]
-    settings = [part for size in [*sizes, *kept, "steps=5"] for part in ("--set", size)]
+    own = vars(TOY["decoder"]) | {"steps": 5}
+    settings = [f"--set={name}={value}" for name, value in own.items()]
     assert again("decoder", "--cache", cache, *settings).exit_code == 0
     recipe = json.loads((cache / "decoder" / "decoder" / "recipe.json").read_text(encoding="utf-8"))
     assert recipe["steps"] == 5
@@ -147,12 +143,10 @@ def test_a_stage_can_be_told_to_go_on(quick):
     [
         (["encoder"], "asrscope-recipe data"),
         (["projector"], "run 'asrscope-recipe encoder' to its end first"),
-        (["bundle"], "run 'asrscope-recipe encoder' to its end first"),
         (["encoder", "--set", "width=3"], "expected one of .*d_model, .* but found 'width'"),
         (["decoder", "--set", "steps=many"], "expected int, but found 'many'"),
-        (["all", "--set", "clear=perhaps"], "expected true or false, but found 'perhaps'"),
-        (["all", "--set", "decoder.width=3"], "expected one of .*hidden_size, .* but found 'width'"),
-        (["all", "--quick", "--set", "listener.steps=3"], "expected a stage of encoder, decoder, projector"),
+        (["data", "--set", "clear=perhaps"], "expected true or false, but found 'perhaps'"),
+        (["data", "--set", "phones=3"], "expected one of .*shards, .* but found 'phones'"),
         (
             ["decoder", "--set", "precision=int8"],
             "expected a precision of auto, bf16, fp32, fp16, but found 'int8'",
@@ -184,17 +178,27 @@ def test_the_shipped_clips_can_be_made_again(synthesizers, tmp_path):
 
 
 def test_data_takes_from_the_plan_what_is_not_given(tmp_path, monkeypatch):
-    from asrscope_recipe.plan import PLAN
-
     made = []
-    monkeypatch.setattr(
-        corpus, "make_shards", lambda _folder, shards, *_, utterances, **__: made.append((shards, utterances))
+    monkeypatch.setattr(plan, "make_corpus", lambda *what: made.append(what))
+    settings = ("--set", "shards=7", "--set", "test_utterances=9")
+    for own in ((), settings):
+        assert run("data", "--cache", tmp_path, "--threads", 1, *own).exit_code == 0
+    recipe = plan.PLAN["data"]
+    assert made == [
+        (tmp_path, recipe, 1),
+        (tmp_path, replace(recipe, shards=7, test_utterances=9), 1),
+    ]
+
+
+def test_the_plan_is_the_one_that_made_the_weights_in_the_package():
+    metrics, provenance = (
+        json.loads((CHECKPOINTS / "tiny" / f"{name}.json").read_text("utf-8"))
+        for name in ("metrics", "provenance")
     )
-    monkeypatch.setattr(
-        corpus, "make_test_sets", lambda _folder, _split, utterances, _workers: made.append(utterances)
-    )
-    assert run("data", "--cache", tmp_path).exit_code == 0
-    assert made == [(PLAN.shards, PLAN.utterances), PLAN.test_utterances, PLAN.test_utterances]
-    made.clear()
-    assert run("data", "--cache", tmp_path, "--set", "shards=7", "--set", "test_utterances=9").exit_code == 0
-    assert made == [(7, PLAN.utterances), 9, 9]
+    counted, recipe = metrics["corpus"], plan.PLAN["data"]
+    assert (counted["shards"], counted["utterances"]) == (recipe.shards, recipe.shards * recipe.utterances)
+    for stage, claim in provenance.items():
+        made, own = claim["made_with"], vars(plan.PLAN[stage])
+        same = (made.keys() & own.keys()) - {"precision", "accumulate"}  # on which the machine decides
+        assert {name: made[name] for name in same} == {name: own[name] for name in same}
+        assert {"steps", "learning_rate", "seed"} <= same

@@ -16,14 +16,13 @@ from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import WordErrors, total_errors, word_errors
 from asrscope.saving.provenance import provenance_of
-from asrscope.training.batches import ProjectorRecipe
+from asrscope.training.batches import ProjectorRecipe, recipe_for
 from asrscope_recipe import studies
 from asrscope_recipe.bundle import bundle
 from asrscope_recipe.cli import app
-from asrscope_recipe.studies import BRIDGES, StudyPlan, compare_bridges, load_study, make_studies, variants
+from asrscope_recipe.studies import BRIDGES, compare_bridges, load_study, make_studies, variants
 
-PLAN = StudyPlan(shards=2, held_out=2, steps=4, positions_per_batch=400, precision="fp32")
-SETTINGS = [f"--set={name}={value}" for name, value in vars(PLAN).items()]
+SETTINGS = {"steps": 4, "positions_per_batch": 400, "precision": "fp32"}
 
 
 def held_out_set(folder):
@@ -40,11 +39,18 @@ def cache(trained, tmp_path_factory):
     (cache / "shards").symlink_to(trained["shards"])
     held_out_set(cache / "test" / "hand")
     bundle(trained["encoder"], trained["decoder"], trained["projector"], cache / "model")
-    return cache
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studies, "HELD_OUT", 2)
+        yield cache
+
+
+def recipe(loaded, **changes):
+    return replace(recipe_for("", loaded), copies=1, **SETTINGS | changes)
 
 
 def run(cache, *arguments):
-    command = ["studies", "--cache", str(cache), "--model", str(cache / "model"), *SETTINGS]
+    command = ["studies", "--cache", str(cache), "--model", str(cache / "model")]
+    command += [f"--set={name}={value}" for name, value in SETTINGS.items()]
     return CliRunner().invoke(app, [*command, *map(str, arguments)])
 
 
@@ -187,13 +193,13 @@ def test_a_study_again_trains_nothing_twice_and_finds_the_same(made, cache, tmp_
 def test_a_study_that_was_stopped_ends_with_the_same_projectors(made, cache, tmp_path, monkeypatch):
     (tmp_path / "shards").symlink_to(cache / "shards")
     (tmp_path / "test").symlink_to(cache / "test")
-    monkeypatch.setattr(studies, "SAVE_EVERY", 2)
     monkeypatch.setattr(studies, "STACK_FACTORS", ())  # the unchanged variant first
-    study = partial(make_studies, str(cache / "model"), tmp_path, PLAN)
+    loaded = load(cache / "model")
+    study = partial(make_studies, loaded, tmp_path, recipe(loaded, save_every=2))
     broken_off(study, after=3)
     study()
     own, first = (
-        load_file(next(root.glob("studies/*/k2/kept/000004.safetensors"))) for root in (tmp_path, cache)
+        load_file(next(root.glob("studies/*/k-2/kept/000004.safetensors"))) for root in (tmp_path, cache)
     )
     assert all((own[name] == first[name]).all() for name in own)
 
@@ -204,10 +210,10 @@ def test_another_plan_and_other_weights_have_a_folder_of_their_own(made, cache, 
 
     monkeypatch.setattr(studies, "cache_encodings", stop)
     folders = []
-    for model, plan in (("model", PLAN), ("model", replace(PLAN, steps=5)), ("tiny", PLAN)):
-        name = str(cache / model) if model == "model" else model
+    own, tiny, changes = load(cache / "model"), load("tiny"), {"save_every": 50}
+    for loaded, more in ((own, changes), (own, changes | {"steps": 5}), (tiny, changes)):
         with pytest.raises(InterruptedError, match="studies") as stopped:
-            make_studies(name, cache, plan)
+            make_studies(loaded, cache, recipe(loaded, **more))
         folders.append(stopped.value.args[0])
     assert len(set(folders)) == 3
     assert folders[0].is_dir()
@@ -221,21 +227,27 @@ def test_without_held_out_sets_the_command_says_what_makes_them(cache, tmp_path)
     assert "no held-out sets: make them with 'asrscope-recipe data'" in result.stderr
 
 
+def test_the_unchanged_variant_is_built_as_the_projector_of_the_model(cache):
+    result = run(cache, "--set", "hidden_size=25", "--set", "norm=none")
+    assert result.exit_code == 2
+    assert "expected the model's own hidden_size, norm" in result.stderr
+
+
 def test_a_study_that_is_not_there_is_one_clear_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected a study 'depth', but found none"):
         load_study("depth", tmp_path)
 
 
 def test_bridges_begin_with_one_projector_and_differ_in_what_the_decoder_reads(trained, tmp_path):
-    recipe = replace(JOINT, held_out=3, evaluate_every=3)
+    joint = replace(JOINT, held_out=3, evaluate_every=3)
     where = (trained["loaded"], [trained["encodings"]], tmp_path)
-    study = json.loads(compare_bridges(*where, recipe, trained["warm"]).read_text(encoding="utf-8"))
+    study = json.loads(compare_bridges(*where, joint, trained["warm"]).read_text(encoding="utf-8"))
     assert set(study["variants"]) == set(BRIDGES)
     assert len({way["utterances"] for way in study["variants"].values()}) == 1
     assert len({way["curve"]["loss"][0] for way in study["variants"].values()}) == 4
     start = load_file(trained["warm"] / "model.safetensors")
     for name, way in study["variants"].items():
-        assert way["curve"]["step"][-1] == way["held_out"]["step"][-1] == recipe.steps
+        assert way["curve"]["step"][-1] == way["held_out"]["step"][-1] == joint.steps
         weights = load_file(
             tmp_path / name.replace(", ", "-").replace(" ", "-") / "projector/model.safetensors"
         )

@@ -12,11 +12,15 @@ import pytest
 import soundfile
 
 from asrscope.audio.samples import load_samples
+from asrscope.recognition.metrics import read_utterances
 from asrscope_recipe import corpus, synthesis
 from asrscope_recipe.clips import CLIPS, make_clips
+from asrscope_recipe.corpus import CorpusRecipe
+from asrscope_recipe.sentences import HAND_WRITTEN
 from asrscope_recipe.synthesis import (
     HELD_OUT_VOICES,
     TRAIN_VOICES,
+    Speech,
     Voice,
     random_voice,
     synthesize,
@@ -107,53 +111,75 @@ def test_the_shipped_clips_can_be_made_again(synthesizers, tmp_path):
         assert [word for word, _, _ in clip["words"]] == [word for word, _, _ in sample.words]
 
 
-def test_a_shard_is_the_same_each_time_it_is_made(synthesizers, tmp_path):
-    for name, count in (("one", 2), ("two", 1)):
-        corpus.make_shards(tmp_path / name, count, utterances=5)
-    one, two = (corpus.load_shards(tmp_path / name)[0] for name in ("one", "two"))
+def make_shards(folder, shards, monkeypatch, **how):
+    """Make shards alone, each in a process of its own; returns the utterances of each."""
+    monkeypatch.setattr(corpus, "TEST_SETS", {})
+    corpus.make_corpus(folder, CorpusRecipe(shards=shards, **how))
+    return corpus.load_shards(folder / "shards")
+
+
+def test_a_shard_is_the_same_each_time_it_is_made(synthesizers, tmp_path, monkeypatch):
+    one, two = (
+        make_shards(tmp_path / name, count, monkeypatch, utterances=5)[0]
+        for name, count in (("one", 2), ("two", 1))
+    )
     assert one.utterances == two.utterances  # with the hash of every waveform
     assert np.array_equal(one.log_mel, two.log_mel)
     assert np.array_equal(one.phones, two.phones)
     assert one.log_mel.shape[0] == 2 * len(one.phones) == sum(u["frames"] for u in one.utterances)
 
 
-def test_a_clear_corpus_has_no_disguise_and_no_codec(synthesizers, tmp_path):
-    for name in ("clear", "usual"):
-        corpus.make_shards(tmp_path / name, 1, utterances=30, clear=name == "clear")
-    clear, usual = (corpus.load_shards(tmp_path / name)[0].utterances for name in ("clear", "usual"))
+def test_a_clear_corpus_has_no_disguise_and_no_codec(synthesizers, tmp_path, monkeypatch):
+    clear, usual = (
+        make_shards(tmp_path / name, 1, monkeypatch, utterances=30, clear=name == "clear")[0].utterances
+        for name in ("clear", "usual")
+    )
     how = [{(line["size"], line["hertz"], line["codec"]) for line in lines} for lines in (clear, usual)]
     assert how[0] == {(1.0, None, None)} < how[1]
     assert {line["synthesizer"] for line in clear} == {"espeak-ng", "flite"}
 
 
-def test_finished_shards_are_kept(synthesizers, tmp_path):
-    corpus.make_shards(tmp_path, 1, utterances=2)
-    before = (tmp_path / "00000.mel.npy").stat().st_mtime_ns
-    corpus.make_shards(tmp_path, 2, utterances=2)
-    assert (tmp_path / "00000.mel.npy").stat().st_mtime_ns == before
-    assert len(corpus.load_shards(tmp_path)) == 2
+def test_finished_shards_are_kept(synthesizers, tmp_path, monkeypatch):
+    make_shards(tmp_path, 1, monkeypatch, utterances=2)
+    before = (tmp_path / "shards" / "00000.mel.npy").stat().st_mtime_ns
+    assert len(make_shards(tmp_path, 2, monkeypatch, utterances=2)) == 2
+    assert (tmp_path / "shards" / "00000.mel.npy").stat().st_mtime_ns == before
 
 
-def test_test_sets_come_with_manifests_that_evaluate_reads(synthesizers, tmp_path):
-    from asrscope.recognition.metrics import read_utterances
-
-    manifests = corpus.make_test_sets(tmp_path, "dev", utterances=2)
-    assert [path.parent.name for path in manifests] == list(corpus.TEST_SETS)
-    for manifest in manifests:
-        assert len(read_utterances(manifest)) == 2
+def make_sets(folder):
+    corpus.make_corpus(folder, CorpusRecipe(shards=0, test_utterances=2))
 
 
-def test_held_out_sets_are_the_same_each_time_and_finished_ones_are_kept(synthesizers, tmp_path):
-    def digests(folder):
-        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.flac")}
+def test_held_out_sets_come_with_manifests_that_evaluate_reads_and_finished_ones_are_kept(
+    synthesizers, tmp_path, monkeypatch
+):
+    def digests(split):
+        return {path.relative_to(split): path.read_bytes() for path in split.rglob("*.flac")}
 
-    corpus.make_test_sets(tmp_path / "one", "test", utterances=1)
-    corpus.make_test_sets(tmp_path / "two", "dev", utterances=1)
-    shutil.copytree(tmp_path / "one" / "seen-voices", tmp_path / "three" / "seen-voices")
-    before = (tmp_path / "three" / "seen-voices" / "000.flac").stat().st_mtime_ns
-    corpus.make_test_sets(tmp_path / "three", "test", utterances=1)
-    assert digests(tmp_path / "three") == digests(tmp_path / "one") != digests(tmp_path / "two")
-    assert (tmp_path / "three" / "seen-voices" / "000.flac").stat().st_mtime_ns == before
+    names = ("new-espeak-voices", "seen-voices")
+    monkeypatch.setattr(corpus, "TEST_SETS", {name: corpus.TEST_SETS[name] for name in names})
+    make_sets(tmp_path / "one")
+    for split, name in itertools.product(("dev", "test"), names):
+        assert len(read_utterances(tmp_path / "one" / split / name / "manifest.jsonl")) == 2
+    shutil.copytree(tmp_path / "one" / "test" / "seen-voices", tmp_path / "two" / "test" / "seen-voices")
+    kept = tmp_path / "two" / "test" / "seen-voices" / "000.flac"
+    before = kept.stat().st_mtime_ns
+    make_sets(tmp_path / "two")
+    assert kept.stat().st_mtime_ns == before
+    for split in ("dev", "test"):
+        assert digests(tmp_path / "one" / split) == digests(tmp_path / "two" / split)
+    assert digests(tmp_path / "one" / "dev") != digests(tmp_path / "one" / "test")
+
+
+def test_of_the_sentences_written_by_hand_the_test_takes_all(monkeypatch, tmp_path):
+    speech = Speech(np.zeros(160, np.float32), (), (("hello", 0.0, 0.01),))
+    monkeypatch.setattr(corpus, "draw_utterance", lambda *_: (Voice("flite", "rms"), speech))
+    found = {}
+    for split in ("dev", "test"):
+        manifest = tmp_path / split / "hand-written" / "manifest.jsonl"
+        corpus.make_test_set(manifest, split, 3)
+        found[split] = len(read_utterances(manifest))
+    assert found == {"dev": 3, "test": len(HAND_WRITTEN["test"])}
 
 
 def test_voices_are_drawn_from_those_given():

@@ -65,10 +65,9 @@ def buzz(rng, text, _draw_voice):
 
 def make_shards(folder):
     """Write two shards of twelve buzzing utterances."""
-    folder.mkdir(parents=True)
     with patch.object(corpus, "draw_utterance", buzz):
         for number in range(2):
-            corpus.make_shard(str(folder), number, n_mels=80, utterances=12)
+            corpus.make_shard(folder / f"{number:05d}.jsonl", number, utterances=12)
     return folder
 
 

@@ -1,8 +1,6 @@
 """What exercises are made of: the bundled model, its first clip and the trace of it, each loaded once."""
 
-import json
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -10,12 +8,12 @@ from numpy import ndarray
 from asrscope.audio import load_audio, samples
 from asrscope.audio.samples import Sample
 from asrscope.loading import load
-from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.model import AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
+from asrscope.saving.provenance import PARTS
 from asrscope_course.sizes import count_parameters
 
-__all__ = ["clip", "metrics", "part_parameters", "random_array", "sentence", "tiny", "waveform"]
+__all__ = ["clip", "part_parameters", "random_array", "sentence", "tiny", "waveform"]
 
 WORDS = [
     *("the", "a", "old", "captain", "told", "us", "story", "about"),
@@ -41,22 +39,10 @@ def waveform() -> ndarray:
     return load_audio(clip().path)
 
 
-@cache
-def metrics() -> dict[str, Any]:
-    """Read what was measured of the bundled model."""
-    path = CHECKPOINTS / "tiny" / "metrics.json"
-    read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return read
-
-
 def part_parameters() -> dict[str, int]:
     """Count the parameters of the bundled model's parts."""
     model, _ = tiny()
-    return {
-        "encoder": count_parameters(model.audio_tower),
-        "projector": count_parameters(model.multi_modal_projector),
-        "decoder": count_parameters(model.language_model),
-    }
+    return {part: count_parameters(getattr(model, module)) for part, module in PARTS.items()}
 
 
 def random_array(rng: np.random.Generator, *shape: int) -> ndarray:

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrscope.cli.console import complain, expected_errors, followed, is_first, say, start
+from asrscope.cli.console import complain, expected_errors, is_first, say, start
 from asrscope.cli.train import DEFAULT_CACHE, Cache, Settings, Threads, curves, processes, train_pair
 
 if TYPE_CHECKING:
     from asrscope.loading import Loaded
-    from asrscope_recipe.plan import Plan
 
 __all__ = ["app", "main"]
 
-CORES = os.cpu_count() or 1
 SMALL_SECONDS = 17.5  # of people's recordings for 'small'; longer ones are left out
 STAGES = {
+    "data": "Have sentences spoken, in as many processes as there are threads; some are held out.",
     "encoder": "Train the encoder on phones and letters.",
     "decoder": "Train the decoder on text alone.",
-    "projector": "Train the projector between the finished encoder and decoder, which stay frozen.",
+    "projector": "Train the projector between encoder and decoder, which stay frozen; put all in one model.",
 }
 
 app = typer.Typer(
@@ -45,11 +44,6 @@ Speech = Annotated[
         help="Recordings of people: a dataset on the Hub, a folder, a parquet file; may be repeated."
     ),
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that synthesize.")]
-PlanSettings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="[STAGE.]NAME=VALUE", help="Change a setting of the plan or a stage."),
-]
 
 
 def main() -> None:
@@ -57,70 +51,19 @@ def main() -> None:
     start(app)
 
 
-@app.command()
-def data(cache: Cache = DEFAULT_CACHE, settings: PlanSettings = None, workers: Workers = CORES) -> None:
-    """Write sentences, have them spoken, keep features and times of every phone; make the held-out sets."""
-    with expected_errors():
-        from asrscope_recipe.plan import PLAN, changed_plan
-
-        _make_data(cache, changed_plan(PLAN, settings or []), workers)
-
-
-def _make_data(cache: Path, plan: "Plan", workers: int) -> None:
-    from asrscope_recipe.corpus import make_shards, make_test_sets
-
-    make_shards(cache / "shards", plan.shards, workers, utterances=plan.utterances, clear=plan.clear)
-    for split in ("dev", "test"):
-        make_test_sets(cache / split, split, plan.test_utterances, workers)
-    say(f"the corpus is in {cache}")
-
-
 def _stage(name: str) -> Callable[..., None]:
     def command(cache: Cache = DEFAULT_CACHE, settings: Settings = None, threads: Threads = None) -> None:
         with expected_errors(), processes(threads):
             from asrscope.training.run import changed
-            from asrscope_recipe.plan import PLAN
+            from asrscope_recipe.plan import PLAN, do
 
-            _train(name, cache, changed(getattr(PLAN, name), settings or []))
+            do(name, cache, changed(PLAN[name], settings or []))
 
     return command
 
 
 for stage, what in STAGES.items():
     app.command(stage, help=what)(_stage(stage))
-
-
-def _train(stage: str, cache: Path, recipe: Any) -> None:
-    from asrscope.training.encodings import cache_encodings
-    from asrscope.training.projector import train_projector
-    from asrscope_recipe.bundle import join
-    from asrscope_recipe.corpus import Clips, load_shards, read_held_out
-    from asrscope_recipe.decoder import train_decoder
-    from asrscope_recipe.encoder import train_encoder
-    from asrscope_recipe.plan import finished
-
-    if stage == "encoder":
-        train_encoder(cache, cache / stage, recipe)
-    elif stage == "decoder":
-        train_decoder(cache / stage, recipe)
-    else:
-        loaded = join(finished(cache, "encoder"), finished(cache, "decoder"))
-        encoder, heard, aside = loaded[0].audio_tower, cache / "encodings", cache / "encodings-dev"
-        clips = Clips.of_shards(load_shards(cache / "shards"))
-        cache_encodings(encoder, clips, heard, copies=recipe.copies, seed=recipe.seed)
-        cache_encodings(encoder, read_held_out(cache / "dev", encoder.config.num_mel_bins), aside)
-        train_projector(loaded, heard, cache / stage, recipe, held_out=aside, watch=followed(cache / stage))
-
-
-@app.command()
-def bundle(cache: Cache = DEFAULT_CACHE) -> None:
-    """Join the three finished parts in one checkpoint, in half precision."""
-    with expected_errors():
-        from asrscope_recipe.bundle import bundle as join
-        from asrscope_recipe.plan import finished
-
-        parts = {part: finished(cache, part) for part in STAGES}
-        complain(f"the model is in {join(**parts, target=cache / 'tiny')}")
 
 
 @app.command()
@@ -197,10 +140,14 @@ def studies(
     Writes ablations.json, one variant each, and milestones.json, the unchanged variant at some steps.
     """
     with expected_errors(), processes(threads):
+        from asrscope.loading import load
+        from asrscope.training.batches import recipe_for
         from asrscope.training.run import changed
-        from asrscope_recipe.studies import StudyPlan, make_studies
+        from asrscope_recipe.studies import make_studies
 
-        for path in make_studies(model, cache, changed(StudyPlan(), settings or []), out):
+        loaded, few = load(model), ["steps=200", "positions_per_batch=1500", "copies=1", "save_every=50"]
+        recipe = changed(recipe_for("", loaded), [*few, *(settings or [])])
+        for path in make_studies(loaded, cache, recipe, out):
             complain(f"wrote {path}")
 
 
@@ -211,25 +158,20 @@ def all_stages(
         bool,
         typer.Option("--quick", help="Less of everything, in a folder of its own: an hour on one core."),
     ] = False,
-    settings: PlanSettings = None,
     threads: Threads = None,
-    workers: Workers = CORES,
 ) -> None:
-    """Do all of it: data, encoder, decoder, projector, bundle, card, curves."""
+    """Do all of it: data, encoder, decoder, projector, card, curves."""
     with expected_errors(), processes(threads):
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ValueError(
                 "'all' runs in one process: make the data first, then launch the stages one by one"
             )
-        from asrscope_recipe.plan import PLAN, QUICK, add_hours, changed_plan
+        from asrscope_recipe.plan import PLAN, QUICK, add_hours, do
 
-        plan = changed_plan(QUICK if quick else PLAN, settings or [])
         cache = cache / "quick" if quick else cache
         with add_hours(cache):
-            _make_data(cache, plan, workers)
-            for name in STAGES:
-                _train(name, cache, getattr(plan, name))
-    bundle(cache)
+            for name, recipe in (QUICK if quick else PLAN).items():
+                do(name, cache, recipe)
     card(cache)
     curves(cache)
 

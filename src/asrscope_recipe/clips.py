@@ -63,7 +63,7 @@ def make_clips(folder: Path) -> Path:
             {
                 "file": path.name,
                 "text": text,
-                "voice": f"{voice.synthesizer} {voice.name}",
+                "voice": str(voice),
                 "synthesizer": voice.synthesizer,
                 "seconds": round(waveform.size / SAMPLE_RATE, 4),
                 "sha256": digest,

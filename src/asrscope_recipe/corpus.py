@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from tqdm import tqdm
 from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.encoder import SECONDS_PER_POSITION
 from asrscope.features import log_mel
+from asrscope.recognition import metrics
 from asrscope.saving import write_text, written
 from asrscope.training.corpus import Utterance
 from asrscope_recipe.codecs import FLAC, compress, random_codec, write_sound
@@ -37,10 +38,32 @@ from asrscope_recipe.synthesis import (
     training_voice,
 )
 
-__all__ = ["TEST_SETS", "Clips", "Shard", "load_shards", "make_shards", "make_test_sets", "read_held_out"]
+__all__ = ["TEST_SETS", "Clips", "CorpusRecipe", "Shard", "load_shards", "make_corpus", "read_held_out"]
 
-UTTERANCES_PER_SHARD = 1000
+N_MELS = 80
 MAX_SECONDS = 8.0  # longer sentences are drawn again: they would set the memory of a whole batch
+
+
+@dataclass(frozen=True)
+class CorpusRecipe:
+    """How much speech is synthesized.
+
+    Parameters
+    ----------
+    shards : int
+        Parts of the corpus to train on.
+    utterances : int
+        In each part.
+    test_utterances : int
+        In each held-out set; of the sentences written by hand, ``test`` takes all.
+    clear : bool
+        Whether voices are undisguised and no codec compresses them: less to learn.
+    """
+
+    shards: int = 59
+    utterances: int = 1_000
+    test_utterances: int = 200
+    clear: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +121,11 @@ class Clips:
             [(one.get("sha256", one["text"]), one["text"], partial(shard.read, one)) for shard, one in places]
         )
 
+    @property
+    def texts(self) -> list[str]:
+        """What is said in each."""
+        return [text for _, text, _ in self.clips]
+
     def __len__(self) -> int:
         """Count them."""
         return len(self.clips)
@@ -138,22 +166,22 @@ def label_positions(phones: tuple[tuple[str, float, float], ...], positions: int
     return labels
 
 
-def make_shard(folder: str, number: int, n_mels: int, utterances: int, *, clear: bool = False) -> str:
+def make_shard(manifest: Path, number: int, utterances: int, *, clear: bool = False) -> None:
     """Write one shard; its manifest comes last and marks it complete."""
+    manifest.parent.mkdir(parents=True, exist_ok=True)
     rng = random.Random(f"voices-{number}")
     draw = partial(random_voice, voices=TRAIN_VOICES) if clear else training_voice
     features, labels, lines, start = [], [], [], 0
     for sentence in itertools.islice(sentences("train", seed=number), utterances):
         voice, speech = draw_utterance(rng, sentence, draw)
-        text = " ".join(word for word, _, _ in speech.words)
         codec = None if clear else random_codec(rng)
         waveform = compress(speech.waveform, *codec) if codec else speech.waveform
-        mel = log_mel(waveform, n_mels).T.astype(np.float16)  # (frames, n_mels)
+        mel = log_mel(waveform, N_MELS).T.astype(np.float16)  # (frames, n_mels)
         features.append(mel)
         labels += label_positions(speech.phones, len(mel) // 2, voice.synthesizer)
         lines.append(
             {
-                "text": text,
+                "text": speech.text,
                 "synthesizer": voice.synthesizer,
                 "voice": voice.name,
                 "rate": voice.rate,
@@ -169,61 +197,11 @@ def make_shard(folder: str, number: int, n_mels: int, utterances: int, *, clear:
         start += len(mel)
     names = sorted(set(labels))
     index = {name: number for number, name in enumerate(names)}
-    stem = Path(folder) / f"{number:05d}"
-    _save(stem.with_suffix(".mel.npy"), np.concatenate(features))
-    _save(stem.with_suffix(".phones.npy"), np.array([index[label] for label in labels], dtype=np.uint8))
-    text = "\n".join(json.dumps(line) for line in [{"phone_names": names}, *lines]) + "\n"
-    write_text(stem.with_suffix(".jsonl"), text)
-    return stem.name
-
-
-def _save(path: Path, array: ndarray) -> None:
-    with written(path) as file:
-        np.save(file, array)
-
-
-def make_shards(
-    folder: Path,
-    shards: int,
-    workers: int = 1,
-    n_mels: int = 80,
-    utterances: int = UTTERANCES_PER_SHARD,
-    *,
-    clear: bool = False,
-) -> None:
-    """Synthesize the training corpus; finished shards are kept.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the shards go.
-    shards : int
-        How many there shall be.
-    workers : int
-        Processes.
-    n_mels : int
-        Mel bands.
-    utterances : int
-        In each shard.
-    clear : bool
-        Whether voices are undisguised and no codec compresses them: less to learn.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [number for number in range(shards) if not (folder / f"{number:05d}.jsonl").exists()]
-    make = partial(make_shard, str(folder), n_mels=n_mels, utterances=utterances, clear=clear)
-    with _fresh_processes(workers) as pool:
-        for _ in tqdm(pool.map(make, missing), "shards", len(missing), disable=None):
-            pass
-
-
-def _fresh_processes(workers: int) -> Executor:
-    """Start a process for each job.
-
-    espeak-ng carries state from one sentence to the next, and what is made shall be the same again.
-    """
-    return ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
-    )
+    phones = np.array([index[label] for label in labels], dtype=np.uint8)
+    for kind, array in (("mel", np.concatenate(features)), ("phones", phones)):
+        with written(manifest.with_suffix(f".{kind}.npy")) as file:
+            np.save(file, array)
+    write_text(manifest, "\n".join(json.dumps(line) for line in [{"phone_names": names}, *lines]) + "\n")
 
 
 def load_shards(folder: Path, limit: int | None = None) -> list[Shard]:
@@ -258,39 +236,41 @@ TEST_SETS: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
 SPLIT_SEEDS = {"dev": 1, "test": 2}
 
 
-def make_test_sets(folder: Path, split: str = "test", utterances: int = 200, workers: int = 1) -> list[Path]:
-    """Write the held-out sets as FLAC files with one manifest each, ready for ``asrscope evaluate``.
-
-    Finished sets are kept.
+def make_corpus(cache: Path, recipe: CorpusRecipe, workers: int = 1) -> None:
+    """Synthesize shards to train on and both splits of the held-out sets; what is finished is kept.
 
     Parameters
     ----------
-    folder : Path
-        Gets one folder a set.
-    split : str
-        ``test`` for figures to publish; ``dev``, on other sentences, for choices made on the way.
-    utterances : int
-        How many in each set; of the sentences written by hand, ``test`` takes all.
+    cache : Path
+        Gets ``shards``, and in ``dev`` and ``test`` one folder a set: FLAC files, and JSON lines with
+        ``file``, ``text``, ``voice``, ``synthesizer`` and ``words``, ready for ``asrscope evaluate``. What is
+        published is measured on ``test``; ``dev``, of other sentences, is for choices made on the way.
+    recipe : CorpusRecipe
+        How much.
     workers : int
         Processes.
-
-    Returns
-    -------
-    list of Path
-        The manifests: JSON lines with ``file``, ``text``, ``voice``, ``synthesizer`` and ``words``.
     """
-    manifests = [folder / name / "manifest.jsonl" for name in TEST_SETS]
-    missing = [manifest.parent.name for manifest in manifests if not manifest.exists()]
-    if missing:
-        with _fresh_processes(workers) as pool:
-            list(pool.map(partial(make_test_set, str(folder), split, utterances), missing))
-    return manifests
+    jobs: dict[Path, Callable[[], None]] = {}
+    for number in range(recipe.shards):
+        path = cache / "shards" / f"{number:05d}.jsonl"
+        jobs[path] = partial(make_shard, path, number, recipe.utterances, clear=recipe.clear)
+    for split, name in itertools.product(SPLIT_SEEDS, TEST_SETS):
+        path = cache / split / name / "manifest.jsonl"
+        jobs[path] = partial(make_test_set, path, split, recipe.test_utterances)
+    missing = [job for path, job in jobs.items() if not path.exists()]
+    # Each job has a process of its own: espeak-ng carries state from one sentence to the next, and what is
+    # made shall be the same again.
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawned, max_tasks_per_child=1) as pool:
+        running = [pool.submit(job) for job in missing]
+        for one in tqdm(running, "shards and held-out sets", disable=None):
+            one.result()
 
 
-def make_test_set(folder: str, split: str, utterances: int, name: str) -> None:
+def make_test_set(manifest: Path, split: str, utterances: int) -> None:
     """Write one held-out set; its manifest comes last and marks it complete."""
+    target, name = manifest.parent, manifest.parent.name
     source, synthesizer, voices = TEST_SETS[name]
-    target = Path(folder) / name
     target.mkdir(parents=True, exist_ok=True)
     if source == "hand":  # for figures to publish, all of them
         texts = list(HAND_WRITTEN[split])[: None if split == "test" else utterances]
@@ -308,37 +288,42 @@ def make_test_set(folder: str, split: str, utterances: int, name: str) -> None:
         write_sound(file, speech.waveform, **FLAC)
         line = {
             "file": file.name,
-            "text": " ".join(word for word, _, _ in speech.words),
-            "voice": f"{voice.synthesizer} {voice.name}",
+            "text": speech.text,
+            "voice": str(voice),
             "synthesizer": voice.synthesizer,
             "rate": voice.rate,
             "pitch": voice.pitch,
             "words": speech.words,
         }
         lines.append(json.dumps(line))
-    write_text(target / "manifest.jsonl", "\n".join(lines) + "\n")
+    write_text(manifest, "\n".join(lines) + "\n")
 
 
-def read_held_out(folder: Path, n_mels: int, limit: int = 100) -> Clips:
-    """List the first clips of each held-out set in a folder.
+def held_out_sets(folder: Path) -> dict[str, tuple[metrics.Utterance, ...]]:
+    """Read the manifests of all held-out sets in a folder, by name.
 
     Raises
     ------
     FileNotFoundError
         If there is no set.
     """
-    clips: list[tuple[str, str, Callable[[], ndarray]]] = []
-    for manifest in sorted(folder.glob("*/manifest.jsonl")):
-        with manifest.open(encoding="utf-8") as lines:
-            for line in map(json.loads, itertools.islice(lines, limit)):
-                path = manifest.parent / line["file"]
-                name = f"{manifest.parent.name}/{Path(line['file']).name}"
-                clips.append((name, line["text"], partial(spectrogram, path, n_mels)))
-    if not clips:
+    manifests = sorted(folder.glob("*/manifest.jsonl"))
+    if not manifests:
         raise FileNotFoundError(f"{folder}: no held-out sets: make them with 'asrscope-recipe data'")
-    return Clips(clips)
+    return {manifest.parent.name: metrics.read_utterances(manifest) for manifest in manifests}
 
 
-def spectrogram(sound: Path | ndarray, n_mels: int) -> ndarray:
+def read_held_out(folder: Path, n_mels: int, limit: int = 100) -> Clips:
+    """List the first clips of each held-out set in a folder."""
+    return Clips(
+        [
+            (f"{name}/{Path(one.name).name}", one.text, partial(spectrogram, one.audio, n_mels))
+            for name, utterances in held_out_sets(folder).items()
+            for one in utterances[:limit]
+        ]
+    )
+
+
+def spectrogram(sound: Path | bytes | ndarray, n_mels: int) -> ndarray:
     """Compute the log-mel spectrogram of a file or of a waveform, shape (frames, n_mels)."""
-    return log_mel(load_audio(sound) if isinstance(sound, Path) else sound, n_mels).T
+    return log_mel(sound if isinstance(sound, ndarray) else load_audio(sound), n_mels).T

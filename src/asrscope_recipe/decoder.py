@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, SmolLM3Config, SmolLM3ForCausalLM
 
 from asrscope.cli.console import followed
-from asrscope.training.batches import answer_logits
+from asrscope.training.batches import IGNORE, answer_logits
 from asrscope.training.run import Recipe, Run, fill_batches, join_processes
 from asrscope_recipe.sentences import sentences, vocabulary
 from asrscope_recipe.spelling import INSTRUCTION, SPECIALS, Example, Examples, mixed_embeddings
@@ -207,7 +207,7 @@ def train_decoder(folder: Path, recipe: DecoderRecipe) -> Path:
         if drawn != (pool, simple):
             drawn, batches = (pool, simple), draw_batches(pool, recipe, examples, simple=simple)
         batch = batches[number % len(batches)]
-        wanted = sum(label != -100 for _, labels in batch for label in labels[1:])  # the loss is their mean
+        wanted = sum(label != IGNORE for _, labels in batch for label in labels[1:])  # the loss is their mean
         for items, weight in run.shares(range(len(batch))):
             ids, weights, labels = (t.to(device) for t in examples.batch([batch[item] for item in items]))
             generators = [seeded_generator(recipe.seed, step, item) for item in items]

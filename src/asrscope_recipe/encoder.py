@@ -22,13 +22,13 @@ from asrscope.processing import pad_batch
 from asrscope.recognition.metrics import WordErrors, total_errors, word_errors
 from asrscope.saving import write_text
 from asrscope.training.augment import Augmentation, augment, stretch
+from asrscope.training.batches import IGNORE
 from asrscope.training.run import Recipe, Run, even_batches
 from asrscope_recipe.corpus import Shard, load_shards, read_held_out
 
 __all__ = ["EncoderRecipe", "EncoderWithHeads", "train_encoder"]
 
 LETTERS = " 'abcdefghijklmnopqrstuvwxyz"  # CTC label 0 is the blank, letter n is label n + 1
-IGNORE = -100
 STRETCHED = 0.6  # of the batches
 
 

@@ -7,14 +7,12 @@ training voices. Those to test on say sentences that no training has heard, in t
 import itertools
 import json
 import random
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
-from jaxtyping import Float32
 
 import asrscope
 from asrscope.audio import SAMPLE_RATE, load_audio
@@ -24,7 +22,7 @@ from asrscope_recipe.corpus import Clips, draw_utterance, spectrogram
 from asrscope_recipe.sentences import distinct, sentences
 from asrscope_recipe.synthesis import training_voice
 
-__all__ = ["LESSON", "Lesson", "load_lesson", "make_lesson"]
+__all__ = ["LESSON", "load_lesson", "make_lesson"]
 
 LESSON = Path(asrscope.__file__).parent / "data" / "lesson"
 # By name: the split of its sentences, and how many clips.
@@ -36,35 +34,7 @@ PEAK = 0.7  # of each clip: the codec overshoots
 GAP = SAMPLE_RATE // 20  # samples of silence after each clip, for what the codec smears
 
 
-class Lesson(Clips):
-    """Clips to train or to test on, a source for `asrscope.training.encodings.cache_encodings`.
-
-    Parameters
-    ----------
-    waveform : np.ndarray, shape (samples,)
-        All clips end to end, 16 kHz.
-    places : sequence of mapping
-        ``text``, ``voice``, ``first`` sample and ``samples`` of each clip.
-    n_mels : int
-        Mel bands that the encoder takes.
-    """
-
-    def __init__(
-        self, waveform: Float32[np.ndarray, " samples"], places: Sequence[Mapping[str, Any]], n_mels: int
-    ) -> None:
-        cuts = [waveform[place["first"] : place["first"] + place["samples"]] for place in places]
-        self.texts = [str(place["text"]) for place in places]
-        self.voices = [str(place["voice"]) for place in places]
-        self.seconds = sum(map(len, cuts)) / SAMPLE_RATE
-        super().__init__(
-            [
-                (f"clip {number}", text, partial(spectrogram, cut, n_mels))
-                for number, (text, cut) in enumerate(zip(self.texts, cuts, strict=True))
-            ]
-        )
-
-
-def load_lesson(n_mels: int, folder: Path = LESSON) -> dict[str, Lesson]:
+def load_lesson(n_mels: int, folder: Path = LESSON) -> dict[str, Clips]:
     """Read the clips that come with the package.
 
     Parameters
@@ -76,14 +46,19 @@ def load_lesson(n_mels: int, folder: Path = LESSON) -> dict[str, Lesson]:
 
     Returns
     -------
-    dict of str to Lesson
-        ``train`` and ``held-out``.
+    dict of str to Clips
+        ``train`` and ``held-out``: sources for `asrscope.training.encodings.cache_encodings`.
     """
     sets = json.loads((folder / "lesson.json").read_text(encoding="utf-8"))["sets"]
-    return {
-        name: Lesson(load_audio(folder / described["file"]), described["clips"], n_mels)
-        for name, described in sets.items()
-    }
+    found = {}
+    for name, described in sets.items():
+        waveform = load_audio(folder / described["file"])
+        clips = []
+        for number, place in enumerate(described["clips"]):
+            cut = waveform[place["first"] : place["first"] + place["samples"]]
+            clips.append((f"clip {number}", place["text"], partial(spectrogram, cut, n_mels)))
+        found[name] = Clips(clips)
+    return found
 
 
 def make_lesson(folder: Path) -> Path:
@@ -121,17 +96,10 @@ def _make_set(folder: Path, name: str, split: str, count: int) -> dict[str, Any]
     for sentence in itertools.islice(distinct(short), count):
         voice, speech = draw_utterance(rng, sentence, training_voice)
         waveform = (PEAK * speech.waveform / np.abs(speech.waveform).max()).astype(np.float32)
-        samples = len(waveform)
-        clips.append(
-            {
-                "text": " ".join(word for word, _, _ in speech.words),
-                "voice": f"{voice.synthesizer} {voice.name}",
-                "first": first,
-                "samples": samples,
-            }
-        )
+        place = {"text": speech.text, "voice": str(voice), "first": first, "samples": len(waveform)}
+        clips.append(place)
         parts += [waveform, np.zeros(GAP, np.float32)]
-        first += samples + GAP
+        first += len(waveform) + GAP
     path = folder / f"{name}.ogg"
     form = {"format": "OGG", "subtype": "OPUS", "compression_level": COMPRESSION}
     return {

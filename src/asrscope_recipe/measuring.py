@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import timeit
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,12 +18,12 @@ from asrscope.audio import SAMPLE_RATE, load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.features import FRAMES_PER_SECOND
 from asrscope.loading import load
-from asrscope.recognition.metrics import NORMALIZER, Evaluation, Recognize, Utterance, read_utterances
-from asrscope.saving.provenance import PARTS, read_claims
+from asrscope.recognition.metrics import NORMALIZER, Evaluation, Recognize, Utterance
+from asrscope.saving.provenance import provenance_of, read_claims
 from asrscope.training.run import machine
 from asrscope_recipe.comparison import Peer, count_right, listen, spoken_digits, transcriber
-from asrscope_recipe.corpus import TEST_SETS
-from asrscope_recipe.plan import PLAN, hours
+from asrscope_recipe.corpus import TEST_SETS, held_out_sets
+from asrscope_recipe.plan import hours
 from asrscope_recipe.sentences import vocabulary
 from asrscope_recipe.synthesis import HELD_OUT_VOICES
 
@@ -33,7 +34,6 @@ REPEATS = 5  # of the timed clip; the median counts
 TIMED_SECONDS = 3.0  # length of the clip that is timed, about
 SEED = 0  # of the random projector
 BEAMS = 4  # of the beam search that is measured beside greedy decoding
-NOT_STATED = ("texts", "words", "speakers")  # of a counted corpus: too much for a card
 
 
 def measure(
@@ -78,12 +78,9 @@ def measure(
     OSError, ValueError
         If there are no held-out sets, or a clip cannot be read.
     """
-    manifests = sorted(test.glob("*/manifest.jsonl"))
-    if not manifests:
-        raise FileNotFoundError(f"{test}: no held-out sets: make them with 'asrscope-recipe data'")
-    sets = {manifest.parent.name: read_utterances(manifest) for manifest in manifests}
+    sets = held_out_sets(test)
     digits = spoken_digits(recordings) if recordings else ()
-    loaded = load(target)
+    loaded = model, _ = load(target)
     systems = {
         "own": transcriber(loaded),
         "beams": transcriber(loaded, BEAMS),
@@ -93,17 +90,16 @@ def measure(
         systems["peer"] = peer.recognize
     if quick:
         systems["quick"] = transcriber(load(quick))
-    counted = count_corpus(corpus) if corpus else None
+    counted, known = count_corpus(corpus) if corpus else (None, None)
     torch.set_num_threads(THREADS)  # to the end of the process
     speed = _speed(systems)
     heard = {name: listen(systems, utterances, limit) for name, utterances in sets.items()}
     spoken = {who: recognize for who, recognize in systems.items() if who in {"own", "peer"}}
-    right = {who: count_right(one) for who, one in listen(spoken, digits).items()}
-    model = loaded[0]
+    right = {f"{who}_right": count_right(one) for who, one in listen(spoken, digits).items()}
     weights = target / "model.safetensors"
-    return {
+    found: dict[str, Any] = {
         "test_sets": {
-            name: _rates(by_system["own"]) | _describe_set(test / name, sets[name], counted)
+            name: _rates(by_system["own"]) | _describe_set(test / name, sets[name], known)
             for name, by_system in heard.items()
         },
         "beam_search": {
@@ -111,84 +107,71 @@ def measure(
             "test_sets": {name: _rates(by_system["beams"]) for name, by_system in heard.items()},
         },
         "random_projector": {"seed": SEED, **_compared(heard, "random", limit)},
-        "peer": peer
-        and {
-            **{key: getattr(peer, key) for key in ("name", "version", "model", "model_bytes")},
-            **_compared(heard, "peer", limit),
-        },
-        "quick": quick
-        and {
-            # With its data, where the model lies beside them; else of the three stages.
-            "hours": hours(quick.parent)
-            or sum(claim["made_with"].get("hours", 0.0) for claim in read_claims(quick).values()),
-            "known_words": _known_words(
-                [result.text for one in heard.values() for result in one["quick"].results]
-            ),
-            **_compared(heard, "quick", limit),
-        },
-        "recordings": {
-            "clips": len(digits),
-            "sha256": sha256_of([utterance.audio for utterance in digits]),
-            **{f"{who}_right": number for who, number in right.items()},
-        }
-        if digits
-        else None,
+        "peer": None,
+        "quick": None,
+        "recordings": None,
         "speed": speed,
-        "corpus": counted and {key: value for key, value in counted.items() if key not in NOT_STATED},
+        "corpus": counted,
         "weights": {"bytes": weights.stat().st_size, "sha256": sha256_of([weights])},
         "held_out_voices": {
-            synthesizer: sorted({_speaker(f"{synthesizer} {name}").partition(" ")[2] for name in names})
+            synthesizer: sorted({name.rpartition("+")[2] for name in names})
             for synthesizer, names in HELD_OUT_VOICES.items()
         },
-        "parameters": {
-            part: sum(parameter.numel() for parameter in getattr(model, module).parameters())
-            for part, module in PARTS.items()
-        },
+        "parameters": {part.part: part.parameters for part in provenance_of(model)},
         "stack_factor": model.config.stack_factor,
         "trained_seconds": model.config.trained_seconds,
         "normalizer": NORMALIZER,
         "machine": _machine(),
-        "commands": _commands(target, counted, peer, limit, recordings),
     }
+    if peer:
+        about = {key: getattr(peer, key) for key in ("name", "version", "model", "model_bytes")}
+        found["peer"] = about | _compared(heard, "peer", limit)
+    if quick:
+        written = [result.text for one in heard.values() for result in one["quick"].results]
+        # With its data, where the model lies beside them; else of the three stages.
+        stages = [claim["made_with"].get("hours", 0.0) for claim in read_claims(quick).values()]
+        about = {"hours": hours(quick.parent) or sum(stages), "known_words": _known_words(written)}
+        found["quick"] = about | _compared(heard, "quick", limit)
+    if digits:
+        mark = sha256_of([utterance.audio for utterance in digits])
+        found["recordings"] = {"clips": len(digits), "sha256": mark, **right}
+    return found
 
 
-def count_corpus(folder: Path) -> dict[str, Any] | None:
+def count_corpus(folder: Path) -> tuple[dict[str, Any] | None, dict[str, set[str]] | None]:
     """Count what the shards of a training corpus hold.
 
     Parameters
     ----------
     folder : Path
-        Of shards, see `asrscope_recipe.corpus.make_shards`.
+        Of shards, see `asrscope_recipe.corpus.make_corpus`.
 
     Returns
     -------
-    dict or None
+    counted : dict or None
         Number of ``shards`` and ``utterances``, ``hours`` of speech, ``vocabulary`` (different words), number
-        of ``voices`` by synthesizer, ``sha256`` of the shards' manifests; and the sets ``texts``, ``words``
-        and ``speakers``. None if there is no shard.
+        of ``voices`` by synthesizer, ``sha256`` of the shards' manifests. None if there is no shard.
+    known : dict of str to set or None
+        The ``texts``, ``words`` and ``voices`` themselves; a voice is its variant, whatever its accent.
     """
     manifests = sorted(folder.glob("*.jsonl"))
     if not manifests:
-        return None
+        return None, None
     # The first line of each names the phones.
     lines = [line for path in manifests for line in path.read_text(encoding="utf-8").splitlines()[1:]]
     spoken = list(map(json.loads, lines))
+    voices = {(one["synthesizer"], one["voice"]) for one in spoken}
     texts = {one["text"] for one in spoken}
     words = {word for text in texts for word in text.split()}
-    voices: dict[str, set[str]] = {}
-    for one in spoken:
-        voices.setdefault(one["synthesizer"], set()).add(one["voice"])
-    return {
+    counted = {
         "shards": len(manifests),
         "utterances": len(spoken),
         "hours": sum(one["frames"] for one in spoken) / FRAMES_PER_SECOND / 3600,
         "vocabulary": len(words),
-        "voices": {synthesizer: len(names) for synthesizer, names in sorted(voices.items())},
+        "voices": dict(sorted(Counter(synthesizer for synthesizer, _ in voices).items())),
         "sha256": sha256_of(manifests),
-        "texts": texts,
-        "words": words,
-        "speakers": {_speaker(f"{kind} {name}") for kind, names in voices.items() for name in names},
     }
+    return counted, {"texts": texts, "words": words, "voices": {_speaker(" ".join(one)) for one in voices}}
 
 
 def _rates(evaluation: Evaluation) -> dict[str, Any]:
@@ -242,7 +225,7 @@ def _speed(systems: dict[str, Recognize]) -> dict[str, Any]:
 
 
 def _describe_set(
-    folder: Path, utterances: Sequence[Utterance], counted: dict[str, Any] | None
+    folder: Path, utterances: Sequence[Utterance], known: dict[str, set[str]] | None
 ) -> dict[str, Any]:
     """Say what a held-out set is made of, and what of it the training corpus has."""
     source, _, voices = TEST_SETS.get(folder.name, (None, None, None))
@@ -252,9 +235,9 @@ def _describe_set(
         "source": source,
         "new_voices": None if voices is None else voices is HELD_OUT_VOICES,
         "voices": len(spoken),
-        "voices_in_corpus": counted and sum(_speaker(voice) in counted["speakers"] for voice in spoken),
-        "sentences_in_corpus": counted and len(counted["texts"] & {u.text for u in utterances}),
-        "words_in_corpus": counted and sum(word in counted["words"] for word in words) / len(words),
+        "voices_in_corpus": known and sum(_speaker(voice) in known["voices"] for voice in spoken),
+        "sentences_in_corpus": known and len(known["texts"] & {u.text for u in utterances}),
+        "words_in_corpus": known and sum(word in known["words"] for word in words) / len(words),
         "manifest_sha256": sha256_of([folder / "manifest.jsonl"]),
         "audio_sha256": sha256_of([utterance.audio for utterance in utterances]),
     }
@@ -264,35 +247,6 @@ def _speaker(voice: str) -> str:
     """Name who speaks: of ``espeak-ng en-us+linda`` the variant, whatever its accent."""
     synthesizer, _, name = voice.partition(" ")
     return f"{synthesizer} {name.rpartition('+')[2]}"
-
-
-def _commands(
-    target: Path,
-    counted: dict[str, Any] | None,
-    peer: Peer | None,
-    limit: int | None,
-    recordings: Path | None,
-) -> list[str]:
-    """Write down the commands that make such a checkpoint: recipes where they differ from their defaults."""
-    size = ""
-    if counted:
-        each = round(counted["utterances"] / counted["shards"])
-        size = f" --set shards={counted['shards']}"
-        size += "" if each == PLAN.utterances else f" --set utterances={each}"
-    commands = [f"asrscope-recipe data{size}"]
-    claims = read_claims(target)
-    for part in ("encoder", "decoder", "projector"):
-        made = claims.get(part, {}).get("made_with", {})
-        changes = [
-            f" --set {setting}={made[setting]}"
-            for setting, default in vars(getattr(PLAN, part)).items()
-            if setting != "precision" and made.get(setting, default) != default  # the machine decides on it
-        ]
-        commands.append(f"asrscope-recipe {part}{''.join(changes)}")
-    options = f" --compare {peer.name}" if peer else ""
-    options += f" --compare-limit {limit}" if limit else ""
-    options += " --recordings FOLDER" if recordings else ""
-    return [*commands, "asrscope-recipe bundle", f"asrscope-recipe card{options}"]
 
 
 def _machine() -> dict[str, Any]:
@@ -309,7 +263,5 @@ def _machine() -> dict[str, Any]:
 
 def sha256_of(files: Sequence[Path | bytes]) -> str:
     """Hash the bytes of files, one after the other."""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file if isinstance(file, bytes) else file.read_bytes())
-    return digest.hexdigest()
+    stored = (file if isinstance(file, bytes) else file.read_bytes() for file in files)
+    return hashlib.sha256(b"".join(stored)).hexdigest()

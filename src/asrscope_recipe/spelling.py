@@ -3,11 +3,12 @@
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy import ndarray
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, WhisperFeatureExtractor
 
-from asrscope.processing import AsrScopeProcessor
-from asrscope.training.batches import Prompt
+from asrscope.processing import AsrScopeProcessor, pad_batch
+from asrscope.training.batches import IGNORE, Prompt
 
 __all__ = ["INSTRUCTION", "SPECIALS", "Example", "Examples", "mixed_embeddings", "spelled_context"]
 
@@ -97,24 +98,21 @@ class Examples(Prompt):
         }
 
     def spelled(self, text: str, rng: np.random.Generator, *, slips: bool = True) -> Example:
-        """Make prompt and answer of one sentence: (token, weight) pairs per position, and labels."""
+        """Make prompt and answer of one sentence, with a context between that spells it."""
         context = [[(self.letter[a], w) for a, w in position] for position in spelled_context(text, rng)]
         answer = self.answer(text)
-        ids = [[(token, 1.0)] for token in self.before]
-        ids += context
-        ids += [[(token, 1.0)] for token in self.after]
-        labels = [-100] * len(ids) + answer
         # Some words already written are wrong, as they will be when it reads for itself: it must find its
         # place in the context again instead of going on from the mistake.
         wrong = rng.random(len(answer)) < (SLIPS if slips and rng.random() < 0.5 else 0.0)
         others = rng.integers(len(SPECIALS), len(self.tokenizer), len(answer))
         written = np.where(wrong, others, answer).tolist()
-        return ids + [[(token, 1.0)] for token in written], labels
+        asked = [*_alone(self.before), *context, *_alone(self.after)]
+        return asked + _alone(written), [IGNORE] * len(asked) + answer
 
     def plain(self, texts: list[str]) -> Example:
         """Make one example of plain text: every token is to be predicted."""
         ids = [token for text in texts for token in self.answer(text)]
-        return [[(token, 1.0)] for token in ids], ids
+        return _alone(ids), ids
 
     def batch(
         self, examples: list[Example]
@@ -124,17 +122,17 @@ class Examples(Prompt):
         Int[Tensor, "batch positions"],
     ]:
         """Stack examples: token ids and weights of every position, and labels; padding is on the right."""
-        longest = -(-max(len(labels) for _, labels in examples) // 8) * 8
-        ids = np.full((len(examples), longest, MIXED), self.tokenizer.pad_token_id)
-        weights = np.zeros((len(examples), longest, MIXED), dtype=np.float32)
-        targets = np.full((len(examples), longest), -100)
-        for row, (positions, labels) in enumerate(examples):
-            targets[row, : len(labels)] = labels
-            for column, parts in enumerate(positions):
-                for place, (token, weight) in enumerate(parts):
-                    ids[row, column, place] = token
-                    weights[row, column, place] = weight
-        return torch.from_numpy(ids), torch.from_numpy(weights), torch.from_numpy(targets)
+        mixed, _ = pad_batch([_filled_up(positions) for positions, _ in examples], multiple=8)
+        labels, _ = pad_batch([np.array(labels) for _, labels in examples], IGNORE, multiple=8)
+        return mixed[..., 0].long(), mixed[..., 1], labels
+
+
+def _alone(tokens: list[int]) -> list[list[tuple[int, float]]]:
+    return [[(token, 1.0)] for token in tokens]
+
+
+def _filled_up(positions: list[list[tuple[int, float]]]) -> Float[ndarray, "positions mixed 2"]:
+    return np.array([[*parts, *[(0, 0.0)] * (MIXED - len(parts))] for parts in positions], np.float32)
 
 
 def mixed_embeddings(

@@ -8,9 +8,11 @@ import ctypes
 import ctypes.util
 import functools
 import random
+import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,10 @@ class Voice:
     size: float = 1.0
     hertz: int | None = None
 
+    def __str__(self) -> str:
+        """Name who speaks."""
+        return f"{self.synthesizer} {self.name}"
+
 
 @dataclass(frozen=True)
 class Speech:
@@ -81,6 +87,11 @@ class Speech:
     waveform: Float32[ndarray, " samples"]
     phones: tuple[tuple[str, float, float], ...]
     words: tuple[tuple[str, float, float], ...]
+
+    @property
+    def text(self) -> str:
+        """What was said."""
+        return " ".join(word for word, _, _ in self.words)
 
 
 RECORDED_VOICES = ("awb", "slt")  # of flite's; the others are joined from single sounds
@@ -135,8 +146,7 @@ def training_voice(rng: random.Random, flite_share: float = 0.6) -> Voice:
     flite_share : float
         Share of flite.
     """
-    synthesizer = "flite" if rng.random() < flite_share else "espeak-ng"
-    voice = random_voice(rng, {synthesizer: TRAIN_VOICES[synthesizer]})
+    voice = random_voice(rng, TRAIN_VOICES, flite_share)
     if voice.synthesizer == "flite" and rng.random() < 0.5:
         voice = replace(voice, name=rng.choice(RECORDED_VOICES))
     if rng.random() < 0.3:
@@ -254,10 +264,9 @@ class _Espeak:
             (label or "_", time * voice.size) for kind, _, time, label in self.events if kind == _PHONEME
         ]
         phones = _spans(marks, seconds)
-        starts = [
-            (position - 1, time * voice.size) for kind, position, time, _ in self.events if kind == _WORD
-        ]
-        return Speech(waveform, phones, _word_spans(text, starts, phones))
+        starts = {place - 1: time * voice.size for kind, place, time, _ in self.events if kind == _WORD}
+        begins = [starts.get(word.start()) for word in re.finditer(r"\S+", text)]
+        return Speech(waveform, phones, _word_spans(text.split(), begins, phones))
 
 
 def _spans(marks: list[tuple[str, float]], seconds: float) -> tuple[tuple[str, float, float], ...]:
@@ -267,43 +276,32 @@ def _spans(marks: list[tuple[str, float]], seconds: float) -> tuple[tuple[str, f
 
 
 def _word_spans(
-    text: str, starts: list[tuple[int, float]], phones: tuple[tuple[str, float, float], ...]
+    words: Sequence[str], begins: Sequence[float | None], phones: tuple[tuple[str, float, float], ...]
 ) -> tuple[tuple[str, float, float], ...]:
-    """Give every word of the text its start and end.
+    """Give every word its start and end; those that begin together share their time by letters.
 
-    The synthesizer runs some pairs together ("out of"): it reports one start for both. Such a group is shared
-    out by letters.
+    espeak-ng runs some pairs together ("out of") and tells no time of the second.
     """
-    offsets, position = [], 0
-    for word in text.split():
-        position = text.index(word, position)
-        offsets.append(position)
-        position += len(word)
     sounding = [(start, end) for label, start, end in phones if not label.startswith("_")]
-    known = {offset: time for offset, time in starts if offset in offsets}
     if not sounding:
         return ()
-    known.setdefault(0, sounding[0][0])
-    groups: list[list[str]] = []
-    begins: list[float] = []
-    for offset, word in zip(offsets, text.split(), strict=True):
-        if offset in known:
-            groups.append([word])
-            begins.append(known[offset])
+    groups: list[tuple[float, list[str]]] = []
+    for word, begin in zip(words, begins, strict=True):
+        if groups and begin is None:
+            groups[-1][1].append(word)
         else:
-            groups[-1].append(word)
-    words = []
-    for number, (group, begin) in enumerate(zip(groups, begins, strict=True)):
-        limit = begins[number + 1] if number + 1 < len(groups) else sounding[-1][1]
+            groups.append((sounding[0][0] if begin is None else begin, [word]))
+    limits = [*(begin for begin, _ in groups[1:]), sounding[-1][1]]
+    spans = []
+    for (begin, group), limit in zip(groups, limits, strict=True):
         inside = [(start, end) for start, end in sounding if begin - 1e-6 <= start < limit]
-        first = inside[0][0] if inside else begin
-        last = inside[-1][1] if inside else limit
+        first, last = (inside[0][0], inside[-1][1]) if inside else (begin, limit)
         letters, time = sum(map(len, group)), first
         for word in group:
             end = time + (last - first) * len(word) / letters
-            words.append((word, round(time, 3), round(end, 3)))
+            spans.append((word, round(time, 3), round(end, 3)))
             time = end
-    return tuple(words)
+    return tuple(spans)
 
 
 @functools.lru_cache(maxsize=1)
@@ -337,24 +335,14 @@ def _flite(text: str, voice: Voice) -> Speech:
         phones.append(("_" if label == "pau" else label, start, end))
         start = end
     waveform = soxr.resample(pcm, rate / voice.size, SAMPLE_RATE)
-    return Speech(waveform, tuple(phones), _flite_words(text, program, tuple(phones)))
-
-
-def _flite_words(
-    text: str, program: str, phones: tuple[tuple[str, float, float], ...]
-) -> tuple[tuple[str, float, float], ...]:
-    """Share the phones out to the words: as many to each as flite has for it when it is spoken alone."""
-    # One voice counts for all of them: only the proportions matter, since the counts are scaled below.
+    # It tells no times of words: each has as many phones as when it is spoken alone, about. In running speech
+    # some lose or gain one, so the counts are scaled. One voice counts for all: only proportions matter.
     counts = [_flite_phone_count(program, word) for word in text.split()]
-    sounding = [(start, end) for label, start, end in phones if label != "_"]
-    # In running speech some words lose or gain a phone: scale the counts to the sentence.
-    edges = np.round(np.cumsum([0, *counts]) * len(sounding) / max(1, sum(counts))).astype(int)
-    words = []
-    for word, edge, next_edge in zip(text.split(), edges[:-1], edges[1:], strict=True):
-        first = min(edge, len(sounding) - 1)
-        last = max(next_edge, first + 1)
-        words.append((word, round(sounding[first][0], 3), round(sounding[last - 1][1], 3)))
-    return tuple(words)
+    sounding = [start for label, start, _ in phones if label != "_"]
+    edges = np.round(np.cumsum([0, *counts[:-1]]) * len(sounding) / max(1, sum(counts))).astype(int)
+    begins = [sounding[min(edge, len(sounding) - 1)] for edge in edges] if sounding else []
+    begins = [None if begin in begins[:word] else begin for word, begin in enumerate(begins)]
+    return Speech(waveform, tuple(phones), _word_spans(text.split(), begins, tuple(phones)))
 
 
 @functools.lru_cache(maxsize=8192)

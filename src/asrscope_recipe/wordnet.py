@@ -82,5 +82,4 @@ class Spoken:
         _, speech = draw_utterance(rng, row, training_voice)
         codec = random_codec(rng)
         waveform = compress(speech.waveform, *codec) if codec else speech.waveform
-        text = written_text(" ".join(word for word, _, _ in speech.words))
-        return Utterance(text, self.features(waveform).T)
+        return Utterance(written_text(speech.text), self.features(waveform).T)
