@@ -89,9 +89,7 @@ facts_files = ["../conf/static/live/engine.js", "../conf/static/live/kernel.wasm
 stale_sources = ["../src", "bokeh_gallery/src", "extensions", "templates"]
 stale_reference = "api"
 stale_packages = ["bokeh", "librosa", "numpy", "scipy", "torch", "transformers"]
-MODEL = ("MODEL", "PROJECTOR", "ENCODER", "DECODER", "QUANTIZE", "DEVICE_MAP")
-SITE = ("REPOSITORY", "SITE_BRANCH", "SITE_URL")  # addresses that stand in the generated pages
-stale_variables = [f"ASRSCOPE_{name}" for name in (*MODEL, *SITE)]
+stale_variables = ["ASRSCOPE_"]
 
 # What notebooks tell pip to install: the wheel of this build by its address, the repository, or a file.
 wheel_name = f"asrscope-{release}-py3-none-any.whl"
