@@ -28,9 +28,10 @@ def published() -> Facts:
     return facts
 
 
-def of_parts(read: str, config: Any, counts: dict[str, int], k: int, rate: float) -> Facts:
+def of_parts(name: str, config: Any, counts: dict[str, int], k: int, rate: float) -> Facts:
     """Return what every model is measured by: sizes of its three parts, and audio tokens a second."""
     audio, text = getattr(config, "audio_config", None) or config.encoder_config, config.text_config
+    read = f"configuration of {name}"
     values: Facts = {
         "encoder.d_model": (audio.hidden_size, f"{read}: width of the encoder"),
         "encoder.layers": (audio.num_hidden_layers, f"{read}: layers of the encoder"),
@@ -41,10 +42,10 @@ def of_parts(read: str, config: Any, counts: dict[str, int], k: int, rate: float
         "decoder.layers": (text.num_hidden_layers, f"{read}: text_config.num_hidden_layers"),
         "decoder.kv_heads": (text.num_key_value_heads, f"{read}: text_config.num_key_value_heads"),
         "decoder.vocab_size": (text.vocab_size, f"{read}: text_config.vocab_size"),
-        "parameters": (sum(counts.values()), f"{read}, counted in its three parts"),
+        "parameters": (sum(counts.values()), f"encoder + projector + decoder of {name}"),
     }
     for part, count in counts.items():
-        values[f"{part}.parameters"] = (count, f"{read}, counted in its {part}")
+        values[f"{part}.parameters"] = (count, f"counted in the {part} of {name}")
     return values
 
 
@@ -57,7 +58,7 @@ def _system(key: str) -> Facts:
     heard = {clip: systems.heard(key, seconds) for clip, seconds in CLIPS.items()}
     window, cache_bytes = heard["30s"], sizes.cache_bytes_per_token(config.text_config)
     rate, k = window.audio_tokens / CLIPS["30s"], window.positions // window.audio_tokens
-    values = of_parts(f"{system.label}, {system.repository}", config, counts, k, rate) | {
+    values = of_parts(f"{system.repository} ({system.label})", config, counts, k, rate) | {
         "repository": (system.repository, "its weights, on the Hugging Face Hub"),
         "origin": (system.label, "what its configuration in this package is"),
         "connector": (system.connector, "from the code of its class"),
