@@ -194,7 +194,7 @@ def fresh(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def audit(session: nox.Session) -> None:
-    """Run tests and builds, count, and write docs/audit.json; "-- --counted" takes what .ci/run has left."""
+    """Run tests and builds, count, and write docs/audit.csv; "-- --counted" takes what .ci/run has left."""
     install(session, "site")
     install_firefox(session)
     counts = AUDIT / "counts"  # where .ci/run, too, has its tests count
@@ -224,7 +224,7 @@ def audit(session: nox.Session) -> None:
         session.run(*node, *NODE, external=True)
     else:
         session.log("There is no npm: nobody asks Lighthouse and the Nu HTML checker.")
-    places = (str(counts), str(SITE), str(DIST), "docs/audit.json", str(modules) * bool(shutil.which("npm")))
+    places = (str(counts), str(SITE), str(DIST), "docs/audit.csv", str(modules) * bool(shutil.which("npm")))
     session.run("python", "tests/audit/collect.py", *places, seconds)
 
 

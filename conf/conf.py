@@ -17,6 +17,7 @@ A build asks nothing of the network. These variables of the environment are read
 import os
 import re
 import sys
+import tomllib
 from importlib.metadata import version as version_of
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -53,11 +54,9 @@ extensions = [
     "downloads",
     "bokeh_gallery",
     "facts",
-    "findings",
     "folding",
     "diagrams",
     "distribution",
-    "landing",
     "questions",
     "mathml",
     "myst_parser",
@@ -82,7 +81,7 @@ myst_heading_anchors = 3
 html_math_renderer = "mathml"
 
 facts_module = "facts_asrscope"
-facts_files = ["../docs/audit.json", "static/live/engine.js", "static/live/kernel.wasm"]
+facts_files = ["../conf/static/live/engine.js", "../conf/static/live/kernel.wasm"]
 
 # -- gallery ---------------------------------------------------------------------------------------------
 
@@ -90,9 +89,7 @@ facts_files = ["../docs/audit.json", "static/live/engine.js", "static/live/kerne
 stale_sources = ["../src", "bokeh_gallery/src", "extensions", "templates"]
 stale_reference = "api"
 stale_packages = ["bokeh", "librosa", "numpy", "scipy", "torch", "transformers"]
-MODEL = ("MODEL", "PROJECTOR", "ENCODER", "DECODER", "QUANTIZE", "DEVICE_MAP")
-SITE = ("REPOSITORY", "SITE_BRANCH", "SITE_URL")  # addresses that stand in the generated pages
-stale_variables = [f"ASRSCOPE_{name}" for name in (*MODEL, *SITE)]
+stale_variables = ["ASRSCOPE_"]
 
 # What notebooks tell pip to install: the wheel of this build by its address, the repository, or a file.
 wheel_name = f"asrscope-{release}-py3-none-any.whl"
@@ -161,8 +158,8 @@ nitpick_ignore_regex = [(r"py:.*", rf"({OTHERS})(\..*)?"), (r"py:class", BASES)]
 html_theme = "furo"
 html_title = "asrscope"
 html_static_path = ["static", "../src/asrscope/plots/clock", "../src/asrscope/plots/steps"]
-# Of the other two folders, on pages with figures.
-bokeh_gallery_page_files = ["clock.css", "clock.js", "steps.css", "steps.js"]
+# On pages with figures: what plays sounds, steps through figures, and plays the first screen.
+bokeh_gallery_page_files = ["clock.css", "clock.js", "steps.css", "steps.js", "landing.js"]
 html_favicon = "static/icon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
@@ -172,7 +169,7 @@ live_small = os.environ.get("ASRSCOPE_LIVE_SMALL") == "1"
 csp_more = {"live": {"script-src": "'wasm-unsafe-eval'", "worker-src": "blob:"}}
 pygments_dark_style = "github-dark"
 html_show_search_summary = False  # pages would be fetched for it; ours says what each page is about
-previews_file = "pages.toml"
+previews = tomllib.loads((CONF / "pages.toml").read_text(encoding="utf-8"))
 html_copy_source = False
 html_theme_options = {
     "navigation_with_keys": False,  # the arrow keys move sounds, sliders and code that is wider than the page

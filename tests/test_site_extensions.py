@@ -80,7 +80,6 @@ def build(folder: Path, page: str, conf: str = CONF, *arguments: str, fails: boo
 # A page for each thing that facts, pictures and formulas may be asked for.
 PAGES = {
     "some": "```{facts-table} chain.s\n```\n\n```{facts-table} ring.\n```\n",
-    "grouped": "```{facts-table}\n:grouped:\n```\n",
     "unknown": "{fact}`chain.stage` in all.\n",
     "picture": "```{diagram} chain\n```\n",
     "wrong_picture": "```{diagram} wrong\n```\n",
@@ -123,16 +122,6 @@ def test_a_table_may_list_some_of_the_facts(pages):
     assert 'id="fact-chain-stages"' in html
     assert "fact-chain-parameters" not in html
     assert "facts-table: no fact begins with ring." in warning
-
-
-def test_facts_of_one_source_may_share_a_row(pages):
-    html, warnings = pages["grouped"]
-    assert warnings == []
-    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
-    assert "what found counted 5 with weights: 3 counted too 1,234,567" in text
-    for name in ("chain-stages", "chain-stages-with-weights", "chain-parameters"):
-        assert f'<div class="line" id="fact-{name}">' in html
-    assert set(re.findall(r"<tr[^>]*>\s*<(\w+)", html)) == {"th", "td"}  # nothing else may stand in a row
 
 
 def test_an_unknown_fact_is_a_warning_so_that_a_strict_build_fails(pages):
@@ -452,7 +441,7 @@ def test_pages_beside_the_gallery_are_left_as_they_are():
     assert folds(gallery_page("course/class-1")) == {}
 
 
-FINDINGS = CONF.replace('"mathml", ', '"mathml", "bokeh_gallery", "findings", ')
+FINDINGS = CONF.replace('"mathml", ', '"mathml", "bokeh_gallery", ')
 
 
 FOUND = "# Page\n\n```{bokeh-figure}\nrate = 0.163\n```\n\n"
@@ -485,26 +474,38 @@ def test_without_figures_no_sentence_is_judged(tmp_path):
     assert "It is …." in html
 
 
-def test_what_a_build_wrote_is_kept_until_a_source_changes_or_it_is_gone(tmp_path):
-    from stale import written
-
+def test_what_a_build_made_is_kept_until_a_source_changes_or_it_is_gone(tmp_path):
     made, source = tmp_path / "data.js", tmp_path / "source" / "engine.js"
     source.parent.mkdir()
     source.write_text("one", encoding="utf-8")
     app = SimpleNamespace(doctreedir=tmp_path, config=SimpleNamespace(stale_state="before"))
 
     def kept() -> bool:
-        return written(app, made, also=[source.parent])
+        ran = []
 
-    assert not kept()
-    made.write_text("made", encoding="utf-8")
-    assert kept()
+        def make() -> list[int]:
+            ran.append(made.write_text("made", encoding="utf-8"))
+            return [1]
+
+        assert stale.computed(app, "data", make, files=[made], also=[source.parent]) == [1]
+        return not ran
+
+    assert [kept(), kept()] == [False, True]
     source.write_text("two", encoding="utf-8")
     assert [kept(), kept()] == [False, True]
     app.config.stale_state = "after"
     assert [kept(), kept()] == [False, True]
     made.unlink()
-    assert not kept()
+    assert [kept(), kept()] == [False, True]
+    app.config.stale_state = ""  # nothing is known of the sources
+    assert [kept(), kept()] == [False, False]
+
+
+def test_what_failed_half_way_is_made_again(tmp_path):
+    app = SimpleNamespace(doctreedir=tmp_path, config=SimpleNamespace(stale_state="one"))
+    with pytest.raises(ZeroDivisionError):
+        stale.computed(app, "data", lambda: 1 / 0)
+    assert stale.computed(app, "data", lambda: 2) == 2
 
 
 def test_the_files_of_the_live_page_are_kept_without_torch(tmp_path):
@@ -514,7 +515,7 @@ import sys
 from types import SimpleNamespace as Some
 sys.path.insert(0, {str(EXTENSIONS)!r})
 import live
-config = Some(live_page="live", live_small=False, stale_state="the same")
+config = Some(live_small=False, stale_state="the same")
 places = dict(doctreedir={str(tmp_path)!r}, confdir={str(EXTENSIONS.parent)!r})
 places["outdir"] = {str(tmp_path / "site")!r}
 live.write(Some(builder=Some(format="html"), env=Some(found_docs=["live"]), config=config, **places), None)

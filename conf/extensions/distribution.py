@@ -14,7 +14,7 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
-from stale import written
+from stale import computed
 
 FOLDER = "package"  # of the site
 BESIDE_SOURCES = ("pyproject.toml", "README.md", "LICENSE")  # what else it is made of
@@ -41,14 +41,19 @@ def path_of(app: Any) -> Path:
     return Path(app.outdir, FOLDER, app.config.wheel_name)
 
 
-def build(app: Any) -> None:
-    """Build the wheel, unless an earlier build made it of the same sources."""
-    root, wheel = Path(app.confdir).parent, path_of(app)
-    if app.builder.format != "html" or written(app, wheel, also=[root / name for name in BESIDE_SOURCES]):
-        return
+def make(app: Any) -> None:
+    """Let Hatchling make the wheel."""
+    wheel = path_of(app)
     shutil.rmtree(wheel.parent, ignore_errors=True)  # what it was called before
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheel.parent)]
-    subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=Path(app.confdir).parent, check=True, stdout=subprocess.DEVNULL)
+
+
+def build(app: Any) -> None:
+    """Make the wheel, unless an earlier build made it of the same sources."""
+    if app.builder.format == "html":
+        also = [Path(app.confdir).parent / name for name in BESIDE_SOURCES]
+        computed(app, "wheel", lambda: make(app), files=[path_of(app)], also=also)
 
 
 class Wheel(SphinxDirective):

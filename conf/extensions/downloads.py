@@ -14,6 +14,7 @@ from typing import Any
 
 from sphinx_gallery import notebook
 
+convert = notebook.rst2md
 EARLIEST = "315532800"  # 1980, the first year that an archive can state
 ROLE = re.compile(r":(?:ref|doc|term|class|func):`([^`<]+?)(?:\s*<[^`>]*>)?`")
 
@@ -32,6 +33,11 @@ def plain(text: str) -> str:
         The same without roles.
     """
     return ROLE.sub(r"*\1*", text)
+
+
+def rst2md(text: str, *rest: Any) -> str:
+    """Convert text without roles to Markdown."""
+    return convert(plain(text), *rest)
 
 
 def repack(path: Path) -> None:
@@ -64,13 +70,6 @@ def repack_gallery(app: Any) -> None:
 
 def setup(app: Any) -> dict[str, Any]:
     """Put `plain` in front of the conversion to Markdown, which has no hook, and repack what was written."""
-    convert = notebook.rst2md
-    if not hasattr(convert, "without_roles"):
-
-        def rst2md(text: str, *rest: Any) -> str:
-            return convert(plain(text), *rest)
-
-        rst2md.without_roles = True
-        notebook.rst2md = rst2md
+    notebook.rst2md = rst2md
     app.connect("builder-inited", repack_gallery, priority=900)  # after sphinx-gallery
     return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,14 +1,10 @@
-"""Facts that were measured: of the bundled model, from the files beside its weights, and by the audit."""
+"""Facts that were measured of the models, from the files beside their weights."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from facts import Fact
-
-Facts = dict[str, Fact]
-
-RECORD = Path(__file__).resolve().parents[2] / "docs" / "audit.json"
+from facts_systems import Facts
 
 
 def measured(folder: Path) -> Facts:
@@ -19,23 +15,25 @@ def measured(folder: Path) -> Facts:
     )
     source = "metrics.json of tiny"
     beams, corpus = metrics["beam_search"], metrics["corpus"]
+    weights = folder / "model.safetensors"
+    configuration = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     facts = {
-        "random.wer": Fact(
+        "tiny.trained_seconds": (configuration["trained_seconds"], "configuration: trained_seconds", "g"),
+        "tiny.size_mb": (weights.stat().st_size / 1e6, f"size of {weights.name}, in MB", ".1f"),
+        "random.wer": (
             metrics["random_projector"]["together"]["other"]["wer"],
             f"{source}: an untrained projector between the same parts, all sets together",
             ".2f",
         ),
-        "peer.name": Fact(metrics["peer"]["name"], f"{source}: the recognizer that tiny was measured beside"),
-        "tiny.beams": Fact(beams["beams"], f"{source}: beams of the search beside the greedy one"),
-        "tiny.beams.wer.hand-written": Fact(
+        "peer.name": (metrics["peer"]["name"], f"{source}: the recognizer that tiny was measured beside"),
+        "tiny.beams": (beams["beams"], f"{source}: beams of the search beside the greedy one"),
+        "tiny.beams.wer.hand-written": (
             beams["test_sets"]["hand-written"]["wer"],
             f"{source}, {beams['beams']} beams: hand-written",
             ".2f",
         ),
-        "tiny.corpus.hours": Fact(
-            corpus["hours"], f"{source}: hours of speech in the training corpus", ".0f"
-        ),
-        "tiny.corpus.utterances": Fact(corpus["utterances"], f"{source}: utterances in the training corpus"),
+        "tiny.corpus.hours": (corpus["hours"], f"{source}: hours of speech in the training corpus", ".0f"),
+        "tiny.corpus.utterances": (corpus["utterances"], f"{source}: utterances in the training corpus"),
     }
     for name, result in metrics["test_sets"].items():
         facts |= _rates(f"tiny.wer.{name}", result, f"{source}, greedy, test set {name}")
@@ -45,11 +43,11 @@ def measured(folder: Path) -> Facts:
         name, recipe = f"tiny.training.{stage}", f"provenance.json of tiny: {stage}"
         told = f"training.json of tiny: {stage}, mean of the {{}} stretch of the loss curve"
         facts |= {
-            f"{name}.steps": Fact(made["steps"], f"{recipe}, steps"),
-            f"{name}.hours": Fact(made["hours"], f"{recipe}, hours on the machine that trained it", ".2f"),
-            f"{name}.utterances": Fact(made["utterances"], f"{recipe}, utterances seen, repeats counted"),
-            f"{name}.first_loss": Fact(losses[0], told.format("first"), ".2f"),
-            f"{name}.last_loss": Fact(losses[-1], told.format("last"), ".2f"),
+            f"{name}.steps": (made["steps"], f"{recipe}, steps"),
+            f"{name}.hours": (made["hours"], f"{recipe}, hours on the machine that trained it", ".2f"),
+            f"{name}.utterances": (made["utterances"], f"{recipe}, utterances seen, repeats counted"),
+            f"{name}.first_loss": (losses[0], told.format("first"), ".2f"),
+            f"{name}.last_loss": (losses[-1], told.format("last"), ".2f"),
         }
     return facts
 
@@ -58,11 +56,11 @@ def _rates(name: str, result: dict[str, Any], source: str) -> Facts:
     """Return a word error rate with its interval, counts and characters."""
     low, high = result["wer_low"], result["wer_high"]
     return {
-        name: Fact(result["wer"], f"{source}: {result['utterances']} clips", ".2f"),
-        f"{name}.interval": Fact(f"{low:.2f} to {high:.2f}", f"{source}: 95 % bootstrap interval of the WER"),
-        f"{name}.cer": Fact(result["cer"], f"{source}: character error rate", ".2f"),
-        f"{name}.words": Fact(result["words"], f"{source}: words of the references"),
-        f"{name}.utterances": Fact(result["utterances"], f"{source}: clips"),
+        name: (result["wer"], f"{source}: {result['utterances']} clips", ".2f"),
+        f"{name}.interval": (f"{low:.2f} to {high:.2f}", f"{source}: 95 % bootstrap interval of the WER"),
+        f"{name}.cer": (result["cer"], f"{source}: character error rate", ".2f"),
+        f"{name}.words": (result["words"], f"{source}: words of the references"),
+        f"{name}.utterances": (result["utterances"], f"{source}: clips"),
     }
 
 
@@ -79,19 +77,5 @@ def heard_people(folder: Path) -> Facts:
     for name, system in systems.items():
         result = sources["together"][system]
         told = f"metrics.json of small: {system} on {result['clips']} recordings of people"
-        facts[f"{name}.wer.people"] = Fact(result["wer"], told, ".2f")
+        facts[f"{name}.wer.people"] = (result["wer"], told, ".2f")
     return facts
-
-
-def audited(record: Path = RECORD) -> Facts:
-    """Return what ``nox -s audit`` tried, found and weighed, each with what the record says it counts."""
-    found = json.loads(record.read_text(encoding="utf-8"))
-    machine = found["machine"]
-    told = f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"
-    facts = {f"audit.{name}": Fact(value, found["sources"][name]) for name, value in found["entries"].items()}
-    for name, each in found["versions"].items():
-        facts[f"audit.versions.{name}"] = Fact(each, "the version that was looked with, or at")
-    return facts | {
-        "audit.machine": Fact(told, "the machine of the record"),
-        "audit.made_by": Fact(found["made_by"], "what made the record"),
-    }

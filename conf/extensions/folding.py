@@ -8,18 +8,13 @@ block of code all lines from `SHOWS` on are folded; script and notebook have the
 from typing import Any
 
 from docutils import nodes
-from questions import element
+from questions import folded
 from sphinx.application import Sphinx
 
 from bokeh_gallery.directive import bokeh_figure
 
 SHOWS = "# To show it:"
 PRINTED = "sphx-glr-script-out"
-
-
-def folded(summary: str, *content: nodes.Node, classes: str) -> nodes.Element:
-    """Put content behind a line that opens it."""
-    return element("details", element("summary", nodes.Text(summary)), *content, classes=classes)
 
 
 def fold_answers(question: nodes.paragraph) -> None:
@@ -34,7 +29,7 @@ def fold_answers(question: nodes.paragraph) -> None:
     if found:
         place = section.index(found[0])
         section[:] = [node for node in section if node not in found]
-        section.insert(place, folded("What came out", *found, classes="answer"))
+        section.insert(place, folded([nodes.Text("What came out")], *found, classes="answer"))
 
 
 def fold(app: Sphinx, doctree: nodes.document) -> None:
@@ -48,7 +43,9 @@ def fold(app: Sphinx, doctree: nodes.document) -> None:
         first, marker, rest = code.astext().partition(f"\n{SHOWS}\n")
         if marker:
             parts = (nodes.literal_block(text, text, **code.attributes) for text in (first.rstrip(), rest))
-            code.replace_self([next(parts), folded("The code that shows it", *parts, classes="showing")])
+            code.replace_self(
+                [next(parts), folded([nodes.Text("The code that shows it")], *parts, classes="showing")]
+            )
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -1,32 +1,26 @@
-"""The first screen: a projector that learns one sentence, a person who is understood, and a picture of both.
+"""The first screen: a projector that learns one sentence, and a person who is understood.
 
 Beside it the clips of the package, for the page that lists them.
 
 Everything on it is computed: texts by step from the study of the projector's training, the last step and the
-person's sentence from traces that are made when the page is read. The picture is what links to the site show.
+person's sentence from traces that are made when the page is read.
 """
 
 from collections.abc import Iterator
-from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 from jinja2 import Environment
 from markupsafe import Markup
-from PIL import Image, ImageDraw, ImageFont
-from stale import written
 
 import asrscope
 from asrscope import plots
 from asrscope.audio.samples import load_person, load_samples
 from asrscope.plots.words import unmatched
+from asrscope_recipe.studies import load_study
 
 TEMPLATE = Path(__file__).parents[1] / "templates" / "opening.html"
-CARD = "card.png"
-WIDTH, HEIGHT, MARGIN = 1200, 630, 70  # pixels; the size that pages state
-PAPER, INK, SOFT, BLUE, RED = "#0f1720", "#f2f5f8", "#93a1b3", "#5aa2e0", "#ff8a80"
 LONGEST = 64  # characters of a reading
 
 
@@ -52,11 +46,8 @@ def reading(tokens: list[str]) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST].rstrip()} …"
 
 
-@cache
-def steps() -> tuple[Step, ...]:
+def steps() -> list[Step]:
     """Return the steps of the study on the first clip, from random weights to the bundled ones."""
-    from asrscope_recipe.studies import load_study  # noqa: PLC0415 - a build with nothing to do needs no torch
-
     sample = load_samples()[0]
     found = []
     for each in load_study("milestones")["milestones"]:
@@ -65,7 +56,7 @@ def steps() -> tuple[Step, ...]:
         found.append(Step(label, reading(clip["nearest"]), clip["text"]))
     trace = asrscope.trace(*asrscope.load("tiny"), sample.path)
     found.append(Step("the bundled model", reading([texts[0] for texts in trace.nearest_texts]), trace.text))
-    return tuple(found)
+    return found
 
 
 def marked(said: str, written: str) -> Iterator[tuple[str, bool]]:
@@ -93,44 +84,3 @@ def clips() -> Html:
         known = {"name": clip.name, "reference": clip.text, "reference_words": clip.words}
         players.append(plots.player(asrscope.trace(model, processor, clip.path, **known)).to_html())
     return Html("".join(players))
-
-
-def draw_card() -> Image.Image:
-    """Draw the picture that links to the site show: the sound, and what was written before and after."""
-    picture = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
-    draw = ImageDraw.Draw(picture)
-    sample = load_samples()[0]
-    sound = asrscope.load_audio(sample.path)
-    columns = np.array_split(sound / np.abs(sound).max(), (WIDTH - 2 * MARGIN) // 6)
-    for number, column in enumerate(columns):
-        x, middle = MARGIN + 6 * number, 215
-        draw.line([(x, middle - 75 * column.max()), (x, middle - 75 * column.min())], fill=BLUE, width=4)
-    draw.text((MARGIN, 62), "See one spoken sentence become text", fill=INK, font=ImageFont.load_default(50))
-    for y, step in ((330, steps()[0]), (445, steps()[-1])):
-        draw.text((MARGIN, y), step.label, fill=SOFT, font=ImageFont.load_default(28))
-        x, font = float(MARGIN), ImageFont.load_default(44)
-        for word, wrong in marked(sample.text, step.written):
-            draw.text((x, y + 36), word, fill=RED if wrong else INK, font=font)
-            x += draw.textlength(f"{word} ", font=font)
-    draw.text((MARGIN, 566), "asrscope", fill=BLUE, font=ImageFont.load_default(28))
-    return picture
-
-
-def write_card(app: Any, error: Exception | None) -> None:
-    """Put the picture beside the other files of the site."""
-    card = Path(app.outdir, "_static", CARD)
-    if error is None and app.builder.format == "html" and not written(app, card):
-        draw_card().save(card)
-
-
-def add_script(app: Any, pagename: str, _template: str, _context: dict[str, Any], _doctree: Any) -> None:
-    """Load the script of the slider where the slider is."""
-    if pagename == app.config.root_doc:
-        app.add_js_file("landing.js", loading_method="defer")
-
-
-def setup(app: Any) -> dict[str, Any]:
-    """Register what writes the picture and what brings the script."""
-    app.connect("html-page-context", add_script)
-    app.connect("build-finished", write_card)
-    return {"version": "0.1.0", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -13,7 +13,7 @@ without it:
 - ``small.json``: its settings;
 - ``small.js``: the names, sizes and hashes of these files.
 
-The page ``live_page`` alone gets these and the scripts beside them, and ``csp_more`` lets it compile.
+The page ``live`` alone gets these and the scripts beside them, and ``csp_more`` lets it compile.
 """
 
 import base64
@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
-from stale import written
+from stale import computed
 
 import asrscope  # torch comes with its function `load` alone
 from asrscope.audio import SAMPLE_RATE
@@ -34,7 +34,8 @@ from asrscope.audio.samples import load_samples
 PARTS = 4  # of the weights: enough to show how far they have come
 PART = 20_000_000  # bytes of a part of the other model: far below what usual hosts take
 SOURCES = ("engine.js", "worker.js")
-PAGE = ("data.js", "engine.js", "sounds.js", "page.js")
+SCRIPTS = ("engine.js", "sounds.js", "page.js")  # after the data
+PAGE = "live"
 
 
 def settings(model: Any, processor: Any) -> dict[str, Any]:
@@ -138,30 +139,30 @@ def write_tiny(place: Path, model: Any, processor: Any) -> None:
 
 def write(app: Any, error: Exception | None) -> None:
     """Write what has changed since the last build, and leave nothing of what this one leaves out."""
-    if error or app.builder.format != "html" or app.config.live_page not in app.env.found_docs:
+    if error or app.builder.format != "html" or PAGE not in app.env.found_docs:
         return
     place = Path(app.outdir, "_static", "live")
-    made = [place / "data.js", *(place / f"weights-{number}.js" for number in range(PARTS))]
-    if not written(app, *made, also=[Path(app.confdir, "static", "live")]):
-        write_tiny(place, *asrscope.load("tiny"))
-    if not app.config.live_small:
+    tiny = [place / "data.js", *(place / f"weights-{number}.js" for number in range(PARTS))]
+    sources = [Path(app.confdir, "static", "live")]
+    computed(app, "live", lambda: write_tiny(place, *asrscope.load("tiny")), files=tiny, also=sources)
+    if app.config.live_small:
+        small = [place / "small.js"]
+        computed(app, "live-small", lambda: write_small(place, *asrscope.load("small")), files=small)
+    else:
         for path in place.glob("small*"):
             path.unlink()
-    elif not written(app, place / "small.js"):
-        write_small(place, *asrscope.load("small"))
 
 
 def add_files(app: Any, pagename: str, *_: Any) -> None:
     """Give the one page its scripts and its style."""
-    if pagename == app.config.live_page:
+    if pagename == PAGE:
         app.add_css_file("live/live.css")
-        for name in (PAGE[0], *(["small.js"] if app.config.live_small else []), *PAGE[1:]):
+        for name in ("data.js", *(["small.js"] if app.config.live_small else []), *SCRIPTS):
             app.add_js_file(f"live/{name}", loading_method="defer")
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Write when the static files are there."""
-    app.add_config_value("live_page", "live", "html", str)
     app.add_config_value("live_small", False, "html", bool)
     app.connect("html-page-context", add_files)
     app.connect("build-finished", write, priority=800)

@@ -1,16 +1,13 @@
 """What each page is about, in one line: for search engines, previews of links, and the site's own search.
 
-The line is made of the page's first sentences, unless the file of TOML that ``previews_file`` names has one
-under ``[about]``. Under ``[words]`` it has words by which learners look for a page. Sphinx keeps the lines as
-metadata of the pages, where `sphinxext.opengraph` finds them.
+The line is made of the page's first sentences, unless the setting ``previews`` has one under ``about``. Under
+``words`` it has words by which learners look for a page. Sphinx keeps the lines as metadata of the pages,
+where `sphinxext.opengraph` finds them.
 """
 
 import json
 import re
-import tomllib
-from functools import cache
 from html import escape
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -46,18 +43,6 @@ def first_sentences(doctree: nodes.document) -> str:
     return shorten(line, LONGEST, placeholder="…")
 
 
-@cache
-def read(path: Path) -> dict[str, dict[str, str]]:
-    """Return the tables of the file."""
-    return tomllib.loads(path.read_text(encoding="utf-8"))
-
-
-def table(app: Any, name: str) -> dict[str, str]:
-    """Return what the file says of pages, by their names."""
-    file = app.config.previews_file
-    return read(Path(app.confdir, file)).get(name, {}) if file else {}
-
-
 def remember(app: Any, doctree: nodes.document) -> None:
     """Keep a page's line with its metadata."""
     if text := first_sentences(doctree):
@@ -67,13 +52,13 @@ def remember(app: Any, doctree: nodes.document) -> None:
 def describe(app: Any, pagename: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
     """Write the line into the page, and all of them into the page of the search."""
     lines = {name: about[KEY] for name, about in app.env.metadata.items() if KEY in about}
-    lines |= table(app, "about")
+    lines |= app.config.previews.get("about", {})
     if text := escape(lines.get(pagename, ""), quote=False):
         meta = '<meta name="description" content="{}" />'.format(text.replace('"', "&quot;"))
         context["metatags"] = f"{context.get('metatags', '')}\n{meta}"
         context["meta"] = {**(context.get("meta") or {}), KEY: text}
     if pagename == "search":
-        words = table(app, "words")
+        words = app.config.previews.get("words", {})
         pages = {
             name: {"about": line, "words": words.get(name, "")}
             for name, line in lines.items()
@@ -86,19 +71,19 @@ def describe(app: Any, pagename: str, _template: str, context: dict[str, Any], _
 
 def check(app: Any, env: Any) -> None:
     """Warn of lines that are too long and of pages that do not exist."""
-    lines = table(app, "about")
-    for name in lines.keys() | table(app, "words").keys():
+    lines, words = (app.config.previews.get(name, {}) for name in ("about", "words"))
+    for name in lines.keys() | words.keys():
         if name not in {*env.found_docs, *GENERATED}:
-            logger.warning("%s: there is no page %r", app.config.previews_file, name)
+            logger.warning("previews: there is no page %r", name)
     for name, text in lines.items():
         if len(text) > LONGEST:
-            what = "%s: the line on %r has %d characters, expected at most %d"
-            logger.warning(what, app.config.previews_file, name, len(text), LONGEST)
+            what = "previews: the line on %r has %d characters, expected at most %d"
+            logger.warning(what, name, len(text), LONGEST)
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Register what keeps the lines and what writes them, before the preview of links looks for them."""
-    app.add_config_value("previews_file", "", "html", str)
+    app.add_config_value("previews", {}, "html", dict)
     app.connect("env-check-consistency", check)
     app.connect("doctree-read", remember, priority=900)
     app.connect("html-page-context", describe, priority=400)

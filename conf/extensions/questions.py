@@ -8,14 +8,13 @@ fails. Everything can be read without scripts: choices, hints and solutions are 
 import json
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-from sphinx.util import logging
+from sphinx.util import docname_join, logging
 from sphinx.util.docutils import SphinxDirective
 from stale import computed
 
@@ -25,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 OBJECTIVE = re.compile(r"([a-z][a-z0-9-]*): (.+)")
 CHOICE = re.compile(r"- \[([ x])\] (.+)")
+KEY = "course"  # of what a page asks, among its metadata
 RIGHT, WRONG = "Right.", "Not yet:"
 
 
@@ -68,9 +68,14 @@ def element(
     return html_element("", *children, tag=tag, ids=ids, classes=classes.split(), html=named)
 
 
+def folded(summary: list[nodes.Node], *content: nodes.Node, classes: str, **attributes: str) -> html_element:
+    """Put content behind a line that opens it, with or without scripts."""
+    return element("details", element("summary", *summary), *content, classes=classes, **attributes)
+
+
 def page_of(env: BuildEnvironment, name: str) -> Page:
     """Return what a page asks; Sphinx forgets and merges it with the other metadata of pages."""
-    return env.metadata[name].setdefault("course", Page())
+    return env.metadata[name].setdefault(KEY, Page())
 
 
 class _Asking(SphinxDirective):
@@ -155,9 +160,8 @@ class Question(_Asking):
         for index, (right, label, why, line) in enumerate(choices):
             letter = chr(ord("A") + index)
             verdict = element("strong", nodes.Text(RIGHT if right else WRONG), classes="verdict")
-            offered += element(
-                "details",
-                element("summary", nodes.Text(f"{letter}. "), *self.inline(label)),
+            offered += folded(
+                [nodes.Text(f"{letter}. "), *self.inline(label)],
                 element("div", verdict, *self.text("\n".join(why), line), classes="why"),
                 classes="choice",
                 data_right="yes" if right else "no",
@@ -198,22 +202,17 @@ class Exercise(_Asking):
         except ValueError as error:
             raise self.error(f"exercise: {error}.") from error
         name = f"exercise-{entry.number.replace('.', '-')}"
-        record = Path(self.env.doctreedir, f"{name}.json")
-        made = computed(record, getattr(self.config, "stale_state", ""), lambda: _words(entry))
+        made = computed(self.env, name, lambda: _words(entry))
         item = Item(name, "exercise", f"exercise {entry.number}", entry.objective, self.lineno)
-        program = nodes.literal_block(made["program"], made["program"], language="python")
-        folded = [self._fold(title, made[title]) for title in ("Hint", "Solution")]
+        content = [
+            *self.text(made["task"]),
+            nodes.literal_block(made["program"], made["program"], language="python"),
+        ]
+        for title in ("Hint", "Solution"):
+            text = element("div", *self.text(made[title]), classes="folded")
+            content.append(folded([nodes.Text(title)], text, classes=title.lower()))
         note = f"{made['kind']}, {entry.minutes} min"
-        title = f"Exercise {entry.number}: {entry.title}"
-        return self.box(item, title, note, *self.text(made["task"]), program, *folded)
-
-    def _fold(self, title: str, markdown: str) -> nodes.Node:
-        return element(
-            "details",
-            element("summary", nodes.Text(title)),
-            element("div", *self.text(markdown), classes="folded"),
-            classes=title.lower(),
-        )
+        return self.box(item, f"Exercise {entry.number}: {entry.title}", note, *content)
 
 
 def _words(entry: Entry) -> dict[str, str]:
@@ -238,19 +237,18 @@ class Progress(SphinxDirective):
     optional_arguments = 100
 
     def run(self) -> list[nodes.Node]:
-        wanted = self.arguments or [f"/{self.env.docname}"]
-        names = [self.env.relfn2path(f"{name}.md")[0].removesuffix(".md") for name in wanted]
-        node = progress_line(pages=names)
+        page_of(self.env, self.env.docname)  # it is one of those that load the script
+        names = self.arguments or [f"/{self.env.docname}"]
+        node = progress_line(pages=[docname_join(self.env.docname, name) for name in names])
         self.set_source_info(node)
         return [node]
 
 
 def link_objectives(app: Sphinx, doctree: nodes.document) -> None:
     """Put links behind each objective of a page that was read: to what assesses it."""
-    page = page_of(app.env, app.env.docname)
     for mark in list(doctree.findall(assessed_by)):
         links: list[nodes.Node] = []
-        for item in page.items:
+        for item in page_of(app.env, app.env.docname).items:
             if item.objective == mark["objective"]:
                 links += [
                     nodes.Text(", " if links else " ("),
@@ -264,7 +262,7 @@ def fill_progress(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for node in list(doctree.findall(progress_line)):
         wanted = []
         for name in node["pages"]:
-            page = page_of(app.env, name)
+            page = app.env.metadata[name].get(KEY, Page())
             if not page.items:
                 logger.warning("progress: %s asks nothing", name, location=node, type="course")
                 continue
@@ -281,7 +279,7 @@ def check_pages(_app: Sphinx, env: BuildEnvironment) -> None:
     """Warn of objectives that nothing assesses, and of items that assess none or stand twice."""
     places: dict[str, str] = {}
     for docname in sorted(env.found_docs):
-        page = page_of(env, docname)
+        page = env.metadata[docname].get(KEY, Page())
         assessed = {item.objective for item in page.items}
         for name, line in page.objectives.items():
             if name not in assessed:
@@ -298,17 +296,11 @@ def check_pages(_app: Sphinx, env: BuildEnvironment) -> None:
             places[key] = docname
 
 
-def add_assets(
-    app: Sphinx, _page: str, _template: str, _context: dict[str, Any], doctree: nodes.document | None
-) -> None:
-    """Load script and style on pages that ask something, and on no other."""
-    if doctree is not None and any(_is_ours(node) for node in doctree.findall(html_element)):
+def add_assets(app: Sphinx, page: str, *_: Any) -> None:
+    """Load script and style on pages that ask something or show progress, and on no other."""
+    if KEY in app.env.metadata.get(page, {}):
         app.add_css_file("course.css")
         app.add_js_file("course.js", loading_method="defer")
-
-
-def _is_ours(node: html_element) -> bool:
-    return not {"course-item", "course-progress"}.isdisjoint(node["classes"])
 
 
 def _open(translator: Any, node: html_element) -> None:

@@ -3,13 +3,14 @@
 sphinx-gallery runs a script again only if the script itself has changed. Figures and numbers also depend on
 the package, its weights, the extensions that capture them, the libraries that compute and draw, and what the
 environment asks for. When the files below ``stale_sources``, the versions of ``stale_packages`` or variables
-of the environment whose names begin as ``stale_variables`` says change, the checksums of the gallery are
-dropped, so that every script runs again, and every page is read again. A script also runs again if the last
-build saw another one under its name, whatever came of it, or if something that was made of it is gone.
+of the environment whose names begin as ``stale_variables`` says change, every script runs again, and every
+page is read again. A script also runs again if the last build saw another one under its name, whatever came
+of it, or if something that was made of it is gone.
 
-What the gallery made of a script that is gone, or has another name now, is deleted: it would stay in the site
-and in its archives. The pages that autosummary writes into the folder ``stale_reference`` are kept, so that
-nothing is imported, until one of the sources or the page ``index`` there changes; then all are written anew.
+What the gallery made of a script is deleted before the script runs again, and when it is gone or has another
+name: it would stay in the site and in its archives. The pages that autosummary writes into the folder
+``stale_reference`` are kept, so that nothing is imported, until one of the sources or the page ``index``
+there changes; then all are written anew.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ RECORD = ".sources.sha256"  # beside generated pages
 PICTURE = re.compile(r"(?<=/)images/sphx_glr_[^\s,]+")  # in a generated page: what a script drew
 
 
-def hash_of(places: list[Path]) -> str:
+def hash_of(places: Sequence[Path]) -> str:
     """Return one hash over the names and contents of some files, and of all files below some folders."""
     digest = hashlib.sha256()
     for folder in places:
@@ -51,6 +53,25 @@ def state_of(app: Any) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def computed(
+    site: Any, name: str, compute: Callable[[], Any], *, files: Sequence[Path] = (), also: Sequence[Path] = ()
+) -> Any:
+    """Return what is computed, in terms of JSON, or what an earlier build made of the same sources.
+
+    The site is Sphinx, or its environment. Files and folders of ``also`` are sources too, and ``files`` are
+    written by the way: what was made is kept only while they are there. Without a state, nothing is kept.
+    """
+    state = getattr(site.config, "stale_state", "")
+    record, key = Path(site.doctreedir, f"{name}.json"), f"{state} {hash_of(also)}"
+    if state and record.is_file() and all(file.is_file() for file in files):
+        kept = json.loads(record.read_text(encoding="utf-8"))
+        if kept["state"] == key:
+            return kept["value"]
+    value = compute()
+    record.write_text(json.dumps({"state": key, "value": value}), encoding="utf-8")
+    return value
+
+
 def galleries(app: Any) -> dict[Path, Path]:
     """Return the folders of scripts, and for each of them the folder of generated pages."""
     conf = app.config.sphinx_gallery_conf
@@ -68,67 +89,15 @@ def renew(folder: Path, state: str) -> bool:
     return True
 
 
-def kept(script: Path, gallery: Path) -> bool:
+def kept(script: Path, copy: Path) -> bool:
     """Say whether the last build ran this very script, and all that it made of it is still there."""
-    copy, page = gallery / script.name, gallery / f"{script.stem}.rst"
-    if not (copy.is_file() and page.is_file() and copy.read_text("utf-8") == script.read_text("utf-8")):
+    page, thumbs = copy.with_suffix(".rst"), copy.parent.glob(f"images/thumb/sphx_glr_{copy.stem}_thumb.*")
+    if not (script.is_file() and page.is_file() and script.read_bytes() == copy.read_bytes() and any(thumbs)):
         return False
-    pictures = [gallery / name for name in PICTURE.findall(page.read_text("utf-8"))]
+    pictures = [copy.parent / name for name in PICTURE.findall(page.read_text(encoding="utf-8"))]
     stills = [path.with_name(path.name.replace(".bokeh.json", ".png")) for path in pictures]
     downloads = [page.with_suffix(suffix) for suffix in (".ipynb", ".zip")]
-    thumbs = any(gallery.glob(f"images/thumb/sphx_glr_{script.stem}_thumb.*"))
-    return thumbs and all(path.is_file() for path in (*pictures, *stills, *downloads))
-
-
-def computed(record: Path, state: str, compute: Callable[[], Any]) -> Any:
-    """Return what is computed, in terms of JSON, or what a record of the same state has; "" is no state."""
-    if state and record.is_file():
-        kept = json.loads(record.read_text(encoding="utf-8"))
-        if kept["state"] == state:
-            return kept["value"]
-    value = compute()
-    record.write_text(json.dumps({"state": state, "value": value}), encoding="utf-8")
-    return value
-
-
-def written(app: Any, *files: Path, also: Sequence[Path] = ()) -> bool:
-    """Say whether an earlier build wrote these files from the same sources, and note that this one does.
-
-    Files and folders of ``also`` are sources too.
-    """
-    state = f"{app.config.stale_state} {hash_of(list(also))}"
-    record = Path(app.doctreedir, f"{files[0].name}.sha256")
-    same = record.is_file() and record.read_text(encoding="ascii") == state
-    record.write_text(state, encoding="ascii")
-    return same and all(file.is_file() for file in files)
-
-
-def delete_orphans(scripts: Path, gallery: Path) -> None:
-    """Delete what the gallery made of scripts that are gone."""
-    for copy in gallery.glob("*.py"):
-        if not (scripts / copy.name).is_file():
-            logger.info("stale: %s is gone; its pages are deleted", copy.name)
-            made = [*gallery.glob(f"{copy.stem}.*"), *gallery.glob(f"images/**/sphx_glr_{copy.stem}_*")]
-            for path in made:
-                path.unlink()
-
-
-def drop_checksums(scripts: Path, gallery: Path, everything: bool) -> None:
-    """Drop the checksums of all scripts, or of those that have to run again.
-
-    A script that fails is left without a checksum of its own, but one from an earlier build would count again
-    as soon as the script is what it was then. So the checksum goes before a changed script runs.
-    """
-    for checksum in gallery.glob("*.md5"):
-        script = scripts / checksum.stem  # "10_one.py.md5" without its last ending
-        if everything or not kept(script, gallery):
-            logger.info("stale: %s runs again", script.name)
-            checksum.unlink()
-
-
-def generate(app: Any, whether: bool) -> None:
-    """Let autosummary write pages, or not."""
-    app.config.autosummary_generate = whether
+    return all(path.is_file() for path in (*pictures, *stills, *downloads))
 
 
 def clean(app: Any, _config: Any) -> None:
@@ -137,23 +106,32 @@ def clean(app: Any, _config: Any) -> None:
     app.config.stale_state = app.config.bokeh_gallery_state = state = state_of(app)
     try:
         for scripts, gallery in galleries(app).items():
-            delete_orphans(scripts, gallery)
-            drop_checksums(scripts, gallery, renew(gallery, state))
+            everything = renew(gallery, state)
+            for copy in gallery.glob("*.py"):
+                if everything or not kept(scripts / copy.name, copy):
+                    logger.info("stale: what was made of %s is deleted", copy.name)
+                    pictures = gallery.glob(f"images/**/sphx_glr_{copy.stem}_[0-9t]*")
+                    for path in (*gallery.glob(f"{copy.stem}.*"), *pictures):
+                        path.unlink()
         if app.config.stale_reference:
             folder = Path(app.srcdir, app.config.stale_reference)
-            index = (folder / "index.md").read_bytes()
-            if renew(folder, hashlib.sha256(state.encode() + index).hexdigest()):
+            if renew(folder, f"{state} {hash_of([folder / 'index.md'])}"):
                 for page in folder.glob("*.rst"):
                     page.unlink()
             else:  # only while autosummary asks: as a changed setting, it would have all pages read again
-                app.connect("builder-inited", lambda app: generate(app, False), priority=400)
-                app.connect("builder-inited", lambda app: generate(app, True), priority=600)
+                app.connect("builder-inited", partial(generate, whether=False), priority=400)
+                app.connect("builder-inited", partial(generate, whether=True), priority=600)
     except OSError as error:
         places = ", ".join(map(str, galleries(app).values()))
         raise ConfigError(
             f"The gallery's pages are made beside its sources, in {places}, which cannot be written: {error}."
             " Build in a copy that belongs to you."
         ) from error
+
+
+def generate(app: Any, whether: bool) -> None:
+    """Let autosummary write pages, or not."""
+    app.config.autosummary_generate = whether
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 ``python tests/audit/collect.py COUNTS SITE DIST RECORD [NODE_MODULES] [SECONDS]``
 """
 
+import csv
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +24,8 @@ from pages import find_chromium, find_firefox  # noqa: E402
 from scores import WANTED, scores  # noqa: E402
 
 WEIGHTS = ROOT / "src" / "asrscope" / "data" / "checkpoints" / "tiny" / "model.safetensors"
+
+NUMBER = re.compile(r"[\d,]+(\.\d+)?")
 
 # By the beginning of a name, the longest first: what it counts.
 SOURCES = {
@@ -58,6 +62,14 @@ def source_of(name: str) -> str:
     return SOURCES[next(starts)]
 
 
+def read(record: Path) -> dict[str, Any]:
+    """Return what the record says was found, by name; numbers are numbers again."""
+    with record.open(encoding="utf-8", newline="") as file:
+        found = {row["name"]: row["found"] for row in csv.DictReader(file)}
+    numbers = {name: text.replace(",", "") for name, text in found.items() if NUMBER.fullmatch(text)}
+    return found | {name: float(text) for name, text in numbers.items()}
+
+
 def counted(folder: Path) -> dict[str, Any]:
     """Return what tests recorded: of a name with cases, their number, sums, and the largest measure."""
     entries: dict[str, Any] = {}
@@ -77,6 +89,11 @@ def counted(folder: Path) -> dict[str, Any]:
             whole = all(isinstance(number, int) for number in numbers)
             entries[f"{cases.name}.{key}"] = sum(numbers) if whole else max(numbers)
     return {name.replace(" ", "_"): value for name, value in entries.items()}
+
+
+def text(value: Any) -> str:
+    """Write a count as a page does: ``20,154,537``."""
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def size(folder: Path, pattern: str) -> int:
@@ -141,18 +158,19 @@ def main(counts: Path, site: Path, dist: Path, record: Path, modules: Path | Non
         wrong += found["own"]
         for reason, number in found["upstream"].items():
             print(f"{number:6}  markup of others: {reason}")
-    machine = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
-    written = {
-        "made_by": "nox -s audit",
-        "machine": machine,
-        "versions": versions,
-        "entries": entries,
-        "sources": {name: source_of(name) for name in entries},
-    }
-    record.write_text(json.dumps(written, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    machine = f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores"
+    rows = [(name, text(entries[name]), source_of(name)) for name in sorted(entries)]
+    looked = "the version that was looked with, or at"
+    rows += [(f"versions.{name}", versions[name], looked) for name in sorted(versions)]
+    rows += [
+        ("machine", machine, "the machine of the record"),
+        ("made_by", "nox -s audit", "what made the record"),
+    ]
+    with record.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("name", "found", "what it counts"), *rows])
     width = max(map(len, entries))
     for name, value in sorted(entries.items()):
-        print(f"{name:{width}}  {value:,}" if isinstance(value, int) else f"{name:{width}}  {value}")
+        print(f"{name:{width}}  {text(value)}")
     print(*wrong, sep="\n")
     return min(len(wrong), 1)
 

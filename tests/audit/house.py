@@ -38,7 +38,7 @@ BUDGETS = {
     "files of asrscope/cli": 4,
     "code lines of asrscope_course": 1_973,
     "code lines of asrscope_recipe": 2_270,
-    "code lines of conf": 1_722,
+    "code lines of conf": 1_555,
     "modules of ours that a trace imports": 20,
 }
 
