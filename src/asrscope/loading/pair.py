@@ -367,6 +367,7 @@ def read_projector(
             "output": "bound" if "binding.blank" in weights else "free",
             "vocabulary": len(weights.get("binding.vocabulary", ())),
             "prompt_vectors": len(weights.get("prompt", ())),
+            "speller_width": len(weights.get("speller.down.weight", ())),
             # What weights do not show:
             "remainder": config.get("projector_remainder", "cut"),
             "temperature": config.get("projector_temperature", 0.5),
