@@ -30,7 +30,7 @@ from asrscope import plots
 from asrscope.audio.samples import load_person, load_samples
 from asrscope.loading import untrained
 from asrscope.recognition.metrics import total_errors, word_errors
-from asrscope.training.projector import read_nearest
+from asrscope.training.projector import read_letters, read_nearest
 
 model, processor = asrscope.load("small")
 person = load_person("gregson")
@@ -89,22 +89,29 @@ for what, text in (
 #
 # Two votes
 # ---------
-# What the translator spells has a say in what is written: each token is weighed half by
-# the writer, half by how probably the sound spells the text so far with it. Take the
-# say away. **Predict:** what does the writer make of the sentence by itself?
+# A projector that points to whole words cannot name one that it was never told. So
+# beside it stands a speller: a few convolutions over the listener's output, which write
+# down letters. Each token of the text is weighed half by the writer, half by how
+# probably the letters spell the text so far with it. Take their say away. **Predict:**
+# what does the writer make of the sentence by itself?
 
 projector = model.multi_modal_projector
+letters = read_letters(projector, trace.encoder_hidden_states)
 projector.ctc_weight = 0.0
 alone = asrscope.trace(
     model, processor, person.path, name="one vote", reference=person.text
 )
 projector.ctc_weight = model.config.projector_ctc_weight
-for what, text in (("the writer by itself", alone.text), ("both together", trace.text)):
+for what, text in (
+    ("the letters by themselves", letters),
+    ("the writer by itself", alone.text),
+    ("both together", trace.text),
+):
     print(f"{what}:", *textwrap.wrap(text, 44), sep="\n    ")
 
 # %%
 # A language model alone writes what is likely, and of a long clip it leaves out words;
-# the sound alone knows no language. :doc:`The card </model-card-small>` counts what
+# the letters alone know no language. :doc:`The card </model-card-small>` counts what
 # each gets wrong on recordings of people, and what both together do.
 #
 # The prompt has learned vectors, too

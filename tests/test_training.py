@@ -17,6 +17,7 @@ from training_kit import (
     LOOPS,
     PROJECTOR,
     PROJECTORS,
+    SPELL,
     WARM,
     broken_off,
     join_parts,
@@ -32,12 +33,19 @@ from asrscope.training.batches import Batches, ProjectorRecipe, Prompt, hold_out
 from asrscope.training.corpus import Utterance
 from asrscope.training.encodings import Clip, cache_encodings, count_bad, load_encodings
 from asrscope.training.finished import read_projector, write_model
-from asrscope.training.projector import evaluate, make_projector, read_nearest, train_projector
+from asrscope.training.projector import (
+    evaluate,
+    make_projector,
+    read_letters,
+    read_nearest,
+    train_projector,
+)
 from asrscope_recipe import corpus
 from asrscope_recipe.bundle import average_with, bundle, join
 from asrscope_recipe.corpus import Clips, load_shards
 from asrscope_recipe.decoder import draw_batches, make_tokenizer, train_decoder
-from asrscope_recipe.encoder import read_letters, spell
+from asrscope_recipe.encoder import read_letters as read_labels
+from asrscope_recipe.encoder import spell
 from asrscope_recipe.sentences import WRITTEN, sentences, split_of
 from asrscope_recipe.spelling import Examples, spelled_context
 
@@ -105,6 +113,9 @@ def test_what_a_stage_does_not_use_stays_as_it_was(trained):
     changed = {name for name in drawn if not torch.equal(drawn[name], warm[name])}
     assert changed == set(drawn) - {"binding.filler", "prompt", "binding.vocabulary", "binding.openings"}
     assert all(not torch.equal(warm[name], joint[name]) for name in ("binding.filler", "prompt", "up.weight"))
+    spelled = weights(trained["spell"])
+    assert all(torch.equal(warm[name], spelled[name]) for name in warm)
+    assert {name.partition(".")[0] for name in spelled.keys() - warm.keys()} == {"speller"}
 
 
 def test_both_stages_learn_a_clip_by_heart(trained, tmp_path):
@@ -113,7 +124,7 @@ def test_both_stages_learn_a_clip_by_heart(trained, tmp_path):
     clips = Clips.of_shards(load_shards(trained["shards"]))
     cache_encodings(model.audio_tower, Clips(clips.clips[:1]), tmp_path / "one")
     finished, curves = {}, {}
-    for stage, steps, start in ((WARM, 60, None), (JOINT, 20, trained["warm"])):
+    for stage, steps, start in ((WARM, 60, None), (JOINT, 20, trained["warm"]), (SPELL, 80, trained["warm"])):
         recipe = replace(stage, steps=steps, learning_rate=1e-2, dropout=0.0, masked=0.0)
         folder = tmp_path / recipe.stage
         where = (trained["loaded"], tmp_path / "one", folder, recipe)
@@ -121,13 +132,11 @@ def test_both_stages_learn_a_clip_by_heart(trained, tmp_path):
         curves[recipe.stage] = list(losses(folder).values())
     assert curves["warm"][-1] < curves["warm"][0] / 2
     assert curves["joint"][-1] < curves["joint"][0] - 0.3  # a decoder of six steps predicts little
-    made = json.loads((finished["warm"] / "recipe.json").read_text("utf-8"))
-    openings = dict.fromkeys(range(made["settings"]["vocabulary"]), -1)
-    projector = make_projector(ENCODER.d_model, table, WARM, openings)
-    projector.load_state_dict(weights(finished["warm"]))
+    projector = read_projector(finished["warm"], model)
     (clip,) = load_encodings(tmp_path / "one")
     with torch.inference_mode():
-        assert read_nearest(projector.eval(), table, clip.hidden, processor.tokenizer) == clip.text
+        assert read_letters(read_projector(finished["spell"], model), clip.hidden) == clip.text
+        assert read_nearest(projector, table, clip.hidden, processor.tokenizer) == clip.text
         assert read_nearest(projector, table, clip.hidden[:1], processor.tokenizer) == ""
 
 
@@ -185,7 +194,8 @@ def test_a_name_for_a_crowd_is_held_out_by_sentence_and_a_person_as_a_whole():
 
 def test_what_is_held_out_is_measured_and_not_trained_on(trained, tmp_path):
     clips = load_encodings(trained["encodings"])
-    for stage, scores in (("warm", {"dev_wer"}), ("projector", {"dev_loss", "dev_accuracy"})):
+    scores_of = {"warm": {"dev_wer"}, "spell": {"dev_wer"}, "projector": {"dev_loss", "dev_accuracy"}}
+    for stage, scores in scores_of.items():
         finished = train_stage(stage, trained, tmp_path / stage, held_out=3)
         lines = map(json.loads, (tmp_path / stage / "log.jsonl").read_text("utf-8").splitlines())
         assert scores <= set(list(lines)[-1])
@@ -251,10 +261,11 @@ def test_projectors_of_other_stack_factors_can_hear_the_same_clips(trained, tmp_
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"stage": "cold"}, "expected a stage of warm, joint, but found 'cold'"),
+        ({"stage": "cold"}, "expected a stage of warm, joint, spell, but found 'cold'"),
         ({"stage": "warm"}, "CTC needs an output that points to tokens: set output=bound"),
         ({"ctc": 0.2}, "CTC needs an output that points to tokens"),
         ({"ctc_weight": 0.5}, "CTC needs an output that points to tokens"),
+        ({"stage": "spell"}, "letters need a speller: set speller_width"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused(changes, message):
@@ -455,9 +466,9 @@ def test_missing_shards_are_reported_with_the_command_that_makes_them(tmp_path):
 
 def test_letters_are_read_as_ctc_defines_it():
     labels = [0, *spell("see")]  # a blank between the two e is what keeps them apart
-    assert read_letters(torch.tensor(labels)) == "se"
+    assert read_labels(torch.tensor(labels)) == "se"
     labels.insert(-1, 0)
-    assert read_letters(torch.tensor([labels[1], *labels[1:]])) == "see"
+    assert read_labels(torch.tensor([labels[1], *labels[1:]])) == "see"
 
 
 def test_an_undisturbed_spelling_holds_every_letter_in_order():

@@ -43,7 +43,8 @@ PROJECTOR = ProjectorRecipe(stack_factor=2, hidden_size=24, positions_per_batch=
 BOUND = {"output": "bound", "prompt_vectors": 4, "dropout": 0.1, "masked": 0.1, "negatives": 20}
 WARM = replace(PROJECTOR, stage="warm", positions_per_batch=300, **BOUND)
 JOINT = replace(PROJECTOR, ctc=0.2, **BOUND)
-PROJECTORS = {"projector": PROJECTOR, "warm": WARM, "joint": JOINT}
+SPELL = replace(JOINT, stage="spell", speller_width=16)
+PROJECTORS = {"projector": PROJECTOR, "warm": WARM, "joint": JOINT, "spell": SPELL}
 LOOPS = ("encoder", "decoder", "joint")  # each has all that its program can do
 QUIET = {"dropout": 0.0, "masked": 0.0}  # what is drawn for a layer is drawn in each process by itself
 # Of a decoder most of the time would go into its tokenizer, which is always the same, and into its figures.
@@ -88,7 +89,7 @@ def train_stage(stage, done, folder, **changes):
         with patch.multiple(decoder, **ONCE):
             return decoder.train_decoder(folder, replace(DECODER, **changes))
     recipe = replace(PROJECTORS[stage], **changes)
-    start = done["warm"] if stage == "joint" else None
+    start = done["warm"] if stage in ("joint", "spell") else None
     return train_projector(done["loaded"], done["encodings"], folder, recipe, start=start)
 
 

@@ -2,7 +2,7 @@
 
 A language model that hears silence or noise goes on writing, often the same words over and over. The text is
 capped by the clip's length and ends where it has become a loop; what looks wrong is said in a warning. Where
-the audio tokens can be spelled, `SpellingVote` weighs what the decoder would like to write by what was heard.
+the sound can be spelled, `SpellingVote` weighs what the decoder would like to write by what was heard.
 """
 
 import math
@@ -10,14 +10,17 @@ import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import BatchFeature, LogitsProcessor, StoppingCriteria, StoppingCriteriaList
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from asrscope.projector import LETTERS
 
 __all__ = [
     "COMPRESSION_LIMIT",
@@ -38,6 +41,9 @@ TOKENS_PER_SECOND = 12.0  # fast speech has 5 words a second, rare words take se
 SPARE_TOKENS = 8  # for the end token, and for one long word in a very short clip
 COMPRESSION_LIMIT = 2.4  # above it openai/whisper takes a text for a loop (compression_ratio_threshold)
 LOW_CONFIDENCE = 0.5  # below it the decoder held what it wrote for less likely than not, token by token
+CANDIDATES = 32  # tokens that the letters vote on
+SHARE = 0.4  # of the letters in the sound's vote
+NEVER = -1e30  # a logarithm that can be added to itself
 TABLE_ROWS = 16_384  # of the embedding table, compared with audio tokens at a time
 
 
@@ -117,19 +123,89 @@ class Spelled(NamedTuple):
         return torch.logaddexp(self.token, self.blank)
 
 
+class Letters(NamedTuple):
+    """How probably the positions up to each spell a text in letters; of each of several texts.
+
+    Attributes
+    ----------
+    letter, blank : torch.Tensor [shape=(texts, positions)]
+        Logarithms: the text's last letter is there, or a blank after it.
+    begun : torch.Tensor [shape=(texts,)]
+        How probably what is said begins so.
+    last : torch.Tensor [shape=(texts,)]
+        The place of the last letter; 0 before the first.
+    """
+
+    letter: Float[Tensor, "texts positions"]
+    blank: Float[Tensor, "texts positions"]
+    begun: Float[Tensor, " texts"]
+    last: Int[Tensor, " texts"]
+
+    @property
+    def whole(self) -> Float[Tensor, " texts"]:
+        """How probably a text is all that is said."""
+        return torch.logaddexp(self.letter[:, -1], self.blank[:, -1])
+
+    @classmethod
+    def nothing(cls, heard: Float[Tensor, "choices positions"]) -> "Letters":
+        """Begin a text."""
+        blank = heard[:1].cumsum(-1)
+        return cls(torch.full_like(blank, NEVER), blank, blank.new_zeros(1), torch.zeros(1, dtype=torch.long))
+
+    def take(self, texts: Int[Tensor, " taken"]) -> "Letters":
+        """Take some of the texts."""
+        return Letters(*(part[texts] for part in self))
+
+    def ahead(self, place: Int[Tensor, " texts"]) -> Float[Tensor, "texts positions"]:
+        """Give each text's probability ahead of each position; a letter follows itself only after a blank."""
+        either = torch.logaddexp(self.letter, self.blank)
+        before = nn.functional.pad(torch.where((place == self.last)[:, None], self.blank, either), (1, -1))
+        before[:, 0] = torch.where(self.last == 0, 0.0, NEVER)
+        return before
+
+    def go_on(self, heard: Float[Tensor, "choices positions"], place: Int[Tensor, " texts"]) -> "Letters":
+        """Write a letter behind each text."""
+        silent, said, before = heard[:1].cumsum(-1), heard[place].cumsum(-1), self.ahead(place)
+        letter = said + (before - nn.functional.pad(said, (1, -1))).logcumsumexp(-1)
+        after = nn.functional.pad(letter, (1, -1), value=NEVER)
+        blank = silent + (after - nn.functional.pad(silent, (1, -1))).logcumsumexp(-1)
+        return Letters(letter, blank, (before + heard[place]).logsumexp(-1), place)
+
+    def begins(
+        self, heard: Float[Tensor, "choices positions"], letters: Int[Tensor, "tokens longest"]
+    ) -> Float[Tensor, " tokens"]:
+        """Tell how probably one text goes on with the letters of each token.
+
+        Tokens that begin alike go the same way until they part. One that says nothing is never heard.
+        """
+        found = self.begun.new_full((len(letters),), NEVER)
+        texts, tokens = self, letters[:, 0].nonzero()[:, 0]
+        way = torch.zeros_like(tokens)  # which of the texts each token has come to
+        for place, following in pairwise(nn.functional.pad(letters, (0, 1)).T):
+            steps, way = torch.stack([way, place[tokens]], 1).unique(dim=0, return_inverse=True)
+            texts = texts.take(steps[:, 0]).go_on(heard, steps[:, 1])
+            found[tokens] = texts.begun[way]
+            goes_on = following[tokens] > 0
+            way, tokens = way[goes_on], tokens[goes_on]
+            if not len(tokens):
+                break
+        return found - self.begun
+
+
 class SpellingVote(LogitsProcessor):
-    """Weighs each token by how probably the audio tokens spell a text that goes on with it.
+    """Weighs each token by how probably the sound spells a text that goes on with it.
 
     A language model that reads a long clip leaves words out or repeats them; CTC cannot do either, but knows
     no language. The choice is made by ``(1 - weight) * decoder + weight * CTC``, both logarithms. That of CTC
-    is the mean of several readings, which stack the same positions in other ways.
+    is the mean of several readings of the audio tokens, which stack the same positions in other ways; where
+    there is a speller, its letters have a part in it, between the tokens that are likely without it.
 
     Parameters
     ----------
     weight : float
         Share of CTC, between 0 and 1.
-    binding : TokenBinding
-        Knows the tokens that can be spelled; no others are written.
+    projector : AudioProjector
+        Knows the tokens that can be spelled, and their letters; no others are written.
     ends : int or list of int
         The decoder's end tokens.
 
@@ -139,9 +215,13 @@ class SpellingVote(LogitsProcessor):
     scores of its section II.C, each sum over time as one cumulative sum of logarithms.
     """
 
-    def __init__(self, weight: float, binding: Any, ends: int | list[int]) -> None:
-        self._weight = weight
+    def __init__(self, weight: float, projector: Any, ends: int | list[int]) -> None:
+        self._weight, binding = weight, projector.binding
         self._ends = ends if isinstance(ends, list) else [ends]
+        if projector.speller is not None:
+            self._letters = projector.speller.tokens.long().cpu()
+            if (found := int(self._letters.max())) > len(LETTERS):
+                raise ValueError(f"expected letters up to {len(LETTERS)} of a speller, but found {found}")
         # Where a text begins, and after that: the tokens that can stand there, each with its place.
         self._places = [
             {token: place for place, token in enumerate(ids.tolist()) if token >= 0}
@@ -154,6 +234,8 @@ class SpellingVote(LogitsProcessor):
         self._heard: list[list[Tensor]] = []  # of each row and reading, shape (audio_tokens, 1 + tokens)
         self._likely: list[list[Tensor]] = []  # the same without blanks, as probabilities
         self._known: dict[tuple[int, int, tuple[int, ...]], Spelled] = {}
+        self._letters_heard: list[Tensor] = []  # of each row, shape (choices, positions)
+        self._letters_known: dict[tuple[int, tuple[int, ...]], Letters] = {}
         self._prompt_tokens: int | None = None
 
     def hear(
@@ -167,6 +249,13 @@ class SpellingVote(LogitsProcessor):
         ]
         self._likely = [[reading[:, 1:].exp() for reading in row] for row in self._heard]
 
+    def hear_letters(
+        self, spelled: Float[Tensor, "batch positions choices"], counts: Int[Tensor, " batch"]
+    ) -> None:
+        """Take what `asrscope.projector.Speller` found in each clip, and its positions."""
+        rows = zip(spelled.double().cpu(), counts.tolist(), strict=True)
+        self._letters_heard = [log_probs[:count].T for log_probs, count in rows]
+
     def __call__(
         self, input_ids: Int[Tensor, "batch positions"], scores: Float[Tensor, "batch vocabulary"]
     ) -> Float[Tensor, "batch vocabulary"]:
@@ -176,15 +265,49 @@ class SpellingVote(LogitsProcessor):
         found = torch.full_like(scores, -math.inf, dtype=torch.float32)
         own = scores.float().log_softmax(-1)
         for row, written in enumerate(input_ids[:, self._prompt_tokens :].tolist()):
-            if set(self._ends) & set(written):  # it has ended, and is filled up
+            known = (token in self._places[at > 0] for at, token in enumerate(written))
+            if not all(known):  # it has ended, and is filled up; or somebody else wrote what cannot be spelled
                 found[row] = own[row]
                 continue
             places, choices = self._choices[bool(written)]
             text = tuple(written)
             readings = [self._votes(row, reading, text) for reading in range(len(self._heard[row]))]
             votes = torch.stack(readings).mean(0)[places].to(own)
-            found[row, choices] = (1 - self._weight) * own[row, choices] + self._weight * votes
+            both = (1 - self._weight) * own[row, choices] + self._weight * votes
+            if self._letters_heard:
+                likely = both.topk(min(CANDIDATES, len(both))).indices
+                heard = self._votes_of_letters(row, text, places[likely]).to(own)
+                choices, both = choices[likely], both[likely] + self._weight * SHARE * (heard - votes[likely])
+            found[row, choices] = both
         return found
+
+    def _votes_of_letters(
+        self, row: int, written: tuple[int, ...], places: Int[Tensor, " tokens"]
+    ) -> Float[Tensor, " tokens"]:
+        """Give the probability of some tokens after a text, -1 for its end, as logarithms."""
+        heard, text = self._letters_heard[row], self._written(row, written)
+        votes = text.begins(heard, self._spelling(places, text))
+        return torch.where(places < 0, text.whole - text.begun, votes)
+
+    def _written(self, row: int, written: tuple[int, ...]) -> Letters:
+        """Follow the letters of a text; what was followed before is known."""
+        heard = self._letters_heard[row]
+        if (text := self._letters_known.get((row, written))) is None:
+            if not written:
+                text = Letters.nothing(heard)
+            else:
+                text = self._written(row, written[:-1])
+                for letter in self._spelling(torch.tensor([self._place(written)]), text)[0]:
+                    if letter:
+                        text = text.go_on(heard, letter[None])
+            self._letters_known[row, written] = text
+        return text
+
+    def _spelling(self, places: Int[Tensor, " tokens"], text: Letters) -> Int[Tensor, "tokens longest"]:
+        """Look the letters of tokens up; where a text begins, a space is not heard."""
+        letters = self._letters[places]
+        spaced = (letters[:, :1] == LETTERS.index(" ") + 1) & (text.last == 0)
+        return torch.where(spaced, nn.functional.pad(letters[:, 1:], (0, 1)), letters)
 
     def _votes(self, row: int, reading: int, written: tuple[int, ...]) -> Float[Tensor, " choices"]:
         """Give each token's probability after a text, and the end's, as logarithms; shape (tokens + 1,)."""

@@ -65,7 +65,9 @@ class AsrScopeConfig(PreTrainedConfig):
     projector_prompt_vectors : int
         Length of the learned prompt.
     projector_ctc_weight : float
-        Share of what the audio tokens spell in what is written; 0 leaves it to the decoder.
+        Share of what the sound spells in what is written; 0 leaves it to the decoder.
+    projector_speller_width : int
+        Width of the layers that spell it in letters as well; 0 for none.
     audio_token_id : int
         The placeholder that the prompt holds once for each audio token.
     prompt_token_id : int or None
@@ -96,6 +98,7 @@ class AsrScopeConfig(PreTrainedConfig):
     projector_vocabulary: int = 0
     projector_prompt_vectors: int = 0
     projector_ctc_weight: float | int = 0.0
+    projector_speller_width: int = 0
     audio_token_id: int = 3
     prompt_token_id: int | None = None
     pad_audio: bool = False
@@ -191,7 +194,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if weight and kwargs.get("input_features") is not None:
             settings = kwargs.get("generation_config") or self.generation_config
             ends = kwargs.get("eos_token_id", settings.eos_token_id)
-            vote = SpellingVote(weight, self.multi_modal_projector.binding, ends)
+            vote = SpellingVote(weight, self.multi_modal_projector, ends)
             processors, kwargs["spelling"] = [vote, *processors], vote
         return super().generate(*args, logits_processor=LogitsProcessorList(processors), **kwargs)
 
@@ -323,7 +326,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         inputs_embeds : torch.Tensor, shape (batch, positions, decoder_dim), optional
             Embeddings to use in the place of ``input_ids``.
         spelling : SpellingVote, optional
-            Gets what the audio tokens spell, to weigh what is written after them; `generate` passes it on.
+            Gets what the clip spells, to weigh what is written after it; `generate` passes it on.
         labels : torch.Tensor, shape (batch, positions), optional
             Token ids to be predicted, -100 where nothing is; the decoder shifts them by one itself.
         use_cache : bool, optional
@@ -354,8 +357,15 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 audio_embeds = audio.pooler_output
                 if spelling is not None:
                     table = self.get_input_embeddings().get_parameter("weight")
-                    spelled = self.multi_modal_projector.read(audio.last_hidden_state, table)
-                    spelling.hear(spelled, (input_ids == self.config.audio_token_id).sum(-1))
+                    hidden, projector = audio.last_hidden_state, self.multi_modal_projector
+                    tokens = (input_ids == self.config.audio_token_id).sum(-1)
+                    spelling.hear(projector.read(hidden, table), tokens)
+                    if projector.speller is not None:
+                        every = torch.ones_like(input_features[:, 0], dtype=torch.bool)
+                        positions = position_mask(every if frame_mask is None else frame_mask).sum(-1)
+                        spelling.hear_letters(
+                            projector.speller(hidden, positions.to(hidden.device)), positions
+                        )
                 is_audio = self.get_placeholder_mask(input_ids, audio_embeds)
                 inputs_embeds = put_in_place(inputs_embeds, is_audio, audio_embeds)
         return self.language_model(

@@ -6,23 +6,29 @@ after it. Layers can be left out, to see what they do.
 
 A frozen decoder reads best what looks like its own embeddings: `TokenBinding` makes each audio token a mean
 of these, weighted by how much the projector's output points to each. A learned prompt, vectors around the
-clip that no word has, asks the decoder for what it was not trained to do.
+clip that no word has, asks the decoder for what it was not trained to do. A `Speller` beside it writes down
+the letters that it hears, of words that nobody taught it as well.
 """
 
+import re
+import unicodedata
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Int, Int32, UInt8
 from torch import Tensor, nn
 
 __all__ = [
+    "LETTERS",
     "MLPS",
     "NORMS",
     "OUTPUTS",
     "REMAINDERS",
     "AudioProjector",
+    "Speller",
     "TokenBinding",
     "count_audio_tokens",
+    "letters_of",
     "stack_frames",
 ]
 
@@ -30,7 +36,21 @@ NORMS = ("rms", "none")
 MLPS = ("swiglu", "gelu")
 REMAINDERS = ("cut", "pad")
 OUTPUTS = ("free", "bound")
-EPS = 1e-6  # added to the mean square in both norms
+EPS = 1e-6  # added to the mean square in each norm
+
+LETTERS = " 'abcdefghijklmnopqrstuvwxyz0123456789.,?!"  # what a speller spells with; 0 is its blank
+LONGEST = 16  # letters of a token
+
+
+def letters_of(text: str) -> list[int]:
+    """Give the places in `LETTERS`, from 1, of what a text is spelled with.
+
+    Accents and other signs are dropped; a dash parts words, as a space does.
+    """
+    plain = re.sub(
+        r"[\s\u2010-\u2015-]+", " ", unicodedata.normalize("NFKD", text.lower().replace("\u2019", "'"))
+    )
+    return [LETTERS.index(sign) + 1 for sign in plain if sign in LETTERS]
 
 
 Count = TypeVar("Count", int, Tensor)  # of one clip, or of each clip of a batch
@@ -175,6 +195,85 @@ class TokenBinding(nn.Module):
         return table if self.vocabulary is None else table[self.vocabulary]
 
 
+class Around(nn.Module):
+    """What one vector is in the light of its neighbors: a convolution over time, then a SwiGLU MLP, added."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(width, eps=EPS)
+        self.near = nn.Conv1d(width, width, 9, padding=4, groups=width)
+        self.up = nn.Linear(width, 2 * width, bias=False)
+        self.down = nn.Linear(width, width, bias=False)
+
+    def forward(
+        self, x: Float[Tensor, "batch steps width"], inside: Float[Tensor, "batch steps 1"]
+    ) -> Float[Tensor, "batch steps width"]:
+        """Look around; what is outside of a clip is zeros."""
+        heard = self.near((self.norm(x) * inside).transpose(1, 2)).transpose(1, 2)
+        gate, up = self.up(heard).chunk(2, -1)
+        added: Tensor = self.down(nn.functional.silu(gate) * up)
+        return x + added
+
+
+class Speller(nn.Module):
+    """Spells a clip letter by letter: convolutions look around each moment, where the projector sees a stack.
+
+    Parameters
+    ----------
+    encoder_dim : int
+        Width of one encoder position.
+    width : int
+        Width of the layers between.
+    tokens : int
+        So many of the decoder's tokens it knows the letters of: those that the output beside it is bound to.
+        The buffer ``tokens`` holds them as places in `LETTERS`, from 1, filled up with zeros; of a token that
+        says something else there are none.
+    """
+
+    def __init__(self, encoder_dim: int, width: int, tokens: int = 0) -> None:
+        super().__init__()
+        self.norm_in = nn.RMSNorm(2 * encoder_dim, eps=EPS)
+        self.down = nn.Linear(2 * encoder_dim, width, bias=False)  # two positions become one step
+        self.blocks = nn.ModuleList(Around(width) for _ in range(4))
+        self.norm_out = nn.RMSNorm(width, eps=EPS)
+        self.letters = nn.Linear(width, 2 * (1 + len(LETTERS)))  # a blank or a letter for each position
+        self.tokens: UInt8[Tensor, "tokens longest"]
+        self.register_buffer("tokens", torch.zeros((tokens, LONGEST), dtype=torch.uint8))
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "batch positions encoder_dim"],
+        counts: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch positions choices"]:
+        """Tell how probably each position says nothing new, or a letter: log-probabilities of CTC.
+
+        Parameters
+        ----------
+        hidden : torch.Tensor, shape (batch, positions, encoder_dim)
+            Encoder output.
+        counts : torch.Tensor, shape (batch,), optional
+            Positions that belong to each clip. Without it, all.
+
+        Returns
+        -------
+        torch.Tensor, shape (batch, positions, 1 + len(LETTERS))
+            The blank's first.
+        """
+        batch, positions, width = hidden.shape
+        steps = torch.arange(-(-positions // 2), device=hidden.device)
+        if counts is None:
+            counts = hidden.new_full((batch,), positions, dtype=torch.long)
+        known = torch.arange(positions, device=hidden.device) < counts[:, None]
+        even = nn.functional.pad(hidden * known[..., None], (0, 0, 0, positions % 2))
+        x = self.down(self.norm_in(even.reshape(batch, -1, 2 * width)))
+        inside = (steps < (counts[:, None] + 1) // 2)[..., None].to(x.dtype)
+        for block in self.blocks:
+            x = block(x, inside)
+        scores = self.letters(self.norm_out(x)).reshape(batch, -1, 1 + len(LETTERS))[:, :positions]
+        log_probs: Tensor = scores.float().log_softmax(-1)
+        return log_probs
+
+
 class AudioProjector(nn.Module):
     """Frame stacking, RMSNorm, SwiGLU MLP, RMSNorm; norms and gate can be left out, to see what they do.
 
@@ -201,8 +300,10 @@ class AudioProjector(nn.Module):
     prompt_vectors : int
         Vectors of the learned prompt, in the order in which its placeholders stand.
     ctc_weight : float
-        Share of what the audio tokens spell in the choice of each token that the decoder writes, see
+        Share of what is heard in the choice of each token that the decoder writes, see
         `asrscope.decoder.SpellingVote`. Needs an output that is bound to listed tokens.
+    speller_width : int
+        Width of a `Speller` beside the layers, which has a part in that share; 0 for none.
 
     Raises
     ------
@@ -225,6 +326,7 @@ class AudioProjector(nn.Module):
         vocabulary: int = 0,
         prompt_vectors: int = 0,
         ctc_weight: float = 0.0,
+        speller_width: int = 0,
     ) -> None:
         super().__init__()
         if not 0 <= ctc_weight < 1 or (ctc_weight and not (output == "bound" and vocabulary)):
@@ -246,7 +348,7 @@ class AudioProjector(nn.Module):
         self.stack_factor, self.hidden_size, self.norm, self.mlp = stack_factor, hidden_size, norm, mlp
         self.remainder, self.output = remainder, output
         self.temperature, self.vocabulary, self.prompt_vectors = temperature, vocabulary, prompt_vectors
-        self.ctc_weight = ctc_weight
+        self.ctc_weight, self.speller_width = ctc_weight, speller_width
         stacked_dim = stack_factor * encoder_dim
         self.norm_in = nn.RMSNorm(stacked_dim, eps=EPS) if norm == "rms" else nn.Identity()
         if mlp == "swiglu":
@@ -264,12 +366,13 @@ class AudioProjector(nn.Module):
         )
         learned = torch.zeros(prompt_vectors, decoder_dim)
         self.prompt: Any = nn.Parameter(learned) if prompt_vectors else None
+        self.speller: Any = Speller(encoder_dim, speller_width, vocabulary) if speller_width else None
 
     @property
     def settings(self) -> dict[str, Any]:
         """What, beside the two widths, makes another projector of the same layers."""
         names = ("stack_factor", "hidden_size", "norm", "mlp", "remainder", "output")
-        more = ("temperature", "vocabulary", "prompt_vectors", "ctc_weight")
+        more = ("temperature", "vocabulary", "prompt_vectors", "ctc_weight", "speller_width")
         return {name: getattr(self, name) for name in names + more}
 
     def fit_length(self, table: Float[Tensor, "vocabulary decoder_dim"], space: int | None = None) -> None:

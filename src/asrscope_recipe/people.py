@@ -3,8 +3,9 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -30,7 +31,7 @@ from asrscope.recognition.metrics import (
 from asrscope.recognition.transcribe import transcribe
 from asrscope.saving.provenance import provenance_of, read_claims
 from asrscope.training.finished import read_projector
-from asrscope.training.projector import read_nearest
+from asrscope.training.projector import read_letters, read_nearest
 from asrscope.training.run import machine
 from asrscope_recipe.card import fill_card, put_card
 from asrscope_recipe.comparison import count_right, listen, load_peer, spoken_digits, transcriber
@@ -38,6 +39,7 @@ from asrscope_recipe.comparison import count_right, listen, load_peer, spoken_di
 __all__ = ["measure_people", "read_rows", "systems_beside", "write_card"]
 
 Waveform = Float32[np.ndarray, " samples"]
+Hidden = Float32[np.ndarray, "positions encoder_dim"]
 FAMILIAR = (0, 1, 5, 20, 100)  # how often people said a word in training: the least of each part
 
 
@@ -79,22 +81,22 @@ def systems_beside(
     dict of str to callable
         Each takes a waveform, shape (samples,), 16 kHz, and returns text. ``tiny`` and a random projector
         between the same parts are always among them. If the projector has a vote, so are the decoder without
-        it, and with one reading in place of two; if its output is bound, the projector read by its nearest
-        tokens.
+        it, and the letters that were heard, without a decoder; if its output is bound, the projector read by
+        its nearest tokens.
     """
     model, processor = loaded
     systems = {name: transcriber(loaded), "tiny": transcriber(load("tiny"))}
     projector = model.multi_modal_projector
     if projector.ctc_weight:
-        systems["the decoder alone"] = _changed(loaded, ctc_weight=0.0)
-        systems["one reading"] = _changed(
-            loaded, read=lambda *heard: type(projector).read(projector, *heard)[:, :1]
-        )
+        systems["the decoder alone"] = _unvoted(loaded)
     systems["a random projector"] = transcriber((untrained(model), processor))
     if projector.binding is not None:
-        systems["the nearest tokens alone"] = _nearest(loaded, projector)
+        systems["the nearest tokens alone"] = _read(loaded, partial(_nearest, loaded, projector))
+    if projector.speller is not None:
+        systems["the letters alone"] = _read(loaded, partial(read_letters, projector))
     if warm is not None:
-        systems["the warm start alone"] = _nearest(loaded, read_projector(warm, model))
+        after = read_projector(warm, model)
+        systems["the warm start alone"] = _read(loaded, partial(_nearest, loaded, after))
     if whisper is not None:
         systems["Whisper's own decoder"] = _whisper(whisper)
     if peer is not None:
@@ -102,27 +104,31 @@ def systems_beside(
     return systems
 
 
-def _changed(loaded: Loaded, **changes: Any) -> Recognize:
-    """Let a pair recognize with other attributes of its projector."""
+def _unvoted(loaded: Loaded) -> Recognize:
+    """Let a pair recognize without the projector's vote."""
 
     def recognize(waveform: Waveform) -> str:
-        with patch.multiple(loaded[0].multi_modal_projector, **changes):
+        with patch.object(loaded[0].multi_modal_projector, "ctc_weight", 0.0):
             return transcribe(*loaded, waveform).text
 
     return recognize
 
 
-def _nearest(loaded: Loaded, projector: AudioProjector) -> Recognize:
+def _read(loaded: Loaded, read: Callable[[Hidden], str]) -> Recognize:
+    """Let something read the encoder's output without a decoder."""
     model, processor = loaded
-    table = model.get_input_embeddings().get_parameter("weight")
 
     @torch.inference_mode()
     def recognize(waveform: Waveform) -> str:
         features = torch.from_numpy(processor.features(waveform))[None]
-        hidden = encode(model.audio_tower, features)[0].float().numpy()
-        return read_nearest(projector, table, hidden, processor.tokenizer)
+        return read(encode(model.audio_tower, features)[0].float().numpy())
 
     return recognize
+
+
+def _nearest(loaded: Loaded, projector: AudioProjector, hidden: Hidden) -> str:
+    table = loaded[0].get_input_embeddings().get_parameter("weight")
+    return read_nearest(projector, table, hidden, loaded[1].tokenizer)
 
 
 def _whisper(folder: Path) -> Recognize:

@@ -48,7 +48,9 @@ function bytesOf(letters) {
 /* A safetensors file is the length of its header, the header as JSON, and all
    numbers in a row. Each tensor is copied out when it is asked for, so that the
    file itself need not be kept. */
-const KINDS = { F16: Uint16Array, F32: Float32Array, I8: Int8Array, I32: Int32Array };
+const KINDS = {
+  F16: Uint16Array, F32: Float32Array, I8: Int8Array, I32: Int32Array, U8: Uint8Array,
+};
 
 function readSafetensors(buffer) {
   const length = Number(new DataView(buffer).getBigUint64(0, true));
@@ -420,7 +422,8 @@ function point({ kernel, projector }, hidden) {
 }
 
 /* Some projectors can say by themselves what these vectors spell. They read twice,
-   the second time with each stack half a stack earlier. */
+   the second time with each stack half a stack earlier; a speller beside them hears
+   letters. */
 function project(model, hidden) {
   const { binding, gate, stack } = model.projector;
   const free = point(model, hidden);
@@ -430,7 +433,50 @@ function project(model, hidden) {
   const half = join(...ahead, hidden).subarray(0, hidden.length);
   const spellings = [free, point(model, half)];
   const readings = spellings.map((vectors) => spell(model, binding, vectors));
-  return { embeds: bind(model, binding, readings[0]), readings }; // [tokens][1 + words]
+  const letters = model.projector.speller && listen(model, hidden);
+  return { embeds: bind(model, binding, readings[0]), readings, letters }; // [tokens][1 + words]
+}
+
+/* Each number of a row, with the same ones of the four rows before and behind it,
+   weighed: a convolution over time. Beyond the clip are zeros. */
+function blend(x, { weight, bias }) {
+  const [width, out] = [bias.length, new Float32Array(x.length)];
+  const [steps, size] = [rowsOf(x, width), weight.length / width];
+  for (let t = 0; t < steps; t++) {
+    const first = t - (size - 1) / 2;
+    for (let c = 0; c < width; c++) {
+      let sum = bias[c];
+      for (let k = Math.max(0, -first); k < Math.min(size, steps - first); k++) {
+        sum += weight[c * size + k] * x[(first + k) * width + c];
+      }
+      out[t * width + c] = sum;
+    }
+  }
+  return out;
+}
+
+/* How probably each position says nothing new, or a letter: logarithms. Convolutions
+   look around each moment, of two positions. */
+function listen({ kernel, projector: { speller, eps } }, hidden) {
+  const { down, blocks, normIn, normOut, letters } = speller;
+  const [steps, width] = [Math.ceil(hidden.length / down.columns), down.rows];
+  const even = new Float32Array(steps * down.columns);
+  even.set(hidden);
+  let x = kernel.linear(rmsNorm(even, normIn, eps), steps, down);
+  for (const block of blocks) {
+    const around = blend(rmsNorm(x, block.norm, eps), block.near);
+    const both = kernel.linear(around, steps, block.up);
+    const part = (from) => columnsOf(both, 2 * width, [from, width]);
+    const inside = multiply(silu(part(0)), part(width));
+    x = add(x, kernel.linear(inside, steps, block.down));
+  }
+  const scores = kernel.linear(rmsNorm(x, normOut, eps), steps, letters, letters.bias);
+  const positions = (2 * hidden.length) / down.columns;
+  const [choices, out] = [letters.rows / 2, new Float32Array((positions * letters.rows) / 2)];
+  for (let start = 0; start < out.length; start += choices) {
+    out.set(logSoftmax(scores.subarray(start, start + choices)), start);
+  }
+  return out; // [positions][choices]
 }
 
 /* How probably each vector points to the blank, and to each word: logarithms. */
@@ -498,6 +544,7 @@ function randomProjector({ kernel, projector, words, lengths, space }, seed = 1)
       scale: 12 / (words.columns * mean), // a word's score with itself is 12
     },
     prompt: prompt.map(someWord),
+    speller: null, // which could spell as well as before
   };
 }
 
@@ -603,6 +650,10 @@ function assemble({ prompt, audioToken, promptToken, projector, ...model }, embe
   return join(...prompt.map(vector));
 }
 
+const CANDIDATES = 32; // tokens that the letters vote on
+const NEVER = -1e30; // a logarithm
+const SPACE = 1; // its place among the letters
+
 /* Two probabilities that are kept as logarithms, together. */
 function logAdd(a, b) {
   const [high, low] = a > b ? [a, b] : [b, a];
@@ -666,20 +717,72 @@ class Spelling {
   }
 }
 
+/* The same with letters, of which each position names one or the blank. `begun` is how
+   probably any text begins like the one so far. */
+class Letters {
+  constructor(heard, choices, letter, blank, begun = 0, last = 0) {
+    Object.assign(this, { heard, choices, letter, blank, begun, last });
+  }
+
+  static ofNothing(heard, choices) {
+    const positions = heard.length / choices;
+    let sum = 0;
+    const blank = Float64Array.from({ length: positions }, (_, t) => (sum += heard[t * choices]));
+    return new Letters(heard, choices, new Float64Array(positions).fill(-Infinity), blank);
+  }
+
+  /* How probably the text so far is all that is spelled. */
+  get whole() {
+    return logAdd(this.letter.at(-1), this.blank.at(-1));
+  }
+
+  /* The same with a letter more. */
+  after(place) {
+    const { heard, choices, letter, blank, last } = this;
+    const [inLetter, inBlank] = [new Float64Array(letter.length), new Float64Array(letter.length)];
+    let [there, behind, begun] = [-Infinity, -Infinity, -Infinity];
+    for (let t = 0; t < letter.length; t++) {
+      let ahead = last ? -Infinity : 0;
+      // A letter follows itself only after a blank.
+      if (t) ahead = place === last ? blank[t - 1] : logAdd(letter[t - 1], blank[t - 1]);
+      const [silent, spoken] = [heard[t * choices], heard[t * choices + place]];
+      begun = logAdd(begun, ahead + spoken);
+      [there, behind] = [logAdd(there, ahead) + spoken, logAdd(there, behind) + silent];
+      [inLetter[t], inBlank[t]] = [there, behind];
+    }
+    return new Letters(heard, choices, inLetter, inBlank, begun, place);
+  }
+
+  /* The same with a token more; where a text begins, a space is not heard. */
+  goOn([...places]) {
+    if (!this.last && places[0] === SPACE) places.shift();
+    return places.reduce((text, place) => text.after(place), this);
+  }
+}
+
 /* The two votes on the next token: the decoder's, and what the sound spells. A text
-   begins with `openings`, the same words without the space before them. */
-function weigh({ projector: { binding }, endToken }, logits, spellings) {
+   begins with `openings`, the same words without the space before them. Between the
+   likeliest, the letters have half of the sound's vote. */
+function weigh({ projector: { binding, speller }, endToken }, logits, spellings, text) {
   const { ids, openings, weight } = binding;
   const own = logSoftmax(logits);
   const all = spellings.map((spelling) => spelling.votes());
   const vote = (place) => all.reduce((sum, votes) => sum + votes[place], 0) / all.length;
-  const together = (id, place) => (1 - weight) * own[id] + weight * vote(place);
   const out = new Float32Array(logits.length).fill(-Infinity);
+  const places = new Map([[endToken, 0]]); // of all that can be written
   (spellings[0].last ? ids : openings).forEach((id, i) => {
-    if (id >= 0) out[id] = together(id, i + 1);
+    if (id >= 0) places.set(id, i + 1);
   });
-  out[endToken] = together(endToken, 0);
-  return out;
+  for (const [id, place] of places) out[id] = (1 - weight) * own[id] + weight * vote(place);
+  if (!text) return out;
+  const both = new Float32Array(logits.length).fill(-Infinity);
+  for (const id of highest(out, CANDIDATES)) {
+    const place = places.get(id);
+    const longer = place && text.goOn(speller.lettersOf[place - 1]);
+    const heard = place ? (longer === text ? NEVER : longer.begun) : text.whole;
+    both[id] = out[id] + (weight * (heard - text.begun - vote(place))) / 2;
+  }
+  return both;
 }
 
 /* Where the highest numbers stand, the highest first. */
@@ -700,10 +803,10 @@ function highest(x, count) {
    it was changed: it is read together with the prompt, and costs little. What the
    decoder would have written in its place is what counts; where it writes what
    stands further on in the guess, the rest is read from there. The `readings` of
-   what is spelled have their vote. */
-function write(model, embeds, readings, options) {
+   what is spelled have their vote, and so have the `letters`. */
+function write(model, embeds, { readings, letters }, options) {
   const { limit, forced = [], guess = [], off, runnersUp = 5 } = options;
-  const { binding } = model.projector;
+  const { binding, speller } = model.projector;
   const cache = { length: 0, layers: [] };
   const prompt = assemble(model, embeds);
   const readOn = (vectors, ids) => {
@@ -716,10 +819,14 @@ function write(model, embeds, readings, options) {
   const [first] = scored;
   const votes = binding?.weight ? readings : [];
   let spellings = votes.map((spelled) => new Spelling(spelled, 1 + binding.ids.length));
+  const choices = speller && speller.letters.rows / 2;
+  let text = votes.length && letters ? Letters.ofNothing(letters, choices) : null;
   const steps = [];
   while (steps.length < limit) {
     const [logits] = scored;
-    const chances = softmax(spellings.length ? weigh(model, logits, spellings) : logits.slice());
+    const chances = softmax(
+      spellings.length ? weigh(model, logits, spellings, text) : logits.slice(),
+    );
     const order = highest(chances, runnersUp + 1);
     const id = forced[steps.length] ?? order[0];
     const others = order.filter((each) => each !== id).slice(0, runnersUp);
@@ -730,6 +837,7 @@ function write(model, embeds, readings, options) {
     const word = 1 + (known?.indexOf(id) ?? -1);
     if (word) spellings.forEach((spelling) => spelling.goOn(word));
     else spellings = []; // a forced token that cannot be spelled
+    if (word && text) text = text.goOn(speller.lettersOf[word - 1]);
     if (id === draft[0]) {
       [draft, scored, place] = [draft.slice(1), scored.slice(1), place + 1];
       continue;
@@ -843,6 +951,24 @@ function assembleModel(kernel, tensors, settings) {
       weight: config.projector_ctc_weight,
     };
   }
+  if (config.projector_speller_width) {
+    const name = (rest) => `multi_modal_projector.speller.${rest}`;
+    const block = (number) => {
+      const part = (rest) => name(`blocks.${number}.${rest}`);
+      const near = { weight: vector(part("near.weight")), bias: vector(part("near.bias")) };
+      return { ...all(part(""), { up: "up", down: "down" }), near, norm: vector(part("norm.weight")) };
+    };
+    const { shape: [count, longest], copy } = tensors[name("tokens")];
+    const spelled = copy(); // of each word that can be pointed to, filled up with zeros
+    const lettersOf = (at) => spelled.subarray(at * longest, (at + 1) * longest).filter(Boolean);
+    projector.speller = {
+      ...all(name(""), { down: "down", letters: "letters" }),
+      normIn: vector(name("norm_in.weight")),
+      normOut: vector(name("norm_out.weight")),
+      blocks: layersOf(4, block),
+      lettersOf: layersOf(count, lettersOf),
+    };
+  }
   if (config.projector_prompt_vectors) {
     const learned = vector("multi_modal_projector.prompt");
     projector.prompt = layersOf(config.projector_prompt_vectors, (i) =>
@@ -891,20 +1017,26 @@ async function makeKernel(bytes) {
 function hear(model, mel, { untrained, replaced = [], without, ...more }) {
   const chosen = untrained ? { ...model, projector: model.untrained() } : model;
   const hidden = encode(model, mel, more.off);
-  const { embeds: heard, readings } = project(chosen, hidden);
+  const { embeds: heard, readings, letters } = project(chosen, hidden);
   const embeds = replace(model, heard, replaced);
   const { width } = model.decoder;
-  const { binding } = chosen.projector;
+  const { binding, speller, stack } = chosen.projector;
   const choices = binding && 1 + binding.ids.length;
+  const ofToken = speller && (stack * speller.letters.rows) / 2; // of letters, in the time of a token
   const vectorAt = (place) => embeds.subarray(place * width, (place + 1) * width);
   for (const [place] of binding ? replaced : []) {
     if (place >= rowsOf(embeds, width)) continue;
     const points = spell(chosen, binding, vectorAt(place));
     readings.forEach((spelled) => spelled.set(points, place * choices));
+    // Any letter may be there: what was said has no say where another vector was put.
+    letters?.fill(-Math.log(speller.letters.rows / 2), place * ofToken, (place + 1) * ofToken);
   }
   const kept = (x, size) =>
     without.size ? x.filter((_, i) => !without.has(Math.floor(i / size))) : x;
-  const spelled = readings.map((each) => kept(each, choices));
+  const spelled = {
+    readings: readings.map((each) => kept(each, choices)),
+    letters: letters && kept(letters, ofToken),
+  };
   const written = write(chosen, kept(embeds, width), spelled, more);
   return { hidden, embeds, nearest: nearest(model, embeds), ...written };
 }

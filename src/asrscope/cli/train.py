@@ -120,7 +120,7 @@ def train_pair(
 
     Returns the folder of the finished projector, and the length of the longest clip in seconds.
     """
-    from asrscope.training.batches import WARM
+    from asrscope.training.batches import SPELL, WARM
     from asrscope.training.encodings import cache_encodings, count_bad, load_encodings
     from asrscope.training.projector import train_projector
 
@@ -148,6 +148,9 @@ def train_pair(
         start = train_projector(loaded, encodings, place, warm, start=start, watch=followed(place))
     place = folder / "projector"
     done = train_projector(loaded, encodings, place, recipe, start=start, watch=followed(place))
+    if recipe.speller_width:
+        spell, place = replace(recipe, **SPELL), folder / "speller"
+        done = train_projector(loaded, encodings, place, spell, start=done, watch=followed(place))
     return done, max(seconds)
 
 

@@ -148,8 +148,7 @@ def untrained(model: AsrScopeForConditionalGeneration, seed: int = 0) -> AsrScop
             **old.settings,
         )
         new.fit_length(table)
-        if new.binding is not None:  # which tokens it can point to is not learned
-            new.binding.load_state_dict(dict(old.binding.named_buffers()), strict=False)
+        new.load_state_dict(dict(old.named_buffers()), strict=False)  # lists of tokens are not learned
     with torch.device("meta"):  # the other parts exist already
         control = AsrScopeForConditionalGeneration(model.config)
     control.audio_tower, control.language_model = model.audio_tower, model.language_model

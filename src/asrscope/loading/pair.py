@@ -375,6 +375,7 @@ def read_projector(
             "output": "bound" if "binding.blank" in weights else "free",
             "vocabulary": len(weights.get("binding.vocabulary", ())),
             "prompt_vectors": len(weights.get("prompt", ())),
+            "speller_width": len(weights.get("speller.down.weight", ())),
             **said,
         }
         with torch.device("meta"):  # whatever sizes are said, no memory

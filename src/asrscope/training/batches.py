@@ -3,6 +3,7 @@
 A batch holds the encoder's output of some clips, the prompts around them, and what is to be written.
 """
 
+import re
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from asrscope.loading import Loaded
 from asrscope.model import put_in_place
 from asrscope.processing import PROMPT_TOKEN, AsrScopeProcessor, pad_batch
-from asrscope.projector import count_audio_tokens
+from asrscope.projector import LETTERS, LONGEST, count_audio_tokens, letters_of
 from asrscope.training.encodings import Clip
 from asrscope.training.run import Recipe
 
@@ -34,7 +35,8 @@ __all__ = [
     "recipe_for",
 ]
 
-STAGES = ("warm", "joint")
+STAGES = ("warm", "joint", "spell")
+SPELLABLE = re.compile(r" ?(['\u2019]?[A-Za-z0-9]+|[.,!?'\u2019])")  # a word, a part of one, or a sign
 IGNORE = -100  # the label of what is not to be predicted
 
 
@@ -44,9 +46,10 @@ class ProjectorRecipe(Recipe):
 
     Parameters
     ----------
-    stage : {"warm", "joint"}
-        By CTC over the decoder's embeddings, or through the frozen decoder.
-    stack_factor, hidden_size, norm, mlp, output, prompt_vectors, ctc_weight : int, str or float
+    stage : {"warm", "joint", "spell"}
+        By CTC over the decoder's embeddings, or through the frozen decoder; or the speller alone, by CTC over
+        letters.
+    stack_factor, hidden_size, norm, mlp, output, prompt_vectors, speller_width, ctc_weight
         Architecture, see `asrscope.projector.AudioProjector`; bound, it is to the tokens of the transcripts.
     positions_per_batch : int
         Decoder positions (``warm``: audio tokens) in a batch, padding included.
@@ -74,6 +77,7 @@ class ProjectorRecipe(Recipe):
     mlp: str = "swiglu"
     output: str = "free"
     prompt_vectors: int = 0
+    speller_width: int = 0
     ctc_weight: float = 0.0
     positions_per_batch: int = 3_500
     learning_rate: float = 1.5e-3
@@ -93,6 +97,8 @@ class ProjectorRecipe(Recipe):
             raise ValueError(f"expected a stage of {', '.join(STAGES)}, but found {self.stage!r}")
         if self.output != "bound" and (self.stage == "warm" or self.ctc or self.ctc_weight):
             raise ValueError("CTC needs an output that points to tokens: set output=bound")
+        if self.stage == "spell" and not self.speller_width:
+            raise ValueError("letters need a speller: set speller_width")
 
 
 # What the warm start does in another way than the stage after it.
@@ -102,6 +108,7 @@ WARM = {
     "learning_rate": 2e-3,
     "positions_per_batch": 1_100,
 }
+SPELL = {"stage": "spell", "steps": 20_000, "learning_rate": 2e-3, "positions_per_batch": 1_100}
 # Pairs whose projector is not made as the one they come with.
 RECIPES = {
     # An audio token for each 80 ms of the padded window.
@@ -111,6 +118,7 @@ RECIPES = {
         hidden_size=1024,
         output="bound",
         prompt_vectors=16,
+        speller_width=256,
         ctc_weight=0.5,
         learning_rate=3e-4,
         ctc=0.2,
@@ -177,6 +185,13 @@ class Prompt:
         bare = self.tokenizer.encode(text[1:], add_special_tokens=False)
         return int(bare[0]) if len(bare) == 1 else token
 
+    def letters(self, token: int) -> list[int]:
+        """Give a token's letters, a row of `asrscope.projector.Speller`; none if it is long, or says more."""
+        text = str(self.tokenizer.decode([token]))
+        spelled = letters_of(text) if SPELLABLE.fullmatch(text) else []
+        found = spelled if len(spelled) <= LONGEST else []
+        return found + [0] * (LONGEST - len(found))
+
     def spelling(self, text: str) -> list[int]:
         """Token ids of a transcript as CTC is to spell it: each word as it stands within a sentence."""
         spelled: list[int] = self.tokenizer.encode(f" {text}", add_special_tokens=False)
@@ -201,11 +216,12 @@ class Batches:
         self.clips = list(clips)
         self.answers = [prompt.answer(clip.text) for clip in self.clips]
         self.spellings: list[list[int]] = []
-        if recipe.output == "bound":
-            self.spellings = [prompt.spelling(clip.text) for clip in self.clips]
+        if recipe.output == "bound" or recipe.stage == "spell":
+            spell = letters_of if recipe.stage == "spell" else prompt.spelling
+            self.spellings = [spell(clip.text) for clip in self.clips]
             # CTC needs a place for each token, and for a blank between two that are equal.
             fits = [
-                len(ids) + sum(a == b for a, b in pairwise(ids)) <= self.audio_tokens(clip)
+                len(ids) + sum(a == b for a, b in pairwise(ids)) <= self.places(clip)
                 for ids, clip in zip(self.spellings, self.clips, strict=True)
             ]
             for kept in ("clips", "answers", "spellings"):
@@ -215,10 +231,14 @@ class Batches:
         """Count the audio tokens of a clip."""
         return count_audio_tokens(len(clip.hidden), stack_factor or self.recipe.stack_factor)
 
+    def places(self, clip: Clip) -> int:
+        """Count what CTC may put a token or a letter at."""
+        return len(clip.hidden) if self.recipe.stage == "spell" else self.audio_tokens(clip)
+
     def lengths(self) -> list[int]:
         """Count the positions that each clip takes in a batch."""
         counts = [self.audio_tokens(clip, self.recipe.batches_of) for clip in self.clips]
-        if self.recipe.stage == "warm":
+        if self.recipe.stage != "joint":
             return counts
         around = len(self.prompt.around(0))
         return [count + around + len(answer) for count, answer in zip(counts, self.answers, strict=True)]
@@ -235,6 +255,10 @@ class Batches:
                     states[first : first + k] = 0
         return pad_batch(found, multiple=16)[0]
 
+    def counts(self, items: Sequence[int]) -> Int[Tensor, " batch"]:
+        """Count the encoder's positions of some clips."""
+        return torch.tensor([len(self.clips[item].hidden) for item in items])
+
     def texts(self, items: Sequence[int]) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
         """Stack prompts with answers, and labels; padding is on the right."""
         ids, labels = [], []
@@ -248,6 +272,8 @@ class Batches:
         self, batch: Sequence[int], frequencies: Counter[int], rng: np.random.Generator
     ) -> Int[Tensor, " choices"] | None:
         """Draw the tokens that CTC scores: all that a batch spells, and others, frequent ones more often."""
+        if self.recipe.stage == "spell":
+            return torch.arange(1, 1 + len(LETTERS))
         if self.recipe.stage != "warm" and not self.recipe.ctc:
             return None
         tokens, counts = np.array(list(frequencies)), np.sqrt(list(frequencies.values()))
@@ -267,7 +293,7 @@ class Batches:
         return nn.functional.ctc_loss(
             scores.float().log_softmax(-1).transpose(0, 1),
             torch.tensor([place[token] for ids in spellings for token in ids], device=scores.device),
-            torch.tensor([self.audio_tokens(self.clips[item]) for item in items]),
+            torch.tensor([self.places(self.clips[item]) for item in items]),
             torch.tensor([len(ids) for ids in spellings]),
             reduction="sum",
             zero_infinity=True,

@@ -35,9 +35,10 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def begin_with(projector: AudioProjector, folder: Path) -> dict[str, Any]:
-    """Load a finished projector, but for the list of tokens it was bound to; returns how it was made.
+    """Load a finished projector, but for its lists of tokens; returns how it was made.
 
-    What the new one is not to have, a binding or a learned prompt, is left out.
+    What the new one is not to have, a binding, a learned prompt or a speller, is left out; a speller that
+    the finished one has not stays new.
 
     Raises
     ------
@@ -45,10 +46,13 @@ def begin_with(projector: AudioProjector, folder: Path) -> dict[str, Any]:
         If the folder has no projector of these sizes.
     """
     saved = read_weights(folder)
-    if projector.vocabulary:
-        saved |= {f"binding.{name}": tensor for name, tensor in projector.binding.named_buffers()}
-    gone = tuple(name for name in ("binding", "prompt") if getattr(projector, name) is None)
+    saved |= dict(projector.named_buffers())
+    gone = tuple(name for name in ("binding", "prompt", "speller") if getattr(projector, name) is None)
     saved = {name: tensor for name, tensor in saved.items() if not name.startswith(gone)}
+    if not any(name.startswith("speller.down") for name in saved):
+        saved |= {
+            name: tensor for name, tensor in projector.state_dict().items() if name.startswith("speller.")
+        }
     try:
         projector.load_state_dict(saved)
     except RuntimeError as error:

@@ -1,9 +1,10 @@
-"""Train the projector between any frozen encoder and any frozen decoder: one loop, two stages.
+"""Train the projector between any frozen encoder and any frozen decoder: one loop, three stages.
 
 ``warm``: each audio token points among the decoder's token embeddings, and learns by CTC to spell the
 transcript with them. The decoder itself is not run, so this is quick. ``joint``: the audio tokens stand in
 the prompt, and the loss is how improbable the frozen decoder finds the transcript after it. The second can
-begin where the first ended, or by itself, from random weights.
+begin where the first ended, or by itself, from random weights. ``spell``: the speller beside it learns, by
+CTC as well, to write the transcript letter by letter; nothing else is changed.
 """
 
 import json
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from asrscope.loading import Loaded
-from asrscope.projector import AudioProjector
+from asrscope.projector import LETTERS, AudioProjector
 from asrscope.recognition.metrics import total_errors, word_errors
 from asrscope.saving.provenance import provenance_of
 from asrscope.training.batches import (
@@ -32,10 +33,10 @@ from asrscope.training.batches import (
     put_together,
 )
 from asrscope.training.encodings import load_encodings
-from asrscope.training.finished import begin_with, write_weights
+from asrscope.training.finished import begin_with, read_weights, write_weights
 from asrscope.training.run import Run, Watch, even_batches, fill_batches, quick_copy
 
-__all__ = ["make_projector", "read_nearest", "train_projector"]
+__all__ = ["make_projector", "read_letters", "read_nearest", "train_projector"]
 
 
 class Translator(nn.Module):
@@ -43,30 +44,37 @@ class Translator(nn.Module):
 
     def __init__(self, projector: AudioProjector, recipe: ProjectorRecipe) -> None:
         super().__init__()
-        self.projector = projector
-        projector.down.register_forward_pre_hook(
-            lambda down, hidden: nn.functional.dropout(hidden[0], recipe.dropout, down.training)
-        )
-        if recipe.stage == "warm":  # which the decoder reads, and no one else
-            for name, parameter in projector.named_parameters():
-                parameter.requires_grad_(name not in {"binding.filler", "prompt"})
+        self.projector, self.stage = projector, recipe.stage
+        blocks = [] if projector.speller is None else projector.speller.blocks
+        for layer in (projector, *blocks):
+            layer.down.register_forward_pre_hook(
+                lambda down, hidden: nn.functional.dropout(hidden[0], recipe.dropout, down.training)
+            )
+        # What only the decoder reads learns nothing without it.
+        unread = ("binding.filler", "prompt") if recipe.stage == "warm" else ()
+        for name, parameter in projector.named_parameters():
+            of_speller = name.startswith("speller.")
+            parameter.requires_grad_(of_speller == (recipe.stage == "spell") and name not in unread)
 
     def forward(
         self,
         hidden: Float[Tensor, "batch positions encoder_dim"],
         table: Float[Tensor, "vocabulary decoder_dim"],
         candidates: Int[Tensor, " choices"] | None,
-        *,
-        bind: bool,
+        counts: Int[Tensor, " batch"],
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Return audio tokens, scores of blank and candidates, the learned prompt, as far as asked for."""
+        """Return audio tokens, scores of blank and candidates, the learned prompt, as far as needed."""
+        if self.stage == "spell":
+            return None, self.projector.speller(hidden, counts), None
         vectors = self.projector.point(hidden)
         binding = self.projector.binding
         scores = None
         if candidates is not None:
             choices = torch.cat([binding.blank[None], table[candidates]])
             scores = binding.scale.exp() * (vectors @ choices.T)  # (batch, audio_tokens, 1 + candidates)
-        audio = None if not bind else vectors if binding is None else binding(vectors, table)
+        if self.stage == "warm":
+            return None, scores, None
+        audio = vectors if binding is None else binding(vectors, table)
         return audio, scores, self.projector.prompt
 
 
@@ -81,7 +89,7 @@ def make_projector(
 
     Bound, it is to the keys of ``openings``, each with what `Prompt.opening` makes of it.
     """
-    names = ("norm", "mlp", "output", "prompt_vectors", "ctc_weight")
+    names = ("norm", "mlp", "output", "prompt_vectors", "speller_width", "ctc_weight")
     projector = AudioProjector(
         encoder_dim,
         table.shape[1],
@@ -157,8 +165,14 @@ def train_projector(
     torch.manual_seed(recipe.seed)
     table = model.get_input_embeddings().get_parameter("weight")
     space = prompt.tokenizer.encode(" ", add_special_tokens=False)[0]
-    openings = {token: prompt.opening(token) for token in sorted(frequencies)}
+    vocabulary = sorted(frequencies)
+    if recipe.stage == "spell":  # the letters are of what its neighbor points to
+        stored = {} if start is None else read_weights(start)
+        vocabulary = stored.get("binding.vocabulary", torch.zeros(0)).tolist()
+    openings = {token: prompt.opening(token) for token in vocabulary}
     projector = make_projector(clips[0].hidden.shape[1], table, recipe, openings, space)
+    if projector.speller is not None and vocabulary:
+        projector.speller.tokens.copy_(torch.tensor([prompt.letters(token) for token in vocabulary]))
     started_from = None if start is None else begin_with(projector, start)
     translator = Translator(projector, recipe)
     groups: list[dict[str, Any]] = [
@@ -175,7 +189,7 @@ def train_projector(
     accelerator, device = run.accelerator, run.accelerator.device
     decoder = quick_copy(model.language_model, run.precision).requires_grad_(False).to(device)
     table = decoder.get_input_embeddings().weight
-    warm, lengths = recipe.stage == "warm", train.lengths()
+    through, lengths = recipe.stage == "joint", train.lengths()
     run.begin(lengths)
 
     keep_projector(run, projector, keep)
@@ -184,15 +198,15 @@ def train_projector(
         run.model.train()
         rng = np.random.default_rng((recipe.seed, step))
         candidates = train.candidates(batch, frequencies, rng)
-        wanted = sum(len((train.spellings if warm else train.answers)[item]) for item in batch)
+        wanted = sum(len((train.answers if through else train.spellings)[item]) for item in batch)
         for items, weight in run.shares(batch):
             hidden = train.hidden(items, rng).to(device)
             ids, labels = (tensor.to(device) for tensor in train.texts(items))
             with accelerator.accumulate(run.model), accelerator.autocast():
-                audio, scores, learned = run.model(hidden, table, candidates, bind=not warm)
+                audio, scores, learned = run.model(hidden, table, candidates, train.counts(items))
                 loss = torch.zeros((), device=device)
                 if scores is not None and candidates is not None:
-                    loss = loss + (1.0 if warm else recipe.ctc) * train.ctc(scores, candidates, items)
+                    loss = loss + (recipe.ctc if through else 1.0) * train.ctc(scores, candidates, items)
                 if audio is not None:
                     embeds = put_together(decoder, ids, audio, learned, prompt)
                     loss = loss + nn.functional.cross_entropy(
@@ -229,11 +243,14 @@ def evaluate(projector: AudioProjector, decoder: PreTrainedModel, test: Batches)
         return {}
     projector.eval()
     table = decoder.get_input_embeddings().weight
-    if test.recipe.stage == "warm":
-        errors = [
-            word_errors(clip.text, read_nearest(projector, table, clip.hidden, test.prompt.tokenizer))
+    if test.recipe.stage != "joint":
+        texts = [
+            read_letters(projector, clip.hidden)
+            if test.recipe.stage == "spell"
+            else read_nearest(projector, table, clip.hidden, test.prompt.tokenizer)
             for clip in test.clips
         ]
+        errors = [word_errors(clip.text, text) for clip, text in zip(test.clips, texts, strict=True)]
         return {"dev_wer": round(total_errors(errors).rate, 4)}
     loss, right, count = 0.0, 0, 0
     for items in fill_batches(test.lengths(), test.recipe.positions_per_batch):
@@ -276,3 +293,20 @@ def read_nearest(
     chosen = best[best > 0] - 1
     tokens = chosen if vocabulary is None else vocabulary[chosen]
     return str(tokenizer.decode(tokens.tolist())).strip()
+
+
+@torch.inference_mode()
+def read_letters(projector: AudioProjector, hidden: Float[np.ndarray, "positions encoder_dim"]) -> str:
+    """Read what the speller hears without the decoder: the likeliest letters, repeats merged, blanks dropped.
+
+    Parameters
+    ----------
+    projector : AudioProjector
+        With a speller.
+    hidden : np.ndarray, shape (positions, encoder_dim)
+        The encoder's output for one clip.
+    """
+    speller = projector.speller
+    states = torch.from_numpy(hidden.astype(np.float32))[None].to(speller.down.weight.device)
+    best = torch.unique_consecutive(speller(states)[0].argmax(-1)).tolist()
+    return "".join(LETTERS[place - 1] for place in best if place).strip()
