@@ -42,7 +42,7 @@ SPARE_TOKENS = 8  # for the end token, and for one long word in a very short cli
 COMPRESSION_LIMIT = 2.4  # above it openai/whisper takes a text for a loop (compression_ratio_threshold)
 LOW_CONFIDENCE = 0.5  # below it the decoder held what it wrote for less likely than not, token by token
 CANDIDATES = 32  # tokens that the letters vote on
-SHARE = 0.4  # of the letters in the sound's vote
+SHARE = 0.3  # of the letters in the sound's vote
 NEVER = -1e30  # a logarithm that can be added to itself
 TABLE_ROWS = 16_384  # of the embedding table, compared with audio tokens at a time
 
@@ -266,7 +266,7 @@ class SpellingVote(LogitsProcessor):
         own = scores.float().log_softmax(-1)
         for row, written in enumerate(input_ids[:, self._prompt_tokens :].tolist()):
             known = (token in self._places[at > 0] for at, token in enumerate(written))
-            if not all(known):  # it has ended, and is filled up; or somebody else wrote what cannot be spelled
+            if not all(known):  # it has ended and is filled up, or others wrote what cannot be spelled
                 found[row] = own[row]
                 continue
             places, choices = self._choices[bool(written)]

@@ -171,6 +171,12 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             super().save_pretrained(save_directory, **kwargs)
             save_claims(self, save_directory)
 
+    @property
+    def beams(self) -> int:
+        """Texts that a search keeps in view unless told otherwise: letters may decide between two later on."""
+        projector = self.multi_modal_projector
+        return 2 if projector.ctc_weight and projector.speller is not None else 1
+
     def generate(
         self, *args: Any, logits_processor: Sequence[LogitsProcessor] | None = None, **kwargs: Any
     ) -> Any:

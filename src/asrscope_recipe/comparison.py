@@ -123,7 +123,7 @@ def spoken_digits(folder: str | Path) -> tuple[Utterance, ...]:
     return tuple(found)
 
 
-def transcriber(loaded: Loaded, beams: int = 1) -> Recognize:
+def transcriber(loaded: Loaded, beams: int | None = None) -> Recognize:
     """Let a model of ours be one of those that are compared."""
     return lambda waveform: transcribe(*loaded, waveform, num_beams=beams).text
 

@@ -651,6 +651,7 @@ function assemble({ prompt, audioToken, promptToken, projector, ...model }, embe
 }
 
 const CANDIDATES = 32; // tokens that the letters vote on
+const SHARE = 0.3; // of the letters in the sound's vote
 const NEVER = -1e30; // a logarithm
 const SPACE = 1; // its place among the letters
 
@@ -762,7 +763,7 @@ class Letters {
 
 /* The two votes on the next token: the decoder's, and what the sound spells. A text
    begins with `openings`, the same words without the space before them. Between the
-   likeliest, the letters have half of the sound's vote. */
+   likeliest, the letters have a part in the sound's vote. */
 function weigh({ projector: { binding, speller }, endToken }, logits, spellings, text) {
   const { ids, openings, weight } = binding;
   const own = logSoftmax(logits);
@@ -780,7 +781,7 @@ function weigh({ projector: { binding, speller }, endToken }, logits, spellings,
     const place = places.get(id);
     const longer = place && text.goOn(speller.lettersOf[place - 1]);
     const heard = place ? (longer === text ? NEVER : longer.begun) : text.whole;
-    both[id] = out[id] + (weight * (heard - text.begun - vote(place))) / 2;
+    both[id] = out[id] + weight * SHARE * (heard - text.begun - vote(place));
   }
   return both;
 }

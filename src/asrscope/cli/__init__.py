@@ -68,7 +68,10 @@ DeviceMap = Annotated[
     str | None,
     typer.Option(help="Where a large model goes, 'cuda' or 'auto'. Or, of 'full', ASRSCOPE_DEVICE_MAP."),
 ]
-Beams = Annotated[int, typer.Option("--beams", min=1, help="Beams of the search; 1 is greedy.")]
+Beams = Annotated[
+    int | None,
+    typer.Option("--beams", min=1, help="Beams of the search; 1 is greedy. Default: the model's own number."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
 
 
@@ -109,7 +112,7 @@ def trace(
     projector: Projector = None,
     quantize: Quantize = None,
     device_map: DeviceMap = None,
-    beams: Beams = 1,
+    beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.")] = 1,
     instruction: Annotated[
         str | None, typer.Option(help="What to ask of the model. Default: its own words for a transcript.")
     ] = None,
@@ -204,7 +207,7 @@ def transcribe(
     projector: Projector = None,
     quantize: Quantize = None,
     device_map: DeviceMap = None,
-    beams: Beams = 1,
+    beams: Beams = None,
     batch: Annotated[
         int, typer.Option(min=1, help="Stretches of a long recording that are recognized together.")
     ] = 8,
@@ -267,7 +270,7 @@ def evaluate(
     projector: Projector = None,
     quantize: Quantize = None,
     device_map: DeviceMap = None,
-    beams: Beams = 1,
+    beams: Beams = None,
     as_json: AsJson = False,
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst utterances to show.")] = 10,
     limit: Annotated[int | None, typer.Option(min=1, help="Only this many utterances, the first.")] = None,
@@ -307,7 +310,7 @@ def evaluate(
                     None, *([f"error: {one_line(result.failure)}"] if result.failure else [])
                 ),
             )
-        how = {"model": model, "beams": beams, "noise_db": noise, "collection": collection}
+        how = {"model": model, "beams": beams or loaded[0].beams, "noise_db": noise, "collection": collection}
         record = {**how, **evaluation.to_dict()}
         put(json.dumps(record, indent=2) if as_json else evaluation.to_text(worst))
     if evaluation.failures:

@@ -134,7 +134,7 @@ def transcribe(
     processor: AsrScopeProcessor,
     source: Clip | AudioStream,
     *,
-    num_beams: int = 1,
+    num_beams: int | None = None,
     batch_size: int = BATCH_SIZE,
     on_segment: Callable[[Segment], None] | None = None,
 ) -> Transcript:
@@ -153,7 +153,7 @@ def transcribe(
     source : str, Path, bytes, binary file object, np.ndarray [shape=(samples,)] or AudioStream
         An audio file, a mono waveform at 16 kHz, or a recording that was opened already.
     num_beams : int
-        Beams of the search; 1 is greedy.
+        Beams of the search; 1 is greedy. Default: ``model.beams``.
     batch_size : int
         Windows that are recognized together: faster, with more memory. A beam search takes one at a time.
     on_segment : callable, optional
@@ -171,6 +171,7 @@ def transcribe(
     ValueError
         If it is no audio.
     """
+    num_beams = model.beams if num_beams is None else num_beams
     if num_beams < 1 or batch_size < 1:
         raise ValueError(
             f"Expected at least one beam and one window at a time, but found {num_beams} and {batch_size}."
