@@ -173,7 +173,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     @property
     def beams(self) -> int:
-        """Texts that a search keeps in view unless told otherwise: letters may decide between two later on."""
+        """Texts that a search keeps in view unless told otherwise: letters decide between two later on."""
         projector = self.multi_modal_projector
         return 2 if projector.ctc_weight and projector.speller is not None else 1
 
