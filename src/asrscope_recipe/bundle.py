@@ -74,7 +74,7 @@ def average_with(start: Path, done: Path, share: float, target: Path) -> Path:
     """
     earlier, weights = read_weights(start), load_file(done / "model.safetensors")
     for name, value in weights.items():
-        if value.is_floating_point():
+        if value.is_floating_point() and name in earlier:  # a speller may have come since
             weights[name] = torch.lerp(value, earlier[name].to(value), share)
     made = json.loads((done / "recipe.json").read_text(encoding="utf-8"))
     target.mkdir(parents=True, exist_ok=True)

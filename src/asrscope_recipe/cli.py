@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asrscope.cli.console import complain, expected_errors, is_first, say, start
-from asrscope.cli.train import DEFAULT_CACHE, Cache, Settings, Threads, curves, processes, train_pair
+from asrscope.cli.train import (
+    DEFAULT_CACHE,
+    Cache,
+    Settings,
+    SpellSteps,
+    Threads,
+    curves,
+    processes,
+    train_pair,
+)
 
 if TYPE_CHECKING:
     from asrscope.loading import Loaded
@@ -196,6 +205,7 @@ def small(
     cache: Cache = DEFAULT_CACHE,
     sentences: Annotated[int, typer.Option(min=0, help="So many are synthesized, of WordNet's.")] = 100_000,
     warm_steps: Annotated[int | None, typer.Option(min=0, help="Steps without the decoder.")] = None,
+    spell_steps: SpellSteps = None,
     start: Annotated[
         Path | None,
         typer.Option(help="Folder of a projector to begin with; no warm start without --warm-steps."),
@@ -224,7 +234,7 @@ def small(
             sources["WordNet"] = Spoken(example_sentences()[:sentences], processor.features)
         recipe = changed(RECIPES["small"], settings or [])
         pair, folder = (model, processor), cache / "small"
-        done, seconds = train_pair(pair, sources, folder, recipe, warm_steps, start=start)
+        done, seconds = train_pair(pair, sources, folder, recipe, warm_steps, spell_steps, start=start)
         made = folder / "model"
         if is_first():
             if average and start:

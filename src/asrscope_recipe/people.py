@@ -81,18 +81,19 @@ def systems_beside(
     dict of str to callable
         Each takes a waveform, shape (samples,), 16 kHz, and returns text. ``tiny`` and a random projector
         between the same parts are always among them. If the projector has a vote, so are the decoder without
-        it, and the letters that were heard, without a decoder; if its output is bound, the projector read by
-        its nearest tokens.
+        it; if its output is bound, the projector read by its nearest tokens; if it has a speller, the pair
+        without it, and the letters that it hears, without a decoder.
     """
     model, processor = loaded
     systems = {name: transcriber(loaded), "tiny": transcriber(load("tiny"))}
     projector = model.multi_modal_projector
     if projector.ctc_weight:
-        systems["the decoder alone"] = _unvoted(loaded)
+        systems["the decoder alone"] = _changed(loaded, ctc_weight=0.0)
     systems["a random projector"] = transcriber((untrained(model), processor))
     if projector.binding is not None:
         systems["the nearest tokens alone"] = _read(loaded, partial(_nearest, loaded, projector))
     if projector.speller is not None:
+        systems["without letters"] = _changed(loaded, speller=None)
         systems["the letters alone"] = _read(loaded, partial(read_letters, projector))
     if warm is not None:
         after = read_projector(warm, model)
@@ -104,11 +105,11 @@ def systems_beside(
     return systems
 
 
-def _unvoted(loaded: Loaded) -> Recognize:
-    """Let a pair recognize without the projector's vote."""
+def _changed(loaded: Loaded, **changes: Any) -> Recognize:
+    """Let a pair recognize with other attributes of its projector."""
 
     def recognize(waveform: Waveform) -> str:
-        with patch.object(loaded[0].multi_modal_projector, "ctc_weight", 0.0):
+        with patch.multiple(loaded[0].multi_modal_projector, **changes):
             return transcribe(*loaded, waveform).text
 
     return recognize

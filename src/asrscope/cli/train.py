@@ -27,6 +27,9 @@ Cache = Annotated[Path, typer.Option("--cache", help="Folder for data and checkp
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the recipe.")
 ]
+SpellSteps = Annotated[
+    int | None, typer.Option(min=0, help="Steps of the speller, after the others, where the pair has one.")
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of torch; default: its own.")]
 
 
@@ -49,6 +52,7 @@ def projector(
             min=0, help="Steps without the decoder, ahead of the others, where the pair needs them."
         ),
     ] = None,
+    spell_steps: SpellSteps = None,
     start: Annotated[
         Path | None,
         typer.Option(help="Folder of a finished projector of the same sizes to begin with; no warm start."),
@@ -100,7 +104,9 @@ def projector(
             )
             for source in corpus
         }
-        done, seconds = train_pair(loaded, sources, cache / "pair", recipe, warm_steps, start=start)
+        done, seconds = train_pair(
+            loaded, sources, cache / "pair", recipe, warm_steps, spell_steps, start=start
+        )
         made = cache / "pair" / "model"
         if is_first():
             write_model(loaded, done, made, seconds=seconds, whole=model not in PAIRS)
@@ -113,6 +119,7 @@ def train_pair(
     folder: Path,
     recipe: "ProjectorRecipe",
     warm_steps: int | None,
+    spell_steps: int | None = None,
     *,
     start: Path | None,
 ) -> tuple[Path, float]:
@@ -138,18 +145,21 @@ def train_pair(
         )
         if dropped := getattr(source, "dropped", None):
             say("left out of the texts: " + ", ".join(f"{mark} ({n})" for mark, n in dropped.most_common(9)))
+    changes: dict[str, Any]
+    anew = start is None
     seconds = [clip.seconds for clip in load_encodings(*encodings) if clip.copy == 0]
     bad = sum(map(count_bad, encodings))
     say(f"{len(seconds)} utterances, {sum(seconds) / 3600:.2f} h; rows that cannot be used: {bad}")
-    if recipe.output == "bound" and (warm_steps or (warm_steps is None and start is None)):
-        changes: dict[str, Any] = WARM | ({"steps": warm_steps} if warm_steps else {})
+    if recipe.output == "bound" and (warm_steps or (warm_steps is None and anew)):
+        changes = WARM | ({"steps": warm_steps} if warm_steps else {})
         warm = replace(recipe, **changes)
         place = folder / "warm"
         start = train_projector(loaded, encodings, place, warm, start=start, watch=followed(place))
     place = folder / "projector"
     done = train_projector(loaded, encodings, place, recipe, start=start, watch=followed(place))
-    if recipe.speller_width:
-        spell, place = replace(recipe, **SPELL), folder / "speller"
+    if recipe.speller_width and (spell_steps or (spell_steps is None and anew)):
+        changes = SPELL | ({"steps": spell_steps} if spell_steps else {})
+        spell, place = replace(recipe, **changes), folder / "speller"
         done = train_projector(loaded, encodings, place, spell, start=done, watch=followed(place))
     return done, max(seconds)
 
