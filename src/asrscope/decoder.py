@@ -182,7 +182,7 @@ class Letters(NamedTuple):
         texts, tokens = self, letters[:, 0].nonzero()[:, 0]
         way = torch.zeros_like(tokens)  # which of the texts each token has come to
         for place, following in pairwise(nn.functional.pad(letters, (0, 1)).T):
-            steps, way = torch.stack([way, place[tokens]], 1).unique(dim=0, return_inverse=True)
+            steps, way = torch.unique(torch.stack([way, place[tokens]], 1), dim=0, return_inverse=True)
             texts = texts.take(steps[:, 0]).go_on(heard, steps[:, 1])
             found[tokens] = texts.begun[way]
             goes_on = following[tokens] > 0

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -145,7 +145,6 @@ def train_pair(
         )
         if dropped := getattr(source, "dropped", None):
             say("left out of the texts: " + ", ".join(f"{mark} ({n})" for mark, n in dropped.most_common(9)))
-    changes: dict[str, Any]
     anew = start is None
     seconds = [clip.seconds for clip in load_encodings(*encodings) if clip.copy == 0]
     bad = sum(map(count_bad, encodings))

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,13 +103,13 @@ class ProjectorRecipe(Recipe):
 
 
 # What the warm start does in another way than the stage after it.
-WARM = {
+WARM: dict[str, Any] = {
     "stage": "warm",
     "steps": 20_000,
     "learning_rate": 2e-3,
     "positions_per_batch": 1_100,
 }
-SPELL = {"stage": "spell", "steps": 20_000, "learning_rate": 2e-3, "positions_per_batch": 1_100}
+SPELL = WARM | {"stage": "spell"}
 # Pairs whose projector is not made as the one they come with.
 RECIPES = {
     # An audio token for each 80 ms of the padded window.
