@@ -10,7 +10,7 @@ import torch
 
 from asrscope.audio import load_audio
 from asrscope.audio.samples import load_sample, load_samples
-from asrscope.decoder import SpellingVote, write
+from asrscope.decoder import SHARE, SpellingVote, write
 from asrscope.encoder import encode
 from asrscope.loading import load, untrained
 from asrscope.projector import LETTERS, LONGEST, AudioProjector, Speller, letters_of
@@ -185,7 +185,7 @@ def test_the_vote_of_letters_is_the_sum_over_all_paths(seed):
                 assert math.exp(log_prob) == pytest.approx(expected, rel=1e-3, abs=1e-9)
 
 
-def test_letters_and_tokens_have_half_a_vote_each(monkeypatch):
+def test_letters_have_a_share_of_the_sounds_vote(monkeypatch):
     log_probs, own = random_log_probs(1, 5), torch.randn(1, VOCABULARY)
     prompt = torch.zeros(1, 3, dtype=torch.long)
     vote = letters_on(log_probs, 0.6)
@@ -195,7 +195,8 @@ def test_letters_and_tokens_have_half_a_vote_each(monkeypatch):
     tokens = vote(prompt, own)[0]
     for token in (3, 4, 6, 8):
         heard = float((tokens[token] - 0.4 * own.log_softmax(-1)[0, token]) / 0.6)
-        expected = 0.4 * own.log_softmax(-1)[0, token] + 0.3 * heard + 0.3 * letters[token]
+        sound = (1 - SHARE) * heard + SHARE * letters[token]
+        expected = 0.4 * own.log_softmax(-1)[0, token] + 0.6 * sound
         assert float(both[token]) == pytest.approx(float(expected), rel=1e-4)
     monkeypatch.setattr("asrscope.decoder.CANDIDATES", 3)
     likely = letters_on(log_probs, 0.6)(prompt, own)[0] > -math.inf
@@ -282,7 +283,8 @@ def test_the_letters_of_a_token_are_those_of_its_text(small):
     model, processor = small
     tokens = model.multi_modal_projector.speller.tokens
     vocabulary = model.multi_modal_projector.binding.vocabulary.tolist()
-    assert tokens.tolist() == [Prompt(processor).letters(token) for token in vocabulary]
+    prompt = Prompt(processor)
+    assert tokens.tolist() == [prompt.letters(token) for token in vocabulary]
     encode_one = processor.tokenizer.encode
     for text, expected in ((" The", " the"), ("'t", "'t"), (".", "."), (" well", " well")):
         (token,) = encode_one(text)

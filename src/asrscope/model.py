@@ -175,7 +175,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def beams(self) -> int:
         """Texts that a search keeps in view unless told otherwise: letters decide between two later on."""
         projector = self.multi_modal_projector
-        return 2 if projector.ctc_weight and projector.speller is not None else 1
+        return 3 if projector.ctc_weight and projector.speller is not None else 1
 
     def generate(
         self, *args: Any, logits_processor: Sequence[LogitsProcessor] | None = None, **kwargs: Any
