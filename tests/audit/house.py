@@ -29,17 +29,17 @@ NO_CODE = {
     tokenize.ENDMARKER,
 }
 BUDGETS = {
-    "code lines of asrscope": 8_685,
+    "code lines of asrscope": 8_897,
     "files of asrscope": 53,
     "entries at the top of asrscope": 20,
     "code lines of asrscope/loading": 1_135,
     "files of asrscope/loading": 5,
-    "code lines of asrscope/cli": 744,
+    "code lines of asrscope/cli": 759,
     "files of asrscope/cli": 4,
     "code lines of asrscope_course": 1_973,
-    "code lines of asrscope_recipe": 2_270,
+    "code lines of asrscope_recipe": 2_284,
     "code lines of conf": 1_555,
-    "modules of ours that a trace imports": 20,
+    "modules of ours that a trace imports": 19,
 }
 
 
