@@ -137,7 +137,11 @@ def letters_on(log_probs, weight=0.999_999):
         places = letters_of(text) if "(" not in text else []
         tokens[row, : len(places)] = torch.tensor(places)
     binding = SimpleNamespace(vocabulary=torch.tensor([*SAID]), openings=torch.tensor([*BEGIN.values()]))
-    vote = SpellingVote(weight, SimpleNamespace(binding=binding, speller=SimpleNamespace(tokens=tokens)), END)
+    vote = SpellingVote(
+        weight,
+        SimpleNamespace(binding=binding, speller=SimpleNamespace(tokens=tokens, choices=1 + len(LETTERS))),
+        END,
+    )
     vote.hear(
         torch.zeros(len(log_probs), 1, 9, 1 + len(SAID)).log_softmax(-1), torch.full((len(log_probs),), 9)
     )
@@ -214,7 +218,8 @@ def test_each_row_hears_its_own_letters_and_one_that_has_ended_is_left_alone():
 
 
 def test_letters_of_a_token_that_there_are_not_are_refused():
-    speller = SimpleNamespace(tokens=torch.full((3, LONGEST), 99, dtype=torch.uint8))
+    tokens = torch.full((3, LONGEST), 99, dtype=torch.uint8)
+    speller = SimpleNamespace(tokens=tokens, choices=1 + len(LETTERS))
     binding = SimpleNamespace(vocabulary=torch.tensor(TOKENS), openings=torch.tensor(OPENINGS))
     with pytest.raises(ValueError, match=f"letters up to {len(LETTERS)} of a speller, but found 99"):
         SpellingVote(0.5, SimpleNamespace(binding=binding, speller=speller), END)

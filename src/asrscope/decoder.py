@@ -20,8 +20,6 @@ from torch import Tensor, nn
 from transformers import BatchFeature, LogitsProcessor, StoppingCriteria, StoppingCriteriaList
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from asrscope.projector import LETTERS
-
 __all__ = [
     "COMPRESSION_LIMIT",
     "LOW_CONFIDENCE",
@@ -42,6 +40,7 @@ SPARE_TOKENS = 8  # for the end token, and for one long word in a very short cli
 COMPRESSION_LIMIT = 2.4  # above it openai/whisper takes a text for a loop (compression_ratio_threshold)
 LOW_CONFIDENCE = 0.5  # below it the decoder held what it wrote for less likely than not, token by token
 CANDIDATES = 32  # tokens that the letters vote on
+SPACE = 1  # its place among the letters
 SHARE = 0.3  # of the letters in the sound's vote
 NEVER = -1e30  # a logarithm that can be added to itself
 TABLE_ROWS = 16_384  # of the embedding table, compared with audio tokens at a time
@@ -220,8 +219,9 @@ class SpellingVote(LogitsProcessor):
         self._ends = ends if isinstance(ends, list) else [ends]
         if projector.speller is not None:
             self._letters = projector.speller.tokens.long().cpu()
-            if (found := int(self._letters.max())) > len(LETTERS):
-                raise ValueError(f"expected letters up to {len(LETTERS)} of a speller, but found {found}")
+            if (found := int(self._letters.max())) >= projector.speller.choices:
+                last = projector.speller.choices - 1
+                raise ValueError(f"expected letters up to {last} of a speller, but found {found}")
         # Where a text begins, and after that: the tokens that can stand there, each with its place.
         self._places = [
             {token: place for place, token in enumerate(ids.tolist()) if token >= 0}
@@ -306,7 +306,7 @@ class SpellingVote(LogitsProcessor):
     def _spelling(self, places: Int[Tensor, " tokens"], text: Letters) -> Int[Tensor, "tokens longest"]:
         """Look the letters of tokens up; where a text begins, a space is not heard."""
         letters = self._letters[places]
-        spaced = (letters[:, :1] == LETTERS.index(" ") + 1) & (text.last == 0)
+        spaced = (letters[:, :1] == SPACE) & (text.last == 0)
         return torch.where(spaced, nn.functional.pad(letters[:, 1:], (0, 1)), letters)
 
     def _votes(self, row: int, reading: int, written: tuple[int, ...]) -> Float[Tensor, " choices"]:

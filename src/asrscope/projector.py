@@ -38,7 +38,8 @@ REMAINDERS = ("cut", "pad")
 OUTPUTS = ("free", "bound")
 EPS = 1e-6  # added to the mean square in each norm
 
-LETTERS = " 'abcdefghijklmnopqrstuvwxyz0123456789.,?!"  # what a speller spells with; 0 is its blank
+# What a speller spells with, from 1; 0 is its blank. Where a text begins, the first is not heard.
+LETTERS = " 'abcdefghijklmnopqrstuvwxyz0123456789.,?!"
 LONGEST = 16  # letters of a token
 
 
@@ -232,11 +233,12 @@ class Speller(nn.Module):
 
     def __init__(self, encoder_dim: int, width: int, tokens: int = 0) -> None:
         super().__init__()
+        self.choices = 1 + len(LETTERS)
         self.norm_in = nn.RMSNorm(2 * encoder_dim, eps=EPS)
         self.down = nn.Linear(2 * encoder_dim, width, bias=False)  # two positions become one step
         self.blocks = nn.ModuleList(Around(width) for _ in range(4))
         self.norm_out = nn.RMSNorm(width, eps=EPS)
-        self.letters = nn.Linear(width, 2 * (1 + len(LETTERS)))  # a blank or a letter for each position
+        self.letters = nn.Linear(width, 2 * self.choices)  # a blank or a letter for each position
         self.tokens: UInt8[Tensor, "tokens longest"]
         self.register_buffer("tokens", torch.zeros((tokens, LONGEST), dtype=torch.uint8))
 
@@ -269,7 +271,7 @@ class Speller(nn.Module):
         inside = (steps < (counts[:, None] + 1) // 2)[..., None].to(x.dtype)
         for block in self.blocks:
             x = block(x, inside)
-        scores = self.letters(self.norm_out(x)).reshape(batch, -1, 1 + len(LETTERS))[:, :positions]
+        scores = self.letters(self.norm_out(x)).reshape(batch, -1, self.choices)[:, :positions]
         log_probs: Tensor = scores.float().log_softmax(-1)
         return log_probs
 
