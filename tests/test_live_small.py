@@ -36,7 +36,7 @@ def site(small, tmp_path_factory):
     live = extension()
     live.write_tiny(place, *asrscope.load("tiny"))
     live.write_small(place, *small)
-    names = (live.PAGE[0], "small.js", *live.PAGE[1:])
+    names = ("data.js", "small.js", *live.SCRIPTS)
     scripts = "".join(f'<script src="_static/live/{name}" defer></script>' for name in names)
     head = '<meta charset="utf-8"><title>Live</title><link rel="icon" href="data:,">'
     page = f'<!doctype html>{head}{scripts}<div id="live"></div>'
