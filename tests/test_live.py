@@ -453,4 +453,4 @@ def test_a_file_of_other_weights_is_refused(tmp_path, settings):
         [find_node(), str(kit), str(tmp_path)], check=False, capture_output=True, text=True, timeout=60
     )
     assert done.returncode
-    assert "expected weights of F16, F32, I8, I32, but found F64" in done.stderr
+    assert "expected weights of F16, F32, I8, I32, U8, but found F64" in done.stderr
