@@ -48,8 +48,7 @@ lesson = load_lesson(n_mels=model.config.audio_config.num_mel_bins)
 sets = json.loads((LESSON / "lesson.json").read_text("utf-8"))["sets"]
 for name, clips in lesson.items():
     minutes = sets[name]["seconds"] / 60
-    print(f"{name}: {len(clips)} clips, {minutes:.1f} min", end=". ")
-    print(f"First: {clips.texts[0]!r}")
+    print(f"{name}: {len(clips)} clips, {minutes:.1f} min; first: {clips.texts[0]!r}")
 both = set(lesson["train"].texts) & set(lesson["held-out"].texts)
 print(f"sentences in both: {len(both)}")
 assert not both, "the page says that the sentences are others"
@@ -65,8 +64,7 @@ plots.player(asrscope.trace(model, processor, sample.path, **known))
 # ----------------
 # What the encoder makes of a clip never changes, so it is computed once and kept. The
 # decoder has to run in each step, because the loss is its own: how improbable it finds
-# the right text. But it is not changed. We take a fingerprint of all three parts, to be
-# sure.
+# the right text. But it is not changed. We take a fingerprint of all three.
 
 temporary = TemporaryDirectory()
 folder = Path(temporary.name)
@@ -112,8 +110,7 @@ curve = plots.chart("loss", "Loss of each step", description=description, **axes
 plots.show(plots.draw(curve, lines, colors=(plots.COLORS[-1], plots.COLORS[0])))
 
 # %%
-# It falls, and not evenly: batches differ, so many a step brings a larger loss than the
-# one before.
+# It falls, and not evenly: batches differ, so many a step brings a larger loss.
 #
 # When does it start to work?
 # ---------------------------
