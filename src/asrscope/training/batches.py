@@ -50,8 +50,10 @@ class ProjectorRecipe(Recipe):
     stage : {"warm", "joint", "spell"}
         By CTC over the decoder's embeddings, or through the frozen decoder; or the speller alone, by CTC over
         letters.
-    stack_factor, hidden_size, norm, mlp, output, prompt_vectors, speller_width, ctc_weight
-        Architecture, see `asrscope.projector.AudioProjector`; bound, it is to the tokens of the transcripts.
+    stack_factor, hidden_size, prompt_vectors, speller_width : int
+        Architecture, see `asrscope.projector.AudioProjector`.
+    norm, mlp, output, ctc_weight : str or float
+        The rest of it; bound, it is to the tokens of the transcripts.
     positions_per_batch : int
         Decoder positions (``warm``: audio tokens) in a batch, padding included.
     prompt_rate : float
