@@ -275,7 +275,7 @@ class SpellingVote(LogitsProcessor):
             votes = torch.stack(readings).mean(0)[places].to(own)
             both = (1 - self._weight) * own[row, choices] + self._weight * votes
             if self._letters_heard:
-                likely = both.topk(min(CANDIDATES, len(both))).indices
+                likely = both.topk(min(CANDIDATES, len(both))).indices.cpu()  # as places are
                 heard = self._votes_of_letters(row, text, places[likely]).to(own)
                 choices, both = choices[likely], both[likely] + self._weight * SHARE * (heard - votes[likely])
             found[row, choices] = both

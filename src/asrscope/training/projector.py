@@ -203,7 +203,8 @@ def train_projector(
             hidden = train.hidden(items, rng).to(device)
             ids, labels = (tensor.to(device) for tensor in train.texts(items))
             with accelerator.accumulate(run.model), accelerator.autocast():
-                audio, scores, learned = run.model(hidden, table, candidates, train.counts(items))
+                counts = train.counts(items).to(device)
+                audio, scores, learned = run.model(hidden, table, candidates, counts)
                 loss = torch.zeros((), device=device)
                 if scores is not None and candidates is not None:
                     loss = loss + (recipe.ctc if through else 1.0) * train.ctc(scores, candidates, items)
