@@ -41,6 +41,7 @@ COMPRESSION_LIMIT = 2.4  # above it openai/whisper takes a text for a loop (comp
 LOW_CONFIDENCE = 0.5  # below it the decoder held what it wrote for less likely than not, token by token
 CANDIDATES = 32  # tokens that the letters vote on
 SPACE = 1  # its place among the letters
+IN_LETTERS = -1  # beside the readings, which are counted from 0
 SHARE = 0.3  # of the letters in the sound's vote
 NEVER = -1e30  # a logarithm that can be added to itself
 TABLE_ROWS = 16_384  # of the embedding table, compared with audio tokens at a time
@@ -110,68 +111,61 @@ class LoopStop(StoppingCriteria):
         return torch.tensor(looping, device=input_ids.device)
 
 
-class Spelled(NamedTuple):
-    """How probably the audio tokens up to each spell a text: its last token there, or blanks after it."""
+class Spelling(NamedTuple):
+    """How probably the sound up to each place spells a text; of each of several texts.
 
-    token: Float[Tensor, " audio_tokens"]
-    blank: Float[Tensor, " audio_tokens"]
-
-    @property
-    def either(self) -> Float[Tensor, " audio_tokens"]:
-        """Both together, as a logarithm."""
-        return torch.logaddexp(self.token, self.blank)
-
-
-class Letters(NamedTuple):
-    """How probably the positions up to each spell a text in letters; of each of several texts.
+    A text is a row of choices of CTC, tokens or letters, counted from 1: 0 is the blank.
 
     Attributes
     ----------
-    letter, blank : torch.Tensor [shape=(texts, positions)]
-        Logarithms: the text's last letter is there, or a blank after it.
+    said, blank : torch.Tensor [shape=(texts, places)]
+        Logarithms: the text's last choice is there, or a blank after it.
     begun : torch.Tensor [shape=(texts,)]
         How probably what is said begins so.
     last : torch.Tensor [shape=(texts,)]
-        The place of the last letter; 0 before the first.
+        The last choice; 0 before the first.
     """
 
-    letter: Float[Tensor, "texts positions"]
-    blank: Float[Tensor, "texts positions"]
+    said: Float[Tensor, "texts places"]
+    blank: Float[Tensor, "texts places"]
     begun: Float[Tensor, " texts"]
     last: Int[Tensor, " texts"]
 
     @property
     def whole(self) -> Float[Tensor, " texts"]:
         """How probably a text is all that is said."""
-        return torch.logaddexp(self.letter[:, -1], self.blank[:, -1])
+        return torch.logaddexp(self.said[:, -1], self.blank[:, -1])
 
     @classmethod
-    def nothing(cls, heard: Float[Tensor, "choices positions"]) -> "Letters":
+    def nothing(cls, heard: Float[Tensor, "choices places"]) -> "Spelling":
         """Begin a text."""
-        blank = heard[:1].cumsum(-1)
+        blank = heard[:1].double().cumsum(-1)
         return cls(torch.full_like(blank, NEVER), blank, blank.new_zeros(1), torch.zeros(1, dtype=torch.long))
 
-    def take(self, texts: Int[Tensor, " taken"]) -> "Letters":
+    def take(self, texts: Int[Tensor, " taken"]) -> "Spelling":
         """Take some of the texts."""
-        return Letters(*(part[texts] for part in self))
+        return Spelling(*(part[texts] for part in self))
 
-    def ahead(self, place: Int[Tensor, " texts"]) -> Float[Tensor, "texts positions"]:
-        """Give each text's probability ahead of each position; a letter follows itself only after a blank."""
-        either = torch.logaddexp(self.letter, self.blank)
-        before = nn.functional.pad(torch.where((place == self.last)[:, None], self.blank, either), (1, -1))
+    def ahead(self, choice: Int[Tensor, " texts"] | None = None) -> Float[Tensor, "texts places"]:
+        """Give each text's probability ahead of each place; a choice follows itself only after a blank."""
+        either = torch.logaddexp(self.said, self.blank)
+        if choice is not None:
+            either = torch.where((choice == self.last)[:, None], self.blank, either)
+        before = nn.functional.pad(either, (1, -1))
         before[:, 0] = torch.where(self.last == 0, 0.0, NEVER)
         return before
 
-    def go_on(self, heard: Float[Tensor, "choices positions"], place: Int[Tensor, " texts"]) -> "Letters":
-        """Write a letter behind each text."""
-        silent, said, before = heard[:1].cumsum(-1), heard[place].cumsum(-1), self.ahead(place)
-        letter = said + (before - nn.functional.pad(said, (1, -1))).logcumsumexp(-1)
-        after = nn.functional.pad(letter, (1, -1), value=NEVER)
-        blank = silent + (after - nn.functional.pad(silent, (1, -1))).logcumsumexp(-1)
-        return Letters(letter, blank, (before + heard[place]).logsumexp(-1), place)
+    def go_on(self, heard: Float[Tensor, "choices places"], choice: Int[Tensor, " texts"]) -> "Spelling":
+        """Write a choice behind each text."""
+        silent, spoken, before = heard[:1].double(), heard[choice].double(), self.ahead(choice)
+        stays, waits = spoken.cumsum(-1), silent.cumsum(-1)
+        said = stays + (before - nn.functional.pad(stays, (1, -1))).logcumsumexp(-1)
+        after = nn.functional.pad(said, (1, -1), value=NEVER)
+        blank = waits + (after - nn.functional.pad(waits, (1, -1))).logcumsumexp(-1)
+        return Spelling(said, blank, (before + spoken).logsumexp(-1), choice)
 
     def begins(
-        self, heard: Float[Tensor, "choices positions"], letters: Int[Tensor, "tokens longest"]
+        self, heard: Float[Tensor, "choices places"], letters: Int[Tensor, "tokens longest"]
     ) -> Float[Tensor, " tokens"]:
         """Tell how probably one text goes on with the letters of each token.
 
@@ -180,8 +174,8 @@ class Letters(NamedTuple):
         found = self.begun.new_full((len(letters),), NEVER)
         texts, tokens = self, letters[:, 0].nonzero()[:, 0]
         way = torch.zeros_like(tokens)  # which of the texts each token has come to
-        for place, following in pairwise(nn.functional.pad(letters, (0, 1)).T):
-            steps, way = torch.unique(torch.stack([way, place[tokens]], 1), dim=0, return_inverse=True)
+        for choice, following in pairwise(nn.functional.pad(letters, (0, 1)).T):
+            steps, way = torch.unique(torch.stack([way, choice[tokens]], 1), dim=0, return_inverse=True)
             texts = texts.take(steps[:, 0]).go_on(heard, steps[:, 1])
             found[tokens] = texts.begun[way]
             goes_on = following[tokens] > 0
@@ -231,11 +225,11 @@ class SpellingVote(LogitsProcessor):
             (torch.tensor([*ids.values()] + [-1] * len(self._ends)), torch.tensor([*ids, *self._ends]))
             for ids in self._places
         ]
-        self._heard: list[list[Tensor]] = []  # of each row and reading, shape (audio_tokens, 1 + tokens)
-        self._likely: list[list[Tensor]] = []  # the same without blanks, as probabilities
-        self._known: dict[tuple[int, int, tuple[int, ...]], Spelled] = {}
-        self._letters_heard: list[Tensor] = []  # of each row, shape (choices, positions)
-        self._letters_known: dict[tuple[int, tuple[int, ...]], Letters] = {}
+        # What was heard in each row: by each reading, shape (1 + tokens, audio_tokens), and in letters.
+        self._heard: list[list[Tensor]] = []
+        self._letters_heard: list[Tensor] = []  # shape (choices, positions)
+        self._likely: list[list[Tensor]] = []  # the readings without blanks, as probabilities
+        self._known: dict[tuple[int, int, tuple[int, ...]], Spelling] = {}
         self._prompt_tokens: int | None = None
 
     def hear(
@@ -245,9 +239,9 @@ class SpellingVote(LogitsProcessor):
     ) -> None:
         """Take what `asrscope.projector.AudioProjector.read` found in each clip, and its audio tokens."""
         self._heard = [
-            list(readings[:, :count].cpu()) for readings, count in zip(spelled, counts.tolist(), strict=True)
+            list(readings[:, :count].mT.cpu()) for readings, count in zip(spelled, counts.tolist(), strict=True)
         ]
-        self._likely = [[reading[:, 1:].exp() for reading in row] for row in self._heard]
+        self._likely = [[reading[1:].exp() for reading in row] for row in self._heard]
 
     def hear_letters(
         self, spelled: Float[Tensor, "batch positions choices"], counts: Int[Tensor, " batch"]
@@ -285,73 +279,47 @@ class SpellingVote(LogitsProcessor):
         self, row: int, written: tuple[int, ...], places: Int[Tensor, " tokens"]
     ) -> Float[Tensor, " tokens"]:
         """Give the probability of some tokens after a text, -1 for its end, as logarithms."""
-        heard, text = self._letters_heard[row], self._written(row, written)
-        votes = text.begins(heard, self._spelling(places, text))
+        text = self._follow(row, IN_LETTERS, written)
+        votes = text.begins(self._letters_heard[row], self._letters_of(places, text))
         return torch.where(places < 0, text.whole - text.begun, votes)
 
-    def _written(self, row: int, written: tuple[int, ...]) -> Letters:
-        """Follow the letters of a text; what was followed before is known."""
-        heard = self._letters_heard[row]
-        if (text := self._letters_known.get((row, written))) is None:
+    def _votes(self, row: int, reading: int, written: tuple[int, ...]) -> Float[Tensor, " choices"]:
+        """Give each token's probability after a text, and the end's, as logarithms; shape (tokens + 1,)."""
+        heard, text = self._heard[row][reading], self._follow(row, reading, written)
+        before = text.ahead()[0]
+        highest = before.max()
+        votes = highest + (self._likely[row][reading] @ (before - highest).exp().float()).log()
+        if written:
+            again = text.ahead(text.last) + heard[text.last]
+            votes[text.last - 1] = again.logsumexp(-1).float()
+        votes = torch.cat([votes, text.whole])
+        return votes - votes.logsumexp(0)  # given the text so far: beams add up what each token costs
+
+    def _follow(self, row: int, source: int, written: tuple[int, ...]) -> Spelling:
+        """Follow a text through a reading of a row, or its letters; what was followed before is known."""
+        heard = self._letters_heard[row] if source == IN_LETTERS else self._heard[row][source]
+        if (text := self._known.get((row, source, written))) is None:
             if not written:
-                text = Letters.nothing(heard)
+                text = Spelling.nothing(heard)
             else:
-                text = self._written(row, written[:-1])
-                for letter in self._spelling(torch.tensor([self._place(written)]), text)[0]:
-                    if letter:
-                        text = text.go_on(heard, letter[None])
-            self._letters_known[row, written] = text
+                text, place = self._follow(row, source, written[:-1]), self._place(written)
+                choices = torch.tensor([1 + place])
+                if source == IN_LETTERS:
+                    choices = self._letters_of(torch.tensor([place]), text)[0]
+                for choice in choices[choices > 0]:
+                    text = text.go_on(heard, choice[None])
+            self._known[row, source, written] = text
         return text
 
-    def _spelling(self, places: Int[Tensor, " tokens"], text: Letters) -> Int[Tensor, "tokens longest"]:
+    def _letters_of(self, places: Int[Tensor, " tokens"], text: Spelling) -> Int[Tensor, "tokens longest"]:
         """Look the letters of tokens up; where a text begins, a space is not heard."""
         letters = self._letters[places]
         spaced = (letters[:, :1] == SPACE) & (text.last == 0)
         return torch.where(spaced, nn.functional.pad(letters[:, 1:], (0, 1)), letters)
 
-    def _votes(self, row: int, reading: int, written: tuple[int, ...]) -> Float[Tensor, " choices"]:
-        """Give each token's probability after a text, and the end's, as logarithms; shape (tokens + 1,)."""
-        heard, spelled = self._heard[row][reading], self._spelled(row, reading, written)
-        before = self._before(spelled.either, written)
-        highest = before.max()
-        votes = highest + ((before - highest).exp().float() @ self._likely[row][reading]).log()
-        if written:  # a token follows itself only after a blank
-            last = self._place(written)
-            votes[last] = torch.logsumexp(self._before(spelled.blank, written) + heard[:, 1 + last], 0)
-        votes = torch.cat([votes, spelled.either[-1:]])
-        return votes - votes.logsumexp(0)  # given the text so far: beams add up what each token costs
-
-    def _spelled(self, row: int, reading: int, written: tuple[int, ...]) -> Spelled:
-        """Follow a text through the audio tokens of a row; what was followed before is known."""
-        if (found := self._known.get((row, reading, written))) is not None:
-            return found
-        heard = self._heard[row][reading]
-        blanks = heard[:, 0].double().cumsum(0)
-        if not written:
-            found = Spelled(torch.full_like(blanks, -math.inf), blanks)
-        else:
-            earlier, place = self._spelled(row, reading, written[:-1]), self._place(written)
-            repeated = len(written) > 1 and place == self._place(written[:-1])
-            before = self._before(earlier.blank if repeated else earlier.either, written[:-1])
-            stays = heard[:, 1 + place].double().cumsum(0)
-            token = stays + torch.logcumsumexp(before - self._shift(stays, 0.0), 0)
-            blank = blanks + torch.logcumsumexp(self._shift(token, -math.inf) - self._shift(blanks, 0.0), 0)
-            found = Spelled(token, blank)
-        self._known[row, reading, written] = found
-        return found
-
     def _place(self, written: tuple[int, ...]) -> int:
         """Find the place of a text's last token among those that can be spelled."""
         return self._places[len(written) > 1][written[-1]]
-
-    @staticmethod
-    def _shift(values: Tensor, first: float) -> Tensor:
-        """Move values one audio token on."""
-        return torch.cat([values.new_tensor([first]), values[:-1]])
-
-    def _before(self, values: Tensor, written: tuple[int, ...]) -> Tensor:
-        """Give a text's probability ahead of each audio token; ahead of the first, only none is there."""
-        return self._shift(values, -math.inf if written else 0.0)
 
 
 def write(

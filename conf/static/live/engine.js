@@ -661,103 +661,73 @@ function logAdd(a, b) {
   return low === -Infinity ? high : high + Math.log1p(Math.exp(low - high));
 }
 
-/* What the audio tokens spell, followed along a text. Each names a word or the
-   blank; repeats are merged, blanks are dropped; all ways to a text count. That is
-   CTC. `word` and `blank` hold how probably the audio tokens up to each one spell
-   the text so far, with its last word there or with blanks after it. */
+/* How probably the sound up to each place spells a text. Each place names a choice, a
+   word or a letter, or the blank; repeats are merged, blanks are dropped; all ways to
+   a text count. That is CTC. `said` and `blank`: the text's last choice is there, or a
+   blank after it. `begun` is how probably any text begins like this one. */
 class Spelling {
-  constructor(spelled, choices) {
-    const tokens = spelled.length / choices;
+  constructor(heard, choices, said, blank, begun = 0, last = 0) {
+    Object.assign(this, { heard, choices, said, blank, begun, last });
+  }
+
+  static ofNothing(heard, choices) {
+    const places = heard.length / choices;
     let sum = 0;
-    const upTo = (_, t) => (sum += spelled[t * choices]);
-    const blank = Float64Array.from({ length: tokens }, upTo);
-    const word = new Float64Array(tokens).fill(-Infinity);
-    Object.assign(this, { spelled, choices, tokens, word, blank, last: 0 });
+    const blank = Float64Array.from({ length: places }, (_, t) => (sum += heard[t * choices]));
+    return new Spelling(heard, choices, new Float64Array(places).fill(-Infinity), blank);
   }
 
-  /* The text so far, ahead of an audio token; a word follows itself after a blank. */
-  ahead(t, itself = false) {
+  /* How probably the text is all that is said. */
+  get whole() {
+    return logAdd(this.said.at(-1), this.blank.at(-1));
+  }
+
+  /* The text, ahead of a place; a choice follows itself only after a blank. */
+  ahead(t, choice) {
     if (t === 0) return this.last ? -Infinity : 0;
-    return itself ? this.blank[t - 1] : logAdd(this.word[t - 1], this.blank[t - 1]);
+    const { said, blank } = this;
+    return choice === this.last ? blank[t - 1] : logAdd(said[t - 1], blank[t - 1]);
   }
 
-  /* How probably the text so far is all that is spelled, and how probably it goes
-     on with each word: [1 + words]. */
+  /* The text with a choice more. */
+  after(choice) {
+    const { heard, choices, said: { length } } = this;
+    const [said, blank] = [new Float64Array(length), new Float64Array(length)];
+    let [there, behind, begun] = [-Infinity, -Infinity, -Infinity];
+    for (let t = 0; t < length; t++) {
+      const ahead = this.ahead(t, choice);
+      const [silent, spoken] = [heard[t * choices], heard[t * choices + choice]];
+      begun = logAdd(begun, ahead + spoken);
+      [there, behind] = [logAdd(there, ahead) + spoken, logAdd(there, behind) + silent];
+      [said[t], blank[t]] = [there, behind];
+    }
+    return new Spelling(heard, choices, said, blank, begun, choice);
+  }
+
+  /* The text with a token's letters more; where it begins, a space is not heard. */
+  spelling([...letters]) {
+    if (!this.last && letters[0] === SPACE) letters.shift();
+    return letters.reduce((text, letter) => text.after(letter), this);
+  }
+
+  /* How probably the text is whole, and how probably it goes on with each choice. */
   votes() {
-    const { spelled, choices, tokens, last } = this;
-    const ahead = Array.from({ length: tokens }, (_, t) => this.ahead(t));
+    const { heard, choices, last, said: { length } } = this;
+    const ahead = Array.from({ length }, (_, t) => this.ahead(t));
     const highest = Math.max(...ahead);
     const sums = new Float64Array(choices);
     let itself = -Infinity;
-    for (let t = 0; t < tokens; t++) {
-      const points = spelled.subarray(t * choices, (t + 1) * choices);
-      if (last) itself = logAdd(itself, this.ahead(t, true) + points[last]);
+    for (let t = 0; t < length; t++) {
+      const points = heard.subarray(t * choices, (t + 1) * choices);
+      if (last) itself = logAdd(itself, this.ahead(t, last) + points[last]);
       const share = Math.exp(ahead[t] - highest);
       if (share < 1e-12) continue;
       for (let i = 1; i < choices; i++) sums[i] += share * Math.exp(points[i]);
     }
     const out = sums.map((sum) => highest + Math.log(sum));
     if (last) out[last] = itself;
-    out[0] = logAdd(this.word[tokens - 1], this.blank[tokens - 1]);
+    out[0] = this.whole;
     return out;
-  }
-
-  /* Write a word behind the text. */
-  goOn(place) {
-    const { spelled, choices, tokens } = this;
-    const [word, blank] = [new Float64Array(tokens), new Float64Array(tokens)];
-    let [inWord, inBlank] = [-Infinity, -Infinity];
-    for (let t = 0; t < tokens; t++) {
-      const before = logAdd(inWord, inBlank);
-      const points = spelled.subarray(t * choices, (t + 1) * choices);
-      inWord = logAdd(inWord, this.ahead(t, place === this.last)) + points[place];
-      inBlank = before + points[0];
-      [word[t], blank[t]] = [inWord, inBlank];
-    }
-    Object.assign(this, { word, blank, last: place });
-  }
-}
-
-/* The same with letters, of which each position names one or the blank. `begun` is how
-   probably any text begins like the one so far. */
-class Letters {
-  constructor(heard, choices, letter, blank, begun = 0, last = 0) {
-    Object.assign(this, { heard, choices, letter, blank, begun, last });
-  }
-
-  static ofNothing(heard, choices) {
-    const positions = heard.length / choices;
-    let sum = 0;
-    const blank = Float64Array.from({ length: positions }, (_, t) => (sum += heard[t * choices]));
-    return new Letters(heard, choices, new Float64Array(positions).fill(-Infinity), blank);
-  }
-
-  /* How probably the text so far is all that is spelled. */
-  get whole() {
-    return logAdd(this.letter.at(-1), this.blank.at(-1));
-  }
-
-  /* The same with a letter more. */
-  after(place) {
-    const { heard, choices, letter, blank, last } = this;
-    const [inLetter, inBlank] = [new Float64Array(letter.length), new Float64Array(letter.length)];
-    let [there, behind, begun] = [-Infinity, -Infinity, -Infinity];
-    for (let t = 0; t < letter.length; t++) {
-      let ahead = last ? -Infinity : 0;
-      // A letter follows itself only after a blank.
-      if (t) ahead = place === last ? blank[t - 1] : logAdd(letter[t - 1], blank[t - 1]);
-      const [silent, spoken] = [heard[t * choices], heard[t * choices + place]];
-      begun = logAdd(begun, ahead + spoken);
-      [there, behind] = [logAdd(there, ahead) + spoken, logAdd(there, behind) + silent];
-      [inLetter[t], inBlank[t]] = [there, behind];
-    }
-    return new Letters(heard, choices, inLetter, inBlank, begun, place);
-  }
-
-  /* The same with a token more; where a text begins, a space is not heard. */
-  goOn([...places]) {
-    if (!this.last && places[0] === SPACE) places.shift();
-    return places.reduce((text, place) => text.after(place), this);
   }
 }
 
@@ -779,7 +749,7 @@ function weigh({ projector: { binding, speller }, endToken }, logits, spellings,
   const both = new Float32Array(logits.length).fill(-Infinity);
   for (const id of highest(out, CANDIDATES)) {
     const place = places.get(id);
-    const longer = place && text.goOn(speller.lettersOf[place - 1]);
+    const longer = place && text.spelling(speller.lettersOf[place - 1]);
     const heard = place ? (longer === text ? NEVER : longer.begun) : text.whole;
     both[id] = out[id] + weight * SHARE * (heard - text.begun - vote(place));
   }
@@ -819,9 +789,9 @@ function write(model, embeds, { readings, letters }, options) {
   let scored = readOn(prompt, draft);
   const [first] = scored;
   const votes = binding?.weight ? readings : [];
-  let spellings = votes.map((spelled) => new Spelling(spelled, 1 + binding.ids.length));
+  let spellings = votes.map((heard) => Spelling.ofNothing(heard, 1 + binding.ids.length));
   const choices = speller && speller.letters.rows / 2;
-  let text = votes.length && letters ? Letters.ofNothing(letters, choices) : null;
+  let text = votes.length && letters ? Spelling.ofNothing(letters, choices) : null;
   const steps = [];
   while (steps.length < limit) {
     const [logits] = scored;
@@ -836,9 +806,9 @@ function write(model, embeds, { readings, letters }, options) {
     if (id === model.endToken) break;
     const known = spellings[0]?.last ? binding.ids : binding?.openings;
     const word = 1 + (known?.indexOf(id) ?? -1);
-    if (word) spellings.forEach((spelling) => spelling.goOn(word));
-    else spellings = []; // a forced token that cannot be spelled
-    if (word && text) text = text.goOn(speller.lettersOf[word - 1]);
+    // A forced token may be one that cannot be spelled.
+    spellings = word ? spellings.map((spelling) => spelling.after(word)) : [];
+    if (word && text) text = text.spelling(speller.lettersOf[word - 1]);
     if (id === draft[0]) {
       [draft, scored, place] = [draft.slice(1), scored.slice(1), place + 1];
       continue;
