@@ -279,6 +279,7 @@ def write_small_projector(folder, parts, *, encoder_dim=64, decoder_dim=64, lear
         "model_type": "asrscope-projector",
         "stack_factor": 5,
         "pad_audio": False,
+        "lead_positions": 4,
         "projector_output": "bound",
         "audio_model_id": parts[0].repository,
         "audio_model_revision": parts[0].revision,

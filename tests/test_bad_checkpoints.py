@@ -141,6 +141,10 @@ DAMAGE = {
     "norm unknown": (change("config.json", projector_norm="batch"), "no model can be built"),
     "padding beyond": (change("config.json", text_config__pad_token_id=10**6), "no model can be built"),
     "no seconds": (change("config.json", trained_seconds=0.0), "no model can be built .* trained_seconds 0"),
+    "lead too long": (
+        change("config.json", audio_config__lead_positions=10**6),
+        "expected lead_positions from 0 to .*, but found 1000000",
+    ),
     "seconds NaN": (change("config.json", trained_seconds=float("nan")), "trained_seconds nan"),
     # code
     "remote code": (

@@ -24,6 +24,7 @@ from asrscope.loading.sources import (
     read_gguf_decoder,
 )
 from asrscope.saving.provenance import hash_tensors, provenance_of
+from asrscope.saving.publishing import save_projector
 
 
 @pytest.fixture
@@ -246,6 +247,14 @@ class TestErrors:
         ):
             load("small", projector=projector)
 
+    @pytest.mark.parametrize("lead", [-1, 1_500, 2.5, "15", True])
+    def test_a_lead_that_leaves_no_room_for_a_clip_is_refused(self, small, tmp_path, lead):
+        projector = write_small_projector(tmp_path / "p", small[0], lead_positions=lead)
+        with pytest.raises(
+            ValueError, match=rf"p/config.json: .* expected lead_positions from 0 to \d+, but found {lead!r}"
+        ):
+            load("small", projector=projector)
+
 
 class TestSmall:
     """The model that is put together of them."""
@@ -324,6 +333,12 @@ class TestSmall:
         model, processor = load(folder)
         assert provenance_of(model)[0].sha256 == small[0][0].sha256
         assert processor.prompt().count("<|prompt|>") == 4
+
+    def test_a_projector_that_is_saved_says_how_much_silence_its_encoder_hears(self, loaded, tmp_path):
+        model, processor = loaded
+        assert model.audio_tower.config.lead_positions == 4
+        again, _ = load(save_projector(model, tmp_path / "saved", processor=processor))
+        assert again.audio_tower.config.lead_positions == 4
 
     def test_folders_of_ones_own_take_the_place_of_the_usual(self, small, tmp_path):
         folder = write_small_projector(tmp_path / "projector", small[0])

@@ -238,9 +238,8 @@ class SpellingVote(LogitsProcessor):
         counts: Int[Tensor, " batch"],
     ) -> None:
         """Take what `asrscope.projector.AudioProjector.read` found in each clip, and its audio tokens."""
-        self._heard = [
-            list(readings[:, :count].mT.cpu()) for readings, count in zip(spelled, counts.tolist(), strict=True)
-        ]
+        rows = zip(spelled.mT.cpu(), counts.tolist(), strict=True)
+        self._heard = [list(readings[..., :count]) for readings, count in rows]
         self._likely = [[reading[1:].exp() for reading in row] for row in self._heard]
 
     def hear_letters(

@@ -10,11 +10,12 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from asrscope.features import SECONDS_PER_FRAME
 
-__all__ = ["FRAMES_PER_POSITION", "SECONDS_PER_POSITION", "encode", "position_mask"]
+__all__ = ["FRAMES_PER_POSITION", "SECONDS_PER_POSITION", "encode", "lead_positions", "position_mask"]
 
 FRAMES_PER_POSITION = 2  # stride of the second convolution
 SECONDS_PER_POSITION = FRAMES_PER_POSITION * SECONDS_PER_FRAME
@@ -36,6 +37,33 @@ def position_mask(frame_mask: Bool[Tensor, "batch frames"]) -> Bool[Tensor, "bat
     return frame_mask[:, ::FRAMES_PER_POSITION]
 
 
+def lead_positions(config: WhisperConfig) -> int:
+    """Read how much silence an encoder hears ahead of each clip; of Whisper as published, none.
+
+    At its true length, a clip that begins in the middle of a word is heard better so.
+
+    Parameters
+    ----------
+    config : WhisperConfig
+        The encoder's; ``lead_positions`` may be among its settings.
+
+    Returns
+    -------
+    int
+        Positions of 20 ms.
+
+    Raises
+    ------
+    ValueError
+        If there is no room for a clip behind so many.
+    """
+    found = getattr(config, "lead_positions", 0)
+    if type(found) is not int or not 0 <= found < config.max_source_positions:
+        most = config.max_source_positions - 1
+        raise ValueError(f"expected lead_positions from 0 to {most}, but found {found!r}")
+    return found
+
+
 def encode(
     encoder: WhisperEncoder,
     input_features: Float[Tensor, "batch n_mels frames"],
@@ -47,7 +75,8 @@ def encode(
     Parameters
     ----------
     encoder : WhisperEncoder
-        The encoder; its ``config.max_source_positions`` bounds the length.
+        The encoder; its ``config.max_source_positions`` bounds the length. What it hears of `lead_positions`
+        is not returned.
     input_features : torch.Tensor, shape (batch, n_mels, frames)
         Log-mel spectrograms, ``frames`` even.
     frame_mask : torch.Tensor, shape (batch, frames), optional
@@ -82,24 +111,42 @@ def encode(
         frame_mask = frame_mask.to(weight.device)
         # Padding must be silent to the convolutions too: they look one frame to each side.
         input_features = input_features * frame_mask[:, None, :]
-    hidden = nn.functional.gelu(encoder.conv1(input_features))  # (batch, encoder_dim, frames)
-    if frame_mask is not None:
-        hidden = hidden * frame_mask[:, None, :]
-    hidden = nn.functional.gelu(encoder.conv2(hidden))  # (batch, encoder_dim, frames // 2)
-    hidden = hidden.transpose(1, 2)  # (batch, positions, encoder_dim)
+    lead = min(lead_positions(encoder.config), (limit - frames) // FRAMES_PER_POSITION)
+    silence = _convolve(encoder, _silence(input_features, frame_mask, lead), None) if lead else None
+    hidden = _convolve(encoder, input_features, frame_mask)  # (batch, positions, encoder_dim)
+    if silence is not None:
+        hidden = torch.cat([silence, hidden], 1)
     hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
     hidden = nn.functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
     attention_mask = None
     if frame_mask is not None:
-        is_padding = ~position_mask(frame_mask)[:, None, None, :]  # (batch, 1, 1, positions)
+        is_padding = ~nn.functional.pad(position_mask(frame_mask), (lead, 0), value=True)
         # Added to the scores of each position.
-        attention_mask = is_padding.to(hidden.dtype) * torch.finfo(hidden.dtype).min
+        attention_mask = is_padding[:, None, None, :].to(hidden.dtype) * torch.finfo(hidden.dtype).min
         attention_mask = attention_mask.expand(-1, 1, hidden.shape[1], -1)
     for number, layer in enumerate(encoder.layers):
         if collect is not None:
-            collect(number, hidden)
+            collect(number, hidden[:, lead:])
         hidden = layer(hidden, attention_mask)
     if collect is not None:
-        collect(len(encoder.layers), hidden)
-    normed: Tensor = encoder.layer_norm(hidden)
+        collect(len(encoder.layers), hidden[:, lead:])
+    normed: Tensor = encoder.layer_norm(hidden[:, lead:])
     return normed
+
+
+def _convolve(
+    encoder: WhisperEncoder, features: Tensor, frame_mask: Tensor | None
+) -> Float[Tensor, "batch positions encoder_dim"]:
+    """Run both convolutions, the second of which halves the number of frames."""
+    hidden = nn.functional.gelu(encoder.conv1(features))  # (batch, encoder_dim, frames)
+    if frame_mask is not None:
+        hidden = hidden * frame_mask[:, None, :]
+    return nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
+
+
+def _silence(features: Tensor, frame_mask: Tensor | None, positions: int) -> Tensor:
+    """Give each clip the spectrogram of silence: its own lowest value everywhere."""
+    if frame_mask is not None:
+        features = features.masked_fill(~frame_mask[:, None, :], torch.inf)
+    lowest = features.amin((1, 2), keepdim=True)
+    return lowest.expand(-1, features.shape[1], FRAMES_PER_POSITION * positions)

@@ -387,13 +387,22 @@ function neighbors(x, frames, width, stride) {
 
 /* From the spectrogram to one vector each 20 ms, which has heard the whole clip.
    `off` holds what is switched off, "encoder 2" for a layer and "encoder 2.1"
-   for a head of it. */
+   for a head of it. Some encoders hear a silence first, the `lead`: a clip that begins
+   in the middle of a word is heard better so. */
 function encode({ kernel, encoder }, mel, off = new Set()) {
   const { width, heads, conv1, conv2, places, layers, norm } = encoder;
+  const lead = Math.min(encoder.lead, rowsOf(places, width) - mel.frames / 2);
   const apply = (part, input) => // the rows of an input, times a matrix with a bias
     kernel.linear(input, input.length / part.columns, part, part.bias);
-  let x = gelu(apply(conv1, neighbors(mel.values, mel.frames, mel.bands, 1)));
-  x = gelu(apply(conv2, neighbors(x, mel.frames, width, 2)));
+  const convolve = (values, frames) => {
+    const heard = gelu(apply(conv1, neighbors(values, frames, mel.bands, 1)));
+    return gelu(apply(conv2, neighbors(heard, frames, width, 2)));
+  };
+  let x = convolve(mel.values, mel.frames);
+  if (lead > 0) {
+    const lowest = mel.values.reduce((a, b) => Math.min(a, b));
+    x = join(convolve(fill(2 * lead * mel.bands, () => lowest), 2 * lead), x);
+  }
   x = add(x, places);
   layers.forEach((layer, number) => {
     if (off.has(`encoder ${number}`)) return;
@@ -405,7 +414,7 @@ function encode({ kernel, encoder }, mel, off = new Set()) {
     const thought = gelu(apply(layer.fc1, layerNorm(x, layer.norm2)));
     x = add(x, apply(layer.fc2, thought));
   });
-  return layerNorm(x, norm); // [positions][width]
+  return layerNorm(x.subarray(lead * width), norm); // [positions][width]
 }
 
 /* ---- Projector ------------------------------------------------------------------ */
@@ -884,6 +893,7 @@ function assembleModel(kernel, tensors, settings) {
     conv1: linear("audio_tower.conv1"),
     conv2: linear("audio_tower.conv2"),
     places: vector("audio_tower.embed_positions.weight"),
+    lead: audio.lead_positions ?? 0,
     layers: layersOf(audio.encoder_layers, (number) => {
       const prefix = `audio_tower.layers.${number}.`;
       return {

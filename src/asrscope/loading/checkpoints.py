@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers.utils import logging
 
 from asrscope.audio import SAMPLE_RATE, free_memory
+from asrscope.encoder import lead_positions
 from asrscope.model import AsrScopeConfig, AsrScopeForConditionalGeneration
 from asrscope.processing import AsrScopeProcessor
 from asrscope.saving.provenance import CLAIMS
@@ -270,6 +271,7 @@ def check_checkpoint(path: Path) -> AsrScopeConfig:
         seconds = config.trained_seconds
         if not (math.isfinite(seconds) and seconds > 0 and config.stack_factor > 0):
             raise ValueError(f"trained_seconds {seconds}, stack_factor {config.stack_factor}")
+        lead_positions(config.audio_config)
         with torch.device("meta"):  # shapes without memory
             model = AsrScopeForConditionalGeneration(config)
     for name, tensor in model.state_dict().items():

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, BitsAndBytesConfig, WhisperConfig, Whisp
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from asrscope.encoder import SECONDS_PER_POSITION
+from asrscope.encoder import SECONDS_PER_POSITION, lead_positions
 from asrscope.loading.checkpoints import (
     agree,
     name_of,
@@ -28,6 +28,7 @@ from asrscope.loading.checkpoints import (
     part_of,
     read_settings,
     read_tensors,
+    readable,
 )
 from asrscope.loading.room import GB, check_room, devices, estimate
 from asrscope.loading.sources import (
@@ -149,6 +150,10 @@ def load_pair(
     widths = audio_config.d_model, text_config.hidden_size
     bridge, weights, said = _bridge(found.get("projector"), said, *widths, untrained)
     settings = dict(bridge.settings)
+    if "lead_positions" in said:
+        audio_config.lead_positions = said["lead_positions"]
+        with readable(found["projector"].folder / "config.json", "the encoder cannot be told to wait so"):
+            lead_positions(audio_config)
     audio_token_id = _token(tokenizer, AUDIO_TOKEN)
     prompt_token_id = None if bridge.prompt is None else _token(tokenizer, PROMPT_TOKEN)
     if (vocabulary := said.get("text_model_vocabulary")) is not None:

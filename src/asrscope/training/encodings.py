@@ -20,7 +20,7 @@ from numpy import ndarray
 from tqdm import tqdm
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
+from asrscope.encoder import SECONDS_PER_POSITION, encode, lead_positions, position_mask
 from asrscope.processing import pad_batch
 from asrscope.saving import write_text, written
 from asrscope.saving.provenance import describe_weights
@@ -104,6 +104,8 @@ def cache_encodings(
     """
     state = join_processes()
     made_of = {"encoder": describe_weights("encoder", encoder, "").sha256, "copies": copies, "seed": seed}
+    if lead := lead_positions(encoder.config):
+        made_of["lead_positions"] = lead
     claim(folder / "made_of.json", made_of | source.identity)
     encoder = quick_copy(encoder, quick_precision(state.device)).to(state.device)
     longest = 0 if fixed_length else 2 * encoder.config.max_source_positions
