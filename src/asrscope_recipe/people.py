@@ -16,7 +16,7 @@ from jaxtyping import Float32
 from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from asrscope.audio import SAMPLE_RATE
-from asrscope.encoder import encode
+from asrscope.encoder import encode, lead_positions
 from asrscope.loading import Loaded, load, untrained
 from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import (
@@ -82,19 +82,22 @@ def systems_beside(
         Each takes a waveform, shape (samples,), 16 kHz, and returns text. ``tiny`` and a random projector
         between the same parts are always among them. If the projector has a vote, so are the decoder without
         it; if its output is bound, the projector read by its nearest tokens; if it has a speller, the pair
-        without it, and the letters that it hears, without a decoder.
+        without it, and the letters that it hears, without a decoder; if the encoder hears a silence ahead of
+        each clip, the pair without that.
     """
     model, processor = loaded
     systems = {name: transcriber(loaded), "tiny": transcriber(load("tiny"))}
     projector = model.multi_modal_projector
     if projector.ctc_weight:
-        systems["the decoder alone"] = _changed(loaded, ctc_weight=0.0)
+        systems["the decoder alone"] = _changed(loaded, projector, ctc_weight=0.0)
     systems["a random projector"] = transcriber((untrained(model), processor))
     if projector.binding is not None:
         systems["the nearest tokens alone"] = _read(loaded, partial(_nearest, loaded, projector))
     if projector.speller is not None:
-        systems["without letters"] = _changed(loaded, speller=None)
+        systems["without letters"] = _changed(loaded, projector, speller=None)
         systems["the letters alone"] = _read(loaded, partial(read_letters, projector))
+    if lead_positions(model.audio_tower.config):
+        systems["no silence ahead"] = _changed(loaded, model.audio_tower.config, lead_positions=0)
     if warm is not None:
         after = read_projector(warm, model)
         systems["the warm start alone"] = _read(loaded, partial(_nearest, loaded, after))
@@ -105,11 +108,11 @@ def systems_beside(
     return systems
 
 
-def _changed(loaded: Loaded, **changes: Any) -> Recognize:
-    """Let a pair recognize with other attributes of its projector."""
+def _changed(loaded: Loaded, part: object, **changes: Any) -> Recognize:
+    """Let a pair recognize with other attributes of one of its parts."""
 
     def recognize(waveform: Waveform) -> str:
-        with patch.multiple(loaded[0].multi_modal_projector, **changes):
+        with patch.multiple(part, **changes):
             return transcribe(*loaded, waveform).text
 
     return recognize
