@@ -225,7 +225,7 @@ class SpellingVote(LogitsProcessor):
             (torch.tensor([*ids.values()] + [-1] * len(self._ends)), torch.tensor([*ids, *self._ends]))
             for ids in self._places
         ]
-        # What was heard in each row: by each reading, shape (1 + tokens, audio_tokens), and in letters.
+        # What was heard in each clip: by each reading, shape (1 + tokens, audio_tokens), and in letters.
         self._heard: list[list[Tensor]] = []
         self._letters_heard: list[Tensor] = []  # shape (choices, positions)
         self._likely: list[list[Tensor]] = []  # the readings without blanks, as probabilities
@@ -263,51 +263,51 @@ class SpellingVote(LogitsProcessor):
                 found[row] = own[row]
                 continue
             places, choices = self._choices[bool(written)]
-            text = tuple(written)
-            readings = [self._votes(row, reading, text) for reading in range(len(self._heard[row]))]
+            text, clip = tuple(written), row * len(self._heard) // len(input_ids)  # beams share a clip
+            readings = [self._votes(clip, reading, text) for reading in range(len(self._heard[clip]))]
             votes = torch.stack(readings).mean(0)[places].to(own)
             both = (1 - self._weight) * own[row, choices] + self._weight * votes
             if self._letters_heard:
                 likely = both.topk(min(CANDIDATES, len(both))).indices.cpu()  # as places are
-                heard = self._votes_of_letters(row, text, places[likely]).to(own)
+                heard = self._votes_of_letters(clip, text, places[likely]).to(own)
                 choices, both = choices[likely], both[likely] + self._weight * SHARE * (heard - votes[likely])
             found[row, choices] = both
         return found
 
     def _votes_of_letters(
-        self, row: int, written: tuple[int, ...], places: Int[Tensor, " tokens"]
+        self, clip: int, written: tuple[int, ...], places: Int[Tensor, " tokens"]
     ) -> Float[Tensor, " tokens"]:
         """Give the probability of some tokens after a text, -1 for its end, as logarithms."""
-        text = self._follow(row, IN_LETTERS, written)
-        votes = text.begins(self._letters_heard[row], self._letters_of(places, text))
+        text = self._follow(clip, IN_LETTERS, written)
+        votes = text.begins(self._letters_heard[clip], self._letters_of(places, text))
         return torch.where(places < 0, text.whole - text.begun, votes)
 
-    def _votes(self, row: int, reading: int, written: tuple[int, ...]) -> Float[Tensor, " choices"]:
+    def _votes(self, clip: int, reading: int, written: tuple[int, ...]) -> Float[Tensor, " choices"]:
         """Give each token's probability after a text, and the end's, as logarithms; shape (tokens + 1,)."""
-        heard, text = self._heard[row][reading], self._follow(row, reading, written)
+        heard, text = self._heard[clip][reading], self._follow(clip, reading, written)
         before = text.ahead()[0]
         highest = before.max()
-        votes = highest + (self._likely[row][reading] @ (before - highest).exp().float()).log()
+        votes = highest + (self._likely[clip][reading] @ (before - highest).exp().float()).log()
         if written:
             again = text.ahead(text.last) + heard[text.last]
             votes[text.last - 1] = again.logsumexp(-1).float()
         votes = torch.cat([votes, text.whole])
         return votes - votes.logsumexp(0)  # given the text so far: beams add up what each token costs
 
-    def _follow(self, row: int, source: int, written: tuple[int, ...]) -> Spelling:
-        """Follow a text through a reading of a row, or its letters; what was followed before is known."""
-        heard = self._letters_heard[row] if source == IN_LETTERS else self._heard[row][source]
-        if (text := self._known.get((row, source, written))) is None:
+    def _follow(self, clip: int, source: int, written: tuple[int, ...]) -> Spelling:
+        """Follow a text through a reading of a clip, or its letters; what was followed before is known."""
+        heard = self._letters_heard[clip] if source == IN_LETTERS else self._heard[clip][source]
+        if (text := self._known.get((clip, source, written))) is None:
             if not written:
                 text = Spelling.nothing(heard)
             else:
-                text, place = self._follow(row, source, written[:-1]), self._place(written)
+                text, place = self._follow(clip, source, written[:-1]), self._place(written)
                 choices = torch.tensor([1 + place])
                 if source == IN_LETTERS:
                     choices = self._letters_of(torch.tensor([place]), text)[0]
                 for choice in choices[choices > 0]:
                     text = text.go_on(heard, choice[None])
-            self._known[row, source, written] = text
+            self._known[clip, source, written] = text
         return text
 
     def _letters_of(self, places: Int[Tensor, " tokens"], text: Spelling) -> Int[Tensor, "tokens longest"]:

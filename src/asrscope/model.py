@@ -354,6 +354,28 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Expected either input_ids or inputs_embeds, but found both or neither.")
+        prompts = (input_ids, input_features, frame_mask, attention_mask, position_ids)
+        wanted = kwargs.get("output_hidden_states") or kwargs.get("output_attentions")
+        reads = spelling is not None and input_features is not None and not wanted
+        if reads and (texts := _copies(*prompts)) > 1:
+            # A beam search begins with the same prompt in each row: it is read once.
+            ids, features, frames, attention, places = (None if one is None else one[:1] for one in prompts)
+            output = self.forward(
+                ids,
+                input_features=features,
+                frame_mask=frames,
+                attention_mask=attention,
+                position_ids=places,
+                past_key_values=past_key_values,
+                spelling=spelling,
+                use_cache=use_cache,
+                logits_to_keep=logits_to_keep,
+                **kwargs,
+            )
+            output.logits = output.logits.repeat_interleave(texts, 0)
+            if output.past_key_values is not None:
+                output.past_key_values.batch_repeat_interleave(texts)
+            return output
         if input_ids is not None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
             if self.config.projector_prompt_vectors:
@@ -384,6 +406,14 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             logits_to_keep=logits_to_keep,
             **kwargs,
         )
+
+
+def _copies(*inputs: Tensor | None) -> int:
+    """Count the rows of inputs if all are the same, else 0."""
+    given = [one for one in inputs if one is not None]
+    rows = len(given[0])
+    same = all(len(one) in {1, rows} and bool((one == one[:1]).all()) for one in given)
+    return rows if same else 0
 
 
 def put_in_place(
