@@ -21,7 +21,7 @@ from asrscope.recognition.transcribe import transcribe
 from asrscope.saving.provenance import write_provenance
 from asrscope.training import finished
 from asrscope.training.finished import read_weights, write_model
-from asrscope_recipe import cli
+from asrscope_recipe import cli, comparison
 from asrscope_recipe.card import write_model_card
 from asrscope_recipe.cli import app
 from asrscope_recipe.comparison import systems_beside
@@ -79,11 +79,15 @@ def test_rows_come_in_order_by_their_sources(file):
     assert read_sources(file, every=3) == {"room 0": first, "room 1": fourth}
 
 
-def test_a_model_is_heard_beside_others_once_by_its_name(bundled):
-    others = {"tiny": "tiny", "another": TINY}
-    assert list(systems_beside("tiny", bundled, others=others)) == ["tiny", "another", "a random projector"]
+def test_a_model_keeps_its_name_beside_another_of_that_name(bundled, monkeypatch):
+    monkeypatch.setattr(comparison, "transcriber", lambda loaded: lambda _: loaded)
+    others = {"tiny": TINY, "another": TINY}
+    systems = systems_beside("tiny", bundled, others=others)
+    assert list(systems) == ["tiny", "another", "a random projector"]
+    assert systems["tiny"](None) is bundled
     systems = systems_beside("own", bundled, others=others)
     assert list(systems) == ["own", "tiny", "another", "a random projector"]
+    assert systems["own"](None) is bundled
 
 
 def test_rates_are_those_of_each_source_and_of_all(measured, file, bundled):
@@ -123,8 +127,8 @@ def test_words_are_counted_by_how_often_training_said_them(measured):
     assert wrong == own["substitutions"] + own["deletions"]
 
 
-def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
-    metrics = measured
+def describe(folder):
+    """Say that a projector was trained in three stages."""
     made = {
         "stage": "joint",
         "steps": 4321,
@@ -136,7 +140,12 @@ def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
         "trained_on": {"clips": 17, "hours": 0.5},
     }
     made["started_from"] = {**made, "steps": 765, "started_from": {**made, "stage": "warm"}}
-    write_provenance(tmp_path, {"projector": {"trained": True, "made_with": made}})
+    write_provenance(folder, {"projector": {"trained": True, "made_with": made}})
+
+
+def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
+    metrics = measured
+    describe(tmp_path)
     card = write_model_card(tmp_path, metrics).read_text(encoding="utf-8")
     assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == metrics
     for source, rates in [*metrics["sources"].items(), *metrics["synthetic"].items()]:
@@ -159,6 +168,32 @@ def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
         assert set(rule) <= set("|- ")
         assert rows
         assert {line.count("|") for line in (rule, *rows)} == {head.count("|")}
+
+
+def test_the_command_measures_and_its_card_is_written_again_without(file, tmp_path):
+    folder = tmp_path / "tiny"  # which is not the one that comes with the package
+    shutil.copytree(TINY, folder)
+    describe(folder)
+    digits = tmp_path / "digits"
+    digits.mkdir()
+    for number, sample in enumerate(load_samples()[:2]):
+        shutil.copy(sample.path, digits / f"{number}_anna_0.flac")
+    options = ("--model", folder, "--every", 3, "--recordings", digits, "--compare", "pocketsphinx")
+    result = CliRunner().invoke(app, ["people", *map(str, (file, *options))])
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+    systems = ["tiny", "a random projector", "pocketsphinx"]
+    assert metrics["systems"] == list(metrics["seconds"]) == list(metrics["digits"]["right"]) == systems
+    assert {name: by["tiny"]["utterances"] for name, by in metrics["sources"].items()} == {
+        "room 0": 1,
+        "room 1": 1,
+        "together": 2,
+    }
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Every system heard the same recordings, one in 3 of the" in card
+    (folder / "README.md").unlink()
+    assert CliRunner().invoke(app, ["card", "-m", str(folder), "--only-write"]).exit_code == 0
+    assert (folder / "README.md").read_text(encoding="utf-8") == card
 
 
 def test_a_folder_without_held_out_sets_is_an_error(file, tmp_path):

@@ -141,24 +141,19 @@ def model_card(metrics: Mapping[str, Any], provenance: Mapping[str, Any], name: 
         Markdown. It follows from the arguments alone.
     """
     made = {part: provenance[part]["made_with"] for part in PARTS if part in provenance}
-    values = {"name": name, "m": metrics, "own": metrics["systems"][0], "made": made}
-    if "sources" in metrics:
-        stages = [made["projector"]]
-        while stages[0].get("started_from"):
-            stages.insert(0, stages[0]["started_from"])
-        return _fill("people.md.jinja", stages=stages, **values)
-    rows = tuple(aims(metrics, provenance))
-    verdicts = [row for row in rows if row.verdict != REPORTED]
+    stages = [made["projector"]]
+    while stages[0].get("started_from"):
+        stages.insert(0, stages[0]["started_from"])
+    of_people = "sources" in metrics
     return _fill(
-        "card.md.jinja",
-        notes={part: recipe["notes"] for part, recipe in made.items() if "notes" in recipe},
-        rows=rows,
-        verdicts=verdicts,
-        met=sum(row.met is True for row in verdicts),
-        missed=[row.what for row in verdicts if row.met is False],
-        unmeasured=[row.what for row in verdicts if row.met is None],
+        "people.md.jinja" if of_people else "card.md.jinja",
+        name=name,
+        m=metrics,
+        own=metrics["systems"][0],
+        made=made,
+        stages=stages,
+        rows=() if of_people else tuple(aims(metrics, provenance)),
         provenance=provenance,
-        **values,
     )
 
 
