@@ -157,7 +157,8 @@ assert rate < np.quantile(chances, 0.025), "the page says: nearer than chance"
 # sets. **Predict:** which costs more, new voices or new kinds of sentences?
 
 card = files("asrscope") / "data" / "checkpoints" / "tiny" / "metrics.json"
-sets = json.loads(card.read_text("utf-8"))["test_sets"]
+metrics = json.loads(card.read_text("utf-8"))
+sets = {name: each["tiny"] for name, each in metrics["test_sets"].items()}
 rates = {
     name: plots.Rate(each["wer"], (each["wer_low"], each["wer_high"]))
     for name, each in sets.items()
@@ -168,7 +169,8 @@ for name, each in sets.items():
         f"{each[kind] / each['words']:.1%}"
         for kind in ("substitutions", "deletions", "insertions")
     )
-    print(f"{name}: {rates[name]}, {each['utterances']} clips, {each['voices']} voices")
+    voices = metrics["sets"][name]["voices"]
+    print(f"{name}: {rates[name]}, {each['utterances']} clips, {voices} voices")
     print(f"    replaced {replaced}, left out {lost}, put in {added}")
 highest = rates["seen-voices"].interval[1]
 assert rates["new-espeak-voices"].rate < highest, "the page: new voices cost nothing"

@@ -122,4 +122,4 @@ def test_what_could_not_be_read_ends_the_comparison(record):
     (utterance,) = spoken_digits(record("7_anna_1.wav"))
     utterance.audio.write_bytes(b"no sound")
     with pytest.raises(ValueError, match=r"7_anna_1\.wav: echo failed: .* looks like text"):
-        listen({"echo": lambda _: "seven"}, [utterance])
+        listen({"echo": lambda _: "seven"}, {"digits": [utterance]})

@@ -9,21 +9,25 @@ from collections import Counter
 import pytest
 import torch
 from corpus_kit import good_rows, write_parquet
-from safetensors.torch import save_file
 from training_kit import join_parts
 from typer.testing import CliRunner
 
 from asrscope.audio import load_audio
 from asrscope.audio.samples import load_samples
 from asrscope.loading import load
+from asrscope.loading.checkpoints import CHECKPOINTS
 from asrscope.recognition.metrics import normalize, total_errors, word_errors
 from asrscope.recognition.transcribe import transcribe
 from asrscope.saving.provenance import write_provenance
 from asrscope.training import finished
 from asrscope.training.finished import read_weights, write_model
-from asrscope_recipe import cli
+from asrscope_recipe import cli, comparison
+from asrscope_recipe.card import write_model_card
 from asrscope_recipe.cli import app
-from asrscope_recipe.people import measure_people, read_rows, systems_beside, write_card
+from asrscope_recipe.comparison import systems_beside
+from asrscope_recipe.measuring import measure_people, read_sources
+
+TINY = CHECKPOINTS / "tiny"
 
 
 @pytest.fixture(scope="module")
@@ -57,41 +61,57 @@ def sets(tmp_path_factory):
 def measured(file, sets):
     loaded = load("tiny")
     systems = systems_beside("own", loaded)
-    del systems["tiny"]  # which is the same here
     said = [load_samples()[0].text.upper()] * 5
     all_systems = {**systems, "silent": lambda _: ""}
-    return systems, measure_people(all_systems, file, synthetic=sets, transcripts=said)
+    return measure_people(TINY, loaded, all_systems, file, synthetic=sets, transcripts=said)
 
 
-def test_rows_come_in_order_with_their_sources(file):
-    rows = list(read_rows(file))
-    assert [row.name for row in rows] == ["room 0", "room 1"] * 2
-    assert [row.text.lower().strip(".") for row in rows] == [sample.text for sample in load_samples()[:4]]
-    assert [row.text for row in read_rows(file, every=3)] == [rows[0].text, rows[3].text]
+def measure_silence(file, **options):
+    return measure_people(TINY, load("tiny"), {"silent": lambda _: ""}, file, **options)
+
+
+def test_rows_come_in_order_by_their_sources(file):
+    sources = read_sources(file)
+    texts = [sample.text for sample in load_samples()[:4]]
+    found = {name: [row.text.lower().strip(".") for row in rows] for name, rows in sources.items()}
+    assert found == {"room 0": texts[::2], "room 1": texts[1::2]}
+    first, fourth = sources["room 0"][:1], sources["room 1"][1:]
+    assert read_sources(file, every=3) == {"room 0": first, "room 1": fourth}
+
+
+def test_a_model_keeps_its_name_beside_another_of_that_name(bundled, monkeypatch):
+    monkeypatch.setattr(comparison, "transcriber", lambda loaded: lambda _: loaded)
+    others = {"tiny": TINY, "another": TINY}
+    systems = systems_beside("tiny", bundled, others=others)
+    assert list(systems) == ["tiny", "another", "a random projector"]
+    assert systems["tiny"](None) is bundled
+    systems = systems_beside("own", bundled, others=others)
+    assert list(systems) == ["own", "tiny", "another", "a random projector"]
+    assert systems["own"](None) is bundled
 
 
 def test_rates_are_those_of_each_source_and_of_all(measured, file, bundled):
-    _, metrics = measured
+    metrics = measured
     each = [word_errors(sample.text, transcribe(*bundled, sample.path).text) for sample in load_samples()[:4]]
     assert set(metrics["sources"]) == {"room 0", "room 1", "together"}
     for source, errors in (("room 0", each[::2]), ("room 1", each[1::2]), ("together", each)):
         rates = metrics["sources"][source]
         assert rates["own"]["wer"] == total_errors(errors).rate
-        assert rates["own"]["clips"] == len(errors)
+        assert rates["own"]["utterances"] == len(errors)
         assert rates["silent"]["wer"] == 1.0
     assert metrics["sources"]["together"]["a random projector"]["wer"] > 0.5
     for number, sample in enumerate(load_samples()[4:6]):
         own = word_errors(sample.text, transcribe(*bundled, sample.path).text)
         assert metrics["synthetic"][f"set {number}"]["own"]["wer"] == own.rate
-    assert metrics["synthetic"]["together"]["own"]["clips"] == 2
-    samples = sum(len(load_audio(row.audio)) for row in read_rows(file))
-    assert metrics["audio_seconds"] == round(samples / 16_000, 1)
+    assert metrics["synthetic"]["together"]["own"]["utterances"] == 2
+    samples = sum(len(load_audio(row.audio)) for rows in read_sources(file).values() for row in rows)
+    assert metrics["audio_seconds"] == pytest.approx(samples / 16_000)
     assert metrics["digits"] is None
     assert metrics["seconds"]["own"] > metrics["seconds"]["silent"]
 
 
 def test_words_are_counted_by_how_often_training_said_them(measured):
-    _, metrics = measured
+    metrics = measured
     texts = [normalize(sample.text).split() for sample in load_samples()[:4]]
     known = Counter(texts[0])
     wanted = {0: 0, 1: 0, 5: 0, 20: 0, 100: 0}
@@ -107,8 +127,8 @@ def test_words_are_counted_by_how_often_training_said_them(measured):
     assert wrong == own["substitutions"] + own["deletions"]
 
 
-def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
-    _, metrics = measured
+def describe(folder):
+    """Say that a projector was trained in three stages."""
     made = {
         "stage": "joint",
         "steps": 4321,
@@ -120,10 +140,13 @@ def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
         "trained_on": {"clips": 17, "hours": 0.5},
     }
     made["started_from"] = {**made, "steps": 765, "started_from": {**made, "stage": "warm"}}
-    weights = {"multi_modal_projector.up.weight": torch.zeros(1500, 1500)}  # of four bytes each
-    save_file(weights, tmp_path / "model.safetensors")
-    write_provenance(tmp_path, {"projector": {"trained": True, "made_with": made}})
-    card = write_card(tmp_path, load("tiny"), metrics).read_text(encoding="utf-8")
+    write_provenance(folder, {"projector": {"trained": True, "made_with": made}})
+
+
+def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
+    metrics = measured
+    describe(tmp_path)
+    card = write_model_card(tmp_path, metrics).read_text(encoding="utf-8")
     assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == metrics
     for source, rates in [*metrics["sources"].items(), *metrics["synthetic"].items()]:
         if source == "together":  # once in each of the two tables
@@ -131,7 +154,9 @@ def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
         (row,) = re.findall(rf"^\| {source} \|.*$", card, re.MULTILINE)
         cells = [f"{100 * rates[system]['wer']:.1f}" for system in metrics["systems"]]
         assert [cell.strip() for cell in row.split("|")[3:-1]] == cells
-    assert "A projector of 9.0 MB" in card
+    assert f"A projector of {(TINY / 'model.safetensors').stat().st_size / 1e6:.1f} MB" in card
+    assert f"| encoder | {metrics['parameters']['encoder']:,} | no | {metrics['from']['encoder']} |" in card
+    assert f"| projector | {metrics['parameters']['projector']:,} | yes |" in card
     for stage in ("warm | 4,321", "joint | 765", "joint | 4,321"):
         assert f"| {stage} | 99,000 | 1.25 | Abacus | 2 | 3 |" in card
     parts = [part for part in metrics["familiar"] if part["words"]]
@@ -145,9 +170,35 @@ def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
         assert {line.count("|") for line in (rule, *rows)} == {head.count("|")}
 
 
+def test_the_command_measures_and_its_card_is_written_again_without(file, tmp_path):
+    folder = tmp_path / "tiny"  # which is not the one that comes with the package
+    shutil.copytree(TINY, folder)
+    describe(folder)
+    digits = tmp_path / "digits"
+    digits.mkdir()
+    for number, sample in enumerate(load_samples()[:2]):
+        shutil.copy(sample.path, digits / f"{number}_anna_0.flac")
+    options = ("--model", folder, "--every", 3, "--recordings", digits, "--compare", "pocketsphinx")
+    result = CliRunner().invoke(app, ["people", *map(str, (file, *options))])
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+    systems = ["tiny", "a random projector", "pocketsphinx"]
+    assert metrics["systems"] == list(metrics["seconds"]) == list(metrics["digits"]["right"]) == systems
+    assert {name: by["tiny"]["utterances"] for name, by in metrics["sources"].items()} == {
+        "room 0": 1,
+        "room 1": 1,
+        "together": 2,
+    }
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Every system heard the same recordings, one in 3 of the" in card
+    (folder / "README.md").unlink()
+    assert CliRunner().invoke(app, ["card", "-m", str(folder), "--only-write"]).exit_code == 0
+    assert (folder / "README.md").read_text(encoding="utf-8") == card
+
+
 def test_a_folder_without_held_out_sets_is_an_error(file, tmp_path):
-    with pytest.raises(ValueError, match="expected folders of held-out sets, each with a manifest"):
-        measure_people({"silent": lambda _: ""}, file, synthetic=tmp_path)
+    with pytest.raises(FileNotFoundError, match="no held-out sets: make them with 'asrscope-recipe data'"):
+        measure_silence(file, synthetic=tmp_path)
 
 
 def test_a_mean_needs_the_projector_to_take_it_with():
@@ -192,4 +243,4 @@ def test_an_empty_file_is_an_error(file, tmp_path):
 
     pq.write_table(pq.read_table(file).slice(0, 0), tmp_path / "empty.parquet")
     with pytest.raises(ValueError, match="expected rows with a recording, but found none"):
-        measure_people({"silent": lambda _: ""}, tmp_path / "empty.parquet")
+        measure_silence(tmp_path / "empty.parquet")

@@ -14,29 +14,29 @@ def measured(folder: Path) -> Facts:
         for name in ("metrics", "provenance", "training")
     )
     source = "metrics.json of tiny"
-    beams, corpus = metrics["beam_search"], metrics["corpus"]
+    sets, beams, corpus = metrics["test_sets"], metrics["beams"], metrics["corpus"]
     weights = folder / "model.safetensors"
     configuration = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     facts = {
         "tiny.trained_seconds": (configuration["trained_seconds"], "configuration: trained_seconds", "g"),
         "tiny.size_mb": (weights.stat().st_size / 1e6, f"size of {weights.name}, in MB", ".1f"),
         "random.wer": (
-            metrics["random_projector"]["together"]["other"]["wer"],
+            metrics["compared"]["together"]["a random projector"]["wer"],
             f"{source}: an untrained projector between the same parts, all sets together",
             ".2f",
         ),
         "peer.name": (metrics["peer"]["name"], f"{source}: the recognizer that tiny was measured beside"),
-        "tiny.beams": (beams["beams"], f"{source}: beams of the search beside the greedy one"),
+        "tiny.beams": (beams, f"{source}: beams of the search beside the greedy one"),
         "tiny.beams.wer.hand-written": (
-            beams["test_sets"]["hand-written"]["wer"],
-            f"{source}, {beams['beams']} beams: hand-written",
+            sets["hand-written"]["beam search"]["wer"],
+            f"{source}, {beams} beams: hand-written",
             ".2f",
         ),
         "tiny.corpus.hours": (corpus["hours"], f"{source}: hours of speech in the training corpus", ".0f"),
         "tiny.corpus.utterances": (corpus["utterances"], f"{source}: utterances in the training corpus"),
     }
-    for name, result in metrics["test_sets"].items():
-        facts |= _rates(f"tiny.wer.{name}", result, f"{source}, greedy, test set {name}")
+    for name, results in sets.items():
+        facts |= _rates(f"tiny.wer.{name}", results["tiny"], f"{source}, greedy, test set {name}")
     for stage in ("encoder", "decoder", "projector"):  # in the order of training
         made = provenance[stage]["made_with"]
         losses = curves[stage]["curve"]["loss"]
@@ -76,6 +76,6 @@ def heard_people(folder: Path) -> Facts:
     facts = {}
     for name, system in systems.items():
         result = sources["together"][system]
-        told = f"metrics.json of small: {system} on {result['clips']} recordings of people"
+        told = f"metrics.json of small: {system} on {result['utterances']} recordings of people"
         facts[f"{name}.wer.people"] = (result["wer"], told, ".2f")
     return facts

@@ -1,4 +1,4 @@
-"""Write a checkpoint's model card: what was aimed at, what was measured, and whether it is reached."""
+"""Write model cards: what was measured and, of a model with aims, whether they are reached."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from asrscope.saving import write_text
+from asrscope_recipe.comparison import QUICK, RANDOM, TOGETHER
 
 __all__ = ["Aim", "aims", "model_card", "write_model_card"]
 
@@ -71,32 +72,35 @@ def aims(metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator[
     Aim
         One for each row of the table.
     """
+    own, compared, seconds = metrics["systems"][0], dict(metrics["compared"]), metrics["seconds"]
     for name, rate, below, what in RATES:
-        found = metrics["test_sets"].get(name, {}).get(rate)
+        found = metrics["test_sets"].get(name, {}).get(own, {}).get(rate)
         yield Aim(what, f"< {below:.0%}", _percent(found), None if found is None else found < below)
 
-    own, other = (metrics["random_projector"]["together"][who]["wer"] for who in ("own", "other"))
+    all_sets = compared.pop(TOGETHER)
+    trained, drawn = all_sets[own]["wer"], all_sets[RANDOM]["wer"]
     what = "WER with a random projector, same frozen parts"
-    measured = f"{_percent(other)}, trained {_percent(own)}"
-    yield Aim(what, f"> {RANDOM_WER:.0%}", measured, other > RANDOM_WER)
+    measured = f"{_percent(drawn)}, trained {_percent(trained)}"
+    yield Aim(what, f"> {RANDOM_WER:.0%}", measured, drawn > RANDOM_WER)
 
-    peer, lower, faster = metrics["peer"], NOT_MEASURED, NOT_MEASURED
+    lower, faster = NOT_MEASURED, NOT_MEASURED
     is_lower = is_faster = None
+    peer = metrics["peer"] and metrics["peer"]["name"]
     if peer:
-        pairs = peer["test_sets"]
-        lost = [name for name, pair in pairs.items() if pair["own"]["wer"] >= pair["other"]["wer"]]
-        lower = f"lower on {len(pairs) - len(lost)} of {len(pairs)}"
+        lost = [name for name, by in compared.items() if by[own]["wer"] >= by[peer]["wer"]]
+        lower = f"lower on {len(compared) - len(lost)} of {len(compared)}"
         lower += f", not on {', '.join(lost)}" if lost else ""
-        faster = f"{peer['times_faster']:.1f} times"
-        is_lower, is_faster = not lost, peer["times_faster"] >= TIMES_FASTER
+        times = seconds[peer] / seconds[own]
+        faster = f"{times:.1f} times"
+        is_lower, is_faster = not lost, times >= TIMES_FASTER
     yield Aim("WER beside pocketsphinx", "lower on every set", lower, is_lower)
     yield Aim("Speed beside pocketsphinx", f"≥ {TIMES_FASTER} times", faster, is_faster)
 
     measured, more = NOT_MEASURED, None
-    if digits := metrics["recordings"]:
-        own, other = digits["own_right"], digits.get("peer_right")
-        measured = f"{own} of {digits['clips']}, other {_measured(other)}"
-        more = None if other is None else own > other
+    if digits := metrics["digits"]:
+        right, other = digits["right"][own], digits["right"].get(peer)
+        measured = f"{right} of {digits['clips']}, other {_measured(other)}"
+        more = None if other is None else right > other
     yield Aim("Digits spoken by people, beside pocketsphinx", "more right", measured, more)
 
     megabytes, speed = metrics["weights"]["bytes"] / 1e6, metrics["speed"]
@@ -112,7 +116,7 @@ def aims(metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator[
     quick, measured, readable = metrics["quick"], NOT_MEASURED, None
     if quick:
         minutes, known = 60 * quick["hours"], quick["known_words"]
-        wer = _percent(quick["together"]["other"]["wer"])
+        wer = _percent(all_sets[QUICK]["wer"])
         measured = f"{minutes:.0f} min, {known:.0%} of what it writes are words, WER {wer}"
         # Words that are none are easily seen: half of them is where reading ends.
         readable = minutes < QUICK_MINUTES and known > 0.5
@@ -125,7 +129,7 @@ def model_card(metrics: Mapping[str, Any], provenance: Mapping[str, Any], name: 
     Parameters
     ----------
     metrics : mapping
-        What `asrscope_recipe.measuring.measure` gives.
+        What `asrscope_recipe.measuring` gives: `measure`, or `measure_people`.
     provenance : mapping
         The checkpoint's ``provenance.json``.
     name : str
@@ -136,21 +140,19 @@ def model_card(metrics: Mapping[str, Any], provenance: Mapping[str, Any], name: 
     str
         Markdown. It follows from the arguments alone.
     """
-    rows = tuple(aims(metrics, provenance))
-    made = {part: provenance[part]["made_with"] for part in PARTS}
-    verdicts = [row for row in rows if row.verdict != REPORTED]
-    return fill_card(
-        "card.md.jinja",
+    made = {part: provenance[part]["made_with"] for part in PARTS if part in provenance}
+    stages = [made["projector"]]
+    while stages[0].get("started_from"):
+        stages.insert(0, stages[0]["started_from"])
+    of_people = "sources" in metrics
+    return _fill(
+        "people.md.jinja" if of_people else "card.md.jinja",
         name=name,
         m=metrics,
-        machine=metrics["machine"],
+        own=metrics["systems"][0],
         made=made,
-        notes={part: recipe["notes"] for part, recipe in made.items() if "notes" in recipe},
-        rows=rows,
-        verdicts=verdicts,
-        met=sum(row.met is True for row in verdicts),
-        missed=[row.what for row in verdicts if row.met is False],
-        unmeasured=[row.what for row in verdicts if row.met is None],
+        stages=stages,
+        rows=() if of_people else tuple(aims(metrics, provenance)),
         provenance=provenance,
     )
 
@@ -161,9 +163,9 @@ def write_model_card(target: Path, metrics: Mapping[str, Any]) -> Path:
     Parameters
     ----------
     target : Path
-        The checkpoint; its ``provenance.json`` is read.
+        The checkpoint, or the folder of a projector; its ``provenance.json`` is read.
     metrics : mapping
-        What `asrscope_recipe.measuring.measure` gives.
+        What `asrscope_recipe.measuring` gives: `measure`, or `measure_people`.
 
     Returns
     -------
@@ -176,10 +178,13 @@ def write_model_card(target: Path, metrics: Mapping[str, Any]) -> Path:
         If there is no ``provenance.json``.
     """
     provenance = json.loads((target / "provenance.json").read_text(encoding="utf-8"))
-    return put_card(target, model_card(metrics, provenance, target.resolve().name), metrics)
+    card = model_card(metrics, provenance, target.resolve().name)
+    write_text(target / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    write_text(target / "README.md", card)
+    return target / "README.md"
 
 
-def fill_card(template: str, **values: Any) -> str:
+def _fill(template: str, **values: Any) -> str:
     """Fill a template of this package; no name or note in it becomes markup."""
     environment = Environment(
         trim_blocks=True,
@@ -197,13 +202,6 @@ def fill_card(template: str, **values: Any) -> str:
     )
     text = Path(__file__).with_name(template).read_text(encoding="utf-8")
     return environment.from_string(text).render(**values)
-
-
-def put_card(target: Path, card: str, metrics: Mapping[str, Any]) -> Path:
-    """Write a card, ``README.md``, and ``metrics.json``, which it was made of; returns the card."""
-    write_text(target / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    write_text(target / "README.md", card)
-    return target / "README.md"
 
 
 def _plain(value: object) -> object:

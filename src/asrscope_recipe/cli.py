@@ -287,16 +287,20 @@ def people(
         from asrscope.loading import load
         from asrscope.loading.checkpoints import CHECKPOINTS
         from asrscope.training.corpus import Corpus
-        from asrscope_recipe.people import measure_people, systems_beside, write_card
+        from asrscope_recipe.card import write_model_card
+        from asrscope_recipe.comparison import load_peer, systems_beside
+        from asrscope_recipe.measuring import measure_people
 
         loaded = load(model)
         target = Path(model) if Path(model).is_dir() else CHECKPOINTS / model
-        systems = systems_beside(target.name, loaded, warm=warm, whisper=whisper, peer=compare)
+        beside: dict[str, Any] = {"others": {"tiny": "tiny"}, "warm": warm, "whisper": whisper}
+        peer = load_peer(compare) if compare else None
+        systems = systems_beside(target.resolve().name, loaded, peer=peer, **beside)
         corpora = [Corpus(name, loaded[1].features, style="written") for name in speech or []]
         said = (corpus.text(row) for corpus in corpora for _, row in corpus.rows())
         where: dict[str, Any] = {"synthetic": synthetic, "recordings": recordings, "transcripts": said}
-        metrics = measure_people(systems, test, every=every, **where)
-        complain(f"wrote {write_card(target, loaded, metrics)}")
+        metrics = measure_people(target, loaded, systems, test, every=every, **where)
+        complain(f"wrote {write_model_card(target, metrics)}")
 
 
 app.command()(curves)

@@ -1,24 +1,56 @@
-"""What the bundled model is set beside: another recognizer, and digits that people spoke."""
+"""What a model is set beside: other models, itself without a part of it, digits that people spoke."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 from tqdm import tqdm
+from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from asrscope.audio import SAMPLE_RATE, find_audio
-from asrscope.loading import Loaded
+from asrscope.encoder import encode, lead_positions
+from asrscope.loading import Loaded, load, untrained
+from asrscope.projector import AudioProjector
 from asrscope.recognition.metrics import Evaluation, Recognize, Result, Utterance, evaluate, normalize
 from asrscope.recognition.transcribe import transcribe
+from asrscope.training.finished import read_projector
+from asrscope.training.projector import read_letters, read_nearest
 
-__all__ = ["DIGITS", "Peer", "count_right", "listen", "load_peer", "spoken_digits", "transcriber"]
+__all__ = [
+    "DIGITS",
+    "QUICK",
+    "RANDOM",
+    "SEARCH",
+    "SEED",
+    "TOGETHER",
+    "Peer",
+    "count_right",
+    "listen",
+    "load_peer",
+    "spoken_digits",
+    "systems_beside",
+    "together",
+    "transcriber",
+]
 
-WHOLE = ("own", "beams")  # who hears every clip, whatever the limit
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+# Systems that have a place of their own in a card.
+RANDOM, QUICK, SEARCH = "a random projector", "a quick run", "beam search"
+SEED = 0  # of the random projector
+TOGETHER = "together"  # the name of all sets in one
+
+Waveform = Float32[np.ndarray, " samples"]
+Hidden = Float32[np.ndarray, "positions encoder_dim"]
+Heard = dict[str, dict[str, Evaluation]]  # by set, by system
 
 
 @dataclass(frozen=True)
@@ -128,19 +160,144 @@ def transcriber(loaded: Loaded, beams: int | None = None) -> Recognize:
     return lambda waveform: transcribe(*loaded, waveform, num_beams=beams).text
 
 
-def listen(
-    systems: Mapping[str, Recognize], utterances: Iterable[Utterance], limit: int | None = None
-) -> dict[str, Evaluation]:
-    """Give each clip to all systems in turn; clips beyond the limit only to those that hear every clip."""
-    results: dict[str, list[Result]] = {name: [] for name in systems}
-    for number, utterance in enumerate(tqdm(utterances, "listening", disable=None)):
-        for name, recognize in systems.items():
-            if name in WHOLE or limit is None or number < limit:
+def systems_beside(
+    name: str,
+    loaded: Loaded,
+    *,
+    others: Mapping[str, str | Path] = MappingProxyType({}),
+    warm: Path | None = None,
+    whisper: Path | None = None,
+    peer: Peer | None = None,
+) -> dict[str, Recognize]:
+    """Name what is to hear the same clips.
+
+    Parameters
+    ----------
+    name : str
+        What to call the model that is measured.
+    loaded : (AsrScopeForConditionalGeneration, AsrScopeProcessor)
+        The model.
+    others : mapping of str to str or Path
+        Other models by name, as `asrscope.load` takes them; one that is called as the first is left out.
+    warm : Path, optional
+        Folder of a projector after the warm start: it is read without the decoder, too.
+    whisper : Path, optional
+        Folder of the whole Whisper model that the encoder comes from, with its own decoder.
+    peer : Peer, optional
+        Another recognizer.
+
+    Returns
+    -------
+    dict of str to callable
+        Each takes a waveform, shape (samples,), 16 kHz, and returns text. The model is the first, and a
+        random projector between the same parts always among them. If the projector has a vote, so are the
+        decoder without it; if its output is bound, the projector read by its nearest tokens; if it has a
+        speller, the pair without it, and the letters that it hears, without a decoder; if the encoder hears a
+        silence ahead of each clip, the pair without that.
+    """
+    model, processor = loaded
+    systems = {name: transcriber(loaded)}
+    systems |= {other: transcriber(load(place)) for other, place in others.items() if other != name}
+    projector = model.multi_modal_projector
+    if projector.ctc_weight:
+        systems["the decoder alone"] = _changed(loaded, projector, ctc_weight=0.0)
+    systems[RANDOM] = transcriber((untrained(model, SEED), processor))
+    if projector.binding is not None:
+        systems["the nearest tokens alone"] = _read(loaded, partial(_nearest, loaded, projector))
+    if projector.speller is not None:
+        systems["without letters"] = _changed(loaded, projector, speller=None)
+        systems["the letters alone"] = _read(loaded, partial(read_letters, projector))
+    if lead_positions(model.audio_tower.config):
+        systems["no silence ahead"] = _changed(loaded, model.audio_tower.config, lead_positions=0)
+    if warm is not None:
+        after = read_projector(warm, model)
+        systems["the warm start alone"] = _read(loaded, partial(_nearest, loaded, after))
+    if whisper is not None:
+        systems["Whisper's own decoder"] = _whisper(whisper)
+    if peer is not None:
+        systems[peer.name] = peer.recognize
+    return systems
+
+
+def _changed(loaded: Loaded, part: object, **changes: Any) -> Recognize:
+    """Let a pair recognize with other attributes of one of its parts."""
+
+    def recognize(waveform: Waveform) -> str:
+        with patch.multiple(part, **changes):
+            return transcribe(*loaded, waveform).text
+
+    return recognize
+
+
+def _read(loaded: Loaded, read: Callable[[Hidden], str]) -> Recognize:
+    """Let something read the encoder's output without a decoder."""
+    model, processor = loaded
+
+    @torch.inference_mode()
+    def recognize(waveform: Waveform) -> str:
+        features = torch.from_numpy(processor.features(waveform))[None]
+        return read(encode(model.audio_tower, features)[0].float().numpy())
+
+    return recognize
+
+
+def _nearest(loaded: Loaded, projector: AudioProjector, hidden: Hidden) -> str:
+    table = loaded[0].get_input_embeddings().get_parameter("weight")
+    return read_nearest(projector, table, hidden, loaded[1].tokenizer)
+
+
+def _whisper(folder: Path) -> Recognize:
+    model = WhisperForConditionalGeneration.from_pretrained(folder).float().eval()
+    extractor = WhisperFeatureExtractor(feature_size=model.config.num_mel_bins)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def recognize(waveform: Waveform) -> str:
+        features = extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
+        ids = model.generate(features, max_new_tokens=200, do_sample=False)
+        return str(tokenizer.decode(ids[0], skip_special_tokens=True))
+
+    return recognize
+
+
+def listen(systems: Mapping[str, Recognize], sets: Mapping[str, Iterable[Utterance]]) -> Heard:
+    """Give each clip to all systems in turn, so that whatever else the machine does falls on all of them.
+
+    Parameters
+    ----------
+    systems : mapping of str to callable
+        What `systems_beside` returns.
+    sets : mapping of str to iterable of Utterance
+        The clips.
+
+    Returns
+    -------
+    dict of str to dict
+        For each set what each system made of it.
+
+    Raises
+    ------
+    ValueError
+        If a clip cannot be read.
+    """
+    heard: Heard = {}
+    for name, utterances in sets.items():
+        results: dict[str, list[Result]] = {system: [] for system in systems}
+        for utterance in tqdm(utterances, name, disable=None):
+            for system, recognize in systems.items():
                 (result,) = evaluate([utterance], recognize).results
                 if result.failure is not None:
-                    raise ValueError(f"{utterance.name}: {name} failed: {result.failure}")
-                results[name].append(result)
-    return {name: Evaluation(tuple(each)) for name, each in results.items()}
+                    raise ValueError(f"{utterance.name}: {system} failed: {result.failure}")
+                results[system].append(result)
+        heard[name] = {system: Evaluation(tuple(each)) for system, each in results.items()}
+    return heard
+
+
+def together(heard: Heard) -> dict[str, Evaluation]:
+    """Put what each system made of all sets into one."""
+    return {
+        system: Evaluation(tuple(result for by in heard.values() for result in by[system].results))
+        for system in next(iter(heard.values()))
+    }
 
 
 def count_right(heard: Evaluation) -> int:
