@@ -143,7 +143,7 @@ def describe(folder):
     write_provenance(folder, {"projector": {"trained": True, "made_with": made}})
 
 
-def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
+def test_the_card_has_a_row_for_each_system_and_a_cell_for_each_source_of_a_whole_one(measured, tmp_path):
     metrics = measured
     describe(tmp_path)
     card = write_model_card(tmp_path, metrics).read_text(encoding="utf-8")
@@ -152,8 +152,16 @@ def test_the_card_has_a_cell_for_each_source_and_system(measured, tmp_path):
         if source == "together":  # once in each of the two tables
             continue
         (row,) = re.findall(rf"^\| {source} \|.*$", card, re.MULTILINE)
-        cells = [f"{100 * rates[system]['wer']:.1f}" for system in metrics["systems"]]
+        cells = [f"{100 * rates[system]['wer']:.1f}" for system in ("own", "silent")]
         assert [cell.strip() for cell in row.split("|")[3:-1]] == cells
+    for system in metrics["systems"]:
+        people, synthetic = (metrics[what]["together"][system] for what in ("sources", "synthetic"))
+        (row,) = re.findall(rf"^\| {system} \| (.*) \|$", card, re.MULTILINE)
+        found, spoken, seconds = row.split(" | ")
+        assert found.startswith(f"{100 * people['wer']:.1f}")
+        assert spoken.startswith(f"{100 * synthetic['wer']:.1f}")
+        assert seconds == f"{metrics['seconds'][system]:.1f}"
+    assert "Digits spoken by people: not measured." in card
     assert f"A projector of {(TINY / 'model.safetensors').stat().st_size / 1e6:.1f} MB" in card
     assert f"| encoder | {metrics['parameters']['encoder']:,} | no | {metrics['from']['encoder']} |" in card
     assert f"| projector | {metrics['parameters']['projector']:,} | yes |" in card

@@ -29,15 +29,15 @@ NO_CODE = {
     tokenize.ENDMARKER,
 }
 BUDGETS = {
-    "code lines of asrscope": 8_900,
+    "code lines of asrscope": 8_921,
     "files of asrscope": 53,
     "entries at the top of asrscope": 20,
-    "code lines of asrscope/loading": 1_135,
+    "code lines of asrscope/loading": 1_142,
     "files of asrscope/loading": 5,
     "code lines of asrscope/cli": 759,
     "files of asrscope/cli": 4,
     "code lines of asrscope_course": 1_973,
-    "code lines of asrscope_recipe": 2_247,
+    "code lines of asrscope_recipe": 2_251,
     "code lines of conf": 1_555,
     "modules of ours that a trace imports": 19,
 }

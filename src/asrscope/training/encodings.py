@@ -104,9 +104,8 @@ def cache_encodings(
     """
     state = join_processes()
     made_of = {"encoder": describe_weights("encoder", encoder, "").sha256, "copies": copies, "seed": seed}
-    if lead := lead_positions(encoder.config):
-        made_of["lead_positions"] = lead
-    claim(folder / "made_of.json", made_of | source.identity)
+    lead = {"lead_positions": ahead} if (ahead := lead_positions(encoder.config)) else {}
+    claim(folder / "made_of.json", made_of | lead | source.identity)
     encoder = quick_copy(encoder, quick_precision(state.device)).to(state.device)
     longest = 0 if fixed_length else 2 * encoder.config.max_source_positions
     first = next(number for number in count() if not _manifest(folder, number).exists())
