@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from specialists_kit import pretend, write_small_projector
 from tokenizers import Tokenizer
 
+import asrscope
 from asrscope.loading import PAIRS, load, sources
 from asrscope.loading.sources import (
     SMOLLM2,
@@ -333,6 +334,15 @@ class TestSmall:
         model, processor = load(folder)
         assert provenance_of(model)[0].sha256 == small[0][0].sha256
         assert processor.prompt().count("<|prompt|>") == 4
+
+    @pytest.mark.parametrize("num_beams", [1, 3])
+    def test_a_trace_holds_the_clip_and_not_the_silence_ahead_of_it(self, loaded, clip, num_beams):
+        model, processor = loaded
+        trace = asrscope.trace(model, processor, clip, num_beams=num_beams, max_new_tokens=3)
+        np.testing.assert_array_equal(trace.log_mel, processor.features(clip))
+        assert trace.encoder_hidden_states.shape == (50, 64)
+        assert trace.audio_embeds.shape == (10, 64)
+        assert trace.seconds_per_position == 0.02
 
     def test_a_projector_that_is_saved_says_how_much_silence_its_encoder_hears(self, loaded, tmp_path):
         model, processor = loaded

@@ -112,9 +112,9 @@ def encode(
         # Padding must be silent to the convolutions too: they look one frame to each side.
         input_features = input_features * frame_mask[:, None, :]
     lead = min(lead_positions(encoder.config), (limit - frames) // FRAMES_PER_POSITION)
-    parts = [(_silence(input_features, frame_mask, lead), None)] if lead else []
-    parts.append((input_features, frame_mask))
-    hidden = torch.cat([_convolve(encoder, *part) for part in parts], 1)  # (batch, positions, encoder_dim)
+    # First what comes first: who watches the convolutions keeps what they read last, which is the clip.
+    ahead = [_convolve(encoder, _silence(input_features, frame_mask, lead), None)] if lead else []
+    hidden = torch.cat([*ahead, _convolve(encoder, input_features, frame_mask)], 1)
     hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
     hidden = nn.functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
     attention_mask = None

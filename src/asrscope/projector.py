@@ -474,7 +474,7 @@ class AudioProjector(nn.Module):
         earlier = self.stack_factor // 2
         ahead = hidden[:, :1].expand(-1, earlier, -1)
         half = torch.cat([ahead, hidden], 1)[:, : hidden.shape[1]]
-        return self.spell(torch.cat([hidden, half]), table).unflatten(0, (2, -1)).transpose(0, 1)
+        return torch.stack(self.spell(torch.cat([hidden, half]), table).chunk(2), 1)
 
     def point(
         self, hidden: Float[Tensor, "batch positions encoder_dim"]

@@ -16,7 +16,6 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment
 from safetensors.torch import save
 
-from asrscope.encoder import lead_positions
 from asrscope.saving import in_turn, write_bytes, write_text
 from asrscope.saving.provenance import PARTS, hash_vocabulary, name_source, provenance_of, repository_of
 
@@ -60,7 +59,7 @@ def save_projector(model: Any, folder: str | Path, *, processor: Any = None) -> 
         "model_type": "asrscope-projector",
         "stack_factor": config.stack_factor,
         "pad_audio": config.pad_audio,
-        "lead_positions": lead_positions(config.audio_config),
+        "lead_positions": getattr(config.audio_config, "lead_positions", 0),
         "trained_seconds": config.trained_seconds,
         **{key: value for key, value in config.to_dict().items() if key.startswith("projector_")},
         "audio_config": {"d_model": config.audio_config.d_model},
