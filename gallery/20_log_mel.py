@@ -101,7 +101,7 @@ strong = bands > 0.1 * bands.max()
 floor = column > trace.log_mel.min()
 text = f"over a tenth of the strongest: {strong.sum()} of {n_mels} bands; "
 text += f"above the floor after the logarithm: {floor.sum()}"
-print(text)
+print(*text.split("; "), sep="\n")
 assert floor.sum() > 3 * strong.sum(), "the page says that the logarithm shows more"
 # To show it:
 axes = {"x_label": "mel band", "y_label": "value", "description": text}

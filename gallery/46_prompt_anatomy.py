@@ -33,7 +33,7 @@ sample = samples[0]
 known = {"reference": sample.text, "reference_words": sample.words}
 trace = asrscope.trace(model, processor, sample.path, name=sample.name, **known)
 placeholder = processor.audio_token
-print("template:", repr(processor.prompt()))
+print("template:", repr(processor.prompt()), sep="\n  ")
 first = 0
 for text, run in groupby(trace.prompt_texts):
     count, token = len(list(run)), trace.prompt_ids[first]
