@@ -9,6 +9,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
+import asrscope.model
 from asrscope.audio import load_audio
 from asrscope.audio.samples import load_person, load_sample, load_samples
 from asrscope.decoder import SHARE, SpellingVote, write
@@ -359,3 +360,22 @@ def test_the_decoder_alone_and_both_together_write_other_probabilities(small, cl
     for step, token in enumerate(together.ids):
         assert token == int(together.probabilities[step].argmax())
     assert ask(small, clip, 0.5, beams=2).ids
+
+
+def test_the_texts_of_a_beam_search_read_their_prompt_once_and_are_the_same(small, clip):
+    model, processor = small
+    inputs, found, rows = processor(audio=clip), {}, {}
+    for how, copies in (("once", asrscope.model._copies), ("each", lambda *_: 0)):
+        read = rows[how] = []
+
+        def keep(_, __, given, read=read):
+            read.append(len(given["inputs_embeds"]))
+
+        handle = model.language_model.register_forward_pre_hook(keep, with_kwargs=True)
+        with patch.object(asrscope.model, "_copies", copies):
+            found[how] = model.generate(**inputs, num_beams=3, do_sample=False, max_new_tokens=12)
+        handle.remove()
+    assert rows["once"][0] == 1
+    assert rows["each"][0] == 3
+    assert set(rows["once"][1:]) == {3}
+    assert torch.equal(found["once"], found["each"])

@@ -354,19 +354,19 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Expected either input_ids or inputs_embeds, but found both or neither.")
-        prompts = {"input_ids": input_ids, "input_features": input_features, "frame_mask": frame_mask}
-        prompts |= {"attention_mask": attention_mask, "position_ids": position_ids}
         wanted = kwargs.get("output_hidden_states") or kwargs.get("output_attentions")
-        reads = spelling is not None and input_features is not None and not wanted
-        if reads and (texts := _copies(*prompts.values())) > 1:
-            # A beam search begins with the same prompt in each row: it is read once.
-            kwargs |= {name: one if one is None else one[:1] for name, one in prompts.items()}
-            kwargs |= {"spelling": spelling, "use_cache": use_cache, "logits_to_keep": logits_to_keep}
-            output = self.forward(past_key_values=past_key_values, **kwargs)
-            output.logits = output.logits.repeat_interleave(texts, 0)
-            if output.past_key_values is not None:
-                output.past_key_values.batch_repeat_interleave(texts)
-            return output
+        if spelling is not None and input_features is not None and not wanted:
+            prompts = {"input_ids": input_ids, "input_features": input_features, "frame_mask": frame_mask}
+            prompts |= {"attention_mask": attention_mask, "position_ids": position_ids}
+            if (texts := _copies(*prompts.values())) > 1:
+                # A beam search begins with the same prompt in each row: it is read once.
+                kwargs |= {name: one if one is None else one[:1] for name, one in prompts.items()}
+                kwargs |= {"spelling": spelling, "use_cache": use_cache, "logits_to_keep": logits_to_keep}
+                output = self.forward(past_key_values=past_key_values, **kwargs)
+                output.logits = output.logits.repeat_interleave(texts, 0)
+                if output.past_key_values is not None:
+                    output.past_key_values.batch_repeat_interleave(texts)
+                return output
         if input_ids is not None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
             if self.config.projector_prompt_vectors:
