@@ -4,11 +4,16 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "conf" / "bokeh_gallery" / "tests"))
 
+import bokeh.plotting
 import visit
+from bokeh.embed import file_html
+from bokeh.resources import INLINE
+from playwright.sync_api import Browser, Page
 from visit import COLORS, DRAWN, FIGURES, PAINTED, PATIENCE, served, wait_for
 
 __all__ = ["COLORS", "DRAWN", "FIGURES", "PAINTED", "PATIENCE", "served", "wait_for"]
@@ -68,6 +73,27 @@ class Visit(visit.Visit):
         """Wait until the sound has stopped and the page shows it; returns the place, in seconds."""
         wait_for(self.page, RESTS)
         return self.page.evaluate("window.rests")
+
+
+def worked(page: Page, name: str = "TaskDuration") -> Callable[[], float]:
+    """Give what tells the processor time of a page's thread, or, as ``ProcessTime``, of all its threads."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    return lambda: {
+        each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]
+    }[name]
+
+
+def work_for_one_line(browser: Browser, folder: Path, name: str = "TaskDuration") -> float:
+    """Processor time that Bokeh alone takes to draw a line: a measure of this machine, as busy as it is."""
+    figure = bokeh.plotting.figure()
+    figure.line([0, 1], [0, 1])
+    (folder / "line.html").write_text(file_html(figure, INLINE), encoding="utf-8")
+    with Visit(browser, folder.as_uri()) as visit:
+        seconds = worked(visit.page, name)
+        visit.page.goto((folder / "line.html").as_uri())
+        wait_for(visit.page, IDLE)
+        return seconds()
 
 
 def barriers(visit: Visit, **options) -> list[str]:

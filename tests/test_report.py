@@ -17,7 +17,7 @@ import jsonschema
 import numpy as np
 import pytest
 from bokeh.resources import Resources
-from pages import COLORS, PATIENCE, Visit, barriers, wait_for
+from pages import COLORS, PATIENCE, Visit, barriers, wait_for, work_for_one_line, worked
 
 from asrscope import plots
 from asrscope.audio import wav_bytes
@@ -553,19 +553,29 @@ def test_a_control_of_another_clip_is_refused(trace, make_trace, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_first_figure_is_there_within_a_second_of_an_idle_core(visit):
-    seen = visit(draw_all=False)
-    metrics = seen.context.new_cdp_session(seen.page)
-    metrics.send("Performance.enable")
-    seen.page.reload()
-    seen.page.wait_for_selector(".plot[data-drawn]", state="attached")
-    found = {each["name"]: each["value"] for each in metrics.send("Performance.getMetrics")["metrics"]}
-    # Time of the processor, not of the clock: other programs do not count. Twice what is promised, since a
-    # loaded processor is slower as well.
-    assert found["ProcessTime"] < 2.0
-    first = seen.page.evaluate("performance.getEntriesByName('first-figure')[0].startTime")
-    assert first < 60_000
-    assert seen.page.locator(".plot[data-drawn]").count() < len(plots.PLOTS)  # the others wait
+def work_until_the_first_figure(browser, path):
+    with Visit(browser, path.parent.as_uri()) as visit:
+        seconds = worked(visit.page, "ProcessTime")
+        visit.page.goto(path.as_uri())
+        visit.page.wait_for_selector(".plot[data-drawn]", state="attached")
+        found = seconds()
+        first = visit.page.evaluate("performance.getEntriesByName('first-figure')[0].startTime")
+        assert 0 < first < 1000 * PATIENCE
+        assert visit.page.locator(".plot[data-drawn]").count() < len(plots.PLOTS)  # the others wait
+        return found
+
+
+def test_the_first_figure_takes_little_more_work_than_bokeh_needs_for_a_line(browser, page_text, tmp_path):
+    # Side by side, since machines differ: some 2 times as much, and what shares the processor may add to it.
+    (tmp_path / "report.html").write_text(page_text, encoding="utf-8")
+    pairs = (
+        (
+            work_for_one_line(browser, tmp_path, "ProcessTime"),
+            work_until_the_first_figure(browser, tmp_path / "report.html"),
+        )
+        for _ in range(3)
+    )
+    assert any(0.01 < of_report < 3 * of_bokeh for of_bokeh, of_report in pairs)
 
 
 def test_a_browser_that_cannot_unpack_the_figures_says_so(browser, page_text, tmp_path):
