@@ -17,6 +17,8 @@ from asrscope.encoder import encode
 from asrscope.loading import load, untrained
 from asrscope.projector import LETTERS, LONGEST, AudioProjector, Speller, letters_of
 from asrscope.recognition.metrics import total_errors, word_errors
+from asrscope.recognition.transcribe import transcribe
+from asrscope.scope.tracing import trace
 from asrscope.training.batches import Prompt
 from asrscope.training.projector import read_letters, read_nearest
 
@@ -318,6 +320,13 @@ def test_the_model_writes_nearly_what_its_projector_spells_when_that_alone_count
             errors.append(word_errors(nearest, text))
     # Not the same: it sums over paths, and looks no token ahead.
     assert total_errors(voted).rate < min(0.4, total_errors(alone).rate)
+
+
+def test_a_trace_says_what_a_transcript_says(small):
+    milk = load_sample("milk").path
+    found = {beams: trace(*small, milk, num_beams=beams).text for beams in (None, 1)}
+    assert found == {beams: transcribe(*small, milk, num_beams=beams).text for beams in (None, 1)}
+    assert found[None] != found[1]  # or the clip tells nothing
 
 
 def test_of_a_persons_letters_most_are_heard(small):

@@ -112,7 +112,7 @@ def trace(
     projector: Projector = None,
     quantize: Quantize = None,
     device_map: DeviceMap = None,
-    beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.")] = 1,
+    beams: Beams = None,
     instruction: Annotated[
         str | None, typer.Option(help="What to ask of the model. Default: its own words for a transcript.")
     ] = None,

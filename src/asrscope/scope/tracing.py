@@ -56,7 +56,7 @@ class Scope:
         *,
         instruction: str | None = None,
         name: str | None = None,
-        num_beams: int = 1,
+        num_beams: int | None = None,
         max_new_tokens: int | None = None,
         reference: str | None = None,
         reference_words: WordTimes | None = None,
@@ -74,7 +74,7 @@ class Scope:
         name : str, optional
             What to call the clip; by default its file's name.
         num_beams : int
-            Beams of the search; 1 is greedy.
+            Beams of the search; 1 is greedy. Default: what `asrscope.transcribe` has, ``model.beams``.
         max_new_tokens : int, optional
             Cap on the tokens written; by default it follows from the clip's length.
         reference : str, optional
@@ -99,6 +99,7 @@ class Scope:
         seconds = waveform.size / SAMPLE_RATE
         limit = max_new_tokens or decoder.max_new_tokens(seconds)
         model, tokenizer = unwrap(self.model), self.processor.tokenizer
+        num_beams = getattr(model, "beams", 1) if num_beams is None else num_beams
         started = time.perf_counter()
         inputs = self._inputs(waveform, instruction, num_beams)
         features_done = time.perf_counter()
