@@ -152,7 +152,7 @@ def load_pair(
     settings = dict(bridge.settings)
     if "lead_positions" in said:
         audio_config.lead_positions = said["lead_positions"]
-        with readable(found["projector"].folder / "config.json", "the encoder cannot be told to wait so"):
+        with readable(found["projector"].folder / "config.json", "no such silence can stand ahead of a clip"):
             lead_positions(audio_config)
     audio_token_id = _token(tokenizer, AUDIO_TOKEN)
     prompt_token_id = None if bridge.prompt is None else _token(tokenizer, PROMPT_TOKEN)
