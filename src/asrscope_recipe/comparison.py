@@ -220,11 +220,12 @@ def systems_beside(
 
 
 def _changed(loaded: Loaded, part: object, **changes: Any) -> Recognize:
-    """Let a pair recognize with other attributes of one of its parts."""
+    """Let a pair recognize with other attributes of one of its parts, and search as it does with its own."""
+    beams = loaded[0].beams
 
     def recognize(waveform: Waveform) -> str:
         with patch.multiple(part, **changes):
-            return transcribe(*loaded, waveform).text
+            return transcribe(*loaded, waveform, num_beams=beams).text
 
     return recognize
 
