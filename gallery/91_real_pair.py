@@ -92,15 +92,15 @@ for what, text in (
 # A projector that points to whole words cannot name one that it was never told. So
 # beside it stands a speller: a few convolutions over the listener's output, which write
 # down letters. Each token of the text is weighed half by the writer, half by how
-# probably the letters spell the text so far with it. Take their say away. **Predict:**
-# what does the writer make of the sentence by itself?
+# probably the sound spells the text so far with it: by what the translator points to,
+# and in part by the letters. Take the sound's say away. **Predict:** what does the
+# writer make of the sentence by itself?
 
 projector = model.multi_modal_projector
 letters = read_letters(projector, trace.encoder_hidden_states)
+beams = model.beams  # without a vote it would be one
 projector.ctc_weight = 0.0
-alone = asrscope.trace(
-    model, processor, person.path, name="one vote", reference=person.text
-)
+alone = asrscope.trace(model, processor, person.path, num_beams=beams)
 projector.ctc_weight = model.config.projector_ctc_weight
 for what, text in (
     ("the letters by themselves", letters),
@@ -179,10 +179,10 @@ assert not any(
 # %%
 # Summary
 # -------
-# Two frozen specialists and a translator of three percent understand a person. How
-# often they do not, on recordings of many people, stands in the :doc:`model card of
-# small </model-card-small>`, beside the listener's own decoder. Speak yourself:
-# ``asrscope trace my-recording.wav --model small --html report.html``.
+# Two frozen specialists, and a translator of less than a twentieth of all weights,
+# understand a person. How often they do not, on recordings of many people, stands in
+# the :doc:`model card of small </model-card-small>`, beside the listener's own decoder.
+# Speak yourself: ``asrscope trace my-recording.wav --model small --html report.html``.
 #
 # Before: :ref:`the full trace <gallery-trace>`. Next: :ref:`five systems, side by side
 # <gallery-systems>`. The lecture: :doc:`Class 2 </course/class-2>`.

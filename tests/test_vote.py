@@ -4,7 +4,7 @@ import copy
 import itertools
 import math
 from types import SimpleNamespace
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ from asrscope.recognition.transcribe import transcribe
 from asrscope.scope.tracing import trace
 from asrscope.training.batches import Prompt
 from asrscope.training.projector import read_letters, read_nearest
+from asrscope_recipe import comparison
 
 TOKENS, OPENINGS, END = (5, 7, 9), (4, 6, -1), 2  # the last stands only within words
 VOCABULARY = 12
@@ -327,6 +328,15 @@ def test_a_trace_says_what_a_transcript_says(small):
     found = {beams: trace(*small, milk, num_beams=beams).text for beams in (None, 1)}
     assert found == {beams: transcribe(*small, milk, num_beams=beams).text for beams in (None, 1)}
     assert found[None] != found[1]  # or the clip tells nothing
+
+
+def test_without_a_part_of_it_the_pair_is_searched_as_it_is_with_it(small, monkeypatch):
+    searched = []
+    monkeypatch.setattr(comparison, "transcribe", lambda *_, num_beams: searched.append(num_beams) or Mock())
+    systems = comparison.systems_beside("small", small)
+    for name in ("without letters", "the decoder alone", "no silence ahead"):
+        systems[name](None)
+    assert searched == [3, 3, 3]
 
 
 def test_of_a_persons_letters_most_are_heard(small):

@@ -50,6 +50,7 @@ def load_facts() -> dict[str, Fact]:
         **_sizes("tiny", load("tiny")[0], ("mb", 1e6)),
         **measured(CHECKPOINTS / "tiny"),
         **_sizes("small", load("small")[0], ("mb", 1e6)),
+        "small.beams": (load("small")[0].beams, "its beams: texts that it keeps in view while it writes"),
         **heard_people(CHECKPOINTS / "small"),
         **_live(),
         **full(),

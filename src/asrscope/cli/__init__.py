@@ -58,7 +58,7 @@ Model = Annotated[
 # The environment names these too; asrscope.loading reads it, for programs as well as for commands.
 Projector = Annotated[
     str | None,
-    typer.Option(help="With 'full': file, folder or repository of a projector. Or ASRSCOPE_PROJECTOR."),
+    typer.Option(help="Of a pair: file, folder or repository of a projector. Or ASRSCOPE_PROJECTOR."),
 ]
 Quantize = Annotated[
     str | None,
@@ -125,7 +125,7 @@ def trace(
         bool | None,
         typer.Option(
             "--control/--no-control",
-            help="Show an untrained projector beside the model's in the page. Default: for a small model.",
+            help="Show an untrained projector beside the model's in the page. Default: for tiny alone.",
         ),
     ] = None,
 ) -> None:
