@@ -9,11 +9,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "conf" / "bokeh_gallery" / "tests"))
 
-import bokeh.plotting
 import visit
-from bokeh.embed import file_html
-from bokeh.resources import INLINE
-from playwright.sync_api import Browser, Page
 from visit import COLORS, DRAWN, FIGURES, PAINTED, PATIENCE, served, wait_for
 
 __all__ = ["COLORS", "DRAWN", "FIGURES", "PAINTED", "PATIENCE", "served", "wait_for"]
@@ -75,7 +71,7 @@ class Visit(visit.Visit):
         return self.page.evaluate("window.rests")
 
 
-def worked(page: Page, name: str = "TaskDuration") -> Callable[[], float]:
+def worked(page, name: str = "TaskDuration") -> Callable[[], float]:
     """Give what tells the processor time of a page's thread, or, as ``ProcessTime``, of all its threads."""
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
@@ -84,9 +80,13 @@ def worked(page: Page, name: str = "TaskDuration") -> Callable[[], float]:
     }[name]
 
 
-def work_for_one_line(browser: Browser, folder: Path, name: str = "TaskDuration") -> float:
+def work_for_one_line(browser, folder: Path, name: str = "TaskDuration") -> float:
     """Processor time that Bokeh alone takes to draw a line: a measure of this machine, as busy as it is."""
-    figure = bokeh.plotting.figure()
+    from bokeh.embed import file_html
+    from bokeh.plotting import figure as new_figure
+    from bokeh.resources import INLINE
+
+    figure = new_figure()
     figure.line([0, 1], [0, 1])
     (folder / "line.html").write_text(file_html(figure, INLINE), encoding="utf-8")
     with Visit(browser, folder.as_uri()) as visit:

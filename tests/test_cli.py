@@ -86,10 +86,10 @@ app()
 
 @pytest.mark.skipif(sys.platform == "win32", reason="times of children are told on POSIX alone")
 @pytest.mark.parametrize(
-    ("arguments", "times"), [(["-c", "import asrscope"], 1), (["-m", "asrscope", "--help"], 2)]
+    ("arguments", "times"), [(["-c", "import asrscope"], 1), (["-m", "asrscope", "--help"], 1.6)]
 )
 def test_starting_takes_next_to_nothing(arguments, times):
-    """Processor time, in that of a program of two commands; the least of some: machines are disturbed."""
+    """At most 0.15 s of processor time, or on slower machines so many times a program of two commands."""
     from resource import RUSAGE_CHILDREN, getrusage
 
     def seconds(command):
@@ -100,7 +100,7 @@ def test_starting_takes_next_to_nothing(arguments, times):
 
     tries = [(seconds(["-c", TYPER, "--help"]), seconds(arguments)) for _ in range(5)]
     needed, taken = map(min, zip(*tries, strict=True))
-    assert 0 < taken < times * needed, tries
+    assert 0 < taken < max(0.15, times * needed), tries  # the least of some: machines are disturbed
 
 
 def test_what_is_trained_goes_where_everything_else_is_kept(tmp_path):

@@ -125,7 +125,7 @@ def trace(
         bool | None,
         typer.Option(
             "--control/--no-control",
-            help="Show an untrained projector beside the model's in the page. Default: for tiny alone.",
+            help="Show an untrained projector beside the model's in the page. Default: if as small as tiny.",
         ),
     ] = None,
 ) -> None:
