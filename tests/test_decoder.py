@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from asrscope.decoder import (
     COMPRESSION_LIMIT,
+    FEW,
     LOW_CONFIDENCE,
+    FewRows,
     LoopStop,
     compression_ratio,
     confidence,
@@ -134,3 +136,29 @@ def test_the_end_token_is_kept_apart(make_model, rng, num_beams):
     assert ending not in written.ids
     assert written.probabilities.shape[0] == len(written.ids) + 1
     assert written.eos_probability == pytest.approx(float(written.probabilities[-1, ending]))
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (3, 1), (FEW,), (FEW + 1,), (2, 40), (0,)])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_few_rows_are_multiplied_as_many_are(shape, bias, dtype):
+    torch.manual_seed(1)
+    layer = FewRows(24, 40, bias=bias, dtype=dtype)
+    x = torch.randn(*shape, 24, dtype=dtype)
+    expected = torch.nn.functional.linear(x, layer.weight, layer.bias)
+    assert layer(x).shape == expected.shape
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_whoever_generates_has_layers_that_are_quick_with_beams(make_model, rng):
+    class Quantized(torch.Tensor):
+        pass
+
+    model, processor = make_model()
+    decoder = model.language_model
+    decoder.other, decoder.fewer = torch.nn.LazyLinear(4), torch.nn.Linear(4, 4)
+    decoder.fewer.weight = torch.nn.Parameter(decoder.fewer.weight.data.as_subclass(Quantized))
+    write(model, processor(audio=rng.normal(0, 0.1, 16_000).astype("float32")), num_beams=1, limit=2)
+    kinds = {type(layer) for layer in decoder.model.modules() if isinstance(layer, torch.nn.Linear)}
+    assert kinds == {FewRows}
+    assert (type(decoder.other), type(decoder.fewer)) == (torch.nn.LazyLinear, torch.nn.Linear)

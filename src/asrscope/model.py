@@ -33,7 +33,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import can_return_tuple
 
-from asrscope.decoder import SpellingVote
+from asrscope.decoder import FewRows, SpellingVote
 from asrscope.encoder import SECONDS_PER_POSITION, encode, position_mask
 from asrscope.projector import AudioProjector, count_audio_tokens
 from asrscope.saving import in_turn
@@ -202,6 +202,7 @@ class AsrScopeForConditionalGeneration(PreTrainedModel, GenerationMixin):
             ends = kwargs.get("eos_token_id", settings.eos_token_id)
             vote = SpellingVote(weight, self.multi_modal_projector, ends)
             processors, kwargs["spelling"] = [vote, *processors], vote
+        FewRows.within(self.language_model)
         return super().generate(*args, logits_processor=LogitsProcessorList(processors), **kwargs)
 
     @can_return_tuple  # type: ignore[untyped-decorator]

@@ -167,8 +167,7 @@ class TokenBinding(nn.Module):
         torch.Tensor, shape (batch, audio_tokens, 1 + tokens)
             The blank's first, then those of the tokens that can be pointed to.
         """
-        keys = torch.cat([self.blank[None], self._choices(table)])  # (choices, decoder_dim)
-        return self.scale.exp() * (vectors @ keys.T)
+        return self._score(vectors, self._choices(table))
 
     def forward(
         self,
@@ -189,11 +188,16 @@ class TokenBinding(nn.Module):
         torch.Tensor, shape (batch, audio_tokens, decoder_dim)
             Vectors within the hull of the decoder's own embeddings.
         """
-        shares = (self.scores(vectors, table) / self.temperature).softmax(-1)
-        return shares @ torch.cat([self.filler[None], self._choices(table)])
+        choices = self._choices(table)
+        shares = (self._score(vectors, choices) / self.temperature).softmax(-1)
+        return shares[..., :1] * self.filler + shares[..., 1:] @ choices
 
     def _choices(self, table: Tensor) -> Tensor:
         return table if self.vocabulary is None else table[self.vocabulary]
+
+    def _score(self, vectors: Tensor, choices: Tensor) -> Tensor:
+        blank = (vectors @ self.blank)[..., None]
+        return self.scale.exp() * torch.cat([blank, vectors @ choices.T], -1)
 
 
 class Around(nn.Module):
