@@ -113,7 +113,7 @@ plots.listen(filtered, title)
 
 # %%
 # Now speech, without the filter and with it. What is high in *s*, *f* and *t* comes
-# back as low tones that nobody spoke.
+# back as a low hiss that nobody spoke.
 
 false = soxr.resample(waveform[::4], quarter, SAMPLE_RATE)[: waveform.size]
 plots.listen(false, "every fourth sample of the clip")

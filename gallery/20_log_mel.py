@@ -121,8 +121,9 @@ plots.show(plots.log_mel(trace))
 plots.player(trace)
 
 # %%
-# Vowels are bands in the lower half, *s* and *f* clouds at the top, a *t* is a blank
-# followed by a burst.
+# One for each hop that the clip fills, and one more where their number would be odd:
+# the encoder halves it. Vowels are bands in the lower half, *s* and *f* clouds at the
+# top, a *t* is a blank followed by a burst.
 #
 # librosa's picture
 # -----------------
@@ -142,7 +143,7 @@ music.image([theirs], **place, palette=plots.PALETTE)
 plots.show(music)
 
 # %%
-# It has more bands and fewer columns. Its windows are longer: frequencies are seen more
+# It has fewer columns. Its windows are longer: frequencies are seen more
 # finely, and times less so. Now Whisper's settings, then one of them changed at a time,
 # all in Whisper's unit. Silence would hide what happens at the edges, so the sound
 # begins at the loudest place of the clip. **Predict:** which change matters most?
@@ -167,14 +168,16 @@ for name, values in decades.items():
     print(f"{off.max():.0e} at most, {differ}: {name}, {values.shape[1]} columns")
 equal = {name for name, value in most.items() if value < 1e-3}
 assert equal == {"transformers", "librosa as Whisper"}, "the page says which agree"
+assert max(most, key=most.get) == "natural logarithm", "the page says: matters most"
 
 # %%
 # ``transformers`` fills up to 30 seconds; on the clip, it and librosa with Whisper's
 # settings give our picture. ``htk`` and ``norm`` are other triangles, ``power`` sums
 # amplitudes. ``center=False`` starts half a window late. ``pad_mode`` says what was
 # before the beginning, the sound mirrored or nothing; through the loudest value it
-# moves the floor of the whole picture. Every one of these changes makes another
-# picture, and a model trained on one of them cannot read another.
+# moves the floor of the whole picture. The logarithm matters most: another base is
+# another unit everywhere. Every one of these changes makes another picture, so a model
+# should get the kind that it was trained on.
 #
 # Summary
 # -------

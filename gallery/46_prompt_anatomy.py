@@ -51,10 +51,10 @@ plots.show(plots.prompt(trace))
 # %%
 # How long is it?
 # ---------------
-# A clip fills ``p`` encoder positions, the last one with silence; each ``k`` of them
-# become an audio token, and a remainder is cut: ``(p - k) // k + 1`` audio tokens. The
-# text comes on top. **Predict:** by how many positions does a prompt grow for one
-# second more?
+# A clip fills ``p`` encoder positions, the last of them filled up with silence; each
+# ``k`` of them become an audio token, and a remainder is cut: ``(p - k) // k + 1``
+# audio tokens. The text comes on top. **Predict:** by how many positions does a prompt
+# grow for one second more?
 
 k, seconds = trace.stack_factor, trace.seconds_per_audio_token
 around = int((~trace.prompt_is_audio).sum())

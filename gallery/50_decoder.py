@@ -105,7 +105,8 @@ print(f"of all layers, and values: {2 * depth * keys.numel() // prompt} a positi
 assert keys.shape[2] == prompt, "the page says that it grows with the positions"
 
 # %%
-# The positions: one more with each token.
+# The positions: one more with each token. Heads share keys and values, two by two, so
+# there are half as many as :ref:`heads that look <gallery-attention>`.
 #
 # Looking further ahead
 # ---------------------

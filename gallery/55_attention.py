@@ -151,6 +151,8 @@ middles = (inside * np.arange(inside.shape[1])).sum(axis=1) / inside.sum(axis=1)
 late = float(np.mean(one @ np.arange(one.shape[1]) - middles)) * seconds * 1000
 shares = share_inside(one, inside)
 top = {label: float(mean.max()) for label, mean in means.items()}
+early, later = np.split(means["trained"], [layers // 2])
+assert later.mean() > 2 * early.mean(), "the page says: in its later layers"
 assert top["trained"] > 1.5 * top["clockwork"], "the page says: more than the order"
 assert top["trained"] > 1.5 * top["random"], "the page says: from the audio tokens"
 assert shares.mean() > 0.5, "the page says that this head looks at the words"
@@ -165,14 +167,14 @@ plots.show(plots.time_map(trace, one, **text, **shared))
 # %%
 # Summary
 # -------
-# It listens. The best head, chosen on other clips, gives more than half of what it
-# gives to the sound to the very word that is being written. *Clockwork*, which knows
-# the order of the words and hears nothing, does not come near; so the head knows more
-# than the order. With the *random projector* the same heads do not come near either; so
-# they get it from what the audio tokens say. Two things the score cannot tell. The
-# encoder has spread every sound over its neighbors, so an audio token within a word is
-# not that word alone. And to look is not to need. What the decoder needs, :ref:`what
-# if? <gallery-what-if>` finds out.
+# It listens, in its later layers. The best head, chosen on other clips, gives more than
+# half of what it gives to the sound to the very word that is being written.
+# *Clockwork*, which knows the order of the words and hears nothing, does not come near;
+# so the head knows more than the order. With the *random projector* the same heads do
+# not come near either; so they get it from what the audio tokens say. Two things the
+# score cannot tell. The encoder has spread every sound over its neighbors, so an audio
+# token within a word is not that word alone. And to look is not to need. What the
+# decoder needs, :ref:`what if? <gallery-what-if>` finds out.
 #
 # Before: :ref:`the decoder <gallery-decoder>`. Next: :ref:`the logit lens
 # <gallery-lens>`. The lecture: :doc:`Class 5, section 3 </course/class-5>`.

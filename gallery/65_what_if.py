@@ -14,7 +14,9 @@ for its answer.
 # %%
 # The clip and five others
 # ------------------------
-# All changes are made around one word: the longest that was written as it was spoken.
+# Two changes are made to one word, the longest that was written as it was spoken.
+# Noise, as loud as 10 dB below the speech and as loud as the speech (0 dB), and a later
+# start are made to the whole clip.
 
 # sphinx_gallery_thumbnail_number = 3
 import numpy as np
@@ -174,8 +176,9 @@ matrix.xaxis.major_label_orientation, matrix.height = 1.0, matrix.height + 40
 plots.show(matrix)
 
 # %%
-# The bright column is the word of which the decoder was least sure. A silence makes it
-# trust its language more, :doc:`as Class 5 finds </course/class-5>`.
+# The bright column is the word of which the decoder was least sure: there was room
+# above. Noise in the place of a silence does nearly the same, :doc:`as Class 5 finds
+# </course/class-5>`.
 #
 # Summary
 # -------

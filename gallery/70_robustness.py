@@ -14,9 +14,10 @@ how little such a count proves.
 # %%
 # The clips as they are
 # ---------------------
-# Each clip is recognized and its words are compared with what was said. The interval
-# comes from drawing the clips again a thousand times, with replacement. **Predict:**
-# how wide is it, with so few?
+# Each clip is recognized and its words are compared with what was said. The word error
+# rate, WER, is the number of words replaced, left out or put in, over the number said;
+# it can exceed 100 %. The interval comes from drawing the clips again a thousand times,
+# with replacement. **Predict:** how wide is it, with so few?
 
 import asrscope
 from asrscope import plots
@@ -79,8 +80,7 @@ plots.listen(pink, "pink noise at 10 dB")
 # Hurry
 # -----
 # The same words at another pace and at the same pitch. **Predict:** does it hurt more
-# to speak faster or slower? Think of how long a sound lasts, compared with an audio
-# token.
+# to speak faster or slower?
 
 by_tempo = {}
 for tempo in (0.6, 0.8, 1.25, 1.6):
@@ -157,8 +157,9 @@ assert low > 0, "the page says that pink noise does more harm"
 # %%
 # At 10 dB and below both noises do harm, and at 0 dB pink noise does more of it: its
 # power lies low, where that of speech lies. The fastest pace does harm, and so do eight
-# semitones in either direction. Most intervals of the difference are narrower than the
-# bars, since what makes a clip hard makes it hard both times.
+# semitones in either direction. Which direction of pace or pitch does more, so few
+# clips do not tell. Most intervals of the difference are narrower than the bars, since
+# what makes a clip hard makes it hard both times.
 #
 # Where an interval includes zero, nothing has been shown: neither that the change does
 # harm nor that it does none. And of many intervals of 95 %, one in twenty misses the

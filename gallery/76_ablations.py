@@ -66,9 +66,9 @@ parts[max(rates)]
 parts[study["stack_factor"]]
 
 # %%
-# The decoder here was taught to read one letter after another, and some of them
-# together, as they would come with *k* = 2. **Predict:** from the rates above and the
-# one printed next, which *k* will suffer?
+# The decoder here was taught to read spelled text at about the pace of *k* = 2, where
+# most letters have a place of their own. **Predict:** from the rates above and the one
+# printed next, which *k* will suffer?
 #
 # The loss on the way
 # -------------------
@@ -129,7 +129,7 @@ plots.show(plots.rates_by_name(rates, "wer", title))
 #
 # Rate against errors
 # -------------------
-# Each audio token costs the decoder a position. Is that what one pays for?
+# Each audio token costs the decoder a position. What do more of them buy?
 
 by_rate = {variants[name]["audio_tokens_per_second"]: rates[name] for name in factors}
 axis, by_rate = {"x_label": "audio tokens a second"}, dict(sorted(by_rate.items()))
@@ -143,10 +143,11 @@ print(f"fewest errors: {by_rate[best]} at {best:g} audio tokens a second")
 # Between published parts
 # -----------------------
 # The decoder above was taught to read spelled letters. One that others trained on text
-# has never met an audio token. A second study goes on from the projector of *small*
-# after a warm start. Audio tokens are *bound* to the decoder's embeddings, as means of
-# them, or *free*, vectors as they are. The decoder is asked by *learned* vectors, which
-# earlier runs had found, or by *written* words alone. **Predict:** which matters more?
+# has never met an audio token. A second study is about :ref:`such a pair
+# <gallery-real-pair>`, whose projector had learned to point to the decoder's tokens.
+# Audio tokens are *bound* to its embeddings, as means of them, or *free*, vectors as
+# they are. It is asked by *learned* vectors, which earlier runs had found, or by
+# *written* words alone. **Predict:** which matters more?
 
 study = load_study("bridges")
 print("made by {command!r}, {date}, on {machine}".format(**study["made_with"]))
@@ -177,17 +178,17 @@ assert all(lines[f"bound, {ask}"][1][-1] < after["bound", ask] for _, ask in aft
 # What this does not show
 # -----------------------
 # One seed: drawn again, two variants that are close may change places. One short
-# training: what learns slowly is not what ends badly. And one decoder, small, and
-# *taught to read spelled letters at the pace of k = 2*: a large language model reads
-# words of several letters, and may be content with fewer audio tokens. Many published
-# models stack more. What may be taken from here is the method: change one thing, keep
-# the rest, count words, show the interval.
+# training: what learns slowly is not what ends badly. And in the first study one very
+# small decoder, *taught to read spelled letters at the pace of k = 2*: a large language
+# model reads whole words, and may be content with fewer audio tokens. Many published
+# models stack more. What may be taken is the method: change one thing, keep the rest,
+# count words, show the interval.
 #
 # Summary
 # -------
 # The figures above say what each part of this projector is worth, under these
-# conditions and no others. ``asrscope-recipe studies`` makes them again, and ``--set
-# seed=1`` is the first thing to try.
+# conditions and no others. ``asrscope-recipe studies`` makes them again, ``bridges``
+# the last, and ``--set seed=1`` is the first thing to try.
 #
 # Before: :ref:`train a projector here and now <gallery-training>`. Next:
 # :ref:`evaluation <gallery-evaluation>`. The lecture: :doc:`Class 5, section 6

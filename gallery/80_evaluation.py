@@ -178,8 +178,10 @@ for name in ("new-flite-voice", "hand-written"):
     assert rates[name].interval[0] > 2 * highest, "the page says that both cost much"
 
 # %%
-# New voices of a synthesizer that it knows cost nothing. A voice of another make costs
-# as much as sentences of another kind: each brings several times the errors.
+# New voices of espeak-ng, of which it knows many, cost nothing. A new voice of flite,
+# of which it knows four, brings several times the errors. So do sentences of another
+# kind, of which that same voice speaks every other one: how much is due to the words,
+# this does not tell.
 #
 # Summary
 # -------

@@ -167,7 +167,8 @@ for name in ("data_trace.html", "data_trace.json"):
 # :ref:`projector <gallery-projector>`, :ref:`prompt <gallery-prompt>`, :ref:`decoder
 # <gallery-decoder>`. Others ask what the pictures prove: :ref:`modality gap
 # <gallery-gap>`, :ref:`attention <gallery-attention>`, :ref:`logit lens
-# <gallery-lens>`, :ref:`what if? <gallery-what-if>` And two count errors:
+# <gallery-lens>`, :ref:`what if? <gallery-what-if>` Two train, :ref:`a projector
+# <gallery-training>` and :ref:`its variants <gallery-ablations>`, and two count errors:
 # :ref:`robustness <gallery-robustness>`, :ref:`evaluation <gallery-evaluation>`. Next:
 # a person's sentence through :ref:`the real pair <gallery-real-pair>`. The lecture:
 # :doc:`Class 2 </course/class-2>`.

@@ -7,11 +7,12 @@ The real pair: a person is understood
 **Can a listener and a writer that never met understand a person, if only the translator
 between them is trained?**
 
-The model ``small`` joins two published models: the encoder of Whisper tiny.en, which
-has heard people for many thousand hours, and SmolLM2-135M-Instruct, which has read the
-web and never heard a sound. Neither of them was changed here. The projector between
-them is the only part that this project has trained, and the only one that it ships: the
-other two come from the package index or from the Hub.
+The model ``small`` joins two published models. The listener is the encoder of Whisper
+tiny.en, which has heard people for many thousand hours; the writer is
+SmolLM2-135M-Instruct, which has read the web and never heard a sound. Neither was
+changed here. The translator, the projector between them, is the only part that this
+project has trained, and the only one that it ships: the other two come from the package
+index or from the Hub.
 """
 
 # %%
@@ -22,8 +23,6 @@ other two come from the package index or from the Hub.
 
 # sphinx_gallery_thumbnail_number = 4
 import textwrap
-
-import torch
 
 import asrscope
 from asrscope import plots
@@ -93,8 +92,9 @@ for what, text in (
 # beside it stands a speller: a few convolutions over the listener's output, which write
 # down letters. Each token of the text is weighed half by the writer, half by how
 # probably the sound spells the text so far with it: by what the translator points to,
-# and in part by the letters. Take the sound's say away. **Predict:** what does the
-# writer make of the sentence by itself?
+# and in part by the letters. Since letters may decide between two texts later on, three
+# are kept in view. Take the sound's say away. **Predict:** what does the writer make of
+# the sentence by itself?
 
 projector = model.multi_modal_projector
 letters = read_letters(projector, trace.encoder_hidden_states)
@@ -105,20 +105,20 @@ projector.ctc_weight = model.config.projector_ctc_weight
 for what, text in (
     ("the letters by themselves", letters),
     ("the writer by itself", alone.text),
-    ("both together", trace.text),
+    ("all together", trace.text),
 ):
     print(f"{what}:", *textwrap.wrap(text, 44), sep="\n    ")
 
 # %%
 # A language model alone writes what is likely, and of a long clip it leaves out words;
 # the letters alone know no language. :doc:`The card </model-card-small>` counts what
-# each gets wrong on recordings of people, and what both together do.
+# each gets wrong on recordings of people, and what all together do.
 #
 # The prompt has learned vectors, too
 # -----------------------------------
 # Around the clip stand a few vectors that no word has. They were trained together with
-# the projector, and say to the writer what no written instruction said as well: write
-# down, word for word, what stands here.
+# the projector, and say to the writer, better than written words alone (:ref:`a study
+# <gallery-ablations>` compares them): write down, word for word, what stands here.
 
 learned = model.multi_modal_projector.prompt
 norms = learned.detach().norm(dim=-1)
@@ -147,7 +147,7 @@ assert random_trace.provenance[1].trained is False
 # Synthetic voices
 # ----------------
 # ``tiny`` does not understand people: it has heard synthesizers only. **Predict:** does
-# ``small``, which has heard people nearly always, understand the clips of ``tiny``?
+# ``small``, which was taught mostly by people, understand the clips of ``tiny``?
 
 pairs, counted = {"tiny": asrscope.load("tiny"), "small": (model, processor)}, {}
 for name, pair in pairs.items():
@@ -161,9 +161,9 @@ plots.listen(asrscope.load_audio(clip.path), clip.text)
 assert total_errors(counted["small"]).rate < 0.5, "the page says: most are right"
 
 # %%
-# It does: most words are right, of voices that it has hardly heard. The other way round
-# it fails, for ``tiny`` gets next to no word of what people say. A listener that has
-# heard many thousand hours carries over to what is new.
+# It does: most words are right. Its projector has heard these synthesizers, though in
+# other voices. The other way round it fails: ``tiny`` has never heard a person, and
+# gets next to no word of what people say.
 #
 # How much was trained?
 # ---------------------
@@ -172,9 +172,6 @@ trained = sum(weight.numel() for weight in model.multi_modal_projector.parameter
 whole = sum(weight.numel() for weight in model.parameters())
 print(f"{trained:,} of {whole:,} weights: {trained / whole:.1%}")
 assert trained / whole < 0.05
-assert not any(
-    torch.isnan(weight).any() for weight in model.multi_modal_projector.parameters()
-)
 
 # %%
 # Summary

@@ -39,13 +39,16 @@ print(f"{'in millions':17}" + "".join(f"{part:>{w}}" for part, w in parts.items(
 for name, count in counts.items():
     columns = "".join(f"{count[part] / 1e6:{w},.0f}" for part, w in parts.items())
     print(f"{name:17}{columns}\n    {labels[name]}")
+named = {name: each["all"] / 1e9 for name, each in counts.items() if name[-1] == "B"}
+assert len(named) == 3, "the page says: three names promise a number"
+assert all(count > float(name[-2]) + 0.5 for name, count in named.items()), "none keeps"
 
 # %%
-# A name may count the decoder alone, as it was before it learned to hear. GLM-ASR Nano
-# is announced with 1.5 billion parameters, and that is its decoder. *Defaults of the
-# class* means what ``transformers`` builds when one asks for nothing. For three of the
-# others that would be another model than the published one: see :doc:`the page of
-# sources </using/systems>`.
+# None: all three have more. A name may count the decoder alone, as it was before it
+# learned to hear: GLM-ASR Nano is announced with 1.5 billion parameters, and that is
+# its decoder. *Defaults of the class* means what ``transformers`` builds when one asks
+# for nothing. For three of the others that would be another model than the published
+# one: see :doc:`the page of sources </using/systems>`.
 
 shares = {
     name: {part: 100 * count[part] / count["all"] for part in parts if part != "all"}
@@ -62,9 +65,9 @@ for share in shares.values():
 #
 # From sound to audio tokens
 # --------------------------
-# Here is a clip, and below it what each system makes of its length. The lengths come
-# from the classes themselves, which ran on ``meta``. **Predict:** which system reads
-# most positions for this clip?
+# Here is what each system makes of the length of a clip, and the clip itself. The
+# lengths come from the classes themselves, which ran on ``meta``. **Predict:** which
+# system reads most positions for this clip?
 
 sample = asrscope.load_sample("captain")
 waveform = asrscope.load_audio(sample.path)
@@ -172,6 +175,5 @@ plots.show(plots.stacked_bars(bars, "systems_work", title, **look))
 # recording ends. None of this is about how well they recognize. It was counted, not
 # heard.
 #
-# Before: :ref:`all data of a trace <gallery-trace>`. Next: :ref:`the scope on each of
-# the five <gallery-any-model>`. The lecture: :doc:`Class 6, section 1
-# </course/class-6>`.
+# Before: :ref:`the real pair <gallery-real-pair>`. Next: :ref:`the scope on each of the
+# five <gallery-any-model>`. The lecture: :doc:`Class 6, section 1 </course/class-6>`.

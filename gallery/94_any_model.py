@@ -126,6 +126,8 @@ plots.show(plots.reach(shown, "any_model_reach"))
 for title, found in reach.items():
     spans = [np.flatnonzero(row)[[0, -1]].tolist() for row in found]
     print(f"{title}: the first three read {spans[:3]}")
+    shared = (found > 0).sum(axis=0).max() > 1
+    assert shared == title.startswith("Q-Former"), "the page says who shares a position"
 
 # %%
 # Stacking and pooling deal the positions out: each is read by one audio token. The
