@@ -54,7 +54,8 @@ plots.show(plots.decoder_words(trace))
 plots.player(trace)
 
 # %%
-# A person is understood. What stages did the sentence go through?
+# A person is understood. What stages did the sentence go through? The encoder hears a
+# moment of silence ahead of it, too, which no figure shows.
 
 plots.show(plots.log_mel(trace))
 plots.show(plots.encoder_output(trace))
