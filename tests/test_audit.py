@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -47,6 +48,13 @@ def test_every_entry_says_what_it_counts():
     for name in told.keys() - besides:
         assert told[name] == collect.source_of(name)
     assert all(told.values())
+
+
+def test_whatever_tests_count_has_words_for_the_record():
+    programs = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("*.py"))
+    names = set(re.findall(r"audit_record\(\s*f?\"(\w+)", programs))
+    assert {"live", "axe", "bad_traces"} <= names
+    assert all(map(collect.source_of, names))
 
 
 def test_cases_are_counted_summed_and_the_largest_measure_is_kept(tmp_path):

@@ -39,6 +39,7 @@ SOURCES = {
     "axe": "pages and views that axe-core looked at, and the barriers it found",
     "journeys": "whole visits in a browser, each in circumstances of its own",
     "csp": "pages attacked in a browser, from a server and the disk, and attacks that their policy stopped",
+    "live": "measures of the page Live; at_least: sentences a second while a sound is changed",
     "search": "questions that learners type, and how many led to the right page",
     "xss": "hostile texts that were put into a report, and what they did in a browser",
     "site.build_seconds": "seconds that a build of the site took on the machine of the record",
