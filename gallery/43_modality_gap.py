@@ -176,13 +176,13 @@ for label, change in changes.items():
     rates[label] = total_errors([word_errors(s.text, t.text) for s, t in pairs]).rate
     print(f"{label}: {rates[label]:.0%} of the words wrong\n    {written[0].text}")
 own, moved, scaled, turned = rates.values()
-assert all((own < scaled, 1.5 * own < turned, moved > 0.5)), "the page: none helps"
+assert own < min(moved, scaled, turned / 1.5), "the page says that no change helps"
+assert moved > 0.5, "the page says that most of the sentence is lost"
 
 # %%
 # None does. To move the centroid onto the text's destroys most of the sentence,
-# although the number that it makes perfect is often called the gap. And to turn each
-# vector to its nearest letter leaves the spelling as it is, and costs words: the
-# decoder reads more in it.
+# although the number that it makes perfect is often called the gap. To turn vectors to
+# their nearest letters keeps the spelling and costs words: the decoder reads more.
 #
 # Summary
 # -------

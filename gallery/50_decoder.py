@@ -103,10 +103,12 @@ print(f"keys of one of {depth} layers: {tuple(keys.shape)}")
 print("    that is: clips, heads, positions, width")
 print(f"of all layers, and values: {2 * depth * keys.numel() // prompt} a position")
 assert keys.shape[2] == prompt, "the page says that it grows with the positions"
+heads = model.config.text_config.num_attention_heads
+assert keys.shape[1] < heads, "the page says that heads share"
 
 # %%
-# The positions: one more with each token. Heads share keys and values, two by two, so
-# there are half as many as :ref:`heads that look <gallery-attention>`.
+# The positions: one more with each token. Heads share keys and values, so there are
+# fewer of these than of :ref:`heads that look <gallery-attention>`.
 #
 # Looking further ahead
 # ---------------------

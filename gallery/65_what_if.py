@@ -14,9 +14,8 @@ for its answer.
 # %%
 # The clip and five others
 # ------------------------
-# Two changes are made to one word, the longest that was written as it was spoken.
-# Noise, as loud as 10 dB below the speech and as loud as the speech (0 dB), and a later
-# start are made to the whole clip.
+# Two changes are made to one word, the longest that was written as it was spoken. The
+# whole clip gets noise, 10 dB below the speech or as loud (0 dB), or starts later.
 
 # sphinx_gallery_thumbnail_number = 3
 import numpy as np

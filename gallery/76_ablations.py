@@ -163,7 +163,7 @@ plots.show(plots.draw(plots.chart("bridges", "Loss on the way", **axes), lines))
 learned, written = "learned prompt", "written prompt"
 binding = [after["free", ask] - after["bound", ask] for ask in (learned, written)]
 asking = [after[way, written] - after[way, learned] for way in ("bound", "free")]
-assert min(binding) > 2 * max(asking) > 0, "the page says that binding matters more"
+assert min(binding) > 2 * max(asking) >= 2 * min(asking) > 0, "the page: binding"
 highest = max(max(loss) for name, (_, loss) in lines.items() if "bound" in name)
 assert highest < min(min(loss) for name, (_, loss) in lines.items() if "free" in name)
 assert all(lines[f"bound, {ask}"][1][-1] < after["bound", ask] for _, ask in after)

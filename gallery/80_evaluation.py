@@ -179,7 +179,7 @@ for name in ("new-flite-voice", "hand-written"):
 
 # %%
 # New voices of espeak-ng, of which it knows many, cost nothing. A new voice of flite,
-# of which it knows four, brings several times the errors. So do sentences of another
+# of which it knows few, brings several times the errors. So do sentences of another
 # kind, of which that same voice speaks every other one: how much is due to the words,
 # this does not tell.
 #

@@ -100,6 +100,7 @@ for what, text in (
 projector = model.multi_modal_projector
 letters = read_letters(projector, trace.encoder_hidden_states)
 beams = model.beams  # without a vote it would be one
+assert beams == 3, "the page says: three"
 projector.ctc_weight = 0.0
 alone = asrscope.trace(model, processor, person.path, num_beams=beams)
 projector.ctc_weight = model.config.projector_ctc_weight
@@ -173,6 +174,7 @@ trained = sum(weight.numel() for weight in model.multi_modal_projector.parameter
 whole = sum(weight.numel() for weight in model.parameters())
 print(f"{trained:,} of {whole:,} weights: {trained / whole:.1%}")
 assert trained / whole < 0.05
+assert not any(weight.isnan().any() for weight in projector.parameters())
 
 # %%
 # Summary

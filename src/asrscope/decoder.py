@@ -56,8 +56,8 @@ if hasattr(os, "register_at_fork"):
 class FewRows(nn.Linear):
     """A linear layer that is quick with a few vectors at once, which is what a beam search gives it.
 
-    Torch multiplies them by the weight from the right, and what computes that (MKL, on AMD's processors)
-    takes two or three times as long as from the left. Both are the same sums.
+    Torch multiplies them by the weight from the right, which MKL, on an AMD processor, was more than twice as
+    slow with as from the left. Both are the same sums.
     """
 
     bias: nn.Parameter | None  # type: ignore[assignment]  # torch says that there always is one
@@ -242,11 +242,10 @@ class SpellingVote(LogitsProcessor):
                 last = projector.speller.choices - 1
                 raise ValueError(f"expected letters up to {last} of a speller, but found {found}")
         # Where a text begins, and after that: the tokens that can stand there, each with its place.
-        self._places: list[dict[int, int]] = [
-            dict(zip(ids.tolist(), range(len(ids)), strict=True))
+        self._places = [
+            {token: place for place, token in enumerate(ids.tolist()) if token >= 0}
             for ids in (binding.openings, binding.vocabulary)
         ]
-        self._places[0].pop(-1, None)
         self._choices = [
             (torch.tensor([*ids.values()] + [-1] * len(self._ends)), torch.tensor([*ids, *self._ends]))
             for ids in self._places

@@ -29,7 +29,7 @@ NO_CODE = {
     tokenize.ENDMARKER,
 }
 BUDGETS = {
-    "code lines of asrscope": 8_938,
+    "code lines of asrscope": 8_937,
     "files of asrscope": 53,
     "entries at the top of asrscope": 20,
     "code lines of asrscope/loading": 1_142,
